@@ -1,0 +1,86 @@
+# make run    start the server: everything it needs is made first
+# make admin  create an administrator
+# make test   make check, then the tests on SQLite and on PostgreSQL
+# make check  lint, format, types, imports, migrations, production settings
+# make format put the code in shape
+# make clean  remove what can be made again; .env and the database stay
+
+# PYTHON=python3.12 chooses another Python; every setting of .env.example can be given too: make run PORT=8080
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+STATIC := staticfiles/staticfiles.json
+
+# Settings of a production server, for checks; no .env is read.
+PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') \
+	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on
+PYTEST := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --cov
+
+.PHONY: run admin test check format clean
+.DELETE_ON_ERROR:
+
+run: $(INSTALLED) $(STATIC) .env
+	@$(PY) manage.py migrate --noinput --verbosity 0
+	@url=http://$$($(PY) -c 'from config.gunicorn import bind; print(bind)'); printf '%s\n' \
+	  '' \
+	  "Latchkey answers at $$url; Ctrl-C stops it. To try next, in another terminal:" \
+	  '' \
+	  "  TOKEN=\$$(curl -s -c cookies.txt -H 'Content-Type: application/json' \\" \
+	  "    -d '{\"username\": \"ada\", \"password\": \"the analytical engine\"}' \\" \
+	  "    $$url/auth/register | sed 's/.*\"accessToken\":\"\([^\"]*\)\".*/\1/')" \
+	  "  curl -H \"Authorization: Bearer \$$TOKEN\" $$url/api/me/" \
+	  "  curl -b cookies.txt -c cookies.txt -X POST $$url/auth/refresh-token" \
+	  ''
+	@exec $(PY) -m gunicorn -c python:config.gunicorn config.wsgi
+
+admin: $(INSTALLED) .env
+	@$(PY) manage.py migrate --noinput --verbosity 0
+	@$(PY) manage.py createsuperuser
+
+test: $(INSTALLED_DEV) check
+	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0
+	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0 --cov-append --ds=tests.settings_tokens tests/tokens
+	TEST_DATABASE=postgresql $(PYTEST) --cov-report=term-missing:skip-covered --cov-append
+
+check: $(INSTALLED_DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PRODUCTION) $(PY) manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+
+format: $(INSTALLED_DEV)
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) staticfiles build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one like this: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(INSTALLED): requirements.txt | $(PY)
+	@echo 'Installing requirements.txt into $(VENV) ...'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
+	@echo 'Installing requirements-dev.txt into $(VENV) ...'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Written whole or not at all, and for its owner's eyes; never over one that exists.
+.env: | $(PY)
+	@umask 077 && $(PY) -c 'import re, secrets, sys; print(re.sub("(?m)^SECRET_KEY=$$", "SECRET_KEY=" + secrets.token_urlsafe(64), sys.stdin.read()), end="")' < .env.example > .env.$$$$ && mv -n .env.$$$$ .env
+	@echo 'Wrote .env with a new SECRET_KEY.'
+
+$(STATIC): $(INSTALLED) $(shell find accounts api tokens static -path '*static/*' -type f 2>/dev/null) | .env
+	@$(PY) manage.py collectstatic --noinput --verbosity 0
+	@touch $@

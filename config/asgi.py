@@ -1,0 +1,18 @@
+"""The entry point of ASGI servers. A setting that is wrong or unsafe stops the start with its sentence."""
+
+import os
+import sys
+from io import StringIO
+
+from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+try:
+    application = get_asgi_application()
+    call_command("check", stdout=StringIO())
+except (ImproperlyConfigured, SystemCheckError) as error:
+    sys.exit(str(error))

@@ -1,0 +1,51 @@
+"""How gunicorn serves the project: `gunicorn -c python:config.gunicorn config.wsgi`."""
+
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from config.settings import env
+
+
+class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Write control characters in the access log as escapes: a path may hold a line break, %0A."""
+
+    def atoms(self, *args: Any) -> dict[str, Any]:
+        atoms = super().atoms(*args)
+        return {name: escape(value) if isinstance(value, str) else value for name, value in atoms.items()}
+
+
+def escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+bind = f"{env.string('HOST', default='127.0.0.1')}:{env.integer('PORT', default=8000, maximum=65_535)}"
+workers = env.integer("WORKERS", default=2, minimum=1, maximum=1000)
+threads = env.integer("THREADS", default=4, minimum=1, maximum=1000)
+worker_class = "gthread"
+
+# Loaded and checked once, before there are workers. Nothing connects to the database until a request does, so no
+# connection is shared between processes.
+preload_app = True
+
+timeout = 30  # seconds
+graceful_timeout = 10  # seconds
+keepalive = 5  # seconds
+
+# A heartbeat file on a slow disk would stall the workers.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+# Whom to believe is decided in one place, by TRUSTED_PROXIES; by default gunicorn believes X-Forwarded-Proto
+# from this machine.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
+# No socket to control a running server by.
+control_socket_disable = True
+
+logger_class = EscapingLogger
+errorlog = "-"
+accesslog = "-"
+# The path without its query, which may hold a secret.
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(D)sus "%(a)s"'

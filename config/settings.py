@@ -1,0 +1,378 @@
+"""The project's settings. Every environment variable is read here, once; .env.example explains them."""
+
+import os
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Env:
+    """The environment's variables, by type.
+
+    An empty one counts as not set. A malformed one raises ImproperlyConfigured with a sentence that names it, and
+    shows its value only where that is no secret.
+    """
+
+    def string(self, name: str, default: str | None = None) -> str:
+        value = os.environ.get(name, "").strip() or default
+        if value is None:
+            self.reject(name, "must be set")
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = self.string(name, str(default)).lower()
+        if value not in {"true", "on", "1", "false", "off", "0"}:
+            self.reject(name, f"must be true or false (or on, off, 1, 0), not {value!r}")
+        return value in {"true", "on", "1"}
+
+    def integer(self, name: str, default: int, minimum: int = 0, maximum: int = 1_000_000) -> int:
+        value = self.string(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,18}", value) or not minimum <= int(value) <= maximum:
+            self.reject(name, f"must be a whole number from {minimum} to {maximum}, not {value!r}")
+        return int(value)
+
+    def seconds(self, name: str, default: int) -> timedelta:
+        return timedelta(seconds=self.integer(name, default, maximum=3_155_760_000))  # a hundred years
+
+    def choice(self, name: str, *choices: str) -> str:
+        """Return one of the choices; the first is the default."""
+        value = self.string(name, choices[0]).lower()
+        if value not in choices:
+            self.reject(name, f"must be {' or '.join(choices)}, not {value!r}")
+        return value
+
+    def items(self, name: str, default: str = "") -> list[str]:
+        """Split at the commas."""
+        return [item.strip() for item in self.string(name, default).split(",") if item.strip()]
+
+    def hosts(self, name: str, default: str) -> list[str]:
+        hosts = self.items(name, default)
+        for host in hosts:
+            if not re.fullmatch(r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
+                self.reject(name, f"must hold host names like example.com, without scheme or port; not {host!r}")
+        return hosts
+
+    def origins(self, name: str) -> list[str]:
+        """Read origins as browsers write them: in small letters, without a port that is the scheme's own."""
+        origins = [origin.lower() for origin in self.items(name)]
+        for origin in origins:
+            if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", origin):
+                self.reject(name, f"must hold origins like https://app.example.com, without a path; not {origin!r}")
+        return [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin) for origin in origins]
+
+    def address(self, name: str, default: str) -> str:
+        """Read an http(s) URL, without its last slash."""
+        value = self.string(name, default).rstrip("/")
+        if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?", value):
+            self.reject(name, f"must be a URL like https://example.com, not {value!r}")
+        return value
+
+    def cookie_name(self, name: str, default: str) -> str:
+        value = self.string(name, default)
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):  # a token, RFC 6265 section 4.1.1
+            self.reject(name, f"must be letters, digits, - and _, not {value!r}")
+        return value
+
+    def credentials(self, name: str) -> dict[str, str]:
+        """Read id:secret pairs."""
+        pairs = [item.partition(":") for item in self.items(name)]
+        if not all(identifier and secret for identifier, _, secret in pairs):
+            self.reject(name, "must hold pairs like id:secret, comma-separated")
+        if len({identifier for identifier, _, _ in pairs}) < len(pairs):
+            self.reject(name, "must name each id once")
+        return {identifier: secret for identifier, _, secret in pairs}
+
+    def url(
+        self, name: str, default: str, schemes: str, parse: Callable[[str], dict[str, Any]], example: str
+    ) -> dict[str, Any]:
+        """Read a URL as django-environ understands it. It may hold a password, so no message repeats it."""
+        value = self.string(name, default)
+        if not re.match(schemes, value):
+            self.reject(name, f"must be a URL like {example}")
+        try:
+            return parse(value)
+        except (ImproperlyConfigured, ValueError):
+            self.reject(name, f"must be a URL like {example}")
+
+    @staticmethod
+    def reject(name: str, reason: str) -> NoReturn:
+        raise ImproperlyConfigured(f"The environment variable {name} {reason}; see .env.example.") from None
+
+
+environ.Env.read_env(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+env = Env()
+
+DEBUG = env.boolean("DEBUG", default=False)
+
+SECRET_KEY = env.string("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+
+PUBLIC_URL = env.address("PUBLIC_URL", default="http://127.0.0.1:8000")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=f"{urlsplit(PUBLIC_URL).hostname},localhost,127.0.0.1,[::1]")
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, maximum=10)
+
+# What the project is made of
+
+INSTALLED_APPS = [
+    "tokens",
+    "accounts",
+    "api",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "corsheaders",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "config.middleware.ClientAddress",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "config.middleware.BodyLimit",
+    "config.middleware.OptionalTrailingSlash",
+    "config.middleware.Unavailable",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Where things are kept
+
+database = env.url(
+    "DATABASE_URL",
+    default="sqlite:///db.sqlite3",
+    schemes=r"postgres(ql)?://|sqlite://(/|:memory:$|$)",
+    parse=environ.Env.db_url_config,
+    example="postgresql://user:password@host:5432/name or sqlite:///db.sqlite3",
+)
+options: dict[str, Any]
+if database["ENGINE"] == "django.db.backends.sqlite3":
+    if database["NAME"] != ":memory:":
+        database["NAME"] = str(BASE_DIR / database["NAME"])
+    options = {
+        # A transaction takes the write lock when it begins: one that reads first and writes then can't fail between.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+    }
+else:
+    # A transaction pooler (PgBouncer) gives each transaction another connection, so nothing may live in one: no named
+    # cursors, and no prepared statements, which Django leaves off unless told otherwise.
+    database["DISABLE_SERVER_SIDE_CURSORS"] = True
+    options = {
+        # A host that is gone is noticed within seconds, while connecting and after.
+        "connect_timeout": 5,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+DATABASES = {
+    "default": {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        **database,
+        "OPTIONS": options | database.get("OPTIONS", {}),
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {
+    "default": env.url(
+        "CACHE_URL",
+        default="locmemcache://",
+        schemes=r"[a-z]+://",
+        parse=environ.Env.cache_url_config,
+        example="redis://host:6379/0",
+    )
+}
+
+email = env.url(
+    "EMAIL_URL",
+    default="consolemail://",
+    schemes=r"[a-z+]+://",
+    parse=environ.Env.email_url_config,
+    example="smtp+tls://user:password@host:587",
+)
+EMAIL_BACKEND: str = email["EMAIL_BACKEND"]
+EMAIL_HOST: str = email["EMAIL_HOST"] or "localhost"
+EMAIL_PORT: int = email["EMAIL_PORT"] or 25
+EMAIL_HOST_USER: str = email["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD: str = email["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS: bool = email.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL: bool = email.get("EMAIL_USE_SSL", False)
+EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no-reply@localhost")
+
+# Who people are
+
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "accounts.hashers.Argon2idPasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
+
+# Sessions and tokens
+
+JWT_ISSUER = env.string("JWT_ISSUER", default=PUBLIC_URL)
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": env.seconds("ACCESS_TOKEN_LIFETIME", default=900),
+    "REFRESH_TOKEN_LIFETIME": env.seconds("REFRESH_TOKEN_LIFETIME", default=604_800),
+    "ISSUER": JWT_ISSUER,
+    "AUDIENCE": env.string("JWT_AUDIENCE", default=JWT_ISSUER),
+    "USER_ID_CLAIM": "sub",
+}
+TOKENS_SESSION_LIFETIME = env.seconds("SESSION_LIFETIME", default=7_776_000)
+TOKENS_GRACE_PERIOD = env.seconds("REFRESH_GRACE_PERIOD", default=10)
+TOKENS_LATE_RETRY = env.boolean("REFRESH_LATE_RETRY", default=True)
+TOKENS_MAX_SESSIONS_PER_USER = env.integer("MAX_SESSIONS_PER_USER", default=100)
+TOKENS_COOKIE_NAME = env.cookie_name("REFRESH_COOKIE_NAME", default="refreshToken")
+TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG)
+TOKENS_COOKIE_PATH = "/auth"
+TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
+TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
+TOKENS_SIGNING_KEYS = env.items("SIGNING_KEYS")
+TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")
+
+# The API
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.JWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.Pagination",
+    "DEFAULT_PARSER_CLASSES": [
+        "rest_framework.parsers.JSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "tokens.handlers.exception_handler",
+    "NUM_PROXIES": 0,  # REMOTE_ADDR is the client's already; X-Forwarded-For is anybody's
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Latchkey",
+    "DESCRIPTION": "Token sign-in that stays signed in, notices theft, and can be ended at once.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes
+
+# What browsers are told
+
+CORS_ALLOWED_ORIGINS = TOKENS_TRUSTED_ORIGINS
+CORS_ALLOW_CREDENTIALS = True
+CORS_EXPOSE_HEADERS = ["Retry-After", "WWW-Authenticate"]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "connect-src": ["'self'"],
+        "font-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "img-src": ["'self'", "data:"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],  # the browsable API and Swagger UI write styles into their pages
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000  # a year
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TOKENS_COOKIE_SECURE
+CSRF_COOKIE_HTTPONLY = True
+
+# What only the owner of a domain can decide: whether its other hosts are on TLS too, and for good.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # The access log has the 4xx, and whoever sends a wrong Host.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "gunicorn.http.wsgi": {"level": "ERROR"},  # else a line for each HEAD, whose body it drops
+        "tokens": {"level": "INFO"},
+        "accounts": {"level": "INFO"},
+    },
+}

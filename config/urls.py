@@ -1,0 +1,23 @@
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from api import health
+from config.errors import unknown_path
+
+# Otherwise it answers every path below /admin/, and those without their trailing slash would be 404.
+admin.site.final_catch_all_view = False
+
+urlpatterns = [
+    path("", include("tokens.urls")),
+    path("", include("accounts.urls")),
+    path("api/", include("api.urls")),
+    path("health/live", health.live, name="live"),
+    path("health/ready", health.ready, name="ready"),
+    path("admin/", admin.site.urls),
+    re_path(r"^(?:api|auth)/", unknown_path),
+]
+
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.permission_denied"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"

@@ -1,0 +1,18 @@
+"""The entry point of WSGI servers. A setting that is wrong or unsafe stops the start with its sentence."""
+
+import os
+import sys
+from io import StringIO
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+try:
+    application = get_wsgi_application()
+    call_command("check", stdout=StringIO())
+except (ImproperlyConfigured, SystemCheckError) as error:
+    sys.exit(str(error))

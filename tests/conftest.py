@@ -1,0 +1,25 @@
+"""Fixtures for every test."""
+
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+
+from accounts.hashers import Argon2idPasswordHasher
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords with the least Argon2 allows, save in tests marked `real_hashing`."""
+    if not request.node.get_closest_marker("real_hashing"):
+        monkeypatch.setattr(Argon2idPasswordHasher, "time_cost", 1)
+        monkeypatch.setattr(Argon2idPasswordHasher, "memory_cost", 8)
+
+
+@pytest.fixture
+def database_url(transactional_db: None) -> str:
+    """Return the DATABASE_URL of the test database, for servers and commands in processes of their own."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return f"postgresql://postgres@/{database['NAME']}?host={quote(database['OPTIONS']['host'])}"

