@@ -1,0 +1,44 @@
+"""Two ways to race: in threads that start together, and by an act slipped in just before a statement."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
+from typing import Any
+
+from django.db import connection
+
+
+def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
+    """Run the acts in threads of their own that start together; return what each returned or raised."""
+    barrier = Barrier(len(acts))
+
+    def run(act: Callable[[], Any]) -> Any:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=60)
+            return act()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test looks at it)
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(run, acts))
+
+
+@contextmanager
+def just_before(statement: str, act: Callable[[], Any]) -> Iterator[None]:
+    """Do the act once, before the first SQL statement that begins like that is sent."""
+    done = False
+
+    def slip_in(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal done
+        if not done and sql.startswith(statement):
+            done = True
+            act()
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(slip_in):
+        yield
+    assert done, f"nothing was sent that begins with {statement}"

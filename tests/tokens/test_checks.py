@@ -1,0 +1,445 @@
+import re
+from collections import UserDict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.core.checks import Error, Tags, Warning, run_checks  # noqa: A004
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection
+from pytest_django import Settings
+
+from tokens import checks
+from tokens.conf import Settings as Conf
+
+STRONG = "0123456789" * 5
+
+
+def found() -> list[str | None]:
+    """Return the ids of what the checks of this app say."""
+    return [message.id for message in messages()]
+
+
+def messages() -> list[Any]:
+    return [message for message in run_checks() if f"{message.id}".startswith("tokens.")]
+
+
+def claims(session: Any) -> dict[str, Any]:
+    return {}
+
+
+def test_the_settings_of_the_tests_are_clean() -> None:
+    assert not messages()
+
+
+def test_every_setting_has_a_rule() -> None:
+    assert checks.RULES.keys() == {name for name in vars(Conf) if isinstance(vars(Conf)[name], property)}
+
+
+def test_every_rule_names_its_setting() -> None:
+    for name, rule in checks.RULES.items():
+        assert rule.setting in (f"TOKENS_{name.upper()}", f"SIMPLE_JWT['{name.upper()}']")
+
+
+def test_ids_are_given_in_the_order_of_the_file_with_none_left_out() -> None:
+    source = Path(checks.__file__).read_text()
+    for letter in "EW":
+        numbers = list(dict.fromkeys(int(number) for number in re.findall(rf'"tokens\.{letter}(\d+)"', source)))
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_message_is_a_sentence_and_ends_the_command(settings: Settings) -> None:
+    settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
+    assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E007")]
+    with pytest.raises(SystemCheckError, match=r"tokens\.E007"):
+        call_command("check")
+
+
+def test_security_can_be_checked_alone(settings: Settings) -> None:
+    settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
+    settings.TOKENS_MAX_SESSIONS_PER_USER = -1
+    assert [message.id for message in run_checks(tags=[Tags.security])] == ["tokens.E007"]
+
+
+# SECRET_KEY
+
+
+@pytest.mark.parametrize("secret", ["", STRONG[1:], "abcd" * 20, f"django-insecure-{STRONG}", b"\xff" * 80])
+def test_weak_secret_is_an_error(settings: Settings, secret: str | bytes) -> None:
+    settings.SECRET_KEY = secret
+    assert found() == ["tokens.E001"]
+
+
+@pytest.mark.parametrize("secret", [STRONG, STRONG.encode()])
+def test_strong_secret_is_fine(settings: Settings, secret: str | bytes) -> None:
+    settings.SECRET_KEY = secret
+    assert not found()
+
+
+def test_each_weak_former_secret_is_an_error(settings: Settings) -> None:
+    settings.SECRET_KEY_FALLBACKS = ["weak", STRONG, "feeble"]
+    told = "SECRET_KEY_FALLBACKS[%d] is weak, and whoever guesses it can sign tokens: take it out."
+    assert messages() == [Error(told % index, id="tokens.E002") for index in (0, 2)]
+
+
+def test_weak_secrets_are_nobodys_business_in_debug(settings: Settings) -> None:
+    settings.DEBUG, settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = True, "weak", ["feeble"]
+    assert not found()
+
+
+# The cookie
+
+
+def test_cookie_without_secure_is_an_error_outside_debug(settings: Settings) -> None:
+    settings.TOKENS_COOKIE_SECURE = False
+    assert found() == ["tokens.E003"]
+    settings.DEBUG = True
+    assert not found()
+
+
+def test_cookie_without_secure_can_be_meant(settings: Settings) -> None:
+    settings.TOKENS_COOKIE_SECURE = False
+    settings.SILENCED_SYSTEM_CHECKS = [*settings.SILENCED_SYSTEM_CHECKS, "tokens.E003"]
+    call_command("check")
+
+
+@pytest.mark.parametrize("name", ["refresh token", "refresh;token", "refresh=token", "réfresh", "a,b", "a/b", "a\n"])
+def test_cookie_name_that_is_no_token_is_an_error(settings: Settings, name: str) -> None:
+    settings.TOKENS_COOKIE_NAME = name
+    assert found() == ["tokens.E004"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "secure", "expected"),
+    [
+        ("__Host-rt", "/", True, []),
+        ("__Host-rt", "/auth", True, ["tokens.E005"]),
+        ("__host-rt", "/auth", True, ["tokens.E005"]),
+        ("__Host-rt", "/auth", False, ["tokens.E005", "tokens.E005"]),
+        ("__Secure-rt", "/auth", True, []),
+        ("__Secure-rt", "/auth", False, ["tokens.E005"]),
+        ("Host-rt", "/auth", False, []),
+    ],
+)
+def test_cookie_name_keeps_what_its_prefix_promises(
+    settings: Settings, name: str, path: str, secure: bool, expected: list[str]
+) -> None:
+    settings.DEBUG = True
+    settings.TOKENS_COOKIE_NAME, settings.TOKENS_COOKIE_PATH, settings.TOKENS_COOKIE_SECURE = name, path, secure
+    assert found() == expected
+
+
+@pytest.mark.parametrize("path", ["/", "/auth", "/auth/"])
+def test_cookie_path_covers_the_endpoints(settings: Settings, path: str) -> None:
+    settings.TOKENS_COOKIE_PATH = path
+    assert not found()
+
+
+@pytest.mark.parametrize("path", ["/api", "/aut", "/auth/r", "/auth/refresh-token/", "auth", "/auth;", "/aüth"])
+def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> None:
+    settings.TOKENS_COOKIE_PATH = path
+    assert messages() == [
+        Error(f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E006")
+        for url in ("/auth/refresh-token", "/auth/logout")
+    ]
+
+
+def test_cookie_path_that_covers_the_refresh_only_is_an_error(settings: Settings) -> None:
+    settings.TOKENS_COOKIE_PATH = "/auth/refresh-token"
+    told = "TOKENS_COOKIE_PATH must cover /auth/logout, or browsers don't send the cookie there."
+    assert messages() == [Error(told, id="tokens.E006")]
+
+
+@pytest.mark.parametrize("urls", ["rest_framework.urls", None])
+def test_cookie_path_is_free_without_endpoints(settings: Settings, urls: str | None) -> None:
+    settings.TOKENS_COOKIE_PATH = "/elsewhere"
+    settings.ROOT_URLCONF = urls
+    assert not list(checks.check_cookie_path())
+
+
+# Times and numbers
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_grace_period_within_its_limits_is_fine(settings: Settings, seconds: int) -> None:
+    settings.TOKENS_GRACE_PERIOD = timedelta(seconds=seconds)
+    assert not found()
+
+
+@pytest.mark.parametrize("seconds", [-1, 61])
+def test_grace_period_beyond_its_limits_is_an_error(settings: Settings, seconds: int) -> None:
+    settings.TOKENS_GRACE_PERIOD = timedelta(seconds=seconds)
+    assert found() == ["tokens.E007"]
+
+
+@pytest.mark.parametrize(
+    ("access", "refresh", "session", "expected"),
+    [
+        (1, 2, 2, []),
+        (2, 2, 2, ["tokens.W001"]),
+        (1, 3, 2, ["tokens.W001"]),
+        (0, 2, 3, ["tokens.E008"]),
+        (-1, 0, 0, ["tokens.E008", "tokens.E008", "tokens.E008"]),
+    ],
+)
+def test_lifetimes_are_positive_and_in_order(
+    settings: Settings, access: int, refresh: int, session: int, expected: list[str]
+) -> None:
+    settings.SIMPLE_JWT = {
+        "ACCESS_TOKEN_LIFETIME": timedelta(days=access),
+        "REFRESH_TOKEN_LIFETIME": timedelta(days=refresh),
+    }
+    settings.TOKENS_SESSION_LIFETIME = timedelta(days=session)
+    assert found() == expected
+
+
+def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
+    settings.TOKENS_EVENT_LIFETIME = timedelta()
+    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="tokens.E008")]
+
+
+def test_negative_cap_is_an_error(settings: Settings) -> None:
+    settings.TOKENS_MAX_SESSIONS_PER_USER = -1
+    assert found() == ["tokens.E009"]
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 0
+    assert not found()
+
+
+# Keys
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    path = tmp_path / "key.pem"
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def test_signing_keys_that_can_be_used_are_fine(settings: Settings, pem: Path) -> None:
+    settings.TOKENS_SIGNING_KEYS = [pem]
+    assert not found()
+
+
+def test_missing_signing_key_is_an_error(settings: Settings, pem: Path, tmp_path: Path) -> None:
+    settings.TOKENS_SIGNING_KEYS = [str(pem), f"{tmp_path}/none.pem"]
+    assert messages() == [
+        Error(
+            f"The signing key {tmp_path}/none.pem can't be read: No such file or directory.",
+            hint="The files are named in TOKENS_SIGNING_KEYS.",
+            id="tokens.E010",
+        )
+    ]
+
+
+def test_broken_small_and_public_signing_keys_are_errors(settings: Settings, pem: Path) -> None:
+    settings.TOKENS_SIGNING_KEYS = [str(pem)]
+    small = generate_private_key(65537, 1024)
+    public = Ed25519PrivateKey.generate().public_key()
+    for content in (
+        b"-----BEGIN PRIVATE KEY-----",
+        small.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    ):
+        pem.write_bytes(content)
+        assert found() == ["tokens.E010"]
+
+
+def test_keys_fetched_without_tls_are_an_error_outside_debug(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {"JWK_URL": "http://issuer.example/jwks.json"}
+    assert found() == ["tokens.E011"]
+    settings.DEBUG = True
+    assert not found()
+
+
+def test_keys_fetched_over_tls_are_fine(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {"JWK_URL": "https://issuer.example/jwks.json"}
+    assert not found()
+
+
+# Other sites and services
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://app.example", "http://localhost:3000", "https://[::1]:8443", "capacitor://localhost", "https://app:80"],
+)
+def test_trusted_origin_as_browsers_write_it_is_fine(settings: Settings, origin: str) -> None:
+    settings.TOKENS_TRUSTED_ORIGINS = [origin]
+    assert not found()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example",
+        "https://app.example/",
+        "https://app.example/path",
+        "https://*.example",
+        "https://App.example",
+        "https://app.example:443",
+        "http://app.example:80",
+        "https://user@app.example",
+        "https://äpp.example",
+        "https://app.example\n",
+        "null",
+        "*",
+    ],
+)
+def test_trusted_origin_that_no_browser_sends_is_an_error(settings: Settings, origin: str) -> None:
+    settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example", origin]
+    assert found() == ["tokens.E012"]
+
+
+def test_introspection_without_a_secret_is_an_error(settings: Settings) -> None:
+    settings.DEBUG = True
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": ""}
+    told = "TOKENS_INTROSPECTION_CREDENTIALS must have a secret for 'gateway'."
+    assert messages() == [Error(told, id="tokens.E013")]
+
+
+def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: Settings) -> None:
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 31, "mesh": "x" * 32}
+    assert [(type(message), message.id) for message in messages()] == [(Warning, "tokens.W002")]
+    assert "xxx" not in str(messages())
+    settings.DEBUG = True
+    assert not found()
+
+
+def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    assert found() == ["tokens.W003"]
+    settings.DEBUG = True
+    assert not found()
+
+
+# Other parts of the project
+
+
+@pytest.mark.parametrize(
+    "path", ["nowhere.claims", "claims", ".claims", "tokens.checks.nothing", "tokens.checks.RULES"]
+)
+def test_access_claims_from_nowhere_are_an_error(settings: Settings, path: str) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = path
+    assert found() == ["tokens.E014"]
+
+
+def test_access_claims_from_a_function_are_fine(settings: Settings) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = "tokens.sessions.look"
+    assert not found()
+
+
+def test_atomic_requests_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    assert found() == ["tokens.E015"]
+
+
+class NoSessionsHere:
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return app_label != "tokens"
+
+
+def test_atomic_requests_are_fine_where_there_are_no_sessions(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    settings.DATABASE_ROUTERS = [NoSessionsHere()]
+    assert not found()
+
+
+def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
+    others = [app for app in settings.INSTALLED_APPS if app != "django.contrib.admin"]
+    settings.INSTALLED_APPS = [*others, "rest_framework_simplejwt.token_blacklist"]
+    assert [(type(message), message.id) for message in checks.check_blacklist()] == [(Warning, "tokens.W004")]
+
+
+# Types
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SESSION_LIFETIME", 90),
+        ("GRACE_PERIOD", 10),
+        ("LATE_RETRY", "off"),
+        ("MAX_SESSIONS_PER_USER", "100"),
+        ("MAX_SESSIONS_PER_USER", True),
+        ("EVENT_LIFETIME", None),
+        ("COOKIE_NAME", ""),
+        ("COOKIE_NAME", None),
+        ("COOKIE_PATH", None),
+        ("COOKIE_SECURE", "true"),
+        ("TRUSTED_ORIGINS", "https://app.example"),
+        ("TRUSTED_ORIGINS", [b"https://app.example"]),
+        ("SIGNING_KEYS", "key.pem"),
+        ("SIGNING_KEYS", [""]),
+        ("INTROSPECTION_CREDENTIALS", ["gateway:secret"]),
+        ("INTROSPECTION_CREDENTIALS", {"gateway": None}),
+        ("ACCESS_CLAIMS", claims),
+        ("ACCESS_CLAIMS", ""),
+        ("THROTTLING", "off"),
+        ("LIMITS", {"login": (0, 60.0)}),
+        ("LIMITS", {"login": (1, 0)}),
+        ("LIMITS", {"login": "10/m"}),
+        ("THROTTLE_RATES", {"login": "sixty/minute"}),
+        ("THROTTLE_RATES", {"login": 60}),
+    ],
+)
+def test_setting_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
+    setattr(settings, f"TOKENS_{name}", value)
+    assert found() == ["tokens.E016"]
+    assert messages()[0].msg.startswith(f"TOKENS_{name} must be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCESS_TOKEN_LIFETIME", 900),
+        ("REFRESH_TOKEN_LIFETIME", "7d"),
+        ("AUDIENCE", ["https://api.example", ""]),
+        ("AUDIENCE", 1),
+        ("LEEWAY", "10"),
+        ("LEEWAY", -1),
+        ("LEEWAY", float("inf")),
+        ("AUTH_HEADER_TYPES", ()),
+        ("AUTH_HEADER_TYPES", None),
+        ("AUTH_HEADER_NAME", None),
+        ("JWK_URL", 1),
+    ],
+)
+def test_setting_of_simplejwt_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
+    settings.SIMPLE_JWT = {name: value}
+    assert found() == ["tokens.E016"]
+    assert messages()[0].msg.startswith(f"SIMPLE_JWT['{name}'] must be ")
+
+
+@pytest.mark.parametrize("issuer", [1, " "])
+def test_issuer_that_is_no_name_is_an_error(settings: Settings, issuer: object) -> None:
+    settings.SIMPLE_JWT = {"ISSUER": issuer, "AUDIENCE": "https://api.example"}
+    assert found() == ["tokens.E016"]
+
+
+@pytest.mark.parametrize("simple_jwt", [None, [], "HS256"])
+def test_simple_jwt_that_is_no_dictionary_is_an_error(settings: Settings, simple_jwt: object) -> None:
+    settings.SIMPLE_JWT = simple_jwt
+    assert set(found()) == {"tokens.E016"}
+
+
+def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {
+        "ISSUER": "https://auth.example",
+        "AUDIENCE": ("https://api.example", "https://app.example"),
+        "LEEWAY": timedelta(seconds=5),
+        "AUTH_HEADER_TYPES": "JWT",
+        "AUTH_HEADER_NAME": "HTTP_X_TOKEN",
+    }
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = UserDict({"gateway": "x" * 32})
+    settings.TOKENS_LIMITS = {"login": (5, 30)}
+    settings.TOKENS_THROTTLE_RATES = {"login": "10/m", "refresh": None}
+    settings.TOKENS_TRUSTED_ORIGINS = ("https://app.example",)
+    assert not found()

@@ -1,0 +1,272 @@
+"""The two kinds of JWT: their form, their limits, and each algorithm's own traps."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.contrib.auth.models import Group
+from pytest_django import Settings
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
+from time_machine import TimeMachineFixture
+
+from tests.clients import App, claims_of, header_of
+from tests.forgery import access_token, encode, forge, hs, refresh_token
+from tokens import jwt, keys
+from tokens.models import Session
+from tokens.tokens import AccessToken, RefreshToken
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    time_machine.move_to(NOW, tick=False)
+    return time_machine
+
+
+@pytest.fixture
+def access(ann: Any) -> dict[str, Any]:
+    """The claims of an access token."""
+    return claims_of(str(AccessToken.for_user(ann)))
+
+
+@pytest.fixture
+def refresh(ann: Any) -> dict[str, Any]:
+    """The claims of a refresh token."""
+    return claims_of(str(RefreshToken.for_user(ann)))
+
+
+def test_headers_are_exactly_these(app: App) -> None:
+    assert header_of(app.access) == {"alg": "EdDSA", "kid": keys.access_keys()[0].kid, "typ": "at+jwt"}
+    assert header_of(app.refresh_token) == {"alg": "HS256", "typ": "rt+jwt"}
+
+
+def test_refresh_token_names_no_key_and_no_audience(refresh: dict[str, Any]) -> None:
+    assert refresh.keys() == {"iss", "sub", "sid", "jti", "iat", "exp", "generation", "token_type"}
+
+
+@pytest.mark.parametrize(("backend", "sign"), [(jwt.access, access_token), (jwt.refresh, refresh_token)])
+@pytest.mark.parametrize(("skew", "accepted"), [(60, True), (61, False)])
+def test_clock_of_the_issuer_may_be_a_minute_ahead(
+    clock: TimeMachineFixture,
+    access: dict[str, Any],
+    refresh: dict[str, Any],
+    backend: Any,
+    sign: Any,
+    skew: int,
+    accepted: bool,
+) -> None:
+    claims = access if backend is jwt.access else refresh
+    token = sign({**claims, "iat": NOW + skew})
+
+    if accepted:
+        assert backend.decode(token)["iat"] == NOW + skew
+    else:
+        with pytest.raises(TokenBackendError):
+            backend.decode(token)
+
+
+@pytest.mark.parametrize(("left", "accepted"), [(1, True), (0, False)])
+def test_token_expires_at_its_second(
+    clock: TimeMachineFixture, access: dict[str, Any], left: int, accepted: bool
+) -> None:
+    token = access_token({**access, "exp": NOW + left})
+
+    if accepted:
+        assert jwt.access.decode(token)
+    else:
+        with pytest.raises(TokenBackendExpiredToken):
+            jwt.access.decode(token)
+
+
+def test_what_is_wrong_and_expired_is_just_wrong(access: dict[str, Any]) -> None:
+    """Who can't make tokens learns nothing of when they expire."""
+    for token in (
+        access_token({**access, "exp": 1, "iss": "https://attacker.example"}),
+        forge(header_of(access_token(access)), {**access, "exp": 1}, hs(b"")),
+    ):
+        with pytest.raises(TokenBackendError) as raised:
+            jwt.access.decode(token)
+        assert not isinstance(raised.value, TokenBackendExpiredToken)
+
+
+def test_token_as_bytes_is_read_too(access: dict[str, Any]) -> None:
+    assert jwt.access.decode(access_token(access).encode()) == access
+
+
+@pytest.mark.parametrize("token", [None, 1, [], {}, b"\xff", "é"])
+def test_what_is_no_token_at_all_is_refused(token: Any) -> None:
+    for backend in (jwt.access, jwt.refresh):
+        for verify in (True, False):
+            with pytest.raises(TokenBackendError):
+                backend.decode(token, verify=verify)
+
+
+def test_unverified_claims_are_read_from_any_signature(access: dict[str, Any]) -> None:
+    assert jwt.access.decode(forge({}, access, hs(b"")), verify=False) == access
+
+
+@pytest.mark.parametrize("audience", ["https://api.example", ["https://api.example", "https://other.example"]])
+@pytest.mark.parametrize("accepted", ["https://api.example", ["https://api.example", "https://third.example"]])
+def test_audiences_have_to_have_one_in_common(ann: Any, settings: Settings, audience: Any, accepted: Any) -> None:
+    settings.SIMPLE_JWT = {"AUDIENCE": audience}
+    token = str(AccessToken.for_user(ann))
+
+    settings.SIMPLE_JWT = {"AUDIENCE": accepted}
+    assert jwt.access.decode(token)["aud"] == audience
+
+    settings.SIMPLE_JWT = {"AUDIENCE": "https://fourth.example"}
+    with pytest.raises(TokenBackendError):
+        jwt.access.decode(token)
+
+
+# Length
+
+
+def test_token_of_4096_bytes_is_read_and_of_4097_is_not(access: dict[str, Any]) -> None:
+    longest = next(
+        token
+        for filling in range(2000, 4000)
+        if len(token := access_token({**access, "x": "x" * filling})) in (4095, 4096)
+    )
+    assert jwt.access.decode(longest)["x"]
+
+    for length in range(4097, 4100):
+        with pytest.raises(TokenBackendError):
+            jwt.access.decode(longest + "A" * (length - len(longest)))
+
+
+def test_groups_that_do_not_fit_are_left_out(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A token that every server refuses would lock out whoever is in many groups."""
+    groups = [Group(name=f"a group with a name of some length, number {number:04}") for number in range(200)]
+    ann.groups.set(Group.objects.bulk_create(groups))
+    app = App()
+
+    with caplog.at_level(logging.WARNING, "tokens.jwt"):
+        assert app.login().status_code == 200
+
+    assert claims_of(app.access)["groups"] == []
+    assert app.verify(app.access).status_code == 200
+    assert f"The groups of user {ann.pk} don't fit into an access token: it names none." in caplog.text
+
+
+def test_many_groups_fit(ann: Any) -> None:
+    groups = Group.objects.bulk_create(Group(name=f"department {number:02}") for number in range(80))
+    ann.groups.set(groups)
+    app = App()
+    app.login()
+
+    assert claims_of(app.access)["groups"] == [group.name for group in groups]
+    assert len(app.access) <= jwt.MAX_LENGTH
+
+
+def long_claim(session: Session) -> dict[str, Any]:
+    return {"x": "x" * 4000}
+
+
+def test_claims_of_the_hook_that_do_not_fit_are_a_mistake_of_the_project(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.long_claim"
+
+    with pytest.raises(ValueError, match="The access token would be longer than 4096 bytes"):
+        str(AccessToken.for_user(ann))
+
+
+# RSA and P-256
+
+
+def configure(settings: Settings, tmp_path: Path, private: Any) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings.TOKENS_SIGNING_KEYS = [str(path)]
+
+
+@pytest.fixture
+def rsa_key(settings: Settings, tmp_path: Path) -> rsa.RSAPrivateKey:
+    key = rsa.generate_private_key(65537, 2048)
+    configure(settings, tmp_path, key)
+    return key
+
+
+@pytest.fixture
+def ec_key(settings: Settings, tmp_path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    configure(settings, tmp_path, key)
+    return key
+
+
+def header(alg: str) -> dict[str, Any]:
+    return {"alg": alg, "kid": keys.access_keys()[0].kid, "typ": "at+jwt"}
+
+
+def assert_refused(token: str) -> None:
+    with pytest.raises(TokenBackendError):
+        jwt.access.decode(token)
+
+
+@pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_rsa_public_key_is_no_hmac_secret(
+    rsa_key: rsa.RSAPrivateKey, access: dict[str, Any], form: PublicFormat, encoding: Encoding
+) -> None:
+    public = rsa_key.public_key().public_bytes(encoding, form)
+
+    for secret in (public, public.rstrip(), public.replace(b"\n", b"\r\n"), b" " + public):
+        assert_refused(forge(header("HS256"), access, hs(secret)))
+
+
+def test_rsa_key_signs_in_one_way_only(rsa_key: rsa.RSAPrivateKey, access: dict[str, Any]) -> None:
+    def pss(message: bytes) -> bytes:
+        return rsa_key.sign(message, padding.PSS(padding.MGF1(SHA256()), 32), SHA256())
+
+    def pkcs1(message: bytes) -> bytes:
+        return rsa_key.sign(message, padding.PKCS1v15(), SHA256())
+
+    assert jwt.access.decode(forge(header("RS256"), access, pkcs1)) == access
+    assert_refused(forge(header("PS256"), access, pss))
+    assert_refused(forge(header("RS256"), access, pss))
+    assert_refused(forge(header("RS384"), access, pkcs1))
+
+
+def test_p256_signature_has_one_form_only(ec_key: ec.EllipticCurvePrivateKey, access: dict[str, Any]) -> None:
+    def der(message: bytes) -> bytes:
+        return ec_key.sign(message, ec.ECDSA(SHA256()))
+
+    assert_refused(forge(header("ES256"), access, der))
+    assert_refused(forge(header("ES384"), access, der))
+
+
+@pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\0" * 63 + b"\1", b"\0" * 63, b"\0" * 65])
+def test_p256_signature_of_no_point_is_refused(
+    ec_key: ec.EllipticCurvePrivateKey, access: dict[str, Any], signature: bytes
+) -> None:
+    assert_refused(forge(header("ES256"), access, lambda _: signature))
+
+
+@pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\1" + b"\0" * 63, b"\0" * 63, b"\0" * 65])
+def test_ed25519_signature_of_no_point_is_refused(access: dict[str, Any], signature: bytes) -> None:
+    assert_refused(forge(header("EdDSA"), access, lambda _: signature))
+
+
+def test_ed25519_signature_is_not_malleable(access: dict[str, Any]) -> None:
+    """S and S + L verify alike where S is not checked to be below the group's order (RFC 8032, section 5.1.7)."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    protected, claims, signature = access_token(access).split(".")
+    decoded = jwt._segment(f"{protected}.{claims}.{signature}", 2)
+    scalar = int.from_bytes(decoded[32:], "little") + order
+    malleated = decoded[:32] + scalar.to_bytes(32, "little")
+
+    assert_refused(f"{protected}.{claims}.{encode(malleated)}")
+
+
+@pytest.mark.parametrize("token", ["", ".", "a.b.c", "null", "e30.e30.e30", "W10.e30.e30", "[" * 3000])
+def test_text_that_is_no_token_is_no_refresh_token(token: str) -> None:
+    assert not jwt.is_refresh(token)
+
+
+def test_kind_is_read_from_the_header(app: App) -> None:
+    assert jwt.is_refresh(app.refresh_token)
+    assert not jwt.is_refresh(app.access)

@@ -1,0 +1,136 @@
+"""Limits on guessing."""
+
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from tests.clients import App, Browser
+from tests.racing import in_parallel
+from tokens import limits
+from tokens.exceptions import TooManyTries
+from tokens.models import Bucket, SecurityEvent
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    return time_machine
+
+
+@pytest.fixture(autouse=True)
+def small(settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"login": (3, 60.0), "login_anywhere": (5, 300.0)}
+
+
+def fail(username: str = "ann", address: str = "192.0.2.1") -> int:
+    status: int = Browser().login(username, "wrong", REMOTE_ADDR=address).status_code
+    return status
+
+
+@pytest.mark.parametrize("username", ["ann", "nobody"])
+def test_tries_beyond_the_limit_are_throttled_for_known_and_unknown_names_alike(ann: Any, username: str) -> None:
+    assert [fail(username) for _ in range(4)] == [401, 401, 401, 429]
+    response = Browser().login(username, "wrong", REMOTE_ADDR="192.0.2.1")
+    assert response.json()["code"] == "throttled"
+    assert response["Retry-After"] == "60"
+
+
+def test_right_password_is_not_judged_once_throttled(ann: Any) -> None:
+    for _ in range(3):
+        fail()
+    assert Browser().login(REMOTE_ADDR="192.0.2.1").status_code == 429
+    assert SecurityEvent.objects.get().count == 3
+
+
+def test_limit_covers_both_transports_and_every_spelling(ann: Any) -> None:
+    spellings = iter(["ann", "ANN", "\uff41nn"])
+    assert Browser().login(next(spellings), "wrong").status_code == 401
+    assert App().login(next(spellings), "wrong").status_code == 401
+    assert Browser().login(next(spellings), "wrong").status_code == 401
+    assert App().login("Ann", "wrong").status_code == 429
+
+
+def test_one_more_try_comes_with_each_interval(ann: Any, clock: TimeMachineFixture) -> None:
+    for _ in range(3):
+        fail()
+    clock.shift(59)
+    assert fail() == 429
+    clock.shift(1)
+    assert [fail(), fail()] == [401, 429]
+
+
+def test_success_gives_back_all_tries(ann: Any) -> None:
+    for _ in range(2):
+        fail()
+    assert Browser().login(REMOTE_ADDR="192.0.2.1").status_code == 200
+    assert [fail() for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_tries_of_others_do_not_lock_the_owner_out(ann: Any, clock: TimeMachineFixture) -> None:
+    Browser().login(REMOTE_ADDR="198.51.100.1")
+    for last in range(5):
+        assert fail(address=f"192.0.2.{last}") == 401
+    assert fail(address="192.0.2.9") == 429
+    assert Browser().login(REMOTE_ADDR="192.0.2.9").status_code == 429
+    assert Browser().login(REMOTE_ADDR="198.51.100.1").status_code == 200
+
+
+def test_unknown_name_is_limited_over_all_addresses_too(ann: Any) -> None:
+    assert [fail("nobody", f"192.0.2.{last}") for last in range(6)] == [401] * 5 + [429]
+
+
+def test_addresses_of_one_ipv6_network_count_as_one(ann: Any) -> None:
+    assert [fail(address=f"2001:db8::{last}") for last in range(1, 5)] == [401, 401, 401, 429]
+    assert fail(address="2001:db8:0:1::1") == 401
+
+
+def test_sender_without_an_address_is_limited_too(ann: Any) -> None:
+    assert [fail(address="") for _ in range(4)] == [401, 401, 401, 429]
+
+
+def test_names_share_a_bounded_table(ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SLOTS", 4)
+    for number in range(20):
+        fail(f"name{number}")
+    assert Bucket.objects.count() <= 4
+
+
+def test_throttling_can_be_switched_off(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    assert {fail() for _ in range(9)} == {401}
+    assert not Bucket.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_tries_are_counted_exactly(settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"password": (5, 60.0)}
+    results = in_parallel(*[lambda: limits.spend("password", "1")] * 20)
+    assert results.count(None) == 5
+    assert sum(isinstance(result, TooManyTries) for result in results) == 15
+
+
+def test_address_that_floods_is_throttled(ann: Any, settings: Settings) -> None:
+    cache.clear()
+    settings.TOKENS_THROTTLE_RATES = {"refresh": "2/min"}
+    assert [Browser().refresh(REMOTE_ADDR="192.0.2.1").status_code for _ in range(3)] == [401, 401, 429]
+    assert Browser().refresh(REMOTE_ADDR="192.0.2.2").status_code == 401
+
+
+def test_throttled_refresh_leaves_the_cookie(browser: Browser, settings: Settings) -> None:
+    cache.clear()
+    settings.TOKENS_THROTTLE_RATES = {"refresh": "1/min"}
+    browser.refresh()
+    cookie = browser.cookie
+    response = browser.refresh()
+    assert (response.status_code, response.json()["code"]) == (429, "throttled")
+    assert 0 < int(response["Retry-After"]) <= 60
+    assert browser.cookie == cookie
+
+
+def test_flood_is_let_through_with_throttling_off(ann: Any, settings: Settings) -> None:
+    cache.clear()
+    settings.TOKENS_THROTTLING, settings.TOKENS_THROTTLE_RATES = False, {"refresh": "1/min"}
+    assert [Browser().refresh().status_code for _ in range(2)] == [401, 401]

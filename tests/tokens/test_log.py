@@ -1,0 +1,142 @@
+"""The security log."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import authenticate
+from django.dispatch import Signal
+from django.utils import timezone
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from tests.clients import PASSWORD, App, Browser
+from tokens import log, sessions, signals
+from tokens.models import Kind, Reason, SecurityEvent, Session
+
+
+def kinds() -> list[str]:
+    return list(SecurityEvent.objects.order_by("created_at", "id").values_list("kind", flat=True))
+
+
+def test_login_is_logged_with_who_and_where(ann: Any) -> None:
+    browser = Browser(user_agent="A" * 300)
+    browser.login(REMOTE_ADDR="192.0.2.7")
+    event = SecurityEvent.objects.get()
+    assert (str(event), event.user, event.ip_address, event.user_agent) == ("login", ann, "192.0.2.7", "A" * 256)
+    session = Session.objects.get()
+    assert event.session == session.pk
+    assert (session.ip_address, session.user_agent) == ("192.0.2.7", "A" * 256)
+
+
+def test_sender_without_an_address_is_logged_without_one(ann: Any) -> None:
+    Browser().login(REMOTE_ADDR="")
+    assert SecurityEvent.objects.get().ip_address is None
+
+
+def test_plain_refresh_is_not_logged(app: App) -> None:
+    app.refresh()
+    assert kinds() == ["login"]
+
+
+def test_failed_logins_of_an_account_and_an_hour_share_a_row(ann: Any, time_machine: TimeMachineFixture) -> None:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        Browser().login(password="wrong", REMOTE_ADDR=address)
+        time_machine.shift(60)
+    event = SecurityEvent.objects.get()
+    assert (event.kind, event.count, event.ip_address) == (Kind.LOGIN_FAILED, 2, "192.0.2.2")
+    assert event.created_at == timezone.now() - timedelta(minutes=1)
+    time_machine.shift(3600)
+    Browser().login(password="wrong")
+    assert sorted(SecurityEvent.objects.values_list("count", flat=True)) == [1, 2]
+
+
+def test_failed_login_of_an_unknown_name_leaves_no_row(ann: Any) -> None:
+    Browser().login("nobody")
+    assert kinds() == []
+
+
+def test_failed_login_without_a_request_is_logged_too(ann: Any) -> None:
+    assert authenticate(username="ann", password="wrong") is None
+    assert SecurityEvent.objects.get().ip_address is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (Reason.LOGOUT, "logout"),
+        (Reason.LOGOUT_ALL, "logout"),
+        (Reason.REUSED, "token_reused"),
+        (Reason.REVOKED, "session_revoked"),
+        (Reason.STAFF, "session_revoked"),
+    ],
+)
+def test_revocation_is_logged_by_its_reason(app: App, reason: Reason, kind: str) -> None:
+    session = Session.objects.get()
+    assert sessions.revoke(session, reason)
+    assert not sessions.revoke(session, reason)
+    assert kinds() == ["login", kind]
+
+
+def test_revoking_others_is_logged_a_row_a_session(ann: Any) -> None:
+    mine, *others = (sessions.start(ann) for _ in range(3))
+    assert sessions.revoke_others(mine, Reason.REVOKED) == 2
+    assert sessions.revoke_others(mine, Reason.REVOKED) == 0
+    logged = SecurityEvent.objects.filter(kind="session_revoked")
+    assert {event.session for event in logged} == {session.pk for session in others}
+
+
+def test_eviction_is_logged_with_the_login_that_caused_it(app: App, settings: Settings) -> None:
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 1
+    evicted = Session.objects.get()
+    app.login()
+    assert SecurityEvent.objects.get(kind="session_revoked").session == evicted.pk
+    assert sorted(kinds()) == ["login", "login", "session_revoked"]
+
+
+def test_what_other_apps_tell_is_recorded(ann: Any) -> None:
+    log.record(Kind.PASSWORD_CHANGED, ann)
+    assert kinds() == ["password_changed"]
+
+
+def test_signals_tell_the_life_of_a_session(ann: Any) -> None:
+    heard: list[tuple[str, Any]] = []
+
+    def started(session: Session, **kwargs: Any) -> None:
+        heard.append(("started", session.generation))
+
+    def rotated(session: Session, **kwargs: Any) -> None:
+        heard.append(("rotated", session.generation))
+
+    def revoked(sessions: list[Session], reason: Reason, **kwargs: Any) -> None:
+        heard.append(("revoked", reason))
+
+    def reused(session: Session, **kwargs: Any) -> None:
+        heard.append(("reused", session.revoked_reason))
+
+    listeners: dict[Signal, Any] = {
+        signals.session_started: started,
+        signals.session_rotated: rotated,
+        signals.sessions_revoked: revoked,
+        signals.token_reused: reused,
+    }
+    for signal, listener in listeners.items():
+        signal.connect(listener)
+    try:
+        app = App()
+        app.login()
+        first = app.refresh_token
+        app.refresh()
+        Session.objects.update(confirmed=True, rotated_at=timezone.now() - timedelta(minutes=1))
+        app.refresh(first)
+    finally:
+        for signal, listener in listeners.items():
+            signal.disconnect(listener)
+    assert heard == [("started", 0), ("rotated", 1), ("revoked", "reused"), ("reused", "reused")]
+
+
+def test_password_of_a_failed_login_is_nowhere_in_the_log(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
+    Browser().login(password=PASSWORD + "!")
+    assert PASSWORD not in caplog.text
+    assert PASSWORD not in str(list(SecurityEvent.objects.values()))

@@ -1,0 +1,129 @@
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.utils import timezone
+from time_machine import TimeMachineFixture
+
+from tests.clients import PASSWORD, App, Browser
+from tokens import sessions
+from tokens.management.commands import revoketokens
+from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.sessions import Client
+
+FIREFOX = Client("192.0.2.1", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+
+Typist = Callable[[str], None]
+
+
+@pytest.fixture
+def bob(db: None, django_user_model: Any) -> Any:
+    return django_user_model._default_manager.create_user("bob", email="bob@example.com", password=PASSWORD)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Typist:
+    """Put something on the standard input."""
+    return lambda text: monkeypatch.setattr("sys.stdin", StringIO(text))
+
+
+def revoke(*arguments: str) -> list[str]:
+    """Run the command; return the lines that it printed."""
+    out = StringIO()
+    call_command("revoketokens", *arguments, stdout=out)
+    return out.getvalue().splitlines()
+
+
+def live() -> list[Session]:
+    return list(Session.objects.live().order_by("pk"))
+
+
+def test_sessions_of_a_user_end_and_nobody_elses(ann: Any, bob: Any, browser: Browser, app: App) -> None:
+    others = sessions.start(bob)
+    assert revoke("--user=ann", "--noinput") == ["This will end 2 live sessions of ann.", "Ended 2 live sessions."]
+    assert live() == [others]
+    assert browser.refresh().json()["code"] == app.refresh().json()["code"] == "token_revoked"
+    assert Session.objects.filter(revoked_reason=Reason.COMMAND).count() == 2
+    assert SecurityEvent.objects.filter(user=ann, kind=Kind.SESSION_REVOKED).count() == 2
+
+
+def test_single_session_ends_and_no_other(ann: Any, time_machine: TimeMachineFixture) -> None:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    one, other = sessions.start(ann, FIREFOX), sessions.start(ann, FIREFOX)
+    assert revoke(f"--session={one.pk}", "--no-input") == [
+        "This will end 1 live session of ann, Firefox on Linux, signed in 2030-01-01 12:00 UTC.",
+        "Ended 1 live session.",
+    ]
+    assert live() == [other]
+    assert SecurityEvent.objects.get(kind=Kind.SESSION_REVOKED).session == one.pk
+
+
+def test_all_sessions_end_in_batches(ann: Any, bob: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revoketokens, "BATCH_SIZE", 2)
+    for user in (ann, bob, ann, bob, ann):
+        sessions.start(user)
+    assert revoke("--all", "--noinput") == ["This will end 5 live sessions of everybody.", "Ended 5 live sessions."]
+    assert not live()
+    assert SecurityEvent.objects.filter(kind=Kind.SESSION_REVOKED).count() == 5
+
+
+def test_what_has_ended_already_stays_as_it_is(ann: Any, time_machine: TimeMachineFixture) -> None:
+    sessions.start(ann)
+    time_machine.move_to(timezone.now() + timedelta(days=7))
+    sessions.revoke(sessions.start(ann), Reason.LOGOUT)
+    assert revoke("--all", "--noinput") == ["Nothing to end: there is no live session of everybody."]
+    assert not Session.objects.filter(revoked_reason=Reason.COMMAND).exists()
+
+
+def test_sessions_that_a_password_change_ended_are_not_counted(ann: Any) -> None:
+    sessions.start(ann)
+    ann.set_password("another one")
+    ann.save()
+    assert revoke("--user=ann", "--noinput") == ["Nothing to end: there is no live session of ann."]
+
+
+def test_yes_goes_on(ann: Any, typed: Typist) -> None:
+    sessions.start(ann)
+    typed("yes\n")
+    assert revoke("--user=ann") == ["This will end 1 live session of ann.", "Ended 1 live session."]
+    assert not live()
+
+
+@pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", "YES!\n"])
+def test_anything_else_ends_nothing(ann: Any, typed: Typist, answer: str) -> None:
+    session = sessions.start(ann)
+    typed(answer)
+    assert revoke("--user=ann") == ["This will end 1 live session of ann.", "Nothing was ended."]
+    assert live() == [session]
+
+
+def test_nobody_to_ask_ends_nothing(ann: Any, typed: Typist) -> None:
+    session = sessions.start(ann)
+    typed("")
+    with pytest.raises(CommandError, match=r"^There is nobody to ask\. With --noinput nobody is asked\.$"):
+        revoke("--all")
+    assert live() == [session]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--user=nobody"], "There is no user 'nobody'."),
+        (["--user=\udcff"], r"There is no user '\udcff'."),
+        ([f"--session={uuid4()}"], "There is no session '"),
+        (["--session=ann"], "There is no session 'ann'."),
+        ([], "Error: one of the arguments --user --session --all is required"),
+        (["--user=ann", "--all"], "Error: argument --all: not allowed with argument --user"),
+    ],
+)
+def test_nothing_ends_for_what_there_is_not(ann: Any, arguments: list[str], told: str) -> None:
+    session = sessions.start(ann)
+    with pytest.raises(CommandError, match=f"^{re.escape(told)}"):
+        revoke(*arguments, "--noinput")
+    assert live() == [session]

@@ -1,0 +1,117 @@
+"""What each step costs the database: SQL statements, with BEGIN and COMMIT counted."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from tests.clients import PASSWORD, App, Browser
+from tokens.models import Session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Counting = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def ann(transactional_db: None, django_user_model: Any) -> Any:
+    return django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
+
+
+@contextmanager
+def costs(expected: int) -> Iterator[None]:
+    with CaptureQueriesContext(connection) as captured:
+        yield
+    statements = [query["sql"] for query in captured]
+    assert len(statements) == expected, statements
+
+
+def test_login_costs_eight(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    with costs(8):
+        Browser().login()
+
+
+def test_limits_on_guessing_cost_a_login_three_more(ann: Any) -> None:
+    with costs(8 + 3):
+        Browser().login()
+
+
+def test_login_that_evicts_costs_eight(browser: Browser, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 1
+    with costs(8):
+        Browser().login()
+
+
+def test_refresh_costs_two_and_adds_no_row(browser: Browser) -> None:
+    with costs(2):
+        assert browser.refresh().status_code == 200
+    assert Session.objects.count() == 1
+
+
+def test_retry_costs_one(app: App) -> None:
+    first = app.refresh_token
+    app.refresh()
+    with costs(1):
+        assert app.refresh(first).status_code == 200
+
+
+def test_burst_costs_one_and_another_where_it_confirms(app: App) -> None:
+    app.refresh()
+    with costs(2):
+        app.refresh()
+    with costs(1):
+        app.refresh()
+
+
+def test_late_retry_costs_two(app: App, time_machine: TimeMachineFixture) -> None:
+    first = app.refresh_token
+    app.refresh()
+    time_machine.move_to(timezone.now() + timedelta(seconds=11))
+    with costs(2):
+        assert app.refresh(first).status_code == 200
+
+
+def test_guarded_request_costs_one_and_another_for_the_first_after_a_rotation(browser: Browser) -> None:
+    guard: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
+    with costs(1):
+        browser.http.post("/auth/introspect", **guard)
+    browser.refresh()
+    guard = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
+    with costs(2):
+        browser.http.post("/auth/introspect", **guard)
+    with costs(1):
+        browser.http.post("/auth/introspect", **guard)
+
+
+def test_verifying_costs_one(app: App) -> None:
+    with costs(1):
+        app.verify(app.access)
+    with costs(1):
+        app.verify(app.refresh_token)
+
+
+def test_logout_costs_five(browser: Browser) -> None:
+    with costs(5):
+        assert browser.logout().status_code == 204
+
+
+def test_failed_login_costs_three_and_seven_for_the_first_of_the_hour(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    for statements in (7, 3):
+        with costs(statements):
+            Browser().login(password="wrong")
+
+
+def test_failed_login_of_an_unknown_name_costs_two(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    with costs(2):
+        Browser().login("nobody")

@@ -1,0 +1,212 @@
+"""The admin's pages for sessions and the security log: to look and to revoke, never to change.
+
+Revoking needs the permission `tokens.change_session`.
+"""
+
+from datetime import datetime
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
+from django.db import router, transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from . import sessions
+from .devices import describe
+from .models import Kind, Reason, SecurityEvent, Session, SessionQuerySet
+from .ranges import ranges
+from .requests import client_of
+
+BATCH_SIZE = 500
+"""How many sessions are ended in one transaction."""
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            # Which password a fingerprint stands for, the database can't tell.
+            ("live", _("live, or ended by a password change")),
+            ("expired", _("expired")),
+            ("revoked", _("revoked")),
+            ("deactivated", _("user deactivated")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "live":
+                return queryset.live().exclude(_deactivated())
+            case "expired":
+                return queryset.expired().filter(revoked_at=None)
+            case "revoked":
+                return queryset.exclude(revoked_at=None)
+            case "deactivated":
+                return queryset.live().filter(_deactivated())
+        return queryset
+
+
+class KindFilter(admin.SimpleListFilter):
+    title = _("event")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return Kind.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[SecurityEvent]) -> QuerySet[SecurityEvent]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows rows that belong to a user and sort by time, newest first, out of a table of any size."""
+
+    date_hierarchy = "created_at"
+    list_select_related = ("user",)
+    ordering = ("-pk",)
+    search_help_text = _("By user name, e-mail address, IP address or session.")
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        user = get_user_model()
+        named_by = filter(_has_field, (user.USERNAME_FIELD, user.get_email_field_name()))
+        return [*(f"user__{field}" for field in named_by), *self.search_fields]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=_("device"))
+    def device(self, row: Session | SecurityEvent) -> str:
+        return describe(row.user_agent)
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "user",
+        "status",
+        "device",
+        "ip_address",
+        "created_at",
+        "rotated_at",
+        "expires_at",
+        "revoked_at",
+    )
+    list_filter = (StatusFilter, "revoked_reason", "created_at")
+    search_fields = ("=id", "ip_address")
+    fields = readonly_fields = (
+        "id",
+        "user",
+        "status",
+        "device",
+        "user_agent",
+        "ip_address",
+        "created_at",
+        "rotated_at",
+        "generation",
+        "expires_at",
+        "ends_at",
+        "revoked_at",
+        "revoked_reason",
+    )
+    actions = ("revoke_selected", "revoke_all_of_users")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tokens.change_session")
+
+    @admin.display(description=_("status"))
+    def status(self, session: Session) -> str | Promise:
+        if session.revoked_at:
+            return _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}
+        if session.expires_at <= timezone.now():
+            return _("expired")
+        if not session.user.is_active:
+            return _("user deactivated")
+        return _("ended by a password change") if session.password_changed else _("live")
+
+    @admin.display(description=_("ends at the latest"))
+    def ends_at(self, session: Session) -> datetime:
+        return session.ends_at()
+
+    @admin.action(description=_("Revoke selected sessions"), permissions=["revoke"])
+    def revoke_selected(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
+        self._tell(request, self._revoke(request, queryset))
+
+    @admin.action(description=_("Revoke all sessions of these users"), permissions=["revoke"])
+    def revoke_all_of_users(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
+        # Read before anything is revoked, since that may take them out of the list that they were chosen from.
+        users = list(queryset.order_by().values_list("user", flat=True).distinct())
+        batches = [users[start : start + BATCH_SIZE] for start in range(0, len(users), BATCH_SIZE)]
+        self._tell(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
+
+    def delete_model(self, request: HttpRequest, obj: Session) -> None:
+        self.delete_queryset(request, Session.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Revoke, then delete: a deletion ends the session, and whoever listens hears of it."""
+        for __, some in ranges(queryset, BATCH_SIZE):
+            with transaction.atomic(using=router.db_for_write(Session)):
+                # By key, for the same reason.
+                chosen = Session.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
+                sessions.revoke_these(chosen.live(), Reason.STAFF, client_of(request))
+                super().delete_queryset(request, chosen)
+
+    def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
+        """Revoke those that are live, and write so into the admin's own log; return how many that were."""
+        ended = 0
+        for __, some in ranges(chosen.live(), BATCH_SIZE):
+            with transaction.atomic(using=router.db_for_write(Session)):
+                live = list(some.select_for_update(of=("self",)))
+                these = Session.objects.filter(pk__in=[session.pk for session in live])
+                ended += sessions.revoke_these(these, Reason.STAFF, client_of(request))
+                LogEntry.objects.log_actions(cast(int, request.user.pk), live, CHANGE, "Revoked.")
+        return ended
+
+    def _tell(self, request: HttpRequest, ended: int) -> None:
+        if ended:
+            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", ended)
+            self.message_user(request, told % {"count": ended}, messages.SUCCESS)
+        else:
+            self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
+
+
+@admin.register(SecurityEvent)
+class SecurityEventAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "event", "user", "ip_address", "device", "count", "session")
+    list_filter = (KindFilter, "created_at")
+    search_fields = ("=session", "ip_address")
+    fields = readonly_fields = ("created_at", "event", "user", "ip_address", "device", "user_agent", "count", "session")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # The log goes with its user: whoever may delete both may delete the user. On its own pages it stays.
+        page = request.resolver_match
+        on_own_page = page is not None and f"{page.url_name}".startswith("tokens_securityevent_")
+        return not on_own_page and super().has_delete_permission(request, obj)
+
+    @admin.display(description=_("event"))
+    def event(self, event: SecurityEvent) -> str:
+        return str(dict(Kind.choices).get(event.kind, event.kind))
+
+
+def _has_field(name: str) -> bool:
+    """Return whether the user model has a field of that name."""
+    try:
+        get_user_model()._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return True
+
+
+def _deactivated() -> Q:
+    return Q(user__is_active=False) if _has_field("is_active") else Q(pk__in=[])

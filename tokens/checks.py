@@ -1,0 +1,348 @@
+"""System checks of the settings, each under an id that is never given to another."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from os import PathLike
+from typing import Any, NamedTuple
+
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks.security.base import (
+    SECRET_KEY_INSECURE_PREFIX,
+    SECRET_KEY_MIN_LENGTH,
+    SECRET_KEY_MIN_UNIQUE_CHARACTERS,
+)
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+
+from . import keys
+from .conf import conf
+from .models import Session
+
+MAX_GRACE_PERIOD = timedelta(seconds=60)
+INTROSPECTION_SECRET_MIN_LENGTH = 32
+
+COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token (RFC 6265, section 4.1.1)."""
+
+COOKIE_PATH = re.compile(r"/[ -:<-~]*")
+"""A path that browsers take as it is (RFC 6265, sections 4.1.1 and 5.2.4)."""
+
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
+"""An origin as browsers write it (RFC 6454, section 6.2), without the port that the scheme implies."""
+
+RATE = re.compile(r"[0-9]+/(?:s|sec|second|m|min|minute|h|hour|d|day)")
+
+Messages = Iterator[checks.CheckMessage]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _is_text_or_none(value: object) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_switch(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_whole_number(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, timedelta)
+
+
+def _is_leeway(value: object) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta()
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list | tuple) and all(map(_is_text, values))
+
+
+def _are_header_types(values: object) -> bool:
+    return _are_texts(values) and bool(values)
+
+
+def _is_audience(value: object) -> bool:
+    return _is_text(value) or _are_texts(value)
+
+
+def _are_paths(values: object) -> bool:
+    return isinstance(values, list | tuple) and all(_is_text(value) or isinstance(value, PathLike) for value in values)
+
+
+def _are_credentials(values: object) -> bool:
+    return isinstance(values, Mapping) and all(
+        _is_text(name) and isinstance(secret, str) for name, secret in values.items()
+    )
+
+
+def _are_limits(values: object) -> bool:
+    return isinstance(values, Mapping) and all(map(_is_limit, values.values()))
+
+
+def _is_limit(value: object) -> bool:
+    match value:
+        case (int(tries), int() | float() as seconds):
+            return tries >= 1 and seconds > 0
+    return False
+
+
+def _are_rates(values: object) -> bool:
+    return isinstance(values, Mapping) and all(
+        rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)) for rate in values.values()
+    )
+
+
+class Rule(NamedTuple):
+    """What a setting has to be before it can be judged any further."""
+
+    setting: str
+    is_met_by: Callable[[object], bool]
+    must_be: str
+
+
+RULES = {
+    "access_token_lifetime": Rule("SIMPLE_JWT['ACCESS_TOKEN_LIFETIME']", _is_duration, "a timedelta"),
+    "refresh_token_lifetime": Rule("SIMPLE_JWT['REFRESH_TOKEN_LIFETIME']", _is_duration, "a timedelta"),
+    "issuer": Rule("SIMPLE_JWT['ISSUER']", _is_text, "a string"),
+    "audience": Rule("SIMPLE_JWT['AUDIENCE']", _is_audience, "a string or a list of strings"),
+    "leeway": Rule("SIMPLE_JWT['LEEWAY']", _is_leeway, "a number of seconds or a timedelta, 0 or more"),
+    "auth_header_types": Rule("SIMPLE_JWT['AUTH_HEADER_TYPES']", _are_header_types, "a list of strings"),
+    "auth_header_name": Rule("SIMPLE_JWT['AUTH_HEADER_NAME']", _is_text, "a string"),
+    "jwk_url": Rule("SIMPLE_JWT['JWK_URL']", _is_text_or_none, "a URL or None"),
+    "session_lifetime": Rule("TOKENS_SESSION_LIFETIME", _is_duration, "a timedelta"),
+    "grace_period": Rule("TOKENS_GRACE_PERIOD", _is_duration, "a timedelta"),
+    "late_retry": Rule("TOKENS_LATE_RETRY", _is_switch, "True or False"),
+    "max_sessions_per_user": Rule("TOKENS_MAX_SESSIONS_PER_USER", _is_whole_number, "a whole number"),
+    "event_lifetime": Rule("TOKENS_EVENT_LIFETIME", _is_duration, "a timedelta"),
+    "cookie_name": Rule("TOKENS_COOKIE_NAME", _is_text, "a string"),
+    "cookie_path": Rule("TOKENS_COOKIE_PATH", _is_text, "a string"),
+    "cookie_secure": Rule("TOKENS_COOKIE_SECURE", _is_switch, "True or False"),
+    "trusted_origins": Rule("TOKENS_TRUSTED_ORIGINS", _are_texts, "a list of strings"),
+    "signing_keys": Rule("TOKENS_SIGNING_KEYS", _are_paths, "a list of paths"),
+    "introspection_credentials": Rule(
+        "TOKENS_INTROSPECTION_CREDENTIALS", _are_credentials, "a dictionary from names to secrets"
+    ),
+    "access_claims": Rule("TOKENS_ACCESS_CLAIMS", _is_text_or_none, "the dotted path of a function, or None"),
+    "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
+    "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
+    "throttle_rates": Rule("TOKENS_THROTTLE_RATES", _are_rates, "a dictionary from names to rates like '60/minute'"),
+}
+"""By the name that the setting has in `conf`."""
+
+
+def _fits(*names: str) -> bool:
+    """Return whether these settings are what they have to be; where not, `check_types` says so."""
+    try:
+        return all(RULES[name].is_met_by(getattr(conf, name)) for name in names)
+    except (AttributeError, TypeError, ValueError, OverflowError):  # SIMPLE_JWT, or its LEEWAY, is something else
+        return False
+
+
+@checks.register(checks.Tags.security)
+def check_secret_keys(**kwargs: Any) -> Messages:
+    """Refuse a weak secret: the public key derived from it lets it be guessed offline."""
+    if settings.DEBUG:
+        return
+    try:
+        secret = settings.SECRET_KEY
+    except ImproperlyConfigured:  # it is empty
+        secret = ""
+    if _is_weak(secret):
+        yield checks.Error(
+            f"SECRET_KEY must have {SECRET_KEY_MIN_LENGTH} random characters or more.",
+            hint='python -c "import secrets; print(secrets.token_urlsafe(64))" makes one.',
+            id="tokens.E001",
+        )
+    for index, former in enumerate(settings.SECRET_KEY_FALLBACKS):
+        if _is_weak(former):
+            yield checks.Error(
+                f"SECRET_KEY_FALLBACKS[{index}] is weak, and whoever guesses it can sign tokens: take it out.",
+                id="tokens.E002",
+            )
+
+
+def _is_weak(secret: str | bytes) -> bool:
+    text = secret.decode("latin-1") if isinstance(secret, bytes) else secret
+    return (
+        len(text) < SECRET_KEY_MIN_LENGTH
+        or len(set(text)) < SECRET_KEY_MIN_UNIQUE_CHARACTERS
+        or text.startswith(SECRET_KEY_INSECURE_PREFIX)
+    )
+
+
+@checks.register(checks.Tags.security)
+def check_cookie_secure(**kwargs: Any) -> Messages:
+    if _fits("cookie_secure") and not (conf.cookie_secure or settings.DEBUG):
+        yield checks.Error(
+            "TOKENS_COOKIE_SECURE must be True, or refresh tokens travel in the clear.",
+            hint="Silence this check for a server that is reached without TLS from its own machine only.",
+            id="tokens.E003",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_cookie_name(**kwargs: Any) -> Messages:
+    if not _fits("cookie_name", "cookie_path", "cookie_secure"):
+        return
+    if not COOKIE_NAME.fullmatch(conf.cookie_name):
+        yield checks.Error("TOKENS_COOKIE_NAME must be made of letters, digits, - and _.", id="tokens.E004")
+    # What the prefixes promise, browsers enforce: they drop the cookie otherwise.
+    name = conf.cookie_name.lower()
+    if name.startswith(("__host-", "__secure-")) and not conf.cookie_secure:
+        yield checks.Error("The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_SECURE to be True.", id="tokens.E005")
+    if name.startswith("__host-") and conf.cookie_path != "/":
+        yield checks.Error("The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_PATH to be '/'.", id="tokens.E005")
+
+
+@checks.register(checks.Tags.security)
+def check_cookie_path(**kwargs: Any) -> Messages:
+    if not _fits("cookie_path") or not getattr(settings, "ROOT_URLCONF", None):
+        return
+    for name in ("tokens:refresh", "tokens:logout"):
+        try:
+            url = reverse(name)
+        except NoReverseMatch:
+            return  # no endpoint, no cookie
+        if not COOKIE_PATH.fullmatch(conf.cookie_path) or not _covers(conf.cookie_path, url):
+            yield checks.Error(
+                f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E006"
+            )
+
+
+def _covers(path: str, url: str) -> bool:
+    """Return whether a cookie of that path is sent to the URL (RFC 6265, section 5.1.4)."""
+    return url == path or url.startswith(path if path.endswith("/") else f"{path}/")
+
+
+@checks.register(checks.Tags.security)
+def check_grace_period(**kwargs: Any) -> Messages:
+    if _fits("grace_period") and not timedelta() <= conf.grace_period <= MAX_GRACE_PERIOD:
+        yield checks.Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E007")
+
+
+@checks.register(checks.Tags.compatibility)
+def check_lifetimes(**kwargs: Any) -> Messages:
+    for name in ("access_token_lifetime", "refresh_token_lifetime", "session_lifetime", "event_lifetime"):
+        if _fits(name) and getattr(conf, name) <= timedelta():
+            yield checks.Error(f"{RULES[name].setting} must be longer than nothing.", id="tokens.E008")
+    if (
+        _fits("access_token_lifetime", "refresh_token_lifetime")
+        and conf.access_token_lifetime >= conf.refresh_token_lifetime
+    ):
+        yield checks.Warning(
+            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIME'] should be shorter than that of refresh tokens.", id="tokens.W001"
+        )
+    if _fits("refresh_token_lifetime", "session_lifetime") and conf.refresh_token_lifetime > conf.session_lifetime:
+        yield checks.Warning(
+            "SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'] should not exceed TOKENS_SESSION_LIFETIME.", id="tokens.W001"
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_cap(**kwargs: Any) -> Messages:
+    if _fits("max_sessions_per_user") and conf.max_sessions_per_user < 0:
+        yield checks.Error("TOKENS_MAX_SESSIONS_PER_USER must be 0, for no cap, or more.", id="tokens.E009")
+
+
+@checks.register(checks.Tags.security)
+def check_signing_keys(**kwargs: Any) -> Messages:
+    if _fits("signing_keys") and conf.signing_keys:
+        try:
+            keys.access_keys()
+        except ImproperlyConfigured as error:
+            yield checks.Error(str(error), hint="The files are named in TOKENS_SIGNING_KEYS.", id="tokens.E010")
+
+
+@checks.register(checks.Tags.security)
+def check_jwk_url(**kwargs: Any) -> Messages:
+    if _fits("jwk_url") and conf.jwk_url and not (conf.jwk_url.startswith("https://") or settings.DEBUG):
+        yield checks.Error(
+            "SIMPLE_JWT['JWK_URL'] must start with https://, or whoever is on the way can sign anybody in.",
+            id="tokens.E011",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_trusted_origins(**kwargs: Any) -> Messages:
+    for origin in conf.trusted_origins if _fits("trusted_origins") else ():
+        if not ORIGIN.fullmatch(origin) or DEFAULT_PORT.fullmatch(origin):
+            yield checks.Error(
+                f"TOKENS_TRUSTED_ORIGINS must hold origins as browsers write them, like https://app.example; not "
+                f"{origin!r}.",
+                id="tokens.E012",
+            )
+
+
+@checks.register(checks.Tags.security)
+def check_introspection_credentials(**kwargs: Any) -> Messages:
+    credentials = conf.introspection_credentials if _fits("introspection_credentials") else {}
+    for name, secret in credentials.items():
+        if not secret:
+            yield checks.Error(f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r}.", id="tokens.E013")
+        elif len(secret) < INTROSPECTION_SECRET_MIN_LENGTH and not settings.DEBUG:
+            yield checks.Warning(
+                f"TOKENS_INTROSPECTION_CREDENTIALS should have a secret of {INTROSPECTION_SECRET_MIN_LENGTH} random "
+                f"characters or more for {name!r}.",
+                id="tokens.W002",
+            )
+
+
+@checks.register(checks.Tags.security)
+def check_throttling(**kwargs: Any) -> Messages:
+    if _fits("throttling") and not (conf.throttling or settings.DEBUG):
+        yield checks.Warning(
+            "TOKENS_THROTTLING should be True, or passwords can be guessed without limit.", id="tokens.W003"
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_access_claims(**kwargs: Any) -> Messages:
+    if not _fits("access_claims") or conf.access_claims is None:
+        return
+    try:
+        claims = import_string(conf.access_claims)
+    except (ImportError, TypeError, ValueError):
+        claims = None
+    if not callable(claims):
+        yield checks.Error(
+            f"TOKENS_ACCESS_CLAIMS must name a function that can be imported, not {conf.access_claims!r}.",
+            id="tokens.E014",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_atomic_requests(**kwargs: Any) -> Messages:
+    for alias in connections:
+        if connections[alias].settings_dict["ATOMIC_REQUESTS"] and router.allow_migrate_model(alias, Session):
+            yield checks.Error(
+                f"DATABASES[{alias!r}]['ATOMIC_REQUESTS'] must be off: it undoes what a refused request revoked.",
+                id="tokens.E015",
+            )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_types(**kwargs: Any) -> Messages:
+    for name, rule in RULES.items():
+        if not _fits(name):
+            yield checks.Error(f"{rule.setting} must be {rule.must_be}.", id="tokens.E016")
+
+
+@checks.register(checks.Tags.compatibility)
+def check_blacklist(**kwargs: Any) -> Messages:
+    if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
+        yield checks.Warning(
+            "INSTALLED_APPS should leave out rest_framework_simplejwt.token_blacklist: sessions are the blacklist.",
+            id="tokens.W004",
+        )

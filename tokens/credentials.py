@@ -1,0 +1,47 @@
+"""Where a name and a password are judged, whatever they open: either transport, the admin."""
+
+import unicodedata
+from typing import Any
+
+from django.contrib import auth
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest
+
+from . import limits
+from .exceptions import TooManyTries
+from .models import Kind, SecurityEvent
+from .requests import client_of
+
+
+def authenticate(request: HttpRequest, username: str, password: str) -> Any:
+    """Return the user, or None; unknown, wrong and deactivated take the same work.
+
+    Tries are limited for a name from one address, and for a name from all addresses together. The second limit would
+    let anybody lock the owner out, so it does not hold for an address that the account has signed in from before.
+    Raises TooManyTries.
+    """
+    name, client = _as_typed(username), client_of(request)
+    here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
+    limits.spend(*here)
+    try:
+        limits.spend(*everywhere)
+    except TooManyTries:
+        if not _has_signed_in_from(client.ip_address, username):
+            raise
+    user = auth.authenticate(request, **{get_user_model().USERNAME_FIELD: username}, password=password)
+    if user is not None:
+        limits.clear(here, everywhere)
+    return user
+
+
+def _as_typed(username: str) -> str:
+    return unicodedata.normalize("NFKC", username).casefold()
+
+
+def _has_signed_in_from(address: str | None, username: str) -> bool:
+    user_model = get_user_model()
+    try:
+        user: Any = user_model._default_manager.get_by_natural_key(username)
+    except user_model.DoesNotExist:
+        return False
+    return SecurityEvent.objects.filter(user_id=user.pk, kind=Kind.LOGIN, ip_address=address).exists()

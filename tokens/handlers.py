@@ -1,0 +1,75 @@
+"""How an error is answered: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from .authentication import CHALLENGE, Refused
+from .cookies import RefreshTokenMissing
+from .exceptions import TokenRefused, TooManyTries
+
+
+class BadRequest(exceptions.APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = _("The request is malformed.")
+    default_code = "bad_request"
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = _("The request is too large.")
+    default_code = "too_large"
+
+
+class Unavailable(exceptions.APIException):
+    """The database can't be reached. That is no fault of the client's token, so nothing is cleared or revoked."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("The service is unavailable at the moment. Try again in a few seconds.")
+    default_code = "unavailable"
+    wait = 5
+    """Seconds after which it is worth asking again."""
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
+    error = _as_api_exception(error)
+    response = drf_exception_handler(error, context)
+    if response is None or not isinstance(error, exceptions.APIException):
+        return response
+    if isinstance(error.detail, exceptions.ErrorDetail):
+        response.data = {"detail": error.detail, "code": error.detail.code}
+    elif isinstance(error.detail, list):
+        response.data = {"non_field_errors": error.detail}
+    if response.status_code == status.HTTP_401_UNAUTHORIZED:
+        response["WWW-Authenticate"] = (
+            f'{CHALLENGE}, error="invalid_token"' if isinstance(error, Refused) else CHALLENGE
+        )
+    return response
+
+
+def _as_api_exception(error: Exception) -> Exception:
+    match error:
+        case RefreshTokenMissing():
+            return exceptions.NotAuthenticated(error.args[0], error.code)
+        case TokenRefused():
+            return Refused(error)
+        case TooManyTries():
+            return exceptions.Throttled(error.wait)
+        case OperationalError() | InterfaceError():
+            return Unavailable()
+        case RequestDataTooBig():
+            return TooLarge()
+        case SuspiciousOperation():
+            return BadRequest()
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+    return error

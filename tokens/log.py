@@ -1,0 +1,83 @@
+"""The security log: what the signals announce, kept as rows for the owner of the account."""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_login_failed
+from django.db.models import F
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils import timezone
+
+from . import signals
+from .models import Kind, Reason, SecurityEvent, Session, User, uuid7_floor
+from .requests import client_of
+from .sessions import UNKNOWN, Client
+
+KINDS = {
+    Reason.LOGOUT: Kind.LOGOUT,
+    Reason.LOGOUT_ALL: Kind.LOGOUT,
+    Reason.REUSED: Kind.TOKEN_REUSED,
+}
+"""What a revocation is called in the log, where it is not just that."""
+
+
+def record(kind: str, user: User, client: Client = UNKNOWN, session: Session | None = None) -> None:
+    """Write a line; in a transaction with what it tells of, so that neither is there without the other."""
+    _event(kind, user.pk, client, session).save(force_insert=True)
+
+
+def _event(kind: str, user_id: Any, client: Client, session: Session | None) -> SecurityEvent:
+    return SecurityEvent(
+        kind=kind,
+        user_id=user_id,
+        session=session.pk if session else None,
+        ip_address=client.ip_address,
+        user_agent=client.user_agent,
+    )
+
+
+@receiver(signals.session_started)
+def record_login(session: Session, client: Client, evicted: list[Session], **kwargs: Any) -> None:
+    events = [_event(Kind.SESSION_REVOKED, session.user_id, client, ended) for ended in evicted]
+    SecurityEvent.objects.bulk_create([*events, _event(Kind.LOGIN, session.user_id, client, session)])
+
+
+@receiver(signals.sessions_revoked)
+def record_revocation(sessions: list[Session], reason: Reason, client: Client, **kwargs: Any) -> None:
+    if reason == Reason.CAP:
+        return  # These come with the login that they made room for, in its one statement.
+    kind = KINDS.get(reason, Kind.SESSION_REVOKED)
+    SecurityEvent.objects.bulk_create(_event(kind, session.user_id, client, session) for session in sessions)
+
+
+@receiver(user_login_failed)
+def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
+    """Count the failure in the account's row of this hour. None for an unknown name, so that nobody fills the table."""
+    user_model = get_user_model()
+    try:
+        user = user_model._default_manager.get_by_natural_key(credentials.get(user_model.USERNAME_FIELD))
+    except user_model.DoesNotExist:
+        return
+    client = client_of(request) if request else UNKNOWN
+    row = _event(Kind.LOGIN_FAILED, user.pk, client, None)
+    row.id = _id_of_hour(user)
+    counted = SecurityEvent.objects.filter(pk=row.id)
+    seen = {
+        "created_at": row.created_at,
+        "ip_address": row.ip_address,
+        "user_agent": row.user_agent,
+    }
+    if not counted.update(count=F("count") + 1, **seen):
+        # The row's key is that of the hour, so two first failures at once meet in it.
+        row.count = 0
+        SecurityEvent.objects.bulk_create([row], ignore_conflicts=True)
+        counted.update(count=F("count") + 1, **seen)
+
+
+def _id_of_hour(user: User) -> UUID:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    digest = hashlib.sha256(f"{Kind.LOGIN_FAILED}:{user.pk}".encode()).digest()
+    return UUID(int=uuid7_floor(hour).int | int.from_bytes(digest[:7], "big"))

@@ -1,0 +1,115 @@
+from argparse import ArgumentParser
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import router, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from tokens.conf import conf
+from tokens.models import SecurityEvent, Session, uuid7_floor
+from tokens.ranges import ranges
+
+MAX_BATCH_SIZE = 100_000
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+"""The keys know no time before it."""
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes sessions that have expired, and security events older than TOKENS_EVENT_LIFETIME. It may run beside "
+        "the server and beside itself, and be interrupted at any time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--batch-size",
+            type=int,
+            default=1000,
+            metavar="N",
+            help="Look at so many rows in one transaction. Defaults to 1000.",
+        )
+        parser.add_argument(
+            "--keep",
+            type=int,
+            default=0,
+            metavar="DAYS",
+            help="Keep a session for so many days after it expired. Defaults to 0.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Delete nothing, only count.")
+
+    def handle(self, *, batch_size: int, keep: int, dry_run: bool, verbosity: int, **options: Any) -> None:
+        if not 1 <= batch_size <= MAX_BATCH_SIZE:
+            raise CommandError(f"--batch-size must be from 1 to {MAX_BATCH_SIZE}, not {batch_size}.")
+        if not 0 <= keep <= timedelta.max.days:
+            raise CommandError(f"--keep must be a number of days, 0 or more, not {keep}.")
+        self.batch_size, self.dry_run, self.verbosity = batch_size, dry_run, verbosity
+        self.counts: Counter[type[Session | SecurityEvent]] = Counter()
+        try:
+            self.flush(Session, "expires_at", _ago(timedelta(days=keep)))
+            self.flush(SecurityEvent, "created_at", _ago(conf.event_lifetime))
+        except KeyboardInterrupt:
+            if self.stdout.isatty():
+                self.stdout.write()  # the bar has not ended its line
+            raise CommandError(f"Interrupted. {self.told()}", returncode=130) from None
+        self.stdout.write(self.told())
+
+    def flush(self, model: type[Session | SecurityEvent], field: str, until: datetime) -> None:
+        """Delete the rows whose field is not after that time. What was made later is not even looked at."""
+        using, end = router.db_for_write(model), uuid7_floor(until + timedelta(milliseconds=1))
+        rows = model._default_manager.using(using).filter(pk__lt=end)
+        first = rows.order_by("pk").values_list("pk", flat=True).first()
+        if first is None:
+            return
+        progress = Progress(self.stdout, first, end)
+        for last, some in ranges(rows, self.batch_size):
+            past = some.filter(**{f"{field}__lte": until})
+            self.counts[model] += past.count() if self.dry_run else _delete(past, using)
+            if self.verbosity:
+                done = f"{self.counts[model]} {'found' if self.dry_run else 'deleted'}"
+                progress.show(last or end, f"{model._meta.verbose_name_plural}, {done}")
+
+    def told(self) -> str:
+        sessions, events = self.counts[Session], self.counts[SecurityEvent]
+        return (
+            f"{'Would delete' if self.dry_run else 'Deleted'} {sessions} expired session{'s' * (sessions != 1)} "
+            f"and {events} old security event{'s' * (events != 1)}."
+        )
+
+
+class Progress:
+    """How far a walk along the key has come: a bar on a terminal, elsewhere a line for each tenth of the way."""
+
+    WIDTH = 40
+
+    def __init__(self, out: OutputWrapper, start: UUID, end: UUID) -> None:
+        self.out, self.start, self.end, self.tenths = out, start.int, end.int, 0
+
+    def show(self, at: UUID, done: str) -> None:
+        share = (at.int - self.start) / (self.end - self.start)
+        if self.out.isatty():
+            bar = "#" * int(share * self.WIDTH)
+            self.out.write(f"\r[{bar:.<{self.WIDTH}}] {share:4.0%} of the {done}", ending="\n" if share == 1 else "")
+            self.out.flush()
+        elif int(share * 10) > self.tenths:
+            self.tenths = int(share * 10)
+            self.out.write(f"{share:4.0%} of the {done}")
+
+
+def _ago(age: timedelta) -> datetime:
+    try:
+        return max(timezone.now() - age, EPOCH)
+    except OverflowError:
+        return EPOCH
+
+
+def _delete(rows: QuerySet[Any], using: str) -> int:
+    with transaction.atomic(using=using):
+        # What another transaction holds is left to it, or to the next run: nobody waits for anybody.
+        mine = rows.select_for_update(skip_locked=True).values("pk")
+        _, deleted = rows.model._default_manager.using(using).filter(pk__in=mine).delete()
+    return int(deleted.get(rows.model._meta.label, 0))

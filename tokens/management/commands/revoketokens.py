@@ -1,0 +1,81 @@
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+
+from tokens import sessions
+from tokens.devices import describe
+from tokens.models import Reason, Session, SessionQuerySet
+from tokens.ranges import ranges
+
+BATCH_SIZE = 500
+"""How many sessions are ended in one transaction."""
+
+
+class Command(BaseCommand):
+    help = "Ends live sessions at once: those of one user, a single one, or all."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--user", metavar="NAME", help="End the sessions of this user.")
+        which.add_argument("--session", metavar="ID", help="End this session: the claim `sid` of its tokens.")
+        which.add_argument("--all", action="store_true", dest="everybody", help="End the sessions of everybody.")
+        parser.add_argument(
+            "--noinput",
+            "--no-input",
+            action="store_false",
+            dest="interactive",
+            help="Do not ask before ending anything.",
+        )
+
+    def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
+        live = Session.objects.using(router.db_for_write(Session)).live()
+        if user is not None:
+            chosen, whose = _of_user(live, user)
+        elif session is not None:
+            chosen, whose = _of_id(live, session)
+        else:
+            chosen, whose = live, "of everybody"
+        count = chosen.count()
+        if not count:
+            self.stdout.write(f"Nothing to end: there is no live session {whose}.")
+            return
+        self.stdout.write(f"This will end {_sessions(count)} {whose}.")
+        if interactive and not _is_confirmed():
+            self.stdout.write("Nothing was ended.")
+            return
+        ended = sum(sessions.revoke_these(some, Reason.COMMAND) for _, some in ranges(chosen, BATCH_SIZE))
+        self.stdout.write(f"Ended {_sessions(ended)}.")
+
+
+def _of_user(live: SessionQuerySet, name: str) -> tuple[SessionQuerySet, str]:
+    model = get_user_model()
+    manager: Any = model._default_manager
+    try:
+        user = manager.get_by_natural_key(name)
+    except (model.DoesNotExist, ValueError):  # what is no text, no database takes
+        raise CommandError(f"There is no user {name!r}.") from None
+    return live.of(user), f"of {user.get_username()}"
+
+
+def _of_id(live: SessionQuerySet, text: str) -> tuple[SessionQuerySet, str]:
+    try:
+        session = Session.objects.using(live.db).select_related("user").get(pk=UUID(text))
+    except (Session.DoesNotExist, ValueError):
+        raise CommandError(f"There is no session {text!r}.") from None
+    device, since = describe(session.user_agent), f"{session.created_at:%Y-%m-%d %H:%M %Z}"
+    return live.filter(pk=session.pk), f"of {session.user.get_username()}, {device}, signed in {since}"
+
+
+def _is_confirmed() -> bool:
+    try:
+        return input("Type 'yes' to go on: ") == "yes"
+    except EOFError:
+        raise CommandError("There is nobody to ask. With --noinput nobody is asked.") from None
+
+
+def _sessions(count: int) -> str:
+    return "1 live session" if count == 1 else f"{count} live sessions"

@@ -1,0 +1,228 @@
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.db.models import Aggregate, JSONField, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_lazy as _
+
+from .conf import conf
+
+USER_AGENT_LENGTH = 256
+
+User = AbstractBaseUser
+
+
+def uuid7(at: datetime | None = None) -> UUID:
+    """Return a new identifier that sorts by the time of its making (RFC 9562, section 5.7)."""
+    random = secrets.randbits(74)
+    return _uuid7(at or timezone.now(), random >> 62, random & (1 << 62) - 1)
+
+
+def uuid7_floor(at: datetime) -> UUID:
+    """Return the lowest identifier of that millisecond: everything made earlier sorts below it."""
+    return _uuid7(at, 0, 0)
+
+
+def _uuid7(at: datetime, rand_a: int, rand_b: int) -> UUID:
+    milliseconds = int(at.timestamp() * 1000)
+    return UUID(int=milliseconds << 80 | 7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b)
+
+
+def new_secret() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def fingerprints(user: User) -> Iterator[str]:
+    """Yield the fingerprint of the user's password, then what it was under each former SECRET_KEY."""
+    yield user.get_session_auth_hash()
+    yield from user.get_session_auth_fallback_hash()
+
+
+class JSONArray(Aggregate):
+    """Gather a column into one JSON array, on either engine."""
+
+    function = "JSON_GROUP_ARRAY"
+    output_field = JSONField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, function="JSONB_AGG", **context)
+
+
+def group_names(user: str) -> Subquery | None:
+    """Return a subquery for the names of a user's groups, where the user model has groups.
+
+    `user` is the path from the outer row to the user's primary key.
+    """
+    try:
+        field: Any = get_user_model()._meta.get_field("groups")
+    except FieldDoesNotExist:
+        return None
+    owner = field.m2m_field_name()
+    rows = field.remote_field.through._default_manager.filter(**{owner: OuterRef(user)}).order_by().values(owner)
+    return Subquery(rows.values(names=JSONArray(f"{field.m2m_reverse_field_name()}__name")))
+
+
+class Reason(models.TextChoices):
+    """Why a session was revoked."""
+
+    LOGOUT = "logout", _("signed out")
+    LOGOUT_ALL = "logout_all", _("signed out everywhere")
+    REVOKED = "revoked", _("ended by its owner")
+    STAFF = "staff", _("ended by staff")
+    COMMAND = "command", _("ended by a command")
+    REUSED = "reused", _("a refresh token was used twice")
+    PASSWORD = "password", _("the password was changed")
+    DEACTIVATED = "deactivated", _("the user was deactivated")
+    CAP = "cap", _("too many sessions")
+
+
+class SessionQuerySet(QuerySet["Session"]):
+    def live(self) -> Self:
+        """Keep those neither revoked nor expired. Whether the password still is the same, `of` tells."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+    def expired(self) -> Self:
+        return self.filter(expires_at__lte=timezone.now())
+
+    def of(self, user: User) -> Self:
+        """Keep those of the user that began with the password that the user now has."""
+        return self.filter(user_id=user.pk, auth_hash__in=list(fingerprints(user)))
+
+    def with_groups(self) -> Self:
+        """Fetch the names of the user's groups in the same statement."""
+        groups = group_names("user_id")
+        return self if groups is None else self.annotate(groups=groups)
+
+
+class Session(models.Model):
+    """One login on one device: a chain of refresh tokens of which only that of `generation` is good.
+
+    The refresh token is a function of this row and of a key that the row does not hold, so none is stored, and a copy
+    of the table gives none.
+    """
+
+    id = models.UUIDField(_("session"), primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    secret = models.BinaryField(max_length=32, default=new_secret, editable=False)
+    """Keys the `jti` of the refresh tokens, against whoever has the signing key but not the database."""
+
+    generation = models.PositiveIntegerField(_("generation"), default=0)
+    predecessor = models.PositiveIntegerField(_("predecessor"), default=0)
+    """The generation that was exchanged for the current one."""
+
+    confirmed = models.BooleanField(_("confirmed"), default=True)
+    """Whether anything that the last rotation issued has been seen in use."""
+
+    created_at = models.DateTimeField(_("signed in"))
+    rotated_at = models.DateTimeField(_("last used"))
+    expires_at = models.DateTimeField(_("expires"))
+    auth_hash = models.CharField(max_length=128, editable=False)
+    """The fingerprint of the user's password at login, keyed by SECRET_KEY: once the password changes, it no longer
+    matches, and the session has ended."""
+
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
+    ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
+
+    objects: ClassVar[Any] = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        # No index on what a rotation changes, so that PostgreSQL updates the row in place.
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def jti(self, generation: int) -> str:
+        """Return the `jti` of the refresh token of that generation."""
+        digest = hmac.digest(self.secret, generation.to_bytes(8, "big"), hashlib.sha256)
+        return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def ends_at(self) -> datetime:
+        """Return the absolute end, past which no rotation leads."""
+        return self.created_at + conf.session_lifetime
+
+    def expiry(self, issued_at: datetime) -> datetime:
+        """Return when a refresh token issued at that time expires, in whole seconds, as its `exp` has them."""
+        return min(issued_at + conf.refresh_token_lifetime, self.ends_at()).replace(microsecond=0)
+
+    @cached_property
+    def groups(self) -> list[str] | None:
+        """The names of the user's groups, if any; `with_groups` fetches them along with the session."""
+        memberships = getattr(self.user, "groups", None)
+        return memberships and list(memberships.values_list("name", flat=True))
+
+    @property
+    def password_changed(self) -> bool:
+        """Whether the session ended because the user's password is no longer that of the login."""
+        return not any(constant_time_compare(self.auth_hash, known) for known in fingerprints(self.user))
+
+
+class Bucket(models.Model):
+    """A limit on guessing, as a leaky bucket: how full it is. A row that has drained is as good as none."""
+
+    slot = models.PositiveIntegerField(primary_key=True)
+    empty_at = models.FloatField()
+    """Seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return str(self.slot)
+
+
+class Kind(models.TextChoices):
+    """What the security log tells of."""
+
+    REGISTERED = "registered", _("registered")
+    LOGIN = "login", _("signed in")
+    LOGIN_FAILED = "login_failed", _("failed to sign in")
+    LOGOUT = "logout", _("signed out")
+    SESSION_REVOKED = "session_revoked", _("session ended")
+    TOKEN_REUSED = "token_reused", _("refresh token used twice")
+    PASSWORD_CHANGED = "password_changed", _("password changed")
+    PASSWORD_RESET = "password_reset", _("password reset")
+    EMAIL_CHANGED = "email_changed", _("e-mail address changed")
+    EMAIL_VERIFIED = "email_verified", _("e-mail address verified")
+
+
+class SecurityEvent(models.Model):
+    """A line of the log that the owner of an account reads."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    kind = models.CharField(_("event"), max_length=40)
+    created_at = models.DateTimeField(_("time"), default=timezone.now)
+    ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
+    session = models.UUIDField(_("session"), null=True, blank=True)
+    """No foreign key: the log outlives the session."""
+
+    count = models.PositiveIntegerField(_("count"), default=1)
+    """Failed logins of one account within one hour share a row."""
+
+    class Meta:
+        verbose_name = _("security event")
+        verbose_name_plural = _("security events")
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["user", "-created_at", "-id"], name="tokens_event_by_user")]
+
+    def __str__(self) -> str:
+        return self.kind

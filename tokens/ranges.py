@@ -1,0 +1,21 @@
+"""Walking a table in ranges of its primary key: one range at a time, and of each only its last key is fetched."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+Rows = TypeVar("Rows", bound=QuerySet[Any])
+
+
+def ranges(rows: Rows, size: int) -> Iterator[tuple[UUID | None, Rows]]:
+    """Yield the rows in the order of the key, `size` or fewer at a time, each time after the range's last key.
+
+    The last range has no end: None. Whatever becomes of the rows of one range, the next begins where it ended.
+    """
+    ahead = rows.order_by("pk")
+    while (last := ahead.values_list("pk", flat=True)[size - 1 : size].first()) is not None:
+        yield last, ahead.filter(pk__lte=last)
+        ahead = rows.order_by("pk").filter(pk__gt=last)
+    yield None, ahead

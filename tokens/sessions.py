@@ -1,0 +1,327 @@
+"""The verbs of a session: start, rotate, accept, look, revoke, prune.
+
+No lock is held across statements of the hot path: every change is one UPDATE that names the state it was decided on,
+and the row decides who wins a race. Whoever changed no row reads again and judges anew.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, NoReturn, cast
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from . import signals
+from .conf import conf
+from .exceptions import NoActiveAccount, TokenNotValid, TokenReused, TokenRevoked
+from .models import Reason, Session, SessionQuerySet, User, group_names
+
+LATE_RETRIES = 3
+"""How often one token can be retried late. Each late retry arms a grace period, and a thief must not be able to keep it
+armed by polling."""
+
+PRUNED_AT_LOGIN = 10
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks, as plain values; what is not known is left out."""
+
+    ip_address: str | None = None
+    user_agent: str = ""
+
+
+UNKNOWN = Client()
+
+Claims = Mapping[str, Any]
+
+
+def start(user: User, client: Client = UNKNOWN) -> Session:
+    """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
+
+    Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
+    """
+    with transaction.atomic(using=_db()):
+        groups = _lock(user)
+        evicted = _evict(user, client)
+        if not evicted:
+            _prune(user)
+        now = timezone.now()
+        session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
+        session.expires_at = session.expiry(now)
+        session.ip_address, session.user_agent = client.ip_address, client.user_agent
+        session.groups = groups
+        session.save(using=_db(), force_insert=True)
+        signals.session_started.send(Session, session=session, client=client, evicted=evicted)
+    return session
+
+
+def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
+    """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
+
+    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    """
+    raced = False
+    while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
+        session = _get(claims, _sessions().with_groups())
+        _check_jti(session, claims)
+        now = timezone.now()
+        match _judge(session, claims["generation"], now, raced):
+            case Step.GIVE_AGAIN:
+                return session
+            case Step.GIVE_BACK:
+                if session.confirmed or _confirm(session):
+                    return session
+            case Step.ROTATE:
+                if _advance(session, now, client, predecessor=session.generation):
+                    return session
+            case Step.RETRY_LATE:
+                if _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True):
+                    return session
+            case Step.END:
+                _end_for_reuse(session, client)
+        raced = True
+
+
+def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) -> Session:
+    """Return the session of an access token, given as its verified claims, with its user; one SELECT.
+
+    The first use of what a rotation issued confirms it, unless the caller may yet refuse the request.
+    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    """
+    while True:
+        session = _get(claims, _sessions())
+        if _given_up(session, claims["generation"]):
+            _end_for_reuse(session, client)
+        if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
+            return session
+
+
+def look(claims: Claims) -> Session:
+    """Return the session of a token of either kind, if it would be accepted now; looking never changes anything.
+
+    A refresh token has to be the current one. Raises TokenNotValid or TokenRevoked.
+    """
+    session = _get(claims, _sessions().with_groups())
+    if claims["token_type"] == "refresh":
+        _check_jti(session, claims)
+        if claims["generation"] != session.generation:
+            raise TokenNotValid
+    elif _given_up(session, claims["generation"]):
+        raise TokenNotValid
+    return session
+
+
+def find(claims: Claims) -> Session:
+    """Return the live session of a genuine token of either kind and whatever generation.
+
+    Raises TokenNotValid or TokenRevoked.
+    """
+    session = _get(claims, _sessions())
+    if claims["token_type"] == "refresh":
+        _check_jti(session, claims)
+    return session
+
+
+def belongs(claims: Claims, session: Session) -> bool:
+    """Return whether the refresh token is a genuine one of that session, of whatever generation."""
+    return claims["sid"] == str(session.pk) and _is_genuine(session, claims)
+
+
+def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
+    """End the session; return whether it was this call that did."""
+    now = timezone.now()
+    with transaction.atomic(using=_db()):
+        alive = _sessions().filter(pk=session.pk, revoked_at=None)
+        if not alive.update(revoked_at=now, revoked_reason=reason):
+            return False
+        session.revoked_at, session.revoked_reason = now, reason
+        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)
+    return True
+
+
+def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN) -> int:
+    """End every other session of the session's user; return how many that were."""
+    return revoke_these(_sessions().live().of(session.user).exclude(pk=session.pk), reason, client)
+
+
+def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN) -> int:
+    """End every session of the user; return how many that were."""
+    return revoke_these(_sessions().live().of(user), reason, client)
+
+
+def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN) -> int:
+    """End the sessions of a queryset, in one transaction; return how many of them were still alive."""
+    with transaction.atomic(using=_db()):
+        # Locked in the order of the key, so that two of these never wait for each other.
+        locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
+        _end(locked, reason, client)
+    return len(locked)
+
+
+def renew_auth_hash(user: User, former: Iterable[str], *, only: Session | None = None) -> None:
+    """Keep the user's sessions, or only that one, although the password's hash has changed.
+
+    `former` are the fingerprints before the change. To be called in the transaction that changes the hash.
+    """
+    kept = _sessions().filter(user_id=user.pk, auth_hash__in=list(former))
+    if only is not None:
+        kept = kept.filter(pk=only.pk)
+    kept.update(auth_hash=user.get_session_auth_hash())
+
+
+class Step(Enum):
+    """What becomes of a refresh token that is presented."""
+
+    GIVE_AGAIN = auto()
+    GIVE_BACK = auto()
+    ROTATE = auto()
+    RETRY_LATE = auto()
+    END = auto()
+
+
+def _judge(session: Session, generation: int, now: datetime, raced: bool) -> Step:
+    grace = conf.grace_period
+    # The clock of the server that rotated may be ahead of ours.
+    age = max(now - session.rotated_at, timedelta())
+    if generation == session.generation:
+        # The token from a login is rotated at its first use, however young.
+        return Step.GIVE_BACK if generation > 0 and age < grace else Step.ROTATE
+    if generation == session.predecessor:
+        if grace and age <= grace:
+            return Step.GIVE_AGAIN
+        # Without a grace period, parallel use is reuse: whoever lost the race is not late.
+        late = conf.late_retry and not session.confirmed and (grace or not raced)
+        if late and session.generation - session.predecessor <= LATE_RETRIES:
+            return Step.RETRY_LATE
+    return Step.END
+
+
+def _given_up(session: Session, generation: int) -> bool:
+    """Return whether a late retry gave up what came with that generation."""
+    return session.predecessor < generation < session.generation
+
+
+def _get(claims: Claims, sessions: SessionQuerySet) -> Session:
+    """Return the session that a verified token names, with its user, if it is alive."""
+    try:
+        session = sessions.select_related("user").get(pk=UUID(claims["sid"]))
+    except Session.DoesNotExist:
+        # The token is genuine, so there was a session, which was deleted since, or its user was.
+        raise TokenRevoked from None
+    # Who the user is comes from the row: a signing key alone must not let anybody in as somebody else.
+    if claims["sub"] != str(session.user_id):
+        raise TokenNotValid
+    if session.revoked_at is not None or not session.user.is_active or session.password_changed:
+        raise TokenRevoked
+    return session
+
+
+def _is_genuine(session: Session, claims: Claims) -> bool:
+    """Return whether the refresh token was issued for this row; the signing key alone does not make one."""
+    return constant_time_compare(claims["jti"], session.jti(claims["generation"]))
+
+
+def _check_jti(session: Session, claims: Claims) -> None:
+    if not _is_genuine(session, claims):
+        raise TokenNotValid
+
+
+def _confirm(session: Session) -> bool:
+    changed = _sessions().filter(pk=session.pk, generation=session.generation, revoked_at=None).update(confirmed=True)
+    session.confirmed = bool(changed)
+    return bool(changed)
+
+
+def _advance(
+    session: Session,
+    now: datetime,
+    client: Client,
+    *,
+    predecessor: int,
+    unconfirmed_only: bool = False,
+) -> bool:
+    """Move the row on by one generation, if it still is as it was read; return whether it was."""
+    row = _sessions().filter(pk=session.pk, generation=session.generation, revoked_at=None)
+    if unconfirmed_only:
+        # A use of what the late retry is about to give up must not be accepted as well.
+        row = row.filter(confirmed=False)
+    changes: dict[str, Any] = {
+        "generation": session.generation + 1,
+        "predecessor": predecessor,
+        "confirmed": False,
+        "rotated_at": now,
+        "expires_at": session.expiry(now),
+        "ip_address": client.ip_address,
+        "user_agent": client.user_agent,
+    }
+    auth_hash = session.user.get_session_auth_hash()
+    if auth_hash != session.auth_hash:
+        # SECRET_KEY was rotated since the fingerprint was taken.
+        row = row.filter(auth_hash=session.auth_hash)
+        changes["auth_hash"] = auth_hash
+    if not row.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(session, name, value)
+    signals.session_rotated.send(Session, session=session, client=client)
+    return True
+
+
+def _end(locked: list[Session], reason: Reason, client: Client) -> None:
+    if not locked:
+        return
+    now = timezone.now()
+    _sessions().filter(pk__in=[session.pk for session in locked]).update(revoked_at=now, revoked_reason=reason)
+    for session in locked:
+        session.revoked_at, session.revoked_reason = now, reason
+    signals.sessions_revoked.send(Session, sessions=locked, reason=reason, client=client)
+
+
+def _end_for_reuse(session: Session, client: Client) -> NoReturn:
+    """Revoke the session, commit that, and raise."""
+    if not revoke(session, Reason.REUSED, client):
+        raise TokenRevoked
+    signals.token_reused.send(Session, session=session, client=client)
+    raise TokenReused
+
+
+def _lock(user: User) -> list[str] | None:
+    """Lock the user's row until the end of the transaction, and return the names of the user's groups."""
+    rows = get_user_model()._default_manager.using(_db()).filter(pk=user.pk)
+    groups = group_names("pk")
+    if groups is not None:
+        rows = rows.annotate(group_names=groups)
+    row: Any = rows.select_for_update(no_key=True).first()
+    if row is None or not row.is_active:
+        raise NoActiveAccount
+    return getattr(row, "group_names", None)
+
+
+def _evict(user: User, client: Client) -> list[Session]:
+    """End the sessions used longest ago, so that with the one to come the cap is kept; return them."""
+    cap = conf.max_sessions_per_user
+    if not cap:
+        return []
+    surplus = list(_sessions().live().of(user).order_by("-rotated_at", "-pk")[cap - 1 :])
+    _end(surplus, Reason.CAP, client)
+    return surplus
+
+
+def _prune(user: User) -> None:
+    expired = _sessions().filter(user_id=user.pk).expired().order_by("pk").values("pk")[:PRUNED_AT_LOGIN]
+    _sessions().filter(pk__in=expired).delete()
+
+
+def _sessions() -> SessionQuerySet:
+    # Always where it is written: a replica that lags would let a revoked session live.
+    return Session.objects.using(_db())
+
+
+def _db() -> str:
+    return router.db_for_write(Session)

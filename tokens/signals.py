@@ -1,0 +1,18 @@
+"""What this app announces. The sender is always the class Session.
+
+A receiver runs inside the transaction of what it hears of, so that a log and the fact that it logs are never apart.
+"""
+
+from django.dispatch import Signal
+
+session_started = Signal()
+"""Arguments: `session`, `client`, `evicted` (the sessions that made room for it; `sessions_revoked` told of them)."""
+
+session_rotated = Signal()
+"""Arguments: `session`, `client`. Sent after the row was updated, outside any transaction."""
+
+sessions_revoked = Signal()
+"""Arguments: `sessions` (a list), `reason` (a `Reason`), `client`."""
+
+token_reused = Signal()
+"""Arguments: `session`, `client`: a superseded token came back. Sent after the revocation was committed."""

@@ -1,0 +1,24 @@
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.throttling import ScopedRateThrottle
+
+from .conf import conf
+from .limits import network
+from .requests import client_of
+
+
+class AddressThrottle(ScopedRateThrottle):
+    """Limit what one address may ask for, by the view's `throttle_scope`.
+
+    Against floods, not guesses: it counts in the cache, so approximately.
+    """
+
+    THROTTLE_RATES: Any = None
+
+    def get_rate(self) -> str | None:
+        return conf.throttle_rates[str(self.scope)] if conf.throttling else None
+
+    def get_cache_key(self, request: Request, view: Any) -> str:
+        ident = network(client_of(request).ip_address)
+        return self.cache_format % {"scope": self.scope, "ident": ident}

@@ -1,0 +1,288 @@
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, cast
+
+from django.http import HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.cache import get_conditional_response
+from django.utils.decorators import method_decorator
+from django.utils.http import quote_etag
+from django.views.decorators.cache import cache_control
+from rest_framework import status
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import FormParser, MultiPartParser
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework_simplejwt import views as simplejwt
+
+from . import cookies, jwt, keys, serializers, sessions
+from .authentication import (
+    CHALLENGE,
+    JWTAuthentication,
+    LogoutAuthentication,
+    Service,
+    ServiceAuthentication,
+)
+from .conf import conf
+from .exceptions import TokenNotValid, TokenRefused
+from .handlers import exception_handler
+from .models import Reason, Session
+from .parsers import JSONParser
+from .requests import check_same_site, client_of
+from .throttles import AddressThrottle
+from .tokens import AccessToken, RefreshToken
+
+
+class TokenView(APIView):
+    """A view whose answers may carry tokens: they are never stored on the way, and errors have the one shape."""
+
+    authentication_classes: Any = ()
+    permission_classes: Any = ()
+    parser_classes: Any = (JSONParser,)
+    throttle_classes: Any = (AddressThrottle,)
+    throttle_scope: str | None = None
+
+    def get_authenticate_header(self, request: Request) -> str:
+        # Without it DRF turns the 401 of a view that has no authenticators into a 403.
+        return CHALLENGE
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler
+
+    def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(*args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+class AuthView(TokenView):
+    """A view beneath the cookie's path, which no other site can make a browser call."""
+
+    renderer_classes = (JSONRenderer,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        check_same_site(request._request)
+        super().initial(request, *args, **kwargs)
+
+
+class LoginView(AuthView):
+    throttle_scope = "login"
+
+    def post(self, request: Request) -> Response:
+        serializer = serializers.LoginSerializer(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        return signed_in(serializer.session)
+
+
+class RefreshView(AuthView):
+    throttle_scope = "refresh"
+
+    def post(self, request: Request) -> Response:
+        claims = RefreshToken.claims(cookies.read(request))
+        session = sessions.rotate(claims, client_of(request))
+        return _with_cookie(Response(_access(session)), session)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        # Not where there was no cookie, so that a sign-in going on beside it is not undone.
+        if isinstance(exc, TokenRefused) and not isinstance(exc, cookies.RefreshTokenMissing):
+            cookies.clear(response)
+        return response
+
+
+class LogoutView(AuthView):
+    """End the session of an access token and a refresh token that belong together."""
+
+    authentication_classes = (LogoutAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+    def post(self, request: Request) -> Response:
+        session = _session(request)
+        if not sessions.belongs(RefreshToken.claims(cookies.read(request)), session):
+            raise TokenNotValid
+        sessions.revoke(session, Reason.LOGOUT, client_of(request))
+        return _without_cookie()
+
+
+class LogoutAllView(AuthView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+    def post(self, request: Request) -> Response:
+        sessions.revoke_all(_session(request).user, Reason.LOGOUT_ALL, client_of(request))
+        return _without_cookie()
+
+
+class RevokeView(AuthView):
+    """Revoke the session of a token of either kind (RFC 7009); what is no token of ours is as good as revoked."""
+
+    parser_classes = (FormParser,)
+
+    def post(self, request: Request) -> HttpResponse:
+        token = _token_from(request)
+        try:
+            claims = RefreshToken.claims(token) if jwt.is_refresh(token) else AccessToken.claims(token)
+            sessions.revoke(sessions.find(claims), Reason.LOGOUT, client_of(request))
+        except TokenRefused:
+            pass
+        return Response()
+
+
+class IsStaffOrService(IsAuthenticated):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user: Any = request.user
+        return super().has_permission(request, view) and (isinstance(user, Service) or user.is_staff)
+
+
+class IntrospectView(AuthView):
+    """Tell whether a token would be accepted now, and whose it is (RFC 7662); that is no use of it."""
+
+    authentication_classes = (JWTAuthentication, ServiceAuthentication)
+    permission_classes = (IsStaffOrService,)
+    parser_classes = (FormParser,)
+
+    def post(self, request: Request) -> Response:
+        try:
+            token = serializers.token_of(_token_from(request))
+        except TokenRefused:
+            return Response({"active": False})
+        session = token.session
+        told = {
+            name: token[name]
+            for name in ("sub", "iss", "aud", "iat", "exp", "jti", "sid", "token_type")
+            if name in token
+        }
+        return Response(
+            {
+                "active": True,
+                "username": session.user.get_username(),
+                "groups": sorted(session.groups or ()),
+                **told,
+            }
+        )
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class PublishedView(APIView):
+    """A document about this server. Anybody may fetch it, keep it for a while, and then ask whether it has changed."""
+
+    authentication_classes: Any = ()
+    permission_classes: Any = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = AlwaysJSON
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler
+
+    @method_decorator(cache_control(public=True, max_age=keys.KEY_SET_MAX_AGE))
+    def get(self, request: Request) -> HttpResponseBase | None:
+        response = JsonResponse(self.document(request))
+        response["ETag"] = etag = quote_etag(sha256(response.content).hexdigest())
+        return get_conditional_response(request._request, etag=etag, response=response)
+
+    def document(self, request: Request) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class KeySetView(PublishedView):
+    """The keys that verify access tokens (RFC 7517)."""
+
+    def document(self, request: Request) -> dict[str, Any]:
+        return keys.key_set()
+
+
+class MetadataView(PublishedView):
+    """What OAuth software finds here (RFC 8414). It can be granted nothing: people sign in at this server's own API."""
+
+    def document(self, request: Request) -> dict[str, Any]:
+        def url(name: str) -> str:
+            return request.build_absolute_uri(reverse(f"tokens:{name}"))
+
+        return {
+            "issuer": conf.issuer,
+            "jwks_uri": url("key_set"),
+            "response_types_supported": [],
+            "grant_types_supported": [],
+            "revocation_endpoint": url("revoke"),
+            "revocation_endpoint_auth_methods_supported": ["none"],
+            "introspection_endpoint": url("introspect"),
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "Bearer"],
+        }
+
+
+class BodyTokenView(TokenView, simplejwt.TokenViewBase):
+    """An endpoint of SimpleJWT's, with its bodies: JSON or a form."""
+
+    parser_classes = (JSONParser, FormParser, MultiPartParser)
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return Response(serializer.validated_data)
+
+
+class TokenObtainPairView(BodyTokenView):
+    throttle_scope = "login"
+    serializer_class = serializers.TokenObtainPairSerializer
+
+
+class TokenRefreshView(BodyTokenView):
+    throttle_scope = "refresh"
+    serializer_class = serializers.TokenRefreshSerializer
+
+
+class TokenVerifyView(BodyTokenView):
+    serializer_class = serializers.TokenVerifySerializer
+
+
+class TokenBlacklistView(BodyTokenView):
+    serializer_class = serializers.TokenBlacklistSerializer
+
+
+def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Response:
+    """Answer a login: the access token in the body, the refresh token in the cookie."""
+    user = session.user
+    told = {
+        "id": user.pk,
+        "username": user.get_username(),
+        "email": getattr(user, user.get_email_field_name(), ""),
+    }
+    return _with_cookie(Response({**_access(session), "user": told}, status_code), session)
+
+
+def _session(request: Request) -> Session:
+    """Return the session of the access token that let the request in."""
+    return cast(AccessToken, request.auth).session
+
+
+def _access(session: Session) -> dict[str, Any]:
+    token = AccessToken.of(session)
+    return {"accessToken": str(token), "tokenType": "Bearer", "expiresIn": token.expires_in}
+
+
+def _with_cookie(response: Response, session: Session) -> Response:
+    cookies.write(response, RefreshToken.of(session))
+    return response
+
+
+def _without_cookie() -> Response:
+    response = Response(status=status.HTTP_204_NO_CONTENT)
+    cookies.clear(response)
+    return response
+
+
+def _token_from(request: Request) -> str:
+    serializer = serializers.TokenSerializer(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return str(serializer.validated_data["token"])
