@@ -1,0 +1,15 @@
+from importlib import import_module
+
+from django.apps import AppConfig
+from django.core.signals import request_started
+from django.utils.translation import gettext_lazy as _
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"
+    verbose_name = _("Accounts")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        outbox = import_module(f"{self.name}.outbox")
+        request_started.connect(outbox.worker.start)

@@ -1,0 +1,172 @@
+"""What an account's owner does about name, password and address.
+
+Whatever is refused is a ValidationError by field. Passwords are hashed before a transaction begins: it takes tens of
+milliseconds, in which a transaction would keep every other writer of SQLite waiting.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
+
+from tokens import log, sessions
+from tokens.models import Kind, Reason, Session, fingerprints
+from tokens.sessions import UNKNOWN, Client
+
+from . import links, outbox
+from .links import LinkNotValid
+from .models import MailKind, User
+
+
+class WrongPassword(ValidationError):
+    def __init__(self) -> None:
+        message = _("This is not your password.")
+        super().__init__({"current_password": ValidationError(message, "wrong_password")})
+
+
+def register(username: str, password: str, email: str | None = None, client: Client = UNKNOWN) -> Session:
+    """Make an account and sign in to it."""
+    user = User(username=username, email=email or "")
+    errors: dict[str, list[ValidationError]] = {}
+    try:
+        _clean(user, "username", "email")
+    except ValidationError as error:
+        errors = error.update_error_dict(errors)
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        errors["password"] = error.error_list
+    if errors:
+        raise ValidationError(errors)
+    user.set_password(password)
+    with _claiming(user):
+        user.save(force_insert=True)
+        log.record(Kind.REGISTERED, user, client)
+        request_verification(user)
+        return sessions.start(user, client)
+
+
+def change_username(user: User, username: str) -> None:
+    changed = copy(user)
+    changed.username = username
+    _clean(changed, "username")
+    with _claiming(changed):
+        changed.save(update_fields=["username"])
+    user.username = changed.username
+
+
+def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
+    """Give the account another address, or none. The user's password has been judged.
+
+    The new address has to be verified; the old one is told, in case it was a thief.
+    """
+    changed = copy(user)
+    changed.email, changed.email_verified = email or "", False
+    _clean(changed, "email")
+    with _claiming(changed):
+        _hold(user, WrongPassword())
+        changed.save(update_fields=["email", "email_verified"])
+        log.record(Kind.EMAIL_CHANGED, user, client)
+        if user.email:
+            outbox.queue(MailKind.EMAIL_CHANGED, user.email)
+        request_verification(changed)
+    user.email, user.email_verified = changed.email, False
+
+
+def request_verification(user: User) -> None:
+    """Mail the link that verifies the address, if there is one and it needs it."""
+    if user.email and not user.email_verified:
+        outbox.queue(MailKind.VERIFY_EMAIL, user.email)
+
+
+def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
+    """Take it that the address is the user's, since the link was read there. Raises LinkNotValid."""
+    user = links.verify_email.open(uid, token)
+    with transaction.atomic():
+        _hold(user, LinkNotValid())
+        _mark_verified(user, client)
+
+
+def change_password(session: Session, new_password: str, client: Client = UNKNOWN) -> None:
+    """Change the password of the session's user, which has been judged, and end every other session."""
+    user = session.user
+    changed = _with_password(user, new_password)
+    with transaction.atomic():
+        _hold(user, WrongPassword())
+        # They are found by the former password's fingerprint.
+        sessions.revoke_others(session, Reason.PASSWORD, client)
+        changed.save(update_fields=["password"])
+        sessions.renew_auth_hash(changed, fingerprints(user), only=session)
+        log.record(Kind.PASSWORD_CHANGED, user, client, session)
+
+
+def request_reset(email: str) -> None:
+    """Mail a link that sets a new password, if the address is known: that is found out when the mail is sent.
+
+    Here nothing is looked up, so that the work, and the time that it takes, tells nothing.
+    """
+    outbox.queue(MailKind.RESET_PASSWORD, email)
+
+
+def reset_password(uid: str, token: str, new_password: str, client: Client = UNKNOWN) -> None:
+    """Set a new password by a mailed link, and end every session. Raises LinkNotValid."""
+    user = links.reset_password.open(uid, token)
+    changed = _with_password(user, new_password)
+    with transaction.atomic():
+        # The token is bound to what is compared here, so of two tries at once one is refused.
+        _hold(user, LinkNotValid())
+        sessions.revoke_all(user, Reason.PASSWORD, client)
+        changed.save(update_fields=["password"])
+        log.record(Kind.PASSWORD_RESET, user, client)
+        if not user.email_verified:
+            # The token is bound to the address as well, so that is where it was read.
+            _mark_verified(user, client)
+
+
+def _mark_verified(user: User, client: Client) -> None:
+    user.email_verified = True
+    user.save(update_fields=["email_verified"])
+    log.record(Kind.EMAIL_VERIFIED, user, client)
+
+
+def _with_password(user: User, new_password: str) -> User:
+    """Return a copy of the user with another password, if that is strong enough."""
+    try:
+        validate_password(new_password, user)
+    except ValidationError as error:
+        raise ValidationError({"new_password": error.error_list}) from error
+    changed = copy(user)
+    changed.set_password(new_password)
+    return changed
+
+
+def _clean(user: User, *fields: str) -> None:
+    user.full_clean(exclude={field.name for field in User._meta.fields}.difference(fields))
+
+
+@contextmanager
+def _claiming(user: User) -> Iterator[None]:
+    """Run a transaction that takes a name; who loses the race for one hears the same as who comes late."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError:
+        user.validate_unique()
+        raise
+
+
+def _hold(user: User, refusal: ValidationError) -> None:
+    """Lock the user's row until the end of the transaction; refuse if it no longer is as it was judged."""
+    row = User.objects.select_for_update(no_key=True).filter(
+        pk=user.pk,
+        password=user.password,
+        email=user.email,
+        email_verified=user.email_verified,
+        is_active=True,
+    )
+    if row.first() is None:
+        raise refusal

@@ -1,0 +1,24 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from accounts import outbox
+
+
+class Command(BaseCommand):
+    help = (
+        "Send the mails that wait, until stopped. The server does so itself unless "
+        "MAIL_WORKER is set to command; running both does no harm."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="send what is due and end, for a scheduler")
+
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        if once:
+            outbox.deliver()
+            return
+        try:
+            outbox.Worker().run()
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped.")

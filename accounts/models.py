@@ -1,0 +1,176 @@
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import models as auth
+from django.contrib.auth.hashers import make_password, verify_password
+from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import CheckConstraint, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from tokens import sessions
+from tokens.models import fingerprints
+
+from . import names
+
+
+class UserManager(auth.UserManager["User"]):
+    """Django's; a user is found by the username or, if what was typed has an `@`, by the e-mail address."""
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(**_natural_key(username))
+
+    async def aget_by_natural_key(self, username: str | None) -> "User":
+        return await self.aget(**_natural_key(username))
+
+    def create_superuser(
+        self,
+        username: str,
+        email: str | None = None,
+        password: str | None = None,
+        **extra_fields: Any,
+    ) -> "User":
+        # `createsuperuser` shows a ValidationError as a sentence, but an IntegrityError as a traceback.
+        self.model(username=username, email=email or "").full_clean(exclude={"password"})
+        return super().create_superuser(username, email, password, **extra_fields)
+
+
+def _natural_key(identifier: str | None) -> dict[str, str]:
+    key = names.key(identifier or "")
+    return {"email_key" if "@" in key else "username_key": key}
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    username = models.CharField(
+        _("username"),
+        max_length=150,
+        unique=True,
+        validators=[names.UsernameValidator()],
+        help_text=_("150 characters at most: letters, digits and . + - _ only."),
+        error_messages={"unique": _("This username is taken.")},
+    )
+    email = models.EmailField(_("e-mail address"), blank=True, error_messages={"unique": _("This address is taken.")})
+    email_verified = models.BooleanField(_("e-mail address verified"), default=False)
+
+    # What no two users share. SQLite's lower() knows ASCII only, so no index on an expression would do.
+    # No default: what went around save() fails, instead of being kept without a key.
+    username_key = models.CharField(max_length=450, unique=True, editable=False, default=None)
+    email_key = models.CharField(max_length=762, unique=True, editable=False, null=True)  # noqa: DJ001 - no two are empty
+
+    is_staff = models.BooleanField(_("staff status"), default=False, help_text=_("May sign in to the admin."))
+    is_active = models.BooleanField(
+        _("active"),
+        default=True,
+        help_text=_("Unselect this instead of deleting the user; it ends the user's sessions."),
+    )
+    date_joined = models.DateTimeField(_("date joined"), default=timezone.now)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    EMAIL_FIELD = "email"
+    USERNAME_FIELD = "username"
+    REQUIRED_FIELDS = ["email"]
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        constraints = [
+            CheckConstraint(
+                condition=~Q(username__contains="@"),
+                name="accounts_username_is_no_address",
+            )
+        ]
+
+    def save(
+        self,
+        *args: Any,
+        update_fields: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._normalize()
+        if update_fields is not None:
+            changed = set(update_fields)
+            update_fields = changed | {f"{name}_key" for name in changed & {"username", "email"}}
+        super().save(*args, update_fields=update_fields, **kwargs)
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        # Before the validators see them: a character may be longer in the form that is kept.
+        self._normalize()
+        super().clean_fields(exclude)
+
+    def validate_unique(self, exclude: Collection[str] | None = None) -> None:
+        """Compare names by their keys, and put the error where the name is."""
+        names_of = {"username": self.username_key, "email": self.email_key}
+        asked = {name: key for name, key in names_of.items() if key and name not in set(exclude or ())}
+        others = User.objects.exclude(pk=self.pk)
+        taken = {
+            name: self.unique_error_message(User, (name,))
+            for name, key in asked.items()
+            if others.filter(**{f"{name}_key": key}).exists()
+        }
+        if taken:
+            raise ValidationError(taken)
+
+    def _normalize(self) -> None:
+        self.username = names.normalize(self.username or "")  # a form that refuses a name leaves None
+        self.email = names.normalize(User.objects.normalize_email(self.email))
+        self.username_key = names.key(self.username)
+        self.email_key = names.key(self.email) or None
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Judge the password; a hash of an older kind is replaced, and ends no session.
+
+        Django would save() the new hash, and so undo a change of the password that went on beside it.
+        """
+        is_correct, must_update = verify_password(raw_password, self.password)
+        if is_correct and must_update and not self._upgrade_hash(raw_password):
+            self.password = User.objects.filter(pk=self.pk).values_list("password", flat=True).first() or ""
+            return self.check_password(raw_password)
+        return is_correct
+
+    async def acheck_password(self, raw_password: str | None) -> bool:
+        return await sync_to_async(self.check_password)(raw_password)
+
+    def _upgrade_hash(self, raw_password: str | None) -> bool:
+        """Hash anew, if the password still is the one that was judged; return whether it was."""
+        former, judged = list(fingerprints(self)), self.password
+        self.password = make_password(raw_password)
+        with transaction.atomic():
+            row = User.objects.filter(pk=self.pk, password=judged)
+            if not row.update(password=self.password):
+                return False
+            sessions.renew_auth_hash(self, former)
+        return True
+
+
+class MailKind(models.TextChoices):
+    """What a mail is about; the label is its subject."""
+
+    VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
+    RESET_PASSWORD = "reset_password", _("Reset your password")
+    EMAIL_CHANGED = "email_changed", _("Your e-mail address was changed")
+
+
+class Mail(models.Model):
+    """A mail that waits to be sent.
+
+    The row says what to send and never holds what: a link's token is made in the moment of sending, so that no copy of
+    the database opens an account. It doesn't say whether the address is anybody's, either.
+    """
+
+    kind = models.CharField(max_length=40)
+    address = models.EmailField()
+    language = models.CharField(max_length=20)
+    created_at = models.DateTimeField(default=timezone.now)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("mail")
+        verbose_name_plural = _("mails")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"

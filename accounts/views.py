@@ -1,0 +1,74 @@
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+from rest_framework import status
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tokens.authentication import JWTAuthentication
+from tokens.models import Session
+from tokens.views import AuthView, signed_in
+
+from . import serializers
+from .serializers import UseCaseSerializer
+
+
+class RegistrationClosed(PermissionDenied):
+    default_detail = _("Registration is closed.")
+    default_code = "registration_closed"
+
+
+class UseCaseView(AuthView):
+    """A view that takes its input, has a use case performed, and says nothing more than that it was."""
+
+    serializer_class: ClassVar[type[UseCaseSerializer]]
+    success: ClassVar[int] = status.HTTP_204_NO_CONTENT
+
+    def post(self, request: Request) -> Response:
+        serializer = self.serializer_class(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        return self.respond(serializer.save())
+
+    def respond(self, result: Any) -> Response:
+        return Response(status=self.success)
+
+
+class RegisterView(UseCaseView):
+    serializer_class = serializers.RegistrationSerializer
+
+    def post(self, request: Request) -> Response:
+        if not settings.REGISTRATION_OPEN:
+            raise RegistrationClosed
+        return super().post(request)
+
+    def respond(self, result: Session) -> Response:
+        return signed_in(result, status.HTTP_201_CREATED)
+
+
+class PasswordChangeView(UseCaseView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.PasswordChangeSerializer
+
+
+class PasswordResetRequestView(UseCaseView):
+    serializer_class = serializers.ResetRequestSerializer
+    success = status.HTTP_202_ACCEPTED
+
+
+class PasswordResetView(UseCaseView):
+    serializer_class = serializers.ResetSerializer
+
+
+class EmailVerificationView(UseCaseView):
+    serializer_class = serializers.VerificationSerializer
+
+
+class VerificationRequestView(UseCaseView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.ResendSerializer
+    success = status.HTTP_202_ACCEPTED

@@ -1,0 +1,21 @@
+import re
+from collections.abc import Sequence
+from smtplib import SMTPDataError
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+
+
+def link_in(mail: EmailMessage) -> dict[str, Any]:
+    """Return what the page behind the mail's link sends: `uid` and `token`."""
+    (url,) = re.findall(r"https?://\S+", str(mail.body))
+    return {name: value for name, (value,) in parse_qs(urlsplit(url).fragment, strict_parsing=True).items()}
+
+
+class Refusing(BaseEmailBackend):
+    """A mail server that takes no mail, and quotes each in its answer."""
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        raise SMTPDataError(554, str(email_messages[0].body).encode())

@@ -1,0 +1,267 @@
+"""What the API of the account calls, and who wins when two things happen at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
+from django.db import IntegrityError
+
+from accounts import credentials, links, outbox
+from accounts.models import Mail, MailKind, User
+from tests.accounts.mails import link_in
+from tests.clients import PASSWORD, Browser
+from tests.racing import in_parallel, just_before
+from tokens import sessions
+from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.sessions import Client
+
+pytestmark = pytest.mark.django_db
+
+NEW_PASSWORD = "another horse battery"
+CLIENT = Client("192.0.2.1", "Firefox")
+TRANSACTION = "SAVEPOINT"
+"""How a transaction begins, inside that of the test."""
+
+THREADS = 8
+
+
+def errors_of(act: Callable[[], Any]) -> dict[str, list[str]]:
+    with pytest.raises(ValidationError) as refused:
+        act()
+    return refused.value.message_dict
+
+
+def mails() -> list[tuple[str, str]]:
+    return list(Mail.objects.order_by("pk").values_list("kind", "address"))
+
+
+# The address
+
+
+def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> None:
+    User.objects.update(email_verified=True)
+    ann.refresh_from_db()
+    credentials.change_email(ann, "Bob@Example.com", CLIENT)
+    assert (ann.email, ann.email_verified) == ("Bob@example.com", False)
+    ann.refresh_from_db()
+    assert (ann.email, ann.email_key, ann.email_verified) == ("Bob@example.com", "bob@example.com", False)
+    assert mails() == [(MailKind.EMAIL_CHANGED, "ann@example.com"), (MailKind.VERIFY_EMAIL, "Bob@example.com")]
+    event = SecurityEvent.objects.get()
+    assert (event.kind, event.user, event.ip_address) == (Kind.EMAIL_CHANGED, ann, "192.0.2.1")
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
+    credentials.change_email(ann, nothing)
+    ann.refresh_from_db()
+    assert (ann.email, ann.email_key) == ("", None)
+    assert mails() == [(MailKind.EMAIL_CHANGED, "ann@example.com")]
+
+
+def test_first_address_tells_nobody_else() -> None:
+    ann = User.objects.create_user("ann", password=PASSWORD)
+    credentials.change_email(ann, "ann@example.com")
+    assert mails() == [(MailKind.VERIFY_EMAIL, "ann@example.com")]
+
+
+def test_case_of_the_own_address_can_change(ann: User) -> None:
+    credentials.change_email(ann, "Ann@example.com")
+    assert User.objects.get().email == "Ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("email", "message"),
+    [("BOB@example.com", "This address is taken."), ("nonsense", "Enter a valid email address.")],
+)
+def test_bad_or_taken_address_changes_nothing(ann: User, email: str, message: str) -> None:
+    User.objects.create_user("bob", "bob@example.com")
+    assert errors_of(lambda: credentials.change_email(ann, email)) == {"email": [message]}
+    assert ann.email == User.objects.get(pk=ann.pk).email == "ann@example.com"
+    assert mails() == []
+
+
+def test_address_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
+    def take() -> None:
+        User.objects.create_user("bob", "bob@example.com")
+
+    with just_before(TRANSACTION, take):
+        errors = errors_of(lambda: credentials.change_email(ann, "bob@example.com"))
+    assert errors == {"email": ["This address is taken."]}
+    assert ann.email == User.objects.get(pk=ann.pk).email == "ann@example.com"
+    assert mails() == []
+
+
+def test_address_is_not_changed_by_a_password_that_was_changed_meanwhile(ann: User) -> None:
+    def change() -> None:
+        User.objects.update(password=make_password(NEW_PASSWORD))
+
+    with just_before(TRANSACTION, change):
+        errors = errors_of(lambda: credentials.change_email(ann, "thief@example.com"))
+    assert errors == {"current_password": ["This is not your password."]}
+    assert User.objects.get().email == "ann@example.com"
+    assert mails() == []
+
+
+# The name
+
+
+def test_username_changes_by_the_rules_of_registration(ann: User) -> None:
+    credentials.change_username(ann, "Bo\N{FULLWIDTH LATIN SMALL LETTER B}")
+    assert ann.username == "Bob"
+    ann.refresh_from_db()
+    assert (ann.username, ann.username_key) == ("Bob", "bob")
+
+
+def test_case_of_the_own_username_can_change(ann: User) -> None:
+    credentials.change_username(ann, "ANN")
+    assert User.objects.get().username == "ANN"
+
+
+@pytest.mark.parametrize(
+    ("username", "message"),
+    [
+        ("BOB", "This username is taken."),
+        ("a@b", "Enter a valid username: letters, digits and . + - _ only."),
+        ("", "This field cannot be blank."),
+    ],
+)
+def test_bad_or_taken_username_changes_nothing(ann: User, username: str, message: str) -> None:
+    User.objects.create_user("bob")
+    assert errors_of(lambda: credentials.change_username(ann, username)) == {"username": [message]}
+    assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
+
+
+def test_username_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
+    with just_before(TRANSACTION, lambda: User.objects.create_user("bob")):
+        errors = errors_of(lambda: credentials.change_username(ann, "bob"))
+    assert errors == {"username": ["This username is taken."]}
+    assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
+
+
+def test_error_that_is_no_lost_race_is_not_hidden() -> None:
+    user = User(username="a@b")
+    with pytest.raises(IntegrityError), credentials._claiming(user):
+        user.save()
+
+
+# Registration
+
+
+def test_name_taken_in_the_same_moment_is_taken() -> None:
+    with just_before(TRANSACTION, lambda: User.objects.create_user("ANN")):
+        errors = errors_of(lambda: credentials.register("ann", PASSWORD))
+    assert errors == {"username": ["This username is taken."]}
+    assert User.objects.get().username == "ANN"
+    assert not Session.objects.exists()
+    assert not SecurityEvent.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("email", ["ann@example.com", ""])
+def test_one_of_many_registrations_gets_the_name(email: str) -> None:
+    body = {"username": "ann", "email": email, "password": PASSWORD}
+    answers = in_parallel(*[lambda: Browser().post("/auth/register", body)] * THREADS)
+    taken = {"username": ["This username is taken."]} | ({"email": ["This address is taken."]} if email else {})
+    assert sorted(answer.status_code for answer in answers) == [201] + [400] * (THREADS - 1)
+    assert [answer.json() for answer in answers if answer.status_code == 400] == [taken] * (THREADS - 1)
+    assert (User.objects.count(), Session.objects.count()) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_many_registrations_gets_the_address() -> None:
+    def register(number: int) -> Any:
+        body = {"username": f"ann{number}", "email": "ann@example.com", "password": PASSWORD}
+        return Browser().post("/auth/register", body)
+
+    answers = in_parallel(*[lambda number=number: register(number) for number in range(THREADS)])
+    assert sorted(answer.status_code for answer in answers) == [201] + [400] * (THREADS - 1)
+    assert [answer.json() for answer in answers if answer.status_code == 400] == [
+        {"email": ["This address is taken."]}
+    ] * (THREADS - 1)
+    assert User.objects.count() == 1
+
+
+# The password
+
+
+def test_password_is_not_changed_by_one_that_was_changed_meanwhile(ann: User) -> None:
+    session = sessions.start(ann)
+    changed = make_password(NEW_PASSWORD)
+    with just_before(TRANSACTION, lambda: User.objects.update(password=changed)):
+        errors = errors_of(lambda: credentials.change_password(session, "yet another horse"))
+    assert errors == {"current_password": ["This is not your password."]}
+    assert User.objects.get().password == changed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_many_password_changes_wins(ann: User) -> None:
+    browsers = [Browser() for _ in range(THREADS)]
+    for browser in browsers:
+        browser.login()
+
+    def change(number: int) -> Any:
+        body = {"currentPassword": PASSWORD, "newPassword": f"{NEW_PASSWORD} {number}"}
+        return browsers[number].post("/auth/password/change", body, browsers[number].access)
+
+    answers = in_parallel(*[lambda number=number: change(number) for number in range(THREADS)])
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(204) == 1
+    assert set(statuses) <= {204, 400, 401}
+    winner = statuses.index(204)
+    assert User.objects.get().check_password(f"{NEW_PASSWORD} {winner}")
+    assert [browser.refresh().status_code for browser in browsers] == [
+        200 if number == winner else 401 for number in range(THREADS)
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_link_of_a_reset_works_once_in_parallel_too(ann: User, mailoutbox: list[EmailMessage]) -> None:
+    credentials.request_reset("ann@example.com")
+    outbox.deliver()
+    link = link_in(mailoutbox[0])
+
+    def reset(number: int) -> Any:
+        return Browser().post("/auth/password/reset/confirm", {**link, "newPassword": f"{NEW_PASSWORD} {number}"})
+
+    answers = in_parallel(*[lambda number=number: reset(number) for number in range(THREADS)])
+    statuses = [answer.status_code for answer in answers]
+    assert sorted(statuses) == [204] + [400] * (THREADS - 1)
+    assert User.objects.get().check_password(f"{NEW_PASSWORD} {statuses.index(204)}")
+    assert SecurityEvent.objects.filter(kind=Kind.PASSWORD_RESET).count() == 1
+
+
+@pytest.mark.parametrize("change", [{"password": "!"}, {"email": "bob@example.com"}, {"is_active": False}])
+def test_reset_and_a_change_in_the_same_moment_leave_the_change(ann: User, change: dict[str, Any]) -> None:
+    session = sessions.start(ann)
+    uid, token = link_of(links.reset_password, ann)
+    with just_before(TRANSACTION, lambda: User.objects.update(**change)):
+        errors = errors_of(lambda: credentials.reset_password(uid, token, NEW_PASSWORD))
+    assert errors.keys() == {"token"}
+    assert not User.objects.get().check_password(NEW_PASSWORD)
+    session.refresh_from_db()
+    assert session.revoked_at is None
+
+
+def test_verification_and_a_change_of_the_address_in_the_same_moment_leave_the_change(ann: User) -> None:
+    uid, token = link_of(links.verify_email, ann)
+    with just_before(TRANSACTION, lambda: credentials.change_email(ann, "bob@example.com")):
+        errors = errors_of(lambda: credentials.verify_email(uid, token))
+    assert errors.keys() == {"token"}
+    assert User.objects.values("email", "email_verified").get() == {"email": "bob@example.com", "email_verified": False}
+
+
+def test_sessions_of_a_changed_password_say_why_they_ended(ann: User) -> None:
+    kept, ended = sessions.start(ann), sessions.start(ann)
+    credentials.change_password(kept, NEW_PASSWORD, CLIENT)
+    ended.refresh_from_db()
+    assert ended.revoked_reason == Reason.PASSWORD
+    event = SecurityEvent.objects.get(kind=Kind.PASSWORD_CHANGED)
+    assert (event.session, event.ip_address, event.user_agent) == (kept.pk, "192.0.2.1", "Firefox")
+
+
+def link_of(link: links.Link, user: User) -> tuple[str, str]:
+    sent = dict(part.split("=") for part in link.url(user).partition("#")[2].split("&"))
+    return sent["uid"], sent["token"]

@@ -1,0 +1,426 @@
+"""Accounts over HTTP, as the contract has them; links are taken out of the mails that were sent."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.hashers import check_password
+from django.core.mail import EmailMessage
+from django.utils import timezone
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from accounts import outbox
+from accounts.models import Mail, MailKind, User
+from tests.accounts.mails import link_in
+from tests.clients import PASSWORD, Browser
+from tokens.models import Kind, Reason, SecurityEvent, Session
+
+pytestmark = pytest.mark.django_db
+
+NEW_PASSWORD = "another horse battery"
+LINK_REFUSED = {"token": ["The link is not valid or was used before. Ask for a new one."]}
+
+
+def kinds() -> list[str]:
+    return list(SecurityEvent.objects.order_by("created_at", "id").values_list("kind", flat=True))
+
+
+# Registration
+
+
+def register(browser: Browser, **body: Any) -> Any:
+    return browser.post("/auth/register", {"username": "ann", "password": PASSWORD, **body})
+
+
+def test_registration_signs_in(db: None) -> None:
+    browser = Browser()
+    response = register(browser, email="Ann@Example.com")
+    user = User.objects.get()
+    assert response.status_code == 201
+    assert response.json() == {
+        "accessToken": response.data["accessToken"],
+        "tokenType": "Bearer",
+        "expiresIn": 900,
+        "user": {"id": user.pk, "username": "ann", "email": "Ann@example.com"},
+    }
+    assert response["Cache-Control"] == "no-store"
+    assert response.cookies["refreshToken"]["httponly"]
+    assert (user.email_verified, user.is_staff, user.is_superuser) == (False, False, False)
+    assert user.check_password(PASSWORD)
+    session = Session.objects.get()
+    assert session.user_agent == browser.http.defaults.get("HTTP_USER_AGENT", session.user_agent)
+    assert set(kinds()) == {Kind.REGISTERED, Kind.LOGIN}
+    assert browser.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"email": None}, {"email": ""}, {"email": "  "}])
+def test_address_can_be_left_out(body: dict[str, Any]) -> None:
+    assert register(Browser(), **body).json()["user"]["email"] == ""
+    assert User.objects.get().email_key is None
+    assert not Mail.objects.exists()
+
+
+def test_registration_mails_a_link_that_verifies_the_address(mailoutbox: list[EmailMessage]) -> None:
+    browser = Browser()
+    register(browser, email="ann@example.com")
+    assert mailoutbox == []
+    outbox.deliver()
+    (mail,) = mailoutbox
+    assert mail.to == ["ann@example.com"]
+    response = browser.post("/auth/email/verify", link_in(mail))
+    assert (response.status_code, response.content) == (204, b"")
+    assert User.objects.get().email_verified
+    assert SecurityEvent.objects.filter(kind=Kind.EMAIL_VERIFIED).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"username": "ANN"}, {"username": ["This username is taken."]}),
+        ({"username": "\N{FULLWIDTH LATIN SMALL LETTER A}nn"}, {"username": ["This username is taken."]}),
+        ({"email": "ANN@example.COM"}, {"email": ["This address is taken."]}),
+        (
+            {"username": "ann", "email": "ann@example.com", "password": "12345678"},
+            {
+                "username": ["This username is taken."],
+                "email": ["This address is taken."],
+                "password": ["This password is too common.", "This password is entirely numeric."],
+            },
+        ),
+        ({"username": "a@b"}, {"username": ["Enter a valid username: letters, digits and . + - _ only."]}),
+        ({"username": " bob"}, {"username": ["Enter a valid username: letters, digits and . + - _ only."]}),
+        ({"username": "x" * 151}, {"username": ["Ensure this value has at most 150 characters (it has 151)."]}),
+        ({"email": "nonsense"}, {"email": ["Enter a valid email address."]}),
+        ({"password": "short"}, {"password": ["This password is too short. It must contain at least 8 characters."]}),
+        ({"password": "bob.the.builder"}, {"password": ["The password is too similar to the username."]}),
+        ({"password": ""}, {"password": ["This field may not be blank."]}),
+    ],
+)
+def test_registration_is_refused_by_field(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
+    response = register(Browser(), **{"username": "bob.the.builder", **body})
+    assert (response.status_code, response.json()) == (400, errors)
+    assert not response.cookies
+    assert User.objects.get() == ann
+    assert not any(rows.objects.exists() for rows in (Session, SecurityEvent, Mail))
+
+
+@pytest.mark.parametrize("password", [" a b c d ", "🔑🔑🔑🔑🔑🔑🔑🔑", "x" * 4096])
+def test_password_may_be_long_and_of_any_characters(password: str) -> None:
+    assert register(Browser(), password=password).status_code == 201
+    assert Browser().login(password=password).status_code == 200
+
+
+def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
+    settings.REGISTRATION_OPEN = False
+    response = register(Browser())
+    assert (response.status_code, response.json()["code"]) == (403, "registration_closed")
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["register", "password/change", "password/reset", "password/reset/confirm", "email/verify", "email/resend"]
+)
+def test_other_sites_are_refused(path: str, browser: Browser) -> None:
+    response = browser.post(f"/auth/{path}", {}, browser.access, HTTP_ORIGIN="https://evil.example")
+    assert (response.status_code, response.json()["code"]) == (403, "cross_site_request")
+
+
+# Change of password
+
+
+def change_password(browser: Browser, current: Any = PASSWORD, new: Any = NEW_PASSWORD) -> Any:
+    return browser.post("/auth/password/change", {"currentPassword": current, "newPassword": new}, browser.access)
+
+
+def test_password_change_ends_every_other_session(ann: User, browser: Browser) -> None:
+    elsewhere = Browser()
+    elsewhere.login()
+    response = change_password(browser)
+    assert (response.status_code, response.content) == (204, b"")
+    kept, ended = Session.objects.order_by("created_at")
+    assert (kept.revoked_at, ended.revoked_reason) == (None, Reason.PASSWORD)
+    assert elsewhere.refresh().json()["code"] == "token_revoked"
+    assert elsewhere.post("/auth/email/resend", access=elsewhere.access).json()["code"] == "token_revoked"
+    assert browser.post("/auth/email/resend", access=browser.access).status_code == 202
+    assert browser.refresh().status_code == 200
+    assert Browser().login().status_code == 401
+    assert Browser().login(password=NEW_PASSWORD).status_code == 200
+    assert SecurityEvent.objects.get(kind=Kind.PASSWORD_CHANGED).session == kept.pk
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "errors"),
+    [
+        ("wrong", NEW_PASSWORD, {"currentPassword": ["This is not your password."]}),
+        (PASSWORD, "password", {"newPassword": ["This password is too common."]}),
+        (PASSWORD, "ann@example.com", {"newPassword": ["The password is too similar to the e-mail address."]}),
+        ("", "", {name: ["This field may not be blank."] for name in ("currentPassword", "newPassword")}),
+    ],
+)
+def test_password_change_is_refused_by_field(
+    ann: User, browser: Browser, current: str, new: str, errors: dict[str, list[str]]
+) -> None:
+    elsewhere = Browser()
+    elsewhere.login()
+    response = change_password(browser, current, new)
+    assert (response.status_code, response.json()) == (400, errors)
+    assert Browser().login().status_code == 200
+    assert elsewhere.refresh().status_code == browser.refresh().status_code == 200
+
+
+def test_wrong_current_password_is_logged_as_a_failed_login(ann: User, browser: Browser) -> None:
+    change_password(browser, "wrong")
+    change_password(browser, "wrong")
+    assert SecurityEvent.objects.get(kind=Kind.LOGIN_FAILED).count == 2
+
+
+@pytest.mark.parametrize("path", ["password/change", "email/resend"])
+def test_access_token_is_needed(ann: User, path: str) -> None:
+    response = Browser().post(f"/auth/{path}", {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD})
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    ann.refresh_from_db()
+    assert ann.check_password(PASSWORD)
+
+
+# Reset of a forgotten password
+
+
+def ask_for_reset(email: Any = "ann@example.com") -> Any:
+    return Browser().post("/auth/password/reset", {"email": email})
+
+
+def reset(link: dict[str, Any], new: Any = NEW_PASSWORD) -> Any:
+    return Browser().post("/auth/password/reset/confirm", {**link, "newPassword": new})
+
+
+@pytest.fixture
+def link(ann: User, mailoutbox: list[EmailMessage]) -> dict[str, Any]:
+    """The link of a mail that ann asked for."""
+    ask_for_reset()
+    outbox.deliver()
+    return link_in(mailoutbox.pop())
+
+
+def test_reset_sets_a_new_password_and_ends_every_session(ann: User, browser: Browser, link: dict[str, Any]) -> None:
+    response = reset(link)
+    assert (response.status_code, response.content) == (204, b"")
+    assert Session.objects.get().revoked_reason == Reason.PASSWORD
+    assert browser.refresh().json()["code"] == "token_revoked"
+    assert Browser().login().status_code == 401
+    assert Browser().login(password=NEW_PASSWORD).status_code == 200
+    assert SecurityEvent.objects.filter(kind=Kind.PASSWORD_RESET).count() == 1
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_reset_proves_the_address(ann: User, mailoutbox: list[EmailMessage], already: bool) -> None:
+    User.objects.update(email_verified=already)
+    ask_for_reset()
+    outbox.deliver()
+    reset(link_in(mailoutbox[0]))
+    assert User.objects.get().email_verified
+    assert SecurityEvent.objects.filter(kind=Kind.EMAIL_VERIFIED).exists() is not already
+
+
+def test_reset_works_once(link: dict[str, Any]) -> None:
+    reset(link)
+    response = reset(link, "yet another horse")
+    assert (response.status_code, response.json()) == (400, LINK_REFUSED)
+    assert Browser().login(password=NEW_PASSWORD).status_code == 200
+
+
+def test_reset_that_was_refused_can_be_repeated(link: dict[str, Any]) -> None:
+    response = reset(link, "password")
+    assert (response.status_code, response.json()) == (400, {"newPassword": ["This password is too common."]})
+    assert Browser().login().status_code == 200
+    assert reset(link).status_code == 204
+
+
+@pytest.mark.parametrize(("late", "status"), [(0, 204), (1, 400)])
+def test_reset_is_timed(
+    ann: User, link: dict[str, Any], time_machine: TimeMachineFixture, late: int, status: int
+) -> None:
+    time_machine.move_to(timezone.now() + timedelta(seconds=django_settings.PASSWORD_RESET_TIMEOUT + late))
+    assert reset(link).status_code == status
+    ann.refresh_from_db()
+    assert check_password(PASSWORD, ann.password) is (status == 400)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"email": "bob@example.com"}, {"is_active": False}, {"password": ""}],
+    ids=lambda change: next(iter(change)),
+)
+def test_reset_link_dies_when_the_account_changes(ann: User, link: dict[str, Any], change: dict[str, Any]) -> None:
+    User.objects.update(**change)
+    response = reset(link)
+    assert (response.status_code, response.json()) == (400, LINK_REFUSED)
+    assert not SecurityEvent.objects.exists()
+
+
+def test_reset_link_of_another_user_is_refused(ann: User, link: dict[str, Any]) -> None:
+    User.objects.create_user("bob", "bob@example.com", PASSWORD)
+    ask_for_reset("bob@example.com")
+    outbox.deliver()
+    assert reset({**link, "uid": "OTk5"}).json() == LINK_REFUSED
+
+
+def test_links_do_not_stand_in_for_each_other(ann: User, browser: Browser, link: dict[str, Any]) -> None:
+    assert browser.post("/auth/email/verify", link).json() == LINK_REFUSED
+    assert not User.objects.get().email_verified
+
+
+def test_known_and_unknown_addresses_are_answered_with_the_same_work(
+    ann: User, django_assert_num_queries: Any, mailoutbox: list[EmailMessage]
+) -> None:
+    answers = []
+    for email in ("ann@example.com", "nobody@example.com"):
+        with django_assert_num_queries(1) as sent:
+            response = ask_for_reset(email)
+        answers.append((response.status_code, response.content, dict(response.headers)))
+        assert [query["sql"].split()[:3] for query in sent.captured_queries] == [["INSERT", "INTO", '"accounts_mail"']]
+    assert answers == [(202, b"", answers[0][2])] * 2
+    outbox.deliver()
+    assert [mail.to for mail in mailoutbox] == [["ann@example.com"]]
+    assert not Mail.objects.exists()
+
+
+def test_reset_mail_goes_to_the_address_that_is_kept(ann: User, mailoutbox: list[EmailMessage]) -> None:
+    ask_for_reset("ANN@Example.com")
+    outbox.deliver()
+    assert [mail.to for mail in mailoutbox] == [["ann@example.com"]]
+
+
+@pytest.mark.parametrize("email", ["nonsense", "a@b@c", "ann", f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 63}.example"])
+def test_what_is_no_address_is_refused(email: str) -> None:
+    response = ask_for_reset(email)
+    assert (response.status_code, response.json().keys()) == (400, {"email"})
+    assert not Mail.objects.exists()
+
+
+# Verification of the address
+
+
+def test_verification_works_once(ann: User, browser: Browser, mailoutbox: list[EmailMessage]) -> None:
+    browser.post("/auth/email/resend", access=browser.access)
+    outbox.deliver()
+    link = link_in(mailoutbox[0])
+    assert Browser().post("/auth/email/verify", link).status_code == 204
+    response = Browser().post("/auth/email/verify", link)
+    assert (response.status_code, response.json()) == (400, LINK_REFUSED)
+    assert SecurityEvent.objects.filter(kind=Kind.EMAIL_VERIFIED).count() == 1
+
+
+def test_verification_link_is_for_the_address_that_it_went_to(
+    ann: User, browser: Browser, mailoutbox: list[EmailMessage]
+) -> None:
+    browser.post("/auth/email/resend", access=browser.access)
+    outbox.deliver()
+    ann.email = "bob@example.com"
+    ann.save()
+    assert Browser().post("/auth/email/verify", link_in(mailoutbox[0])).json() == LINK_REFUSED
+    assert not User.objects.get().email_verified
+
+
+def test_verification_survives_a_change_of_the_password(
+    ann: User, browser: Browser, mailoutbox: list[EmailMessage]
+) -> None:
+    browser.post("/auth/email/resend", access=browser.access)
+    outbox.deliver()
+    assert change_password(browser).status_code == 204
+    assert Browser().post("/auth/email/verify", link_in(mailoutbox[0])).status_code == 204
+
+
+@pytest.mark.parametrize("state", [{"email_verified": True}, {"email": "", "email_key": None}])
+def test_resend_sends_nothing_where_there_is_nothing_to_verify(browser: Browser, state: dict[str, Any]) -> None:
+    User.objects.update(**state)
+    response = browser.post("/auth/email/resend", access=browser.access)
+    assert (response.status_code, response.content) == (202, b"")
+    assert not Mail.objects.exists()
+
+
+def test_resend_queues_the_mail(browser: Browser) -> None:
+    browser.post("/auth/email/resend", access=browser.access)
+    mail = Mail.objects.get()
+    assert (mail.kind, mail.address) == (MailKind.VERIFY_EMAIL, "ann@example.com")
+
+
+# Whatever is sent
+
+HOSTILE: list[Any] = [
+    None,
+    True,
+    42,
+    1.5,
+    [],
+    {},
+    ["x"],
+    {"a": "b"},
+    "",
+    " ",
+    "\0",
+    "x\0y",
+    "\ud800",
+    "x\udfff",
+    "x" * 100_000,
+    "é" * 5000,
+    "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 150,
+    "a@" * 300,
+    "MQ",
+    "MTA=",
+    "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5",
+    "cw7-\N{SNOWMAN}",
+    f"a@{'ﷺ' * 60}.example",
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("register", "username"),
+        ("register", "password"),
+        ("register", "email"),
+        ("password/change", "currentPassword"),
+        ("password/change", "newPassword"),
+        ("password/reset", "email"),
+        ("password/reset/confirm", "uid"),
+        ("password/reset/confirm", "token"),
+        ("password/reset/confirm", "newPassword"),
+        ("email/verify", "uid"),
+        ("email/verify", "token"),
+    ],
+)
+def test_no_value_does_harm(browser: Browser, link: dict[str, Any], path: str, field: str, value: Any) -> None:
+    others = {"username": "bob", "password": PASSWORD, "currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+    # Written by hand, since DRF's client can't write a lone surrogate.
+    body = json.dumps({**others, **link, field: value})
+    response: Any = browser.http.post(
+        f"/auth/{path}", body, content_type="application/json", headers={"Authorization": f"Bearer {browser.access}"}
+    )
+    assert response.status_code in {201, 202, 204, 400}
+    if response.status_code == 400:
+        assert response.json().keys() <= {field, "token"}
+        assert User.objects.get().check_password(PASSWORD)
+
+
+@pytest.mark.parametrize("path", ["register", "password/change", "password/reset", "password/reset/confirm"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[" * 50_000, b"\xff", b"null", b"[]", b"7", b'"text"', b"{}"],
+    ids=lambda body: ascii(body)[:20],
+)
+def test_what_is_no_object_is_refused(browser: Browser, path: str, body: bytes) -> None:
+    response: Any = browser.http.post(
+        f"/auth/{path}", body, content_type="application/json", headers={"Authorization": f"Bearer {browser.access}"}
+    )
+    assert response.status_code == 400
+    assert User.objects.get().check_password(PASSWORD)
+
+
+def test_other_kinds_of_body_are_refused(browser: Browser) -> None:
+    response: Any = browser.http.post("/auth/register", {"username": "bob", "password": PASSWORD}, format="multipart")
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
