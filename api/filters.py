@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from rest_framework import filters
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.serializers import CharField
+
+from accounts import names
+
+SEARCH_LENGTH = 320
+"""Characters; as long as an e-mail address can be. Each word makes the statement longer, and databases have limits."""
+
+
+class NameSearch(filters.SearchFilter):
+    """Find those who have each of the words in one of the view's `search_fields`, which hold keys of names."""
+
+    search_description: Any = _("Words, each of which has to occur, without regard to case.")
+    default_lookup = "contains"
+
+    def get_search_terms(self, request: Request) -> list[str]:
+        field = CharField(allow_blank=True, max_length=SEARCH_LENGTH)
+        try:
+            field.run_validation(request.query_params.get(self.search_param, ""))
+        except ValidationError as error:
+            raise ValidationError({self.search_param: error.detail}) from error
+        return [names.key(term) for term in super().get_search_terms(request)]
+
+
+class Ordering(filters.OrderingFilter):
+    """Order by one of the view's `ordering_fields`, a dictionary from names on the wire to fields."""
+
+    ordering_description: Any = _("What to order by; a minus before it turns the order around.")
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
+        name = cast(Sequence[str], self.get_ordering(request, queryset, view))[0]
+        sign = "-" if name.startswith("-") else ""
+        return queryset.order_by(sign + view.ordering_fields[name.removeprefix("-")])
+
+    def remove_invalid_fields(self, queryset: QuerySet[Any], fields: Any, view: Any, request: Request) -> list[str]:
+        known = super().remove_invalid_fields(queryset, fields, view, request)
+        if known != fields:
+            choices = ", ".join(view.ordering_fields)
+            raise ValidationError({self.ordering_param: [_("Choose one of: %s.") % choices]})
+        return known

@@ -1,0 +1,119 @@
+import re
+from typing import Any
+
+from django.db import transaction
+from rest_framework import serializers
+
+from accounts import credentials
+from accounts.models import User
+from accounts.serializers import CurrentPasswordField, UseCaseSerializer
+from tokens import devices
+from tokens.models import SecurityEvent, Session
+from tokens.sessions import Client
+
+
+class ModelSerializer(serializers.ModelSerializer[Any]):
+    """DRF's, with names that are camelCase on the wire."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = {}
+        for name, field in super().get_fields().items():
+            told = re.sub("_([a-z])", lambda match: match[1].upper(), name)
+            if told != name and field.source is None:
+                field.source = name
+            fields[told] = field
+        return fields
+
+
+class AccountSerializer(ModelSerializer):
+    groups = serializers.SerializerMethodField()
+
+    def get_groups(self, user: User) -> list[str]:
+        return sorted(group.name for group in user.groups.all())
+
+
+class MeSerializer(UseCaseSerializer, AccountSerializer):
+    """The caller's account; a new address takes the password."""
+
+    instance: User
+    username = serializers.CharField(trim_whitespace=False)
+    email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
+    current_password = CurrentPasswordField(required=False)
+
+    class Meta:
+        model = User
+        fields = (
+            "id",
+            "username",
+            "email",
+            "current_password",
+            "email_verified",
+            "is_staff",
+            "groups",
+            "date_joined",
+        )
+        read_only_fields = ("email_verified", "is_staff", "date_joined")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        email = attrs.pop("email", self.instance.email) or ""
+        if email != self.instance.email:
+            if "current_password" not in attrs:
+                required = self.fields["currentPassword"].error_messages["required"]
+                raise serializers.ValidationError({"currentPassword": [required]}, "required")
+            attrs["email"] = email
+        return attrs
+
+    def perform(self, client: Client, **values: Any) -> None:
+        with transaction.atomic():
+            if "username" in values:
+                credentials.change_username(self.instance, values["username"])
+            if "email" in values:
+                credentials.change_email(self.instance, values["email"], client)
+
+
+class UserSerializer(AccountSerializer):
+    class Meta:
+        model = User
+        fields = (
+            "id",
+            "username",
+            "email",
+            "email_verified",
+            "is_active",
+            "is_staff",
+            "is_superuser",
+            "groups",
+            "date_joined",
+            "last_login",
+        )
+        read_only_fields = tuple(name for name in fields if name != "is_active")
+
+
+class SessionSerializer(ModelSerializer):
+    current = serializers.SerializerMethodField()
+    last_used_at = serializers.DateTimeField(source="rotated_at", read_only=True)
+    device = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = ("id", "current", "created_at", "last_used_at", "expires_at", "ip_address", "user_agent", "device")
+        read_only_fields = fields
+
+    def get_current(self, session: Session) -> bool:
+        return bool(session == self.context["request"].auth.session)
+
+    def get_device(self, session: Session) -> str:
+        return devices.describe(session.user_agent)
+
+
+class SecurityEventSerializer(ModelSerializer):
+    class Meta:
+        model = SecurityEvent
+        fields = ("id", "kind", "created_at", "ip_address", "user_agent", "session")
+        read_only_fields = fields
+
+
+class LogSerializer(serializers.Serializer[None]):
+    """Whose log is asked for."""
+
+    user = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)

@@ -1,0 +1,21 @@
+"use strict";
+
+const docs = document.getElementById("docs");
+
+const ui = SwaggerUIBundle({
+  domNode: docs,
+  url: docs.dataset.schema,
+  layout: "BaseLayout",
+  deepLinking: true,
+  // No badge from another host, and no token in the browser's storage.
+  validatorUrl: null,
+  persistAuthorization: false,
+  // Whoever signs in on the page, by either transport, makes the calls that follow with that access token.
+  responseInterceptor(response) {
+    const token = response.ok && (response.body?.accessToken ?? response.body?.access);
+    if (token) {
+      ui.preauthorizeApiKey("accessToken", token);
+    }
+    return response;
+  },
+});

@@ -1,0 +1,140 @@
+"""The protected resources. Whoever they belong to is found by the query: anybody else's are not there."""
+
+from typing import Any, cast
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.generics import RetrieveUpdateAPIView
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
+
+from accounts.models import User
+from tokens import sessions
+from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
+from tokens.requests import client_of
+from tokens.tokens import AccessToken
+
+from . import filters, serializers
+from .permissions import OnlySuperusersActOnSuperusers
+from .schema import schema
+
+
+class RootView(APIView):
+    """What there is."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        names = {
+            "me": "me",
+            "sessions": "session-list",
+            "securityEvents": "security-event-list",
+            "users": "user-list",
+            "schema": "schema",
+            "docs": "docs",
+        }
+        return Response({key: reverse(f"api:{name}", request=request) for key, name in names.items()})
+
+
+class SchemaView(APIView):
+    """The OpenAPI schema of all this."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    renderer_classes = (OpenApiJsonRenderer2, OpenApiJsonRenderer)
+
+    def get(self, request: Request) -> Response:
+        return Response(schema())
+
+
+class MeView(RetrieveUpdateAPIView[Any]):
+    """The account of the caller."""
+
+    serializer_class = serializers.MeSerializer
+    http_method_names = ("get", "patch", "head", "options")
+
+    def get_object(self) -> Any:
+        return self.request.user
+
+
+class SessionViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]):
+    """The live sessions of the caller: those whose refresh token would be accepted."""
+
+    queryset = Session.objects.all()
+    serializer_class = serializers.SessionSerializer
+
+    def get_queryset(self) -> QuerySet[Session]:
+        live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
+        return live.order_by("-rotated_at")
+
+    def perform_destroy(self, session: Session) -> None:
+        if not sessions.revoke(session, Reason.REVOKED, client_of(self.request)):
+            raise NotFound  # it ended in this moment
+
+    @action(detail=False, methods=["post"], url_path="revoke-others")
+    def revoke_others(self, request: Request) -> Response:
+        """End every session of the caller but the one that asks."""
+        count = sessions.revoke_others(cast(AccessToken, request.auth).session, Reason.REVOKED, client_of(request))
+        return Response({"revoked": count})
+
+
+class UserViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    viewsets.GenericViewSet[Any],
+):
+    """The users, for staff."""
+
+    queryset = User.objects.prefetch_related("groups")
+    serializer_class = serializers.UserSerializer
+    permission_classes = (IsAdminUser, OnlySuperusersActOnSuperusers)
+    filter_backends = (filters.NameSearch, filters.Ordering)
+    search_fields = ("username_key", "email_key")
+    ordering_fields = {"username": "username_key", "email": "email", "dateJoined": "date_joined"}
+    ordering = "username"
+    http_method_names = ("get", "patch", "post", "head", "options")
+
+    def get_queryset(self) -> QuerySet[Any]:
+        users = super().get_queryset()
+        return users.select_for_update(no_key=True) if self.action == "partial_update" else users
+
+    @transaction.atomic
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().partial_update(request, *args, **kwargs)
+
+    def perform_update(self, serializer: BaseSerializer[Any]) -> None:
+        if serializer.instance == self.request.user and not serializer.validated_data.get("is_active", True):
+            raise PermissionDenied(_("You can't deactivate yourself."))
+        super().perform_update(serializer)
+
+    @action(detail=True, methods=["post"], url_path="revoke-sessions")
+    def revoke_sessions(self, request: Request, pk: str) -> Response:
+        """End every session of the user."""
+        count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request))
+        return Response({"revoked": count})
+
+
+class SecurityEventViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
+    """The log of what happened to the caller's account, newest first."""
+
+    queryset = SecurityEvent.objects.order_by("-created_at")
+    serializer_class = serializers.SecurityEventSerializer
+
+    def get_queryset(self) -> QuerySet[SecurityEvent]:
+        asked = serializers.LogSerializer(data=self.request.query_params)
+        asked.is_valid(raise_exception=True)
+        owner = asked.validated_data.get("user", self.request.user.pk)
+        if owner != self.request.user.pk and not self.request.user.is_staff:
+            raise PermissionDenied(_("Only staff may read the log of another."))
+        return super().get_queryset().filter(user_id=owner)

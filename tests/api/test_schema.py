@@ -1,0 +1,329 @@
+"""The OpenAPI schema says what the wire does."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.admindocs.views import simplify_regex
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.urls import URLPattern, URLResolver, get_resolver
+from jsonschema import Draft202012Validator, FormatChecker
+from rest_framework.test import APIClient
+
+from tests.api.people import Person
+from tests.clients import PASSWORD, App
+
+pytestmark = pytest.mark.django_db
+
+GUARD = {"not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused"}
+REFRESH = {"token_not_valid", "token_expired", "token_revoked", "token_reused"}
+CROSS_SITE = {403: {"cross_site_request"}}
+STAFF = {401: GUARD, 403: {"permission_denied"}}
+
+CONTRACT: dict[str, dict[int, set[str]]] = {
+    "post /auth/register": {201: set(), 400: {"parse_error"}, 403: {"cross_site_request", "registration_closed"}},
+    "post /auth/login": {200: set(), 401: {"invalid_credentials"}, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **CROSS_SITE},
+    "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
+    "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
+    "post /auth/password/change": {204: set(), 400: {"parse_error"}, 401: GUARD, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/password/reset": {202: set(), 400: {"parse_error"}, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/password/reset/confirm": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
+    "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
+    "post /auth/email/resend": {202: set(), 401: GUARD, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/revoke": {200: set(), **CROSS_SITE},
+    "post /auth/introspect": {
+        200: set(),
+        401: {"invalid_credentials", *GUARD},
+        403: {"cross_site_request", "permission_denied"},
+    },
+    "post /api/token/": {200: set(), 401: {"no_active_account"}, 429: {"throttled"}},
+    "post /api/token/refresh/": {200: set(), 401: REFRESH},
+    "post /api/token/verify/": {200: set(), 401: REFRESH - {"token_reused"}},
+    "post /api/token/blacklist/": {200: set(), 401: REFRESH - {"token_reused"}},
+    "get /.well-known/jwks.json": {200: set()},
+    "get /.well-known/oauth-authorization-server": {200: set()},
+    "get /api/": {200: set()},
+    "get /api/me/": {200: set(), 401: GUARD},
+    "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: GUARD, 429: {"throttled"}},
+    "get /api/sessions/": {200: set(), 401: GUARD, 404: {"not_found"}},
+    "delete /api/sessions/{id}/": {204: set(), 401: GUARD, 404: {"not_found"}},
+    "post /api/sessions/revoke-others/": {200: set(), 401: GUARD},
+    "get /api/users/": {200: set(), 400: set(), 404: {"not_found"}, **STAFF},
+    "get /api/users/{id}/": {200: set(), 404: {"not_found"}, **STAFF},
+    "patch /api/users/{id}/": {200: set(), 400: {"parse_error"}, 404: {"not_found"}, **STAFF},
+    "post /api/users/{id}/revoke-sessions/": {200: set(), 404: {"not_found"}, **STAFF},
+    "get /api/security-events/": {200: set(), 400: set(), 404: {"not_found"}, **STAFF},
+    "get /api/schema/": {200: set()},
+    "get /health/live": {200: set()},
+    "get /health/ready": {200: set(), 503: {"unavailable"}},
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    response = APIClient().get("/api/schema/")
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+    return response.json()
+
+
+def operations(schema: Any) -> dict[str, Any]:
+    return {
+        f"{method} {path}": operation
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def codes_in(operation: Any, status: int) -> set[str]:
+    """Return the error codes that the operation tells of for that status."""
+    codes: set[str] = set()
+    for media_type in operation["responses"][str(status)].get("content", {}).values():
+        for body in media_type["schema"].get("oneOf", [media_type["schema"]]):
+            codes.update(body.get("properties", {}).get("code", {}).get("enum", ()))
+    return codes
+
+
+def test_schema_is_valid_and_leaves_nothing_to_be_guessed(tmp_path: Path) -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
+
+
+def endpoints(patterns: Any = None, prefix: str = "") -> Iterator[str]:
+    """Yield the method and the path of whatever a program can call, as the URLconf has it."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from endpoints(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern) and hasattr(pattern.callback, "cls"):
+            view: Any = pattern.callback
+            methods = getattr(view, "actions", {name for name in view.cls.http_method_names if hasattr(view.cls, name)})
+            for method in set(methods).intersection(view.cls.http_method_names) - {"options", "head"}:
+                yield f"{method} {simplify_regex(path)}".replace("<pk>", "{id}")
+
+
+def test_schema_has_every_endpoint_and_no_other(schema: Any) -> None:
+    assert sorted(operations(schema)) == sorted(set(endpoints())) == sorted(CONTRACT)
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_schema_has_the_statuses_and_codes_of_the_contract(schema: Any, name: str) -> None:
+    operation = operations(schema)[name]
+    assert {status: codes_in(operation, status) for status in CONTRACT[name]} == CONTRACT[name]
+
+
+def test_names_of_operations_are_their_own(schema: Any) -> None:
+    names = [operation["operationId"] for operation in operations(schema).values()]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"] for operation in operations(schema).values())
+
+
+def test_schema_tells_who_may_call(schema: Any) -> None:
+    access, cookie, service = {"accessToken": []}, {"refreshToken": []}, {"service": []}
+    told = {name: operation.get("security") for name, operation in operations(schema).items()}
+    assert told.pop("post /auth/logout") == [access | cookie]
+    assert told.pop("post /auth/refresh-token") == [cookie]
+    assert told.pop("post /auth/introspect") == [access, service]
+    guarded = {name for name, statuses in CONTRACT.items() if statuses.get(401) == GUARD}
+    assert told == {name: [access] if name in guarded else None for name in told}
+    assert schema["components"]["securitySchemes"] == {
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "refreshToken": {"type": "apiKey", "in": "cookie", "name": "refreshToken"},
+        "service": {"type": "http", "scheme": "basic"},
+    }
+
+
+def test_schema_tells_of_the_headers(schema: Any) -> None:
+    for name, operation in operations(schema).items():
+        for status, response in operation["responses"].items():
+            headers = response.get("headers", {})
+            assert ("WWW-Authenticate" in headers) == (status == "401"), name
+            assert ("Retry-After" in headers) == (status in ("429", "503")), name
+            assert ("Cache-Control" in headers) == (not name.split()[1].startswith("/api/") or "/token/" in name), name
+    cookies = {
+        (name, status)
+        for name, operation in operations(schema).items()
+        for status, response in operation["responses"].items()
+        if "Set-Cookie" in response.get("headers", {})
+    }
+    assert cookies == {
+        ("post /auth/register", "201"),
+        ("post /auth/login", "200"),
+        ("post /auth/refresh-token", "200"),
+        ("post /auth/refresh-token", "401"),
+        ("post /auth/logout", "204"),
+        ("post /auth/logout-all", "204"),
+    }
+
+
+# What is answered, held against it
+
+
+def as_json_schema(node: Any) -> Any:
+    """Return the schema of an answer in the words of JSON Schema, with no property beside those that it names."""
+    if isinstance(node, list):
+        return [as_json_schema(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: as_json_schema(value) for name, value in node.items() if name != "nullable"}
+    if "properties" in node and node.get("type") == "object":
+        sent = {name for name, value in node["properties"].items() if not value.get("writeOnly")}
+        made["properties"] = {name: made["properties"][name] for name in sent}
+        made["required"] = [name for name in node.get("required", ()) if name in sent]
+        made.setdefault("additionalProperties", False)
+    return {"anyOf": [made, {"type": "null"}]} if node.get("nullable") is True else made
+
+
+def assert_as_told(schema: Any, name: str, response: Any) -> None:
+    told = operations(schema)[name]["responses"][str(response.status_code)]
+    headers = set(told.get("headers", {}))
+    assert headers - {"Set-Cookie"} <= set(response.headers)
+    assert "Set-Cookie" in headers or not response.cookies
+    content = told.get("content")
+    if content is None:
+        assert response.content == b""
+        return
+    body = as_json_schema(content[response["Content-Type"].partition(";")[0]]["schema"])
+    Draft202012Validator(
+        {**body, "components": as_json_schema(schema["components"])}, format_checker=FormatChecker()
+    ).validate(response.json())
+
+
+def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
+    ann = Person("ann")
+    credentials = {"username": "ann", "password": PASSWORD}
+    change = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
+    foreign = {"HTTP_ORIGIN": "https://evil.example"}
+
+    def post(path: str, body: Any = None, status: int = 200, **extra: Any) -> Any:
+        response = ann.post(path, body, **extra)
+        assert response.status_code == status, response.content
+        assert_as_told(schema, f"post {path}", response)
+        return response
+
+    post("/auth/register", {**credentials, "email": "ann@example.com"}, 201)
+    post("/auth/register", credentials, 400)
+    post("/auth/login", {}, 400)
+    post("/auth/login", {**credentials, "password": "wrong"}, 401)
+    post("/auth/login", credentials, 403, **foreign)
+    ann.access = post("/auth/login", credentials).json()["accessToken"]
+    post("/auth/refresh-token")
+    post("/auth/password/change", {}, 400, access=ann.access)
+    post("/auth/password/change", change, 401)
+    post("/auth/password/change", change, 204, access=ann.access)
+    post("/auth/email/resend", {}, 202, access=ann.access)
+    post("/auth/email/verify", {"uid": "x", "token": "x"}, 400)
+    post("/auth/password/reset", {"email": "nonsense"}, 400)
+    post("/auth/password/reset", {"email": "ann@example.com"}, 202)
+    post("/auth/password/reset/confirm", {"uid": "x", "token": "x", "newPassword": "x"}, 400)
+    post("/auth/logout", None, 401)
+    post("/auth/logout", None, 204, access=ann.access)
+    post("/auth/refresh-token", None, 401)
+    ann.cookie = "nonsense"
+    post("/auth/refresh-token", None, 401)
+    post("/auth/logout-all", None, 401, access=ann.access)
+
+
+def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> None:
+    app = App()
+
+    def post(path: str, body: Any, status: int) -> Any:
+        response = app.http.post(path, body)
+        assert response.status_code == status, response.content
+        assert_as_told(schema, f"post {path}", response)
+        return response.json()
+
+    tokens = post("/api/token/", {"username": "ann", "password": PASSWORD}, 200)
+    post("/api/token/", {"username": "ann", "password": "wrong"}, 401)
+    post("/api/token/", {}, 400)
+    refreshed = post("/api/token/refresh/", {"refresh": tokens["refresh"]}, 200)
+    post("/api/token/refresh/", {"refresh": "x"}, 401)
+    post("/api/token/verify/", {"token": refreshed["refresh"]}, 200)
+    post("/api/token/verify/", {"token": tokens["refresh"]}, 401)
+    post("/api/token/verify/", {"token": None}, 400)
+    post("/api/token/blacklist/", {"refresh": refreshed["refresh"]}, 200)
+    post("/api/token/blacklist/", {"refresh": refreshed["refresh"]}, 401)
+
+
+def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff: Person) -> None:
+    def post(path: str, person: Person, body: str, status: int) -> None:
+        response = person.call("post", path, data=body, content_type="application/x-www-form-urlencoded")
+        assert response.status_code == status, response.content
+        assert_as_told(schema, f"post {path}", response)
+
+    post("/auth/introspect", staff, f"token={ann.access}", 200)
+    post("/auth/introspect", staff, f"token={ann.cookie}", 200)
+    post("/auth/introspect", staff, "token=x", 200)
+    post("/auth/introspect", staff, "", 400)
+    post("/auth/introspect", ann, "token=x", 403)
+    post("/auth/revoke", staff, "", 400)
+    post("/auth/revoke", staff, "token=x", 200)
+    post("/auth/revoke", staff, f"token={ann.cookie}", 200)
+    post("/auth/introspect", ann, "token=x", 401)
+
+
+@pytest.mark.parametrize(
+    ("who", "name", "path", "body", "status"),
+    [
+        ("ann", "get /api/", None, None, 200),
+        ("ann", "get /api/me/", None, None, 200),
+        ("ann", "patch /api/me/", None, {"username": "anna"}, 200),
+        ("ann", "patch /api/me/", None, {"username": "a@b"}, 400),
+        ("ann", "patch /api/me/", None, "text", 400),
+        ("ann", "get /api/sessions/", None, None, 200),
+        ("ann", "get /api/sessions/", "/api/sessions/?cursor=x", None, 404),
+        ("ann", "delete /api/sessions/{id}/", "/api/sessions/x/", None, 404),
+        ("ann", "post /api/sessions/revoke-others/", None, None, 200),
+        ("ann", "get /api/security-events/", None, None, 200),
+        ("ann", "get /api/security-events/", "/api/security-events/?user=987654321", None, 403),
+        ("ann", "get /api/security-events/", "/api/security-events/?user=x", None, 400),
+        ("ann", "get /api/users/", None, None, 403),
+        ("staff", "get /api/users/", None, None, 200),
+        ("staff", "get /api/users/", "/api/users/?ordering=x", None, 400),
+        ("staff", "get /api/users/", "/api/users/?cursor=x", None, 404),
+        ("staff", "get /api/users/{id}/", "ann", None, 200),
+        ("staff", "get /api/users/{id}/", "/api/users/x/", None, 404),
+        ("staff", "patch /api/users/{id}/", "ann", {"isActive": False}, 200),
+        ("staff", "patch /api/users/{id}/", "ann", {"isActive": 7}, 400),
+        ("staff", "patch /api/users/{id}/", "staff", {"isActive": False}, 403),
+        ("staff", "post /api/users/{id}/revoke-sessions/", "/api/users/x/revoke-sessions/", None, 404),
+        ("ann", "get /.well-known/jwks.json", None, None, 200),
+        ("ann", "get /.well-known/oauth-authorization-server", None, None, 200),
+        ("ann", "get /health/live", None, None, 200),
+        ("ann", "get /health/ready", None, None, 200),
+    ],
+)
+def test_answers_of_the_api_are_as_told(
+    schema: Any, ann: Person, staff: Person, who: str, name: str, path: str | None, body: Any, status: int
+) -> None:
+    people = {"ann": ann, "staff": staff}
+    method, template = name.split()
+    response = people[who].call(method, people[path].path if path in people else path or template, body)
+    assert response.status_code == status, response.content
+    assert_as_told(schema, name, response)
+
+
+# The page
+
+
+def test_page_loads_nothing_from_another_host_and_has_no_script_of_its_own(db: None) -> None:
+    response = APIClient().get("/api/docs/")
+    page = response.content.decode()
+    assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert 'data-schema="/api/schema/"' in page
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(address.startswith(("/static/", "/api/")) for address in loaded)
+    assert all(finders.find(address.removeprefix("/static/")) for address in loaded if address.startswith("/static/"))
+    assert re.findall(r"<script[^>]*>(.*?)</script>", page, re.DOTALL) == ["", ""]
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert "script-src 'self'" in response["Content-Security-Policy"]
+    assert "'unsafe-inline'" not in re.findall(r"script-src[^;]*", response["Content-Security-Policy"])[0]
+
+
+def test_page_asks_no_validator_and_keeps_no_token(db: None) -> None:
+    script = Path(str(finders.find("api/docs.js"))).read_text()
+    assert "validatorUrl: null" in script
+    assert "persistAuthorization: false" in script
+    assert "http" not in script
