@@ -78,7 +78,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
 
 
 def request_verification(user: User) -> None:
-    """Mail the link that verifies the address, if there is one and it needs it."""
+    """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
     if user.email and not user.email_verified:
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
 

@@ -6,12 +6,13 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from tokens import limits
 from tokens.models import Session
 from tokens.requests import client_of
 from tokens.serializers import PasswordField
 from tokens.sessions import Client
 
-from . import credentials
+from . import credentials, names
 
 
 class CurrentPasswordField(PasswordField):
@@ -22,6 +23,8 @@ class CurrentPasswordField(PasswordField):
     def run_validators(self, value: Any) -> None:
         super().run_validators(value)
         request = self.context["request"]
+        bucket = ("password", str(request.user.pk))
+        limits.spend(*bucket)
         if not request.user.check_password(value):
             user_login_failed.send(
                 sender=__name__,
@@ -29,6 +32,7 @@ class CurrentPasswordField(PasswordField):
                 request=request._request,
             )
             self.fail("wrong_password")
+        limits.clear(bucket)
 
 
 class UseCaseSerializer(serializers.Serializer[Any]):
@@ -70,6 +74,7 @@ class ResetRequestSerializer(UseCaseSerializer):
     email = serializers.EmailField(max_length=254)
 
     def perform(self, client: Client, **values: Any) -> None:
+        limits.spend("mail", names.key(values["email"]))
         credentials.request_reset(**values)
 
 
@@ -92,4 +97,6 @@ class VerificationSerializer(UseCaseSerializer):
 
 class ResendSerializer(UseCaseSerializer):
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.request_verification(self.context["request"].user)
+        user = self.context["request"].user
+        limits.spend("mail", names.key(user.email))
+        credentials.request_verification(user)

@@ -37,6 +37,7 @@ class UseCaseView(AuthView):
 
 
 class RegisterView(UseCaseView):
+    throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
 
     def post(self, request: Request) -> Response:
@@ -55,6 +56,7 @@ class PasswordChangeView(UseCaseView):
 
 
 class PasswordResetRequestView(UseCaseView):
+    throttle_scope = "mail"
     serializer_class = serializers.ResetRequestSerializer
     success = status.HTTP_202_ACCEPTED
 

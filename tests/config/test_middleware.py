@@ -1,0 +1,121 @@
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.test import Client, RequestFactory
+
+from config.middleware import BodyLimit, ClientAddress, OptionalTrailingSlash, Unavailable
+
+
+def sender(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"{request.scheme}://{request.get_host()} {request.META['REMOTE_ADDR']}")
+
+
+def body(response: HttpResponseBase | None) -> str:
+    assert isinstance(response, HttpResponse)
+    return response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        (0, "192.0.2.1", "127.0.0.1"),
+        (1, None, "127.0.0.1"),
+        (1, "", "127.0.0.1"),
+        (1, "192.0.2.1", "192.0.2.1"),
+        (1, "203.0.113.9, 192.0.2.1", "192.0.2.1"),
+        (2, "203.0.113.9, 192.0.2.1, 192.0.2.2", "192.0.2.1"),
+        (2, "192.0.2.1", "127.0.0.1"),
+        (1, "192.0.2.1:4711", "192.0.2.1"),
+        (1, "2001:DB8::1", "2001:db8::1"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "[2001:db8::1]:4711", "2001:db8::1"),
+        (1, "fe80::1%eth0", "fe80::1"),
+        (1, "unknown", "127.0.0.1"),
+        (1, "192.0.2.1 192.0.2.2", "127.0.0.1"),
+        (1, "<script>", "127.0.0.1"),
+    ],
+)
+def test_address_is_the_one_the_proxies_vouch_for(
+    settings: Any, rf: RequestFactory, proxies: int, forwarded: str | None, address: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    response = ClientAddress(sender)(rf.get("/", headers=headers))
+    assert body(response) == f"http://testserver {address}"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "proto", "host", "url"),
+    [
+        (0, "https", "evil.example", "http://testserver"),
+        (1, "https", "auth.example.com", "https://auth.example.com"),
+        (1, "https, http", "evil.example, auth.example.com", "http://auth.example.com"),
+        (2, "https", "auth.example.com", "https://auth.example.com"),
+    ],
+)
+def test_scheme_and_host_are_those_the_proxies_vouch_for(
+    settings: Any, rf: RequestFactory, proxies: int, proto: str, host: str, url: str
+) -> None:
+    settings.TRUSTED_PROXIES = proxies
+    settings.ALLOWED_HOSTS = ["auth.example.com", "testserver"]
+    if proxies:
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+        settings.USE_X_FORWARDED_HOST = True
+    response = ClientAddress(sender)(rf.get("/", headers={"X-Forwarded-Proto": proto, "X-Forwarded-Host": host}))
+    assert body(response) == f"{url} 127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("/health/live", "/health/live"),
+        ("/health/live/", "/health/live"),
+        ("/api/schema", "/api/schema/"),
+        ("/api/schema/", "/api/schema/"),
+        ("/admin/login", "/admin/login/"),
+        ("/auth/login/", "/auth/login"),
+        ("/.well-known/jwks.json/", "/.well-known/jwks.json"),
+        ("/api/nowhere", "/api/nowhere"),
+        ("/nowhere/", "/nowhere/"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "/mounted"])
+def test_trailing_slash_is_optional(rf: RequestFactory, asked: str, served: str, prefix: str) -> None:
+    def paths(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(f"{request.path_info} {request.path}")
+
+    response = OptionalTrailingSlash(paths)(rf.post(asked, SCRIPT_NAME=prefix))
+    assert body(response) == f"{served} {prefix}{served}"
+
+
+@pytest.mark.parametrize(("length", "status"), [("1048576", 200), ("1048577", 413), ("", 200), ("-1", 200), ("x", 200)])
+def test_long_body_is_refused_unread(rf: RequestFactory, length: str, status: int) -> None:
+    request = rf.post("/")
+    request.META["CONTENT_LENGTH"] = length
+    assert BodyLimit(sender)(request).status_code == status
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
+def test_unreachable_database_is_503(rf: RequestFactory, error: Exception) -> None:
+    response = Unavailable(sender).process_exception(rf.get("/"), error)
+    assert response is not None
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert '"code": "unavailable"' in body(response)
+
+
+def test_other_errors_stay_errors(rf: RequestFactory) -> None:
+    assert Unavailable(sender).process_exception(rf.get("/"), ValueError()) is None
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/admin/login/", "/api/docs/", "/api/me/"])
+@pytest.mark.django_db
+def test_every_answer_carries_the_security_headers(client: Client, path: str) -> None:
+    response = client.get(path, secure=True)
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Strict-Transport-Security"] == "max-age=31536000"
+    assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
+    assert "script-src 'self';" in response["Content-Security-Policy"] + ";"

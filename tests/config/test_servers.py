@@ -1,0 +1,59 @@
+"""The entry points of servers: wsgi, asgi and gunicorn's configuration."""
+
+import datetime
+import runpy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+import config.gunicorn
+
+
+@pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])
+def test_entry_point_is_an_application(entry: str) -> None:
+    assert callable(runpy.run_module(entry)["application"])
+
+
+@pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])
+def test_unsafe_setting_stops_the_start(settings: Any, entry: str) -> None:
+    settings.DEBUG = False
+    settings.SECRET_KEY = "short"
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(entry)
+    assert "tokens.E" in str(caught.value)
+
+
+def test_gunicorn_listens_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    monkeypatch.setenv("PORT", "8080")
+    monkeypatch.setenv("WORKERS", "3")
+    configuration = runpy.run_path(config.gunicorn.__file__)
+    assert configuration["bind"] == "0.0.0.0:8080"
+    assert configuration["workers"] == 3
+
+
+def test_gunicorn_believes_no_header() -> None:
+    assert config.gunicorn.forwarded_allow_ips == ""
+    assert config.gunicorn.secure_scheme_headers == {}
+    assert config.gunicorn.control_socket_disable is True
+
+
+def test_access_log_holds_no_query_and_no_line_break() -> None:
+    logger = config.gunicorn.EscapingLogger(Config())
+    environ = {
+        "REMOTE_ADDR": "192.0.2.1",
+        "REQUEST_METHOD": "GET",
+        "RAW_URI": "/a%0Ab?token=secret",
+        "PATH_INFO": "/a\nb",
+        "QUERY_STRING": "token=secret",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_USER_AGENT": 'quote" \x1b[31m',
+    }
+    response = SimpleNamespace(status="200 OK", sent=5, headers=[])
+    atoms = logger.atoms(response, SimpleNamespace(headers=[]), environ, datetime.timedelta(seconds=1))
+    line = config.gunicorn.access_log_format % logger.atoms_wrapper_class(atoms)
+    assert '"GET /a\\nb HTTP/1.1" 200 5' in line
+    assert "secret" not in line
+    assert line.isprintable()

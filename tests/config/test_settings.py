@@ -1,0 +1,159 @@
+import re
+import runpy
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+import config.gunicorn
+import config.settings
+
+ROOT = Path(config.settings.__file__).parent.parent
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Read the settings anew, in the environment of the tests and what the call adds to it."""
+
+    def read(**environment: str) -> dict[str, Any]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(config.settings.__file__)
+
+    return read
+
+
+def test_example_names_every_variable() -> None:
+    source = "".join(Path(str(module.__file__)).read_text() for module in (config.settings, config.gunicorn))
+    read = set(re.findall(r"""env\.\w+\(\s*["']([A-Z_]+)["']""", source))
+    example = re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text())
+    assert sorted(read) == sorted(example)
+
+
+def test_defaults_are_those_of_the_example(read: Settings, tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text()
+    (tmp_path / "all").write_text(re.sub(r"(?m)^#([A-Z_]+=)", r"\1", example).replace("DEBUG=true", ""))
+    plain = read(DATABASE_URL="")
+    spelled_out = read(DATABASE_URL="", ENV_FILE=str(tmp_path / "all"))
+    settings = {name for name in plain if name.isupper()}
+    assert {name: spelled_out[name] for name in settings} == {name: plain[name] for name in settings}
+
+
+def test_debug_relaxes_cookies_and_hsts(read: Settings) -> None:
+    settings = read(DEBUG="on")
+    assert settings["DEBUG"] is True
+    cookies = [settings[f"{name}_COOKIE_SECURE"] for name in ("TOKENS", "SESSION", "CSRF")]
+    assert cookies == [False, False, False]
+    assert settings["SECURE_HSTS_SECONDS"] == 0
+
+
+def test_lifetimes_are_seconds(read: Settings) -> None:
+    settings = read(ACCESS_TOKEN_LIFETIME="5", REFRESH_TOKEN_LIFETIME="60")
+    assert settings["SIMPLE_JWT"]["ACCESS_TOKEN_LIFETIME"] == timedelta(seconds=5)
+    assert settings["SIMPLE_JWT"]["REFRESH_TOKEN_LIFETIME"] == timedelta(minutes=1)
+    settings = read(SESSION_LIFETIME="600", REFRESH_GRACE_PERIOD="0")
+    assert settings["TOKENS_SESSION_LIFETIME"] == timedelta(minutes=10)
+    assert settings["TOKENS_GRACE_PERIOD"] == timedelta(0)
+
+
+def test_issuer_is_the_public_url_and_audience_the_issuer(read: Settings) -> None:
+    settings = read(PUBLIC_URL="https://auth.example.com/")
+    assert settings["PUBLIC_URL"] == "https://auth.example.com"
+    assert settings["SIMPLE_JWT"]["ISSUER"] == settings["SIMPLE_JWT"]["AUDIENCE"] == "https://auth.example.com"
+    assert settings["ALLOWED_HOSTS"] == ["auth.example.com", "localhost", "127.0.0.1", "[::1]"]
+    assert read(JWT_ISSUER="us")["SIMPLE_JWT"]["AUDIENCE"] == "us"
+
+
+def test_lists_are_split_at_commas(read: Settings) -> None:
+    settings = read(
+        SECRET_KEY_FALLBACKS="one, two,",
+        ALLOWED_HOSTS="a.example,.b.example",
+        TRUSTED_ORIGINS="https://App.example.com:443,http://localhost:3000",
+        SIGNING_KEYS="/keys/new.pem,/keys/old.pem",
+        INTROSPECTION_CREDENTIALS="orders:s3cr:et,bills:other",
+    )
+    assert settings["SECRET_KEY_FALLBACKS"] == ["one", "two"]
+    assert settings["ALLOWED_HOSTS"] == ["a.example", ".b.example"]
+    assert settings["TOKENS_TRUSTED_ORIGINS"] == ["https://app.example.com", "http://localhost:3000"]
+    assert settings["CORS_ALLOWED_ORIGINS"] == settings["TOKENS_TRUSTED_ORIGINS"]
+    assert settings["TOKENS_SIGNING_KEYS"] == ["/keys/new.pem", "/keys/old.pem"]
+    assert settings["TOKENS_INTROSPECTION_CREDENTIALS"] == {"orders": "s3cr:et", "bills": "other"}
+
+
+def test_proxies_are_believed_only_where_there_are_some(read: Settings) -> None:
+    assert "SECURE_PROXY_SSL_HEADER" not in read()
+    settings = read(TRUSTED_PROXIES="2")
+    assert settings["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
+    assert settings["USE_X_FORWARDED_HOST"] is True
+
+
+def test_sqlite_is_kept_beside_manage_py(read: Settings) -> None:
+    database = read(DATABASE_URL="")["DATABASES"]["default"]
+    assert database["NAME"] == str(ROOT / "db.sqlite3")
+    assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert read(DATABASE_URL="sqlite:////srv/db.sqlite3")["DATABASES"]["default"]["NAME"] == "/srv/db.sqlite3"
+    assert read(DATABASE_URL="sqlite://:memory:")["DATABASES"]["default"]["NAME"] == ":memory:"
+
+
+def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
+    url = "postgresql://latchkey:s%40crt@db.example.com:6432/latchkey?sslmode=require&conn_max_age=0"
+    database = read(DATABASE_URL=url)["DATABASES"]["default"]
+    assert (database["USER"], database["PASSWORD"], database["PORT"]) == ("latchkey", "s@crt", 6432)
+    assert database["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert database["CONN_MAX_AGE"] == 0
+    assert database["OPTIONS"]["sslmode"] == "require"
+    assert not database["OPTIONS"].keys() & {"options", "prepare_threshold", "assume_role", "isolation_level"}
+
+
+def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
+    settings = read(EMAIL_URL="smtp+tls://me:s%40crt@mail.example.com:587")
+    assert settings["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
+    assert (settings["EMAIL_HOST"], settings["EMAIL_PORT"]) == ("mail.example.com", 587)
+    assert (settings["EMAIL_HOST_USER"], settings["EMAIL_HOST_PASSWORD"]) == ("me", "s@crt")
+    assert settings["EMAIL_USE_TLS"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("SECRET_KEY", "", "must be set"),
+        ("DEBUG", "maybe", "true or false"),
+        ("REFRESH_COOKIE_SECURE", "2", "true or false"),
+        ("REFRESH_LATE_RETRY", "yess", "true or false"),
+        ("SECURE_SSL_REDIRECT", "no", "true or false"),
+        ("THROTTLING", "none", "true or false"),
+        ("ACCESS_TOKEN_LIFETIME", "15m", "a whole number"),
+        ("REFRESH_TOKEN_LIFETIME", "-1", "a whole number"),
+        ("SESSION_LIFETIME", "9" * 30, "a whole number"),
+        ("REFRESH_GRACE_PERIOD", "1.5", "a whole number"),
+        ("MAX_SESSIONS_PER_USER", "many", "a whole number"),
+        ("TRUSTED_PROXIES", "11", "a whole number from 0 to 10"),
+        ("ALLOWED_HOSTS", "https://example.com", "host names"),
+        ("PUBLIC_URL", "example.com", "a URL like https://example.com"),
+        ("REFRESH_COOKIE_NAME", "a;b", "letters"),
+        ("TRUSTED_ORIGINS", "https://app.example.com/", "without a path"),
+        ("TRUSTED_ORIGINS", "*", "without a path"),
+        ("TRUSTED_ORIGINS", "null", "without a path"),
+        ("REGISTRATION", "perhaps", "open or closed"),
+        ("INTROSPECTION_CREDENTIALS", "orders", "pairs like id:secret"),
+        ("INTROSPECTION_CREDENTIALS", "orders:one,orders:two", "each id once"),
+        ("DATABASE_URL", "mysql://me:secret@db.example.com/latchkey", "postgresql://"),
+        ("DATABASE_URL", "postgresql://me:secret@db.example.com:port/latchkey", "postgresql://"),
+        ("CACHE_URL", "redis", "redis://"),
+        ("CACHE_URL", "secret://", "redis://"),
+        ("EMAIL_URL", "pigeon://secret", "smtp+tls://"),
+    ],
+)
+def test_malformed_value_is_refused_in_a_sentence(read: Settings, name: str, value: str, reason: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(**{name: value})
+    sentence = str(caught.value)
+    assert sentence.startswith(f"The environment variable {name} must ")
+    assert reason in sentence
+    assert sentence.endswith("; see .env.example.")
+    assert value == "" or "secret@" not in sentence
