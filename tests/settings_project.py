@@ -20,3 +20,6 @@ if "TEST_SQLITE_FILE" in os.environ:
 # Nothing is collected for tests: static files are served from where the apps keep them.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+
+# Mails are sent when a test says so.
+MAIL_WORKER = "command"

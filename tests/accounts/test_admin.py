@@ -55,7 +55,9 @@ def test_users_are_found_by_name_or_address_without_regard_to_case(admin: Client
 
 
 def test_list_filters_and_goes_by_date(admin: Client, ann: User) -> None:
-    response: Any = admin.get(LIST, {"email_verified": "1", "is_staff": "1", "date_joined__year": str(ann.date_joined.year)})
+    response: Any = admin.get(
+        LIST, {"email_verified": "1", "is_staff": "1", "date_joined__year": str(ann.date_joined.year)}
+    )
     assert response.status_code == 200
     assert not response.context["cl"].result_list
 

@@ -8,6 +8,8 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.hashers import check_password
 from django.core.mail import EmailMessage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
@@ -273,16 +275,17 @@ def test_links_do_not_stand_in_for_each_other(ann: User, browser: Browser, link:
     assert not User.objects.get().email_verified
 
 
-def test_known_and_unknown_addresses_are_answered_with_the_same_work(
-    ann: User, django_assert_num_queries: Any, mailoutbox: list[EmailMessage]
-) -> None:
-    answers = []
+def test_known_and_unknown_addresses_are_answered_with_the_same_work(ann: User, mailoutbox: list[EmailMessage]) -> None:
+    answers, statements = [], []
     for email in ("ann@example.com", "nobody@example.com"):
-        with django_assert_num_queries(1) as sent:
+        with CaptureQueriesContext(connection) as sent:
             response = ask_for_reset(email)
         answers.append((response.status_code, response.content, dict(response.headers)))
-        assert [query["sql"].split()[:3] for query in sent.captured_queries] == [["INSERT", "INTO", '"accounts_mail"']]
+        statements.append([query["sql"].split(" (")[0] for query in sent.captured_queries])
     assert answers == [(202, b"", answers[0][2])] * 2
+    assert statements[0] == statements[1]
+    assert statements[0][-1] == 'INSERT INTO "accounts_mail"'
+    assert not any("accounts_user" in statement for statement in statements[0])
     outbox.deliver()
     assert [mail.to for mail in mailoutbox] == [["ann@example.com"]]
     assert not Mail.objects.exists()

@@ -129,7 +129,7 @@ def signed(value: Any) -> str:
         b64encode(b"p=2000-01-01").decode(),
         b64encode(b"o=9999999&r=1&p=\xff\x00").decode(),
         urlsafe_b64encode(b'[false,["junk","junk"]]').decode(),
-        signing.dumps([False, ["junk", "junk"]]),
+        signing.Signer().sign_object([False, ["junk", "junk"]]),
         signed([False, None]) + "x",
         "." + signed([False, None]),
     ],

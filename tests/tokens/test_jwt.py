@@ -175,6 +175,78 @@ def test_claims_of_the_hook_that_do_not_fit_are_a_mistake_of_the_project(ann: An
         str(AccessToken.for_user(ann))
 
 
+# What an access token says of the user, and what a project adds
+
+
+def test_groups_are_read_anew_at_every_refresh_without_a_further_statement(
+    app: App, ann: Any, django_assert_num_queries: Any
+) -> None:
+    assert claims_of(app.access)["groups"] == []
+    ann.groups.set([Group.objects.create(name="writers"), Group.objects.create(name="editors")])
+
+    with django_assert_num_queries(2):  # as without any group: the session's SELECT, and its UPDATE
+        app.refresh()
+
+    assert claims_of(app.access)["groups"] == ["editors", "writers"]
+
+
+RESERVED = (
+    "iss",
+    "aud",
+    "client_id",
+    "sub",
+    "sid",
+    "jti",
+    "iat",
+    "exp",
+    "auth_time",
+    "generation",
+    "token_type",
+    "username",
+    "is_staff",
+    "is_superuser",
+    "groups",
+)
+
+
+def impostor(session: Session) -> dict[str, Any]:
+    return dict.fromkeys(RESERVED, "forged") | {"tenant": "acme"}
+
+
+def test_hook_overrides_no_claim_of_the_servers_own(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.impostor"
+
+    claims = claims_of(str(AccessToken.for_user(ann)))
+
+    assert claims.keys() == {*RESERVED, "tenant"}
+    assert [name for name, value in claims.items() if value == "forged"] == []
+    assert claims["tenant"] == "acme"
+
+
+def broken(session: Session) -> dict[str, Any]:
+    raise LookupError("no tenant")
+
+
+def unwritable(session: Session) -> dict[str, Any]:
+    return {"tenant": object()}
+
+
+@pytest.mark.parametrize(
+    ("hook", "error"),
+    [
+        (f"{__name__}.broken", LookupError),
+        (f"{__name__}.unwritable", TypeError),
+        (f"{__name__}.missing", ImportError),
+        ("nonsense", ImportError),
+    ],
+)
+def test_error_of_the_hook_is_not_hidden(ann: Any, settings: Settings, hook: str, error: type[Exception]) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = hook
+
+    with pytest.raises(error):
+        App().login()
+
+
 # RSA and P-256
 
 
