@@ -1,11 +1,19 @@
-"""The security log: what the signals announce, kept as rows for the owner of the account."""
+"""The security log: what the signals announce, kept as rows for the owner of the account.
+
+The same facts go to the logger `latchkey.security`, a JSON object a line, for whoever watches over all accounts.
+"""
 
 import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_login_failed
+from django.db import transaction
 from django.db.models import F
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -15,6 +23,8 @@ from . import signals
 from .models import Kind, Reason, SecurityEvent, Session, User, uuid7_floor
 from .requests import client_of
 from .sessions import UNKNOWN, Client
+
+logger = logging.getLogger("latchkey.security")
 
 KINDS = {
     Reason.LOGOUT: Kind.LOGOUT,
@@ -26,7 +36,24 @@ KINDS = {
 
 def record(kind: str, user: User, client: Client = UNKNOWN, session: Session | None = None) -> None:
     """Write a line; in a transaction with what it tells of, so that neither is there without the other."""
-    _event(kind, user.pk, client, session).save(force_insert=True)
+    _write([_event(kind, user.pk, client, session)])
+
+
+def _write(events: Iterable[SecurityEvent]) -> None:
+    written = SecurityEvent.objects.bulk_create(events)
+    transaction.on_commit(partial(_tell, written))
+
+
+def _tell(events: Iterable[SecurityEvent]) -> None:
+    for event in events:
+        facts = {
+            "event": event.kind,
+            "user": event.user_id,
+            "session": event.session and str(event.session),
+            "address": event.ip_address,
+            "agent": event.user_agent,
+        }
+        logger.info(json.dumps(facts, default=str), extra={"event": event.kind})
 
 
 def _event(kind: str, user_id: Any, client: Client, session: Session | None) -> SecurityEvent:
@@ -42,7 +69,7 @@ def _event(kind: str, user_id: Any, client: Client, session: Session | None) -> 
 @receiver(signals.session_started)
 def record_login(session: Session, client: Client, evicted: list[Session], **kwargs: Any) -> None:
     events = [_event(Kind.SESSION_REVOKED, session.user_id, client, ended) for ended in evicted]
-    SecurityEvent.objects.bulk_create([*events, _event(Kind.LOGIN, session.user_id, client, session)])
+    _write([*events, _event(Kind.LOGIN, session.user_id, client, session)])
 
 
 @receiver(signals.sessions_revoked)
@@ -50,18 +77,19 @@ def record_revocation(sessions: list[Session], reason: Reason, client: Client, *
     if reason == Reason.CAP:
         return  # These come with the login that they made room for, in its one statement.
     kind = KINDS.get(reason, Kind.SESSION_REVOKED)
-    SecurityEvent.objects.bulk_create(_event(kind, session.user_id, client, session) for session in sessions)
+    _write(_event(kind, session.user_id, client, session) for session in sessions)
 
 
 @receiver(user_login_failed)
 def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
     """Count the failure in the account's row of this hour. None for an unknown name, so that nobody fills the table."""
     user_model = get_user_model()
+    client = client_of(request) if request else UNKNOWN
     try:
         user = user_model._default_manager.get_by_natural_key(credentials.get(user_model.USERNAME_FIELD))
     except user_model.DoesNotExist:
+        _tell([_event(Kind.LOGIN_FAILED, None, client, None)])
         return
-    client = client_of(request) if request else UNKNOWN
     row = _event(Kind.LOGIN_FAILED, user.pk, client, None)
     row.id = _id_of_hour(user)
     counted = SecurityEvent.objects.filter(pk=row.id)
@@ -75,6 +103,7 @@ def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None
         row.count = 0
         SecurityEvent.objects.bulk_create([row], ignore_conflicts=True)
         counted.update(count=F("count") + 1, **seen)
+    _tell([row])
 
 
 def _id_of_hour(user: User) -> UUID:

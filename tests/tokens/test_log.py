@@ -1,10 +1,12 @@
 """The security log."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
+from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 from pytest_django import Settings
@@ -140,3 +142,33 @@ def test_password_of_a_failed_login_is_nowhere_in_the_log(ann: Any, caplog: pyte
     Browser().login(password=PASSWORD + "!")
     assert PASSWORD not in caplog.text
     assert PASSWORD not in str(list(SecurityEvent.objects.values()))
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [json.loads(record.message) for record in caplog.records if record.name == "latchkey.security"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_go_to_the_logger_as_json_once_they_are_committed(
+    caplog: pytest.LogCaptureFixture, django_user_model: Any
+) -> None:
+    ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
+    caplog.set_level("INFO", "latchkey.security")
+    with transaction.atomic():
+        log.record(Kind.PASSWORD_CHANGED, ann)
+        transaction.set_rollback(True)
+    Browser("agent").login(REMOTE_ADDR="192.0.2.7")
+    line = {"event": "login", "user": ann.pk, "address": "192.0.2.7", "agent": "agent"}
+    assert lines(caplog) == [{**line, "session": str(Session.objects.get().pk)}]
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody"])
+def test_failed_logins_go_to_the_logger_for_unknown_names_too(
+    ann: Any, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level("INFO", "latchkey.security")
+    Browser("agent").login(name, "wrong", REMOTE_ADDR="192.0.2.7")
+    user = ann.pk if name == "ann" else None
+    line = {"event": "login_failed", "user": user, "session": None, "address": "192.0.2.7", "agent": "agent"}
+    assert lines(caplog) == [line]
+    assert "nobody" not in caplog.text
