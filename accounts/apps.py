@@ -11,5 +11,6 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        import_module(f"{self.name}.notices")
         outbox = import_module(f"{self.name}.outbox")
         request_started.connect(outbox.worker.start)

@@ -17,7 +17,7 @@ from tokens import log, sessions
 from tokens.models import Kind, Reason, Session, fingerprints
 from tokens.sessions import UNKNOWN, Client
 
-from . import links, outbox
+from . import links, notices, outbox
 from .links import LinkNotValid
 from .models import MailKind, User
 
@@ -71,8 +71,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
         _hold(user, WrongPassword())
         changed.save(update_fields=["email", "email_verified"])
         log.record(Kind.EMAIL_CHANGED, user, client)
-        if user.email:
-            outbox.queue(MailKind.EMAIL_CHANGED, user.email)
+        notices.queue(MailKind.EMAIL_CHANGED, user.email)
         request_verification(changed)
     user.email, user.email_verified = changed.email, False
 

@@ -152,6 +152,9 @@ class MailKind(models.TextChoices):
     VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
     RESET_PASSWORD = "reset_password", _("Reset your password")
     EMAIL_CHANGED = "email_changed", _("Your e-mail address was changed")
+    PASSWORD_CHANGED = "password_changed", _("Your password was changed")
+    NEW_SIGN_IN = "new_sign_in", _("A sign-in from a new device")
+    TOKEN_REUSED = "token_reused", _("You were signed out for your safety")
 
 
 class Mail(models.Model):
@@ -163,6 +166,9 @@ class Mail(models.Model):
 
     kind = models.CharField(max_length=40)
     address = models.EmailField()
+    session = models.UUIDField(null=True)
+    """The session that the mail tells of, if it tells of one."""
+
     language = models.CharField(max_length=20)
     created_at = models.DateTimeField(default=timezone.now)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -8,16 +8,15 @@ from atexit import register as at_exit
 from datetime import timedelta
 from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
 from django.db import connections, transaction
-from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
-from . import links, names
-from .models import Mail, MailKind, User
+from tokens.models import Session
+
+from . import mails
+from .models import Mail, MailKind
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +30,10 @@ STOP_TIMEOUT = 5
 """Seconds that the end of the process waits for a mail that is being sent."""
 
 
-def queue(kind: MailKind, address: str) -> None:
+def queue(kind: MailKind, address: str, session: Session | None = None) -> None:
     """Have a mail sent to whoever the address belongs to, which is looked up when it is sent."""
     language = translation.get_language() or settings.LANGUAGE_CODE
-    Mail.objects.create(kind=kind, address=address, language=language)
+    Mail.objects.create(kind=kind, address=address, language=language, session=session.pk if session else None)
     transaction.on_commit(worker.wake)
 
 
@@ -61,7 +60,7 @@ def _claim(mail: Mail) -> bool:
 def _send(mail: Mail) -> None:
     try:
         with translation.override(mail.language):
-            if message := _compose(mail):
+            if message := mails.compose(mail):
                 message.send()
     except Exception as error:  # noqa: BLE001 - whatever it is, the mails behind this one are not held up
         # Without the error's text, which may quote the mail, and with it the link.
@@ -69,35 +68,6 @@ def _send(mail: Mail) -> None:
         logger.warning("Mail %s (%s) could not be sent: %s", mail.pk, mail.kind, reason)
     else:
         mail.delete()
-
-
-def _compose(mail: Mail) -> EmailMultiAlternatives | None:
-    """Return the mail with a link made in this moment, or None if there is nobody that it is for."""
-    if mail.kind == MailKind.EMAIL_CHANGED:
-        return _message(mail, mail.address)
-    user = User.objects.filter(email_key=names.key(mail.address), is_active=True).first()
-    # To the address that is kept, not to the one that was typed, which may be another mailbox.
-    if user and mail.kind == MailKind.VERIFY_EMAIL and not user.email_verified:
-        return _message(mail, user.email, link=links.verify_email.url(user))
-    if user and mail.kind == MailKind.RESET_PASSWORD and user.has_usable_password():
-        return _message(mail, user.email, link=links.reset_password.url(user))
-    return None
-
-
-def _message(mail: Mail, address: str, **context: str) -> EmailMultiAlternatives:
-    context["site"] = urlsplit(settings.PUBLIC_URL).netloc
-    text, html = (
-        render_to_string(f"accounts/mail/{mail.kind}.{form}", {**context, "at": mail.created_at})
-        for form in ("txt", "html")
-    )
-    message = EmailMultiAlternatives(
-        subject=str(MailKind(mail.kind).label),
-        body=text,
-        to=[address],
-        headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
-    )
-    message.attach_alternative(html, "text/html")
-    return message
 
 
 class Worker:

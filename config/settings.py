@@ -253,6 +253,7 @@ EMAIL_USE_TLS: bool = email.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL: bool = email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
+NOTICES = env.items("NOTICES", default="new_sign_in,password_changed,email_changed,token_reused")
 # Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.
 MAIL_WORKER = env.choice("MAIL_WORKER", "thread", "command")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no-reply@localhost")
@@ -261,8 +262,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no
 
 AUTH_USER_MODEL = "accounts.User"
 PASSWORD_HASHERS = [
-    "accounts.hashers.Argon2idPasswordHasher",
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "accounts.hashers.Argon2idPasswordHasher",  # reads Argon2 hashes of other parameters too
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
@@ -274,6 +274,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+PASSWORD_RESET_TIMEOUT = 3600  # seconds; of every mailed link
 REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
 
 # Sessions and tokens
@@ -301,7 +302,7 @@ TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")
 # The API
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.JWTAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.JWTAuthentication", "api.browsing.PassAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PAGINATION_CLASS": "api.pagination.Pagination",
     "DEFAULT_PARSER_CLASSES": [
@@ -311,7 +312,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "api.browsing.PageRenderer",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tokens.handlers.exception_handler",
@@ -345,7 +346,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
         "img-src": ["'self'", "data:"],
         "script-src": ["'self'"],
-        "style-src": ["'self'", "'unsafe-inline'"],  # the browsable API and Swagger UI write styles into their pages
+        "style-src": ["'self'"],
     }
 }
 X_FRAME_OPTIONS = "DENY"
@@ -375,6 +376,7 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "gunicorn.http.wsgi": {"level": "ERROR"},  # else a line for each HEAD, whose body it drops
+        "latchkey": {"level": "INFO"},
         "tokens": {"level": "INFO"},
         "accounts": {"level": "INFO"},
     },

@@ -1,8 +1,10 @@
 """Fixtures for every test."""
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 
 from accounts.hashers import Argon2idPasswordHasher
@@ -14,6 +16,13 @@ def cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     if not request.node.get_closest_marker("real_hashing"):
         monkeypatch.setattr(Argon2idPasswordHasher, "time_cost", 1)
         monkeypatch.setattr(Argon2idPasswordHasher, "memory_cost", 8)
+
+
+@pytest.fixture(autouse=True)
+def fresh_throttles() -> Iterator[None]:
+    """Let no test count towards the limit of another."""
+    yield
+    cache.clear()
 
 
 @pytest.fixture

@@ -21,5 +21,6 @@ if "TEST_SQLITE_FILE" in os.environ:
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
-# Mails are sent when a test says so.
+# Mails are sent when a test says so, and notices that a login causes only where they are the subject.
 MAIL_WORKER = "command"
+NOTICES = ["email_changed"]

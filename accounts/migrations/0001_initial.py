@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("kind", models.CharField(max_length=40)),
                 ("address", models.EmailField(max_length=254)),
+                ("session", models.UUIDField(null=True)),
                 ("language", models.CharField(max_length=20)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),

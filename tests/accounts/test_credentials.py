@@ -166,7 +166,9 @@ def test_one_of_many_registrations_gets_the_name(email: str) -> None:
     answers = in_parallel(*[lambda: Browser().post("/auth/register", body)] * THREADS)
     taken = {"username": ["This username is taken."]} | ({"email": ["This address is taken."]} if email else {})
     assert sorted(answer.status_code for answer in answers) == [201] + [400] * (THREADS - 1)
-    assert [answer.json() for answer in answers if answer.status_code == 400] == [taken] * (THREADS - 1)
+    refusals = [answer.json() for answer in answers if answer.status_code == 400]
+    # The winner may commit between the looks at one field and at the other.
+    assert all(refusal and refusal.items() <= taken.items() for refusal in refusals)
     assert (User.objects.count(), Session.objects.count()) == (1, 1)
 
 

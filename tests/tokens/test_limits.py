@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
@@ -113,14 +112,12 @@ def test_parallel_tries_are_counted_exactly(settings: Settings) -> None:
 
 
 def test_address_that_floods_is_throttled(ann: Any, settings: Settings) -> None:
-    cache.clear()
     settings.TOKENS_THROTTLE_RATES = {"refresh": "2/min"}
     assert [Browser().refresh(REMOTE_ADDR="192.0.2.1").status_code for _ in range(3)] == [401, 401, 429]
     assert Browser().refresh(REMOTE_ADDR="192.0.2.2").status_code == 401
 
 
 def test_throttled_refresh_leaves_the_cookie(browser: Browser, settings: Settings) -> None:
-    cache.clear()
     settings.TOKENS_THROTTLE_RATES = {"refresh": "1/min"}
     browser.refresh()
     cookie = browser.cookie
@@ -131,6 +128,5 @@ def test_throttled_refresh_leaves_the_cookie(browser: Browser, settings: Setting
 
 
 def test_flood_is_let_through_with_throttling_off(ann: Any, settings: Settings) -> None:
-    cache.clear()
     settings.TOKENS_THROTTLING, settings.TOKENS_THROTTLE_RATES = False, {"refresh": "1/min"}
     assert [Browser().refresh().status_code for _ in range(2)] == [401, 401]

@@ -1,0 +1,62 @@
+"""What a mail says, put together in the moment of sending."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+
+from tokens import devices
+from tokens.models import Kind, SecurityEvent, Session
+
+from . import links, names
+from .models import Mail, MailKind, User
+
+
+def compose(mail: Mail) -> EmailMultiAlternatives | None:
+    """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
+    match mail.kind:
+        case MailKind.VERIFY_EMAIL | MailKind.RESET_PASSWORD:
+            return _with_link(mail)
+        case MailKind.NEW_SIGN_IN | MailKind.TOKEN_REUSED:
+            return _about_session(mail)
+    return _message(mail, mail.address)
+
+
+def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
+    user = User.objects.filter(email_key=names.key(mail.address), is_active=True).first()
+    # To the address that is kept, not to the one that was typed, which may be another mailbox.
+    if user and mail.kind == MailKind.VERIFY_EMAIL and not user.email_verified:
+        return _message(mail, user.email, link=links.verify_email.url(user))
+    if user and mail.kind == MailKind.RESET_PASSWORD and user.has_usable_password():
+        return _message(mail, user.email, link=links.reset_password.url(user))
+    return None
+
+
+def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
+    session: Session | None = Session.objects.filter(pk__in=[mail.session]).first()
+    if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
+        return None
+    device = devices.describe(session.user_agent)
+    return _message(mail, mail.address, device=device, ip_address=session.ip_address)
+
+
+def _is_from_new_device(session: Session) -> bool:
+    """Return whether the user has signed in before, but not from a device that is called the same."""
+    before = SecurityEvent.objects.filter(user_id=session.user_id, kind=Kind.LOGIN, created_at__lt=session.created_at)
+    agents = set(before.order_by().values_list("user_agent", flat=True).distinct()[:200])
+    return bool(agents) and devices.describe(session.user_agent) not in map(devices.describe, agents)
+
+
+def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives:
+    context |= {"site": urlsplit(settings.PUBLIC_URL).netloc, "at": mail.created_at}
+    text, html = (render_to_string(f"accounts/mail/{mail.kind}.{form}", context) for form in ("txt", "html"))
+    message = EmailMultiAlternatives(
+        subject=str(MailKind(mail.kind).label),
+        body=text,
+        to=[address],
+        headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
+    )
+    message.attach_alternative(html, "text/html")
+    return message

@@ -1,0 +1,119 @@
+"""What the owner of an account is told by mail."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core import mail
+from django.core.management import call_command
+from django.utils import timezone
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from accounts import outbox
+from accounts.models import Mail, User
+from tests.clients import PASSWORD, Browser
+from tokens.models import Session
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
+SAFARI = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.0 Mobile/15E148 Safari/604.1"
+)
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    return time_machine
+
+
+@pytest.fixture(autouse=True)
+def notices(settings: Settings) -> None:
+    settings.NOTICES = ["new_sign_in", "password_changed", "email_changed", "token_reused"]
+
+
+def told() -> list[tuple[str, str]]:
+    """Send what waits; return the subjects and the recipients."""
+    mail.outbox = []
+    outbox.deliver()
+    assert not Mail.objects.exists()
+    return [(str(message.subject), ", ".join(message.to)) for message in mail.outbox]
+
+
+def test_sign_in_from_a_new_device_is_told_and_the_first_ever_is_not(ann: User, clock: TimeMachineFixture) -> None:
+    Browser(FIREFOX).login()
+    assert told() == []
+    clock.shift(60)
+    Browser(NEWER_FIREFOX).login()
+    assert told() == []
+    clock.shift(60)
+    Browser(SAFARI).login(REMOTE_ADDR="192.0.2.7")
+    assert told() == [("A sign-in from a new device", "ann@example.com")]
+    body = str(mail.outbox[0].body)
+    assert "2030-01-01 12:02 (UTC)" in body
+    assert "Mobile Safari on iOS, from 192.0.2.7" in body
+    clock.shift(60)
+    Browser(SAFARI).login()
+    assert told() == []
+
+
+def test_sign_in_whose_session_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
+    Browser(FIREFOX).login()
+    clock.shift(60)
+    Browser(SAFARI).login()
+    Session.objects.all().delete()
+    assert told() == []
+
+
+def test_account_without_an_address_is_told_nothing(ann: User) -> None:
+    User.objects.update(email="", email_key=None)
+    Browser(FIREFOX).login()
+    assert not Mail.objects.exists()
+
+
+def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
+    browser = Browser(FIREFOX)
+    browser.login()
+    first = browser.cookie
+    for _ in range(2):
+        browser.refresh()
+        clock.shift(11)
+    assert browser.refresh(first).json()["code"] == "token_reused"
+    assert told() == [("You were signed out for your safety", "ann@example.com")]
+    assert "Firefox on Linux" in str(mail.outbox[0].body)
+
+
+@pytest.mark.parametrize("route", ["api", "shell", "command"])
+def test_password_change_by_any_route_is_told(ann: User, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = "another password entirely"
+    match route:
+        case "api":
+            browser = Browser()
+            browser.login()
+            body = {"currentPassword": PASSWORD, "newPassword": new}
+            assert browser.post("/auth/password/change", body, access=browser.access).status_code == 204
+        case "shell":
+            ann.set_password(new)
+            ann.save()
+        case "command":
+            monkeypatch.setattr("getpass.getpass", lambda **_kwargs: new)
+            call_command("changepassword", "ann", stdout=StringIO())
+    assert told() == [("Your password was changed", "ann@example.com")]
+
+
+def test_new_account_and_other_changes_are_not_told(ann: User) -> None:
+    ann.groups.add(Group.objects.create(name="editors"))
+    ann.last_login = timezone.now() - timedelta(days=1)
+    ann.save()
+    assert told() == []
+
+
+def test_setting_turns_each_off(ann: User, settings: Settings) -> None:
+    settings.NOTICES = ["token_reused"]
+    Browser().login()
+    ann.set_password("another password entirely")
+    ann.save()
+    assert not Mail.objects.exists()
