@@ -126,6 +126,14 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
             _mark_verified(user, client)
 
 
+def delete_account(user: User, client: Client = UNKNOWN) -> None:
+    """Delete the user, whose password has been judged, with every session and the log; one line of the logger stays."""
+    with transaction.atomic():
+        _hold(user, WrongPassword())
+        log.record(Kind.ACCOUNT_DELETED, user, client)
+        user.delete()
+
+
 def _mark_verified(user: User, client: Client) -> None:
     user.email_verified = True
     user.save(update_fields=["email_verified"])

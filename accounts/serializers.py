@@ -70,6 +70,13 @@ class PasswordChangeSerializer(UseCaseSerializer):
         credentials.change_password(session, values["new_password"], client)
 
 
+class DeletionSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+
+    def perform(self, client: Client, **values: Any) -> None:
+        credentials.delete_account(self.context["request"].user, client)
+
+
 class ResetRequestSerializer(UseCaseSerializer):
     email = serializers.EmailField(max_length=254)
 

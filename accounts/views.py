@@ -8,6 +8,7 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from tokens import cookies
 from tokens.authentication import JWTAuthentication
 from tokens.models import Session
 from tokens.views import AuthView, signed_in
@@ -53,6 +54,17 @@ class PasswordChangeView(UseCaseView):
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
     serializer_class = serializers.PasswordChangeSerializer
+
+
+class AccountDeletionView(UseCaseView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.DeletionSerializer
+
+    def respond(self, result: None) -> Response:
+        response = super().respond(result)
+        cookies.clear(response)
+        return response
 
 
 class PasswordResetRequestView(UseCaseView):

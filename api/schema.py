@@ -27,7 +27,7 @@ from rest_framework.fields import empty
 from rest_framework.views import APIView
 
 from tokens import serializers as tokens
-from tokens.authentication import JWTAuthentication
+from tokens.authentication import JWTAuthentication, ServiceAuthentication
 from tokens.conf import conf
 from tokens.keys import KEY_SET_MAX_AGE
 from tokens.views import AuthView, PublishedView, TokenView
@@ -69,6 +69,20 @@ class ServiceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         return {"type": "http", "scheme": "basic"}
 
 
+class PassScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """For people who browse the API; a program has no use for it."""
+
+    target_class = "api.browsing.PassAuthentication"
+    name: list[str] = []
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
+        return []
+
+    def get_security_definition(self, auto_schema: Any) -> list[Schema]:
+        return []
+
+
+FOR_PROGRAMS = (JWTAuthentication, ServiceAuthentication)
 COOKIE: list[dict[str, list[str]]] = [{"refreshToken": []}]
 
 # What is answered
@@ -227,6 +241,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "accounts.views.RegisterView": {
         "post": Operation("register", "Register", {201: SIGNED_IN}, {403: ("registration_closed",)}, cookie=(201,)),
     },
+    "accounts.views.AccountDeletionView": {
+        "post": Operation("deleteAccount", "Delete the account", {204: None}, {429: ("throttled",)}, cookie=(204,)),
+    },
     "accounts.views.PasswordChangeView": {
         "post": Operation("changePassword", "Change the password", {204: None}, {429: ("throttled",)}),
     },
@@ -319,7 +336,9 @@ class Annotated(OpenApiViewExtension):  # type: ignore[no-untyped-call]
     def view_replacement(self) -> type[APIView]:
         view: type[APIView] = self.target
         told = OPERATIONS.get(f"{view.__module__}.{view.__name__}", {})
-        annotated = type(view.__name__, (view,), {})
+        # The cookie of the pages is for the pages alone.
+        schemes = [scheme for scheme in view.authentication_classes if issubclass(scheme, FOR_PROGRAMS)]
+        annotated = type(view.__name__, (view,), {"authentication_classes": schemes})
         return extend_schema_view(**{name: annotate(view, name, operation) for name, operation in told.items()})(
             annotated
         )

@@ -2,7 +2,7 @@ from django.urls import include, path
 from django.views.generic import TemplateView
 from rest_framework.routers import SimpleRouter
 
-from . import views
+from . import signing_in, views
 
 app_name = "api"
 
@@ -16,5 +16,7 @@ urlpatterns = [
     path("me/", views.MeView.as_view(), name="me"),
     path("", include(router.urls)),
     path("schema/", views.SchemaView.as_view(), name="schema"),
+    path("sign-in/", signing_in.SignInView.as_view(), name="sign_in"),
+    path("sign-out/", signing_in.sign_out, name="sign_out"),
     path("docs/", TemplateView.as_view(template_name="api/docs.html"), name="docs"),
 ]

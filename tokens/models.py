@@ -199,6 +199,7 @@ class Kind(models.TextChoices):
     PASSWORD_RESET = "password_reset", _("password reset")
     EMAIL_CHANGED = "email_changed", _("e-mail address changed")
     EMAIL_VERIFIED = "email_verified", _("e-mail address verified")
+    ACCOUNT_DELETED = "account_deleted", _("account deleted")
 
 
 class SecurityEvent(models.Model):

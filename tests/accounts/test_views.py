@@ -427,3 +427,33 @@ def test_what_is_no_object_is_refused(browser: Browser, path: str, body: bytes) 
 def test_other_kinds_of_body_are_refused(browser: Browser) -> None:
     response: Any = browser.http.post("/auth/register", {"username": "bob", "password": PASSWORD}, format="multipart")
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+# The end of an account
+
+
+def test_account_is_deleted_with_all_that_belongs_to_it(
+    ann: User, browser: Browser, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    caplog.set_level("INFO", "latchkey.security")
+    with django_capture_on_commit_callbacks(execute=True):
+        response = browser.post("/auth/account/delete", {"currentPassword": PASSWORD}, access=browser.access)
+    assert response.status_code == 204
+    assert response.cookies["refreshToken"].value == ""
+    assert not User.objects.exists()
+    assert not Session.objects.exists()
+    assert not SecurityEvent.objects.exists()
+    assert json.loads(caplog.messages[-1])["event"] == Kind.ACCOUNT_DELETED
+    assert browser.get("/api/me/").json()["code"] == "token_revoked"
+
+
+def test_account_is_not_deleted_with_a_wrong_password(browser: Browser) -> None:
+    response = browser.post("/auth/account/delete", {"currentPassword": "wrong"}, access=browser.access)
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert User.objects.exists()
+    assert browser.get("/api/me/").status_code == 200
+
+
+def test_account_is_not_deleted_without_an_access_token(browser: Browser) -> None:
+    assert browser.post("/auth/account/delete", {"currentPassword": PASSWORD}).status_code == 401
+    assert User.objects.exists()

@@ -1,0 +1,167 @@
+"""The API in a browser: a sign-in of its own, and pages with forms for what the views offer.
+
+The refresh token's cookie never reaches the API's paths, and the access token is in another page's memory. So whoever
+browses gets a cookie that names a session like any other, and is out as soon as that has ended.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
+from django.urls import NoReverseMatch, resolve
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework import renderers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tokens import sessions
+from tokens.authentication import CHALLENGE
+from tokens.conf import conf
+from tokens.exceptions import TokenRefused
+from tokens.models import Session
+from tokens.requests import SAFE_METHODS, client_of
+
+COOKIE = "browsing"
+PATH = "/api"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What lets a page in; the counterpart of an access token. Its key signs nothing else."""
+
+    session: Session
+
+    def write(self, response: HttpResponseBase) -> None:
+        session = self.session
+        token = {"sid": str(session.pk), "sub": str(session.user_id)}
+        response.set_cookie(
+            COOKIE,
+            signing.dumps(token, salt=__name__),
+            max_age=max(session.expires_at - timezone.now(), timedelta()),
+            path=PATH,
+            secure=conf.cookie_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+
+    @staticmethod
+    def clear(response: HttpResponseBase) -> None:
+        response.delete_cookie(COOKIE, path=PATH, samesite="Strict")
+
+    @classmethod
+    def read(cls, request: HttpRequest | Request) -> "Pass | None":
+        """Return the pass that the cookie holds, if its session is live; that puts off the session's end."""
+        try:
+            claims = signing.loads(request.COOKIES[COOKIE], salt=__name__, max_age=conf.refresh_token_lifetime)
+            return cls(sessions.keep(claims, client_of(request)))
+        except (KeyError, signing.BadSignature, TokenRefused):
+            return None
+
+
+class CsrfCheck(CsrfViewMiddleware):
+    """Django's check, which says why it refuses instead of answering."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+class CsrfFailed(PermissionDenied):
+    default_detail = _("This request did not come from a page of this site.")
+    default_code = "csrf_failed"
+
+
+class PassAuthentication(BaseAuthentication):
+    """Let in whoever has signed in here. `request.auth` is the Pass, `request.auth.session` its session.
+
+    A browser sends the cookie whoever makes it send a request, so whatever changes something needs the token of a page
+    of ours as well.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, Pass] | None:
+        """Return the user and the pass; None if there is none. Raises CsrfFailed."""
+        told = Pass.read(request)
+        if told is None:
+            return None
+        if request.method not in SAFE_METHODS:
+            self.check_csrf(request)
+        return told.session.user, told
+
+    def check_csrf(self, request: Request) -> None:
+        check = CsrfCheck(HttpResponse)
+        check.process_request(request._request)
+        if check.process_view(request._request, HttpResponse, (), {}):
+            raise CsrfFailed
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+class PageRenderer(renderers.BrowsableAPIRenderer):
+    """The page of a view: what it answered, with a form for each of its methods and a link to each of its rows.
+
+    It is where the cookie is written anew, so that nobody is signed out of a page that is in use.
+    """
+
+    template = "api/page.html"
+    filter_template = "api/filters.html"
+
+    def render(  # type: ignore[override]  # DRF takes bytes as well
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        page: str = super().render(data, accepted_media_type, renderer_context)
+        response, request = renderer_context["response"], renderer_context["request"]
+        response["Cache-Control"] = "no-store"
+        if isinstance(request.auth, Pass):
+            request.auth.write(response)
+        elif has_ended(request):
+            Pass.clear(response)
+        return page.encode(errors="replace")  # a form shows again what was sent, lone surrogates too
+
+    def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
+        view, request, response = context["view"], context["request"], context["response"]
+        return {
+            **context,
+            "patch_form": self.get_rendered_html_form(data, view, "PATCH", request),
+            "has_ended": has_ended(request),
+            "rows": [*self.get_rows(data, view)],
+            "actions": self.get_actions(view, response),
+        }
+
+    def get_rows(self, data: Any, view: Any) -> Any:
+        """Yield what a list shows, as links: a name for people, the address, and the methods there."""
+        rows = data.get("results", ()) if isinstance(data, dict) else ()
+        for row in rows:
+            with suppress(NoReverseMatch):  # where a row has no address
+                url = view.reverse_action("detail", args=[row["id"]])
+                yield {
+                    "name": row.get("username") or row.get("device") or row["id"],
+                    "is_current": row.get("current"),
+                    "url": url,
+                    "methods": methods_of(url),
+                }
+
+    def get_actions(self, view: Any, response: Response) -> list[dict[str, Any]]:
+        actions = self.get_extra_actions(view, response.status_code) or {}
+        return [{"name": name, "url": url, "methods": methods_of(url)} for name, url in actions.items()]
+
+
+def methods_of(url: str) -> list[str]:
+    """Return the methods of the viewset's route at that address."""
+    route: Any = resolve(urlsplit(url).path).func
+    return [*route.actions]
+
+
+def has_ended(request: Request) -> bool:
+    """Return whether a pass came along, and was asked for, that lets nobody in any more."""
+    is_asked = any(isinstance(authenticator, PassAuthentication) for authenticator in request.authenticators or ())
+    return is_asked and COOKIE in request.COOKIES and not request.auth

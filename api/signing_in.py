@@ -1,0 +1,98 @@
+"""Signing in to the browsable API, and out."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.views import RedirectURLMixin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+from django.views.generic import FormView
+
+from tokens import credentials, sessions
+from tokens.exceptions import NoActiveAccount, TooManyTries
+from tokens.models import Reason, Session
+from tokens.requests import client_of
+from tokens.serializers import IDENTIFIER_LENGTH, PASSWORD_LENGTH
+
+from .browsing import Pass
+
+
+class SignInForm(forms.Form):
+    """Judge a name and a password, and start the session that they open."""
+
+    username = forms.CharField(
+        label=_("Username or e-mail address"),
+        max_length=IDENTIFIER_LENGTH,
+        strip=False,
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    password = forms.CharField(
+        label=_("Password"),
+        max_length=PASSWORD_LENGTH,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    session: Session
+    wait = 0
+    """Seconds until there may be another try."""
+
+    def __init__(self, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.request, self.label_suffix = request, ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        refused = forms.ValidationError(_("The username or the password is wrong."))
+        try:
+            user = credentials.authenticate(self.request, **cleaned)
+            if user is None:
+                raise refused
+            self.session = sessions.start(user, client_of(self.request))
+        except NoActiveAccount:
+            raise refused from None
+        except TooManyTries as error:
+            self.wait = error.wait
+            raise forms.ValidationError(_("Too many tries. Try again in %d seconds.") % error.wait) from error
+        return cleaned
+
+
+@method_decorator([never_cache, sensitive_post_parameters("password")], name="dispatch")
+class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
+    template_name = "api/sign_in.html"
+    form_class = SignInForm
+    next_page = "api:root"
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: SignInForm) -> HttpResponse:
+        response = HttpResponseRedirect(self.get_success_url())
+        Pass(form.session).write(response)
+        return response
+
+    def form_invalid(self, form: SignInForm) -> HttpResponse:
+        response = super().form_invalid(form)
+        if form.wait:
+            response.status_code = 429
+            response["Retry-After"] = str(form.wait)
+        return response
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(next=self.get_redirect_url(), **kwargs)
+
+
+@never_cache
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    if found := Pass.read(request):
+        sessions.revoke(found.session, Reason.LOGOUT, client_of(request))
+    response = redirect("api:root")
+    Pass.clear(response)
+    return response
