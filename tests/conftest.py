@@ -1,13 +1,18 @@
 """Fixtures for every test."""
 
 from collections.abc import Iterator
-from urllib.parse import quote
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
 
 from accounts.hashers import Argon2idPasswordHasher
+from tests import tools
+from tests.server import address_of_database
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if line := tools.missing(item.nodeid):
+        pytest.skip(line)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +33,4 @@ def fresh_throttles() -> Iterator[None]:
 @pytest.fixture
 def database_url(transactional_db: None) -> str:
     """Return the DATABASE_URL of the test database, for servers and commands in processes of their own."""
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{database['NAME']}"
-    return f"postgresql://postgres@/{database['NAME']}?host={quote(database['OPTIONS']['host'])}"
+    return address_of_database()

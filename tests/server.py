@@ -10,13 +10,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import urlopen
 
 from django.conf import settings
+from django.db import connection
 
 ROOT = Path(__file__).resolve().parent.parent
 START = 60  # seconds
 STOP = 20  # seconds
+
+
+def address_of_database() -> str:
+    """Return the DATABASE_URL of the test database."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return f"postgresql://postgres@/{database['NAME']}?host={quote(database['OPTIONS']['host'])}"
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from django.utils.decorators import method_decorator
 from django.utils.http import quote_etag
 from django.views.decorators.cache import cache_control
 from rest_framework import status
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
@@ -166,9 +166,8 @@ class IntrospectView(AuthView):
         )
 
 
-class AlwaysJSON(BaseContentNegotiation):
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
+class AlwaysJSON(DefaultContentNegotiation):
+    """There is nothing else to have, whatever is asked for."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type

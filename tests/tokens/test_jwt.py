@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.contrib.auth.models import Group
+from django.utils import timezone
 from pytest_django import Settings
-from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken, TokenError
 from time_machine import TimeMachineFixture
 
 from tests.clients import App, claims_of, header_of
@@ -81,6 +82,17 @@ def test_token_expires_at_its_second(
     else:
         with pytest.raises(TokenBackendExpiredToken):
             jwt.access.decode(token)
+
+
+def test_simplejwts_own_check_knows_the_leeway(clock: TimeMachineFixture, ann: Any, settings: Settings) -> None:
+    token = AccessToken.for_user(ann)
+    clock.shift(15 * 60 + 30)
+
+    with pytest.raises(TokenError):
+        token.check_exp(current_time=timezone.now())
+
+    settings.SIMPLE_JWT = {"LEEWAY": 60}
+    token.check_exp(current_time=timezone.now())
 
 
 def test_what_is_wrong_and_expired_is_just_wrong(access: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ from tokens.tokens import AccessToken, RefreshToken
 
 class IsWriter(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return isinstance(request.user, ClaimsUser) and "writers" in request.user.groups
+        user: Any = request.user
+        return isinstance(user, ClaimsUser) and "writers" in user.groups
 
 
 class Stateless(APIView):

@@ -12,7 +12,9 @@ from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser, claims_of, header_of
+from tokens import sessions
 from tokens.models import Reason, Session
+from tokens.tokens import RefreshToken
 
 BEARER = 'Bearer realm="api"'
 INVALID = f'{BEARER}, error="invalid_token"'
@@ -238,6 +240,13 @@ def test_logout_needs_a_cookie_of_the_same_session(browser: Browser) -> None:
     assert_refused(browser.logout(), "token_not_valid")
     assert Session.objects.live().count() == 2
     assert browser.refresh(mine).status_code == other.refresh().status_code == 200
+
+
+def test_logout_takes_no_genuine_cookie_that_names_another_user(browser: Browser) -> None:
+    session = Session.objects.get()
+    claims = RefreshToken.claims(browser.cookie)
+    assert sessions.belongs(claims, session)
+    assert not sessions.belongs({**claims, "sub": f"{claims['sub']}0"}, session)
 
 
 def test_logout_needs_an_unexpired_cookie(browser: Browser, settings: Settings) -> None:

@@ -1,0 +1,27 @@
+"""The code in the documentation, to be run."""
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+HOST = "https://auth.example.com"
+
+
+def files(document: str) -> dict[str, str]:
+    """Return the code blocks that begin with the name of a file, by that name."""
+    named = re.findall(r"```\w+\n(?:#|//) ([\w.-]+)\n(.*?)```", (DOCS / document).read_text(), re.DOTALL)
+    assert len(dict(named)) == len(named)
+    return dict(named)
+
+
+def commands(document: str) -> list[str]:
+    """Return the shell commands, a string for each block."""
+    return re.findall(r"```sh\n(.*?)```", (DOCS / document).read_text(), re.DOTALL)
+
+
+def write(folder: Path, document: str, *names: str, host: str) -> None:
+    """Write files of the document into the folder, with another host in the place of the example's."""
+    for name in names:
+        code = files(document)[name]
+        assert HOST in code or name == "urls.py"
+        (folder / name).write_text(code.replace(HOST, host))
