@@ -69,19 +69,6 @@ class ServiceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         return {"type": "http", "scheme": "basic"}
 
 
-class PassScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """For people who browse the API; a program has no use for it."""
-
-    target_class = "api.browsing.PassAuthentication"
-    name: list[str] = []
-
-    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
-        return []
-
-    def get_security_definition(self, auto_schema: Any) -> list[Schema]:
-        return []
-
-
 FOR_PROGRAMS = (JWTAuthentication, ServiceAuthentication)
 COOKIE: list[dict[str, list[str]]] = [{"refreshToken": []}]
 
@@ -164,7 +151,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "login",
             "Sign in",
             {200: SIGNED_IN},
-            {401: ("invalid_credentials",), 429: ("throttled",)},
+            {401: ("invalid_credentials",)},
             request=tokens.LoginSerializer,
             cookie=(200,),
         ),
@@ -205,7 +192,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "obtainTokens",
             "Sign in (body transport)",
             {200: tokens.TokenObtainPairSerializer},
-            {401: ("no_active_account",), 429: ("throttled",)},
+            {401: ("no_active_account",)},
         ),
     },
     "tokens.views.TokenRefreshView": {
@@ -248,7 +235,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "post": Operation("changePassword", "Change the password", {204: None}, {429: ("throttled",)}),
     },
     "accounts.views.PasswordResetRequestView": {
-        "post": Operation("requestReset", "Have a reset link mailed", {202: None}, {429: ("throttled",)}),
+        "post": Operation("requestReset", "Have a reset link mailed", {202: None}),
     },
     "accounts.views.PasswordResetView": {
         "post": Operation("resetPassword", "Set a new password by a mailed link", {204: None}),
@@ -355,6 +342,8 @@ def annotate(view: type[APIView], action: str, operation: Operation) -> Any:
         codes[400].append("parse_error")
         codes[413].append("too_large")
         codes[415].append("unsupported_media_type")
+    if getattr(view, "throttle_scope", None):
+        codes[429] = ["throttled"]
     if operation.database:
         codes[503].append("unavailable")
     errors: dict[int, Any] = {status: an_error(*known) for status, known in codes.items()}

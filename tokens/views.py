@@ -43,6 +43,7 @@ class TokenView(APIView):
     authentication_classes: Any = ()
     permission_classes: Any = ()
     parser_classes: Any = (JSONParser,)
+    renderer_classes: Any = (JSONRenderer,)
     throttle_classes: Any = (AddressThrottle,)
     throttle_scope: str | None = None
 
@@ -61,8 +62,6 @@ class TokenView(APIView):
 
 class AuthView(TokenView):
     """A view beneath the cookie's path, which no other site can make a browser call."""
-
-    renderer_classes = (JSONRenderer,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         check_same_site(request._request)

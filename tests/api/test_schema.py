@@ -10,7 +10,7 @@ from django.contrib.admindocs.views import simplify_regex
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.urls import URLPattern, URLResolver, get_resolver
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 from rest_framework.test import APIClient
 
 from tests.api.people import Person
@@ -20,35 +20,42 @@ pytestmark = pytest.mark.django_db
 
 GUARD = {"not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused"}
 REFRESH = {"token_not_valid", "token_expired", "token_revoked", "token_reused"}
+THROTTLED = {429: {"throttled"}}
 CROSS_SITE = {403: {"cross_site_request"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
 CONTRACT: dict[str, dict[int, set[str]]] = {
-    "post /auth/register": {201: set(), 400: {"parse_error"}, 403: {"cross_site_request", "registration_closed"}},
-    "post /auth/login": {200: set(), 401: {"invalid_credentials"}, 429: {"throttled"}, **CROSS_SITE},
-    "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **CROSS_SITE},
+    "post /auth/register": {
+        201: set(),
+        400: {"parse_error"},
+        403: {"cross_site_request", "registration_closed"},
+        **THROTTLED,
+    },
+    "post /auth/login": {200: set(), 401: {"invalid_credentials"}, **THROTTLED, **CROSS_SITE},
+    "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **THROTTLED, **CROSS_SITE},
     "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
     "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
-    "post /auth/password/change": {204: set(), 400: {"parse_error"}, 401: GUARD, 429: {"throttled"}, **CROSS_SITE},
-    "post /auth/password/reset": {202: set(), 400: {"parse_error"}, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/account/delete": {204: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/password/change": {204: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/password/reset": {202: set(), 400: {"parse_error"}, **THROTTLED, **CROSS_SITE},
     "post /auth/password/reset/confirm": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
-    "post /auth/email/resend": {202: set(), 401: GUARD, 429: {"throttled"}, **CROSS_SITE},
+    "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/revoke": {200: set(), **CROSS_SITE},
     "post /auth/introspect": {
         200: set(),
         401: {"invalid_credentials", *GUARD},
         403: {"cross_site_request", "permission_denied"},
     },
-    "post /api/token/": {200: set(), 401: {"no_active_account"}, 429: {"throttled"}},
-    "post /api/token/refresh/": {200: set(), 401: REFRESH},
+    "post /api/token/": {200: set(), 401: {"no_active_account"}, **THROTTLED},
+    "post /api/token/refresh/": {200: set(), 401: REFRESH, **THROTTLED},
     "post /api/token/verify/": {200: set(), 401: REFRESH - {"token_reused"}},
     "post /api/token/blacklist/": {200: set(), 401: REFRESH - {"token_reused"}},
     "get /.well-known/jwks.json": {200: set()},
     "get /.well-known/oauth-authorization-server": {200: set()},
     "get /api/": {200: set()},
     "get /api/me/": {200: set(), 401: GUARD},
-    "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: GUARD, 429: {"throttled"}},
+    "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED},
     "get /api/sessions/": {200: set(), 401: GUARD, 404: {"not_found"}},
     "delete /api/sessions/{id}/": {204: set(), 401: GUARD, 404: {"not_found"}},
     "post /api/sessions/revoke-others/": {200: set(), 401: GUARD},
@@ -121,7 +128,9 @@ def test_names_of_operations_are_their_own(schema: Any) -> None:
 
 
 def test_schema_tells_who_may_call(schema: Any) -> None:
-    access, cookie, service = {"accessToken": []}, {"refreshToken": []}, {"service": []}
+    access: Any = {"accessToken": []}
+    cookie: Any = {"refreshToken": []}
+    service: Any = {"service": []}
     told = {name: operation.get("security") for name, operation in operations(schema).items()}
     assert told.pop("post /auth/logout") == [access | cookie]
     assert told.pop("post /auth/refresh-token") == [cookie]
@@ -155,6 +164,7 @@ def test_schema_tells_of_the_headers(schema: Any) -> None:
         ("post /auth/refresh-token", "401"),
         ("post /auth/logout", "204"),
         ("post /auth/logout-all", "204"),
+        ("post /auth/account/delete", "204"),
     }
 
 

@@ -583,3 +583,10 @@ def test_browser_gets_a_page(superuser: Person, path: str) -> None:
     response = superuser.call("get", superuser.path if path == "user" else path, HTTP_ACCEPT="text/html")
     assert response.status_code == 200
     assert response["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("body", [{"username": "\ud800"}, {"username": "<b>"}, ["x"], "x"])
+def test_browser_gets_a_page_about_a_bad_request_too(ann: Person, body: Any) -> None:
+    response = ann.call("patch", "/api/me/", body, HTTP_ACCEPT="text/html")
+    assert response.status_code == 400
+    assert response["Content-Type"] == "text/html; charset=utf-8"
