@@ -15,6 +15,7 @@ from django.test import Client as Http
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser
@@ -81,6 +82,13 @@ def column(page: Any, name: str) -> list[str]:
 
 def listed(page: Any) -> list[Any]:
     return list(page.context["cl"].result_list)
+
+
+def hierarchy(page: Any) -> list[str]:
+    """Return the texts in the date hierarchy."""
+    links = re.findall(r'class="toplinks">(.*?)</(?:nav|ul)>', page.content.decode(), re.DOTALL)
+    texts = [text.strip() for text in re.sub(r"<[^>]*>|&lsaquo;", "\n", "".join(links)).splitlines()]
+    return [text for text in texts if text]
 
 
 def act(http: Http, action: str, *chosen: Session, query: str = "", **extra: Any) -> Any:
@@ -162,6 +170,49 @@ def test_list_is_filtered_by_reason_and_day(every_status: dict[str, Session], ad
 def test_list_is_newest_first(ann: Any, admin_client: Http) -> None:
     begun = [sessions.start(ann) for _ in range(5)]
     assert listed(admin_client.get(SESSIONS)) == sorted(begun, key=lambda session: session.pk, reverse=True)
+
+
+@pytest.mark.parametrize("path", [SESSIONS, EVENTS])
+def test_date_hierarchy_leads_from_years_to_a_day(
+    ann: Any, admin_user: Any, settings: Settings, time_machine: TimeMachineFixture, path: str
+) -> None:
+    settings.TIME_ZONE = "Asia/Kathmandu"
+    for moment in ("2029-12-28T12:00Z", "2029-12-31T18:14:59Z", "2029-12-31T18:15:00Z", "2030-01-02T12:00Z"):
+        time_machine.move_to(moment, tick=False)
+        sessions.start(ann)
+    http = Http()
+    http.force_login(admin_user)
+    assert hierarchy(http.get(path)) == ["2029", "2030"]
+    assert hierarchy(http.get(f"{path}?created_at__year=2029")) == ["All dates", "December 2029"]
+    assert hierarchy(http.get(f"{path}?created_at__year=2029&created_at__month=12")) == [
+        "2029",
+        *["December 28", "December 29", "December 30", "December 31"],
+    ]
+    month = http.get(f"{path}?created_at__year=2030&created_at__month=1")
+    assert hierarchy(month) == ["2030", "January 1", "January 2"]
+    day = http.get(f"{path}?created_at__year=2030&created_at__month=1&created_at__day=1")
+    assert (hierarchy(day), len(listed(day))) == (["January 2030", "January 1"], 1)
+
+
+@pytest.mark.parametrize("path", [SESSIONS, EVENTS])
+def test_date_hierarchy_of_an_empty_list_is_empty(admin_client: Http, path: str) -> None:
+    assert hierarchy(admin_client.get(path)) == []
+
+
+@pytest.mark.parametrize("path", [SESSIONS, EVENTS])
+def test_list_reads_a_page_at_one_end_of_the_key(ann: Any, admin_client: Http, path: str) -> None:
+    sessions.start(ann)
+    with CaptureQueriesContext(connection) as captured:
+        admin_client.get(path)
+    key = f'"tokens_{path.split("/")[-2]}"."id"'
+    assert [
+        " ".join(re.findall("COUNT|ORDER BY .*", query["sql"])) for query in captured if key[:-5] in query["sql"]
+    ] == [
+        "COUNT",
+        f"ORDER BY {key} DESC",
+        f"ORDER BY {key} ASC LIMIT 1",
+        f"ORDER BY {key} DESC LIMIT 1",
+    ]
 
 
 @pytest.mark.parametrize("term", ["ann", "ANN@example", "192.0.2.1", "{0}", '"ann" 192.0'])
@@ -306,6 +357,7 @@ def test_list_that_shrinks_on_the_way_is_gone_through_to_the_end(
     begun = [sessions.start(user) for user in (ann, bob, ann, bob, ann)]
     act(admin_client, action, *begun[:2], query="?status=live&p=1", select_across="1", post="yes")
     assert not live()
+    assert Session.objects.count() == (0 if action == "delete_selected" else 5)
     assert SecurityEvent.objects.filter(kind=Kind.SESSION_REVOKED).count() == 5
 
 

@@ -55,15 +55,15 @@ def test_ids_are_given_in_the_order_of_the_file_with_none_left_out() -> None:
 
 def test_message_is_a_sentence_and_ends_the_command(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
-    assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E007")]
-    with pytest.raises(SystemCheckError, match=r"tokens\.E007"):
+    assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E006")]
+    with pytest.raises(SystemCheckError, match=r"tokens\.E006"):
         call_command("check")
 
 
 def test_security_can_be_checked_alone(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
     settings.TOKENS_MAX_SESSIONS_PER_USER = -1
-    assert [message.id for message in run_checks(tags=[Tags.security])] == ["tokens.E007"]
+    assert [message.id for message in run_checks(tags=[Tags.security])] == ["tokens.E006"]
 
 
 # SECRET_KEY
@@ -95,34 +95,33 @@ def test_weak_secrets_are_nobodys_business_in_debug(settings: Settings) -> None:
 # The cookie
 
 
-def test_cookie_without_secure_is_an_error_outside_debug(settings: Settings) -> None:
+def test_cookie_without_secure_is_warned_of_outside_debug(settings: Settings) -> None:
     settings.TOKENS_COOKIE_SECURE = False
-    assert found() == ["tokens.E003"]
+    assert found() == ["tokens.W001"]
     settings.DEBUG = True
     assert not found()
 
 
-def test_cookie_without_secure_can_be_meant(settings: Settings) -> None:
+def test_cookie_without_secure_does_not_stop_the_start(settings: Settings) -> None:
     settings.TOKENS_COOKIE_SECURE = False
-    settings.SILENCED_SYSTEM_CHECKS = [*settings.SILENCED_SYSTEM_CHECKS, "tokens.E003"]
     call_command("check")
 
 
 @pytest.mark.parametrize("name", ["refresh token", "refresh;token", "refresh=token", "réfresh", "a,b", "a/b", "a\n"])
 def test_cookie_name_that_is_no_token_is_an_error(settings: Settings, name: str) -> None:
     settings.TOKENS_COOKIE_NAME = name
-    assert found() == ["tokens.E004"]
+    assert found() == ["tokens.E003"]
 
 
 @pytest.mark.parametrize(
     ("name", "path", "secure", "expected"),
     [
         ("__Host-rt", "/", True, []),
-        ("__Host-rt", "/auth", True, ["tokens.E005"]),
-        ("__host-rt", "/auth", True, ["tokens.E005"]),
-        ("__Host-rt", "/auth", False, ["tokens.E005", "tokens.E005"]),
+        ("__Host-rt", "/auth", True, ["tokens.E004"]),
+        ("__host-rt", "/auth", True, ["tokens.E004"]),
+        ("__Host-rt", "/auth", False, ["tokens.E004", "tokens.E004"]),
         ("__Secure-rt", "/auth", True, []),
-        ("__Secure-rt", "/auth", False, ["tokens.E005"]),
+        ("__Secure-rt", "/auth", False, ["tokens.E004"]),
         ("Host-rt", "/auth", False, []),
     ],
 )
@@ -144,7 +143,7 @@ def test_cookie_path_covers_the_endpoints(settings: Settings, path: str) -> None
 def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> None:
     settings.TOKENS_COOKIE_PATH = path
     assert messages() == [
-        Error(f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E006")
+        Error(f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E005")
         for url in ("/auth/refresh-token", "/auth/logout")
     ]
 
@@ -152,7 +151,7 @@ def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> Non
 def test_cookie_path_that_covers_the_refresh_only_is_an_error(settings: Settings) -> None:
     settings.TOKENS_COOKIE_PATH = "/auth/refresh-token"
     told = "TOKENS_COOKIE_PATH must cover /auth/logout, or browsers don't send the cookie there."
-    assert messages() == [Error(told, id="tokens.E006")]
+    assert messages() == [Error(told, id="tokens.E005")]
 
 
 @pytest.mark.parametrize("urls", ["rest_framework.urls", None])
@@ -174,17 +173,17 @@ def test_grace_period_within_its_limits_is_fine(settings: Settings, seconds: int
 @pytest.mark.parametrize("seconds", [-1, 61])
 def test_grace_period_beyond_its_limits_is_an_error(settings: Settings, seconds: int) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=seconds)
-    assert found() == ["tokens.E007"]
+    assert found() == ["tokens.E006"]
 
 
 @pytest.mark.parametrize(
     ("access", "refresh", "session", "expected"),
     [
         (1, 2, 2, []),
-        (2, 2, 2, ["tokens.W001"]),
-        (1, 3, 2, ["tokens.W001"]),
-        (0, 2, 3, ["tokens.E008"]),
-        (-1, 0, 0, ["tokens.E008", "tokens.E008", "tokens.E008"]),
+        (2, 2, 2, ["tokens.W002"]),
+        (1, 3, 2, ["tokens.W002"]),
+        (0, 2, 3, ["tokens.E007"]),
+        (-1, 0, 0, ["tokens.E007", "tokens.E007", "tokens.E007"]),
     ],
 )
 def test_lifetimes_are_positive_and_in_order(
@@ -200,12 +199,12 @@ def test_lifetimes_are_positive_and_in_order(
 
 def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
     settings.TOKENS_EVENT_LIFETIME = timedelta()
-    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="tokens.E008")]
+    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="tokens.E007")]
 
 
 def test_negative_cap_is_an_error(settings: Settings) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = -1
-    assert found() == ["tokens.E009"]
+    assert found() == ["tokens.E008"]
     settings.TOKENS_MAX_SESSIONS_PER_USER = 0
     assert not found()
 
@@ -232,7 +231,7 @@ def test_missing_signing_key_is_an_error(settings: Settings, pem: Path, tmp_path
         Error(
             f"The signing key {tmp_path}/none.pem can't be read: No such file or directory.",
             hint="The files are named in TOKENS_SIGNING_KEYS.",
-            id="tokens.E010",
+            id="tokens.E009",
         )
     ]
 
@@ -247,12 +246,12 @@ def test_broken_small_and_public_signing_keys_are_errors(settings: Settings, pem
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     ):
         pem.write_bytes(content)
-        assert found() == ["tokens.E010"]
+        assert found() == ["tokens.E009"]
 
 
 def test_keys_fetched_without_tls_are_an_error_outside_debug(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"JWK_URL": "http://issuer.example/jwks.json"}
-    assert found() == ["tokens.E011"]
+    assert found() == ["tokens.E010"]
     settings.DEBUG = True
     assert not found()
 
@@ -293,19 +292,19 @@ def test_trusted_origin_as_browsers_write_it_is_fine(settings: Settings, origin:
 )
 def test_trusted_origin_that_no_browser_sends_is_an_error(settings: Settings, origin: str) -> None:
     settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example", origin]
-    assert found() == ["tokens.E012"]
+    assert found() == ["tokens.E011"]
 
 
 def test_introspection_without_a_secret_is_an_error(settings: Settings) -> None:
     settings.DEBUG = True
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": ""}
     told = "TOKENS_INTROSPECTION_CREDENTIALS must have a secret for 'gateway'."
-    assert messages() == [Error(told, id="tokens.E013")]
+    assert messages() == [Error(told, id="tokens.E012")]
 
 
 def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 31, "mesh": "x" * 32}
-    assert [(type(message), message.id) for message in messages()] == [(Warning, "tokens.W002")]
+    assert [(type(message), message.id) for message in messages()] == [(Warning, "tokens.W003")]
     assert "xxx" not in str(messages())
     settings.DEBUG = True
     assert not found()
@@ -313,7 +312,7 @@ def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: 
 
 def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
-    assert found() == ["tokens.W003"]
+    assert found() == ["tokens.W004"]
     settings.DEBUG = True
     assert not found()
 
@@ -326,7 +325,7 @@ def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -
 )
 def test_access_claims_from_nowhere_are_an_error(settings: Settings, path: str) -> None:
     settings.TOKENS_ACCESS_CLAIMS = path
-    assert found() == ["tokens.E014"]
+    assert found() == ["tokens.E013"]
 
 
 def test_access_claims_from_a_function_are_fine(settings: Settings) -> None:
@@ -336,7 +335,7 @@ def test_access_claims_from_a_function_are_fine(settings: Settings) -> None:
 
 def test_atomic_requests_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    assert found() == ["tokens.E015"]
+    assert found() == ["tokens.E014"]
 
 
 class NoSessionsHere:
@@ -355,7 +354,7 @@ def test_atomic_requests_are_fine_where_there_are_no_sessions(
 def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
     others = [app for app in settings.INSTALLED_APPS if app != "django.contrib.admin"]
     settings.INSTALLED_APPS = [*others, "rest_framework_simplejwt.token_blacklist"]
-    assert [(type(message), message.id) for message in checks.check_blacklist()] == [(Warning, "tokens.W004")]
+    assert [(type(message), message.id) for message in checks.check_blacklist()] == [(Warning, "tokens.W005")]
 
 
 # Types
@@ -392,7 +391,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
 )
 def test_setting_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
     setattr(settings, f"TOKENS_{name}", value)
-    assert found() == ["tokens.E016"]
+    assert found() == ["tokens.E015"]
     assert messages()[0].msg.startswith(f"TOKENS_{name} must be ")
 
 
@@ -414,20 +413,20 @@ def test_setting_of_the_wrong_type_is_an_error(settings: Settings, name: str, va
 )
 def test_setting_of_simplejwt_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
     settings.SIMPLE_JWT = {name: value}
-    assert found() == ["tokens.E016"]
+    assert found() == ["tokens.E015"]
     assert messages()[0].msg.startswith(f"SIMPLE_JWT['{name}'] must be ")
 
 
 @pytest.mark.parametrize("issuer", [1, " "])
 def test_issuer_that_is_no_name_is_an_error(settings: Settings, issuer: object) -> None:
     settings.SIMPLE_JWT = {"ISSUER": issuer, "AUDIENCE": "https://api.example"}
-    assert found() == ["tokens.E016"]
+    assert found() == ["tokens.E015"]
 
 
 @pytest.mark.parametrize("simple_jwt", [None, [], "HS256"])
 def test_simple_jwt_that_is_no_dictionary_is_an_error(settings: Settings, simple_jwt: object) -> None:
     settings.SIMPLE_JWT = simple_jwt
-    assert set(found()) == {"tokens.E016"}
+    assert set(found()) == {"tokens.E015"}
 
 
 def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from tests.racing import in_parallel, just_before
 from tokens import sessions
 from tokens.exceptions import NoActiveAccount, TokenRefused, TokenReused, TokenRevoked
-from tokens.models import Reason, SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session, fingerprints
 from tokens.tokens import AccessToken, RefreshToken
 
 UPDATE = 'UPDATE "tokens_session"'
@@ -173,6 +173,33 @@ def test_fingerprint_renewed_meanwhile_is_not_overwritten(ann: Any, session: Ses
     with just_before(UPDATE, upgrade_hash):
         current = rotated(session)
     assert refresh(sessions.rotate(refresh(current))) == refresh(current)
+
+
+def test_revoking_all_reaches_a_session_that_a_password_change_kept_meanwhile(ann: Any, session: Session) -> None:
+    former = list(fingerprints(ann))
+    changed = type(ann).objects.get(pk=ann.pk)
+    changed.set_password("quite another horse")
+    changed.save()
+    sessions.renew_auth_hash(changed, former, only=session)
+    assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 1
+
+
+def test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew(ann: Any, session: Session) -> None:
+    claims = refresh(session)
+    Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
+    with just_before(UPDATE, lambda: sessions.revoke_all(ann, Reason.LOGOUT_ALL)), pytest.raises(TokenRevoked):
+        sessions.rotate(claims)
+
+
+def test_revoking_all_sessions_of_a_user_deleted_meanwhile_ends_none(ann: Any, session: Session) -> None:
+    type(ann).objects.filter(pk=ann.pk).delete()
+    assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 0
+
+
+def test_failed_login_of_a_user_deleted_meanwhile_is_just_that(ann: Any) -> None:
+    with just_before('INSERT INTO "tokens_securityevent"', lambda: type(ann).objects.filter(pk=ann.pk).delete()):
+        assert authenticate(username="ann", password="wrong") is None
+    assert not SecurityEvent.objects.exists()
 
 
 def test_login_of_a_user_deleted_meanwhile_is_refused(ann: Any) -> None:
