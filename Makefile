@@ -2,7 +2,10 @@
 # make admin  create an administrator
 # make test   make check, then the tests on SQLite and on PostgreSQL
 # make check  lint, format, types, imports, migrations, production settings
+# make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 20 minutes
+# make fuzz   hostile input at length
 # make format put the code in shape
+# make bench  measure, beside SimpleJWT, and write docs/benchmarks.md
 # make clean  remove what can be made again; .env and the database stay
 
 # PYTHON=python3.12 chooses another Python; every setting of .env.example can be given too: make run PORT=8080
@@ -19,7 +22,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on
 PYTEST := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --cov
 
-.PHONY: run admin test check format clean
+.PHONY: run admin test check format bench clean proof fuzz
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED) $(STATIC) .env
@@ -45,6 +48,12 @@ test: $(INSTALLED_DEV) check
 	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0 --cov-append --ds=tests.settings_tokens tests/tokens
 	TEST_DATABASE=postgresql $(PYTEST) --cov-report=term-missing:skip-covered --cov-append
 
+proof: $(INSTALLED_DEV)
+	$(PY) -m tests.proof.report
+
+fuzz: $(INSTALLED_DEV)
+	TEST_DATABASE=postgresql FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --numprocesses=auto tests/proof/test_hostile_input.py
+
 check: $(INSTALLED_DEV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -56,6 +65,9 @@ check: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
+
+bench: $(INSTALLED_DEV)
+	$(PY) -m benchmarks
 
 clean:
 	rm -rf $(VENV) staticfiles build dist *.egg-info .coverage .coverage.* htmlcov

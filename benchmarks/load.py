@@ -1,0 +1,91 @@
+"""A client that costs little: one connection a thread, kept alive for a while, and requests that are bytes already."""
+
+import json
+import socket
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+PASSWORD = "the analytical engine"
+USERS = [f"user-{number}" for number in range(100)]
+
+REQUESTS_PER_CONNECTION = 20
+"""A connection stays with the worker that accepted it, so a long-lived one may find a busy worker for good."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    answers: list[Answer]
+    """In the order of the requests."""
+
+    seconds: float
+    """From the first request sent to the last answer read."""
+
+    @property
+    def rate(self) -> float:
+        return len(self.answers) / self.seconds
+
+
+def post(path: str, **body: str) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def get(path: str, access: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {access}\r\n\r\n".encode()
+
+
+def send(port: int, requests: Sequence[bytes], clients: int) -> Measured:
+    """Send the requests, each client one after the other; raise whatever went wrong."""
+    waiting = deque(enumerate(requests))
+    answers: dict[int, Answer] = {}
+
+    def work() -> None:
+        while waiting:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for _ in range(REQUESTS_PER_CONNECTION):
+                    try:
+                        index, request = waiting.popleft()
+                    except IndexError:
+                        return
+                    answers[index] = _exchange(connection, request)
+
+    start = perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        for done in [pool.submit(work) for _ in range(clients)]:
+            done.result()
+    seconds = perf_counter() - start
+    return Measured([answers[index] for index in range(len(requests))], seconds)
+
+
+def _exchange(connection: socket.socket, request: bytes) -> Answer:
+    start = perf_counter()
+    connection.sendall(request)
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _receive(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
+    while len(body) < length:
+        body += _receive(connection)
+    return Answer(int(lines[0].split()[1]), json.loads(body), perf_counter() - start)
+
+
+def _receive(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("The server closed the connection.")
+    return data
