@@ -135,6 +135,7 @@ RULES = {
         "TOKENS_INTROSPECTION_CREDENTIALS", _are_credentials, "a dictionary from names to secrets"
     ),
     "access_claims": Rule("TOKENS_ACCESS_CLAIMS", _is_text_or_none, "the dotted path of a function, or None"),
+    "second_factor": Rule("TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a function, or None"),
     "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
     "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
     "throttle_rates": Rule("TOKENS_THROTTLE_RATES", _are_rates, "a dictionary from names to rates like '60/minute'"),
@@ -308,18 +309,20 @@ def check_throttling(**kwargs: Any) -> Messages:
 
 
 @checks.register(checks.Tags.compatibility)
-def check_access_claims(**kwargs: Any) -> Messages:
-    if not _fits("access_claims") or conf.access_claims is None:
-        return
+def check_hooks(**kwargs: Any) -> Messages:
+    for name in ("access_claims", "second_factor"):
+        path = getattr(conf, name) if _fits(name) else None
+        if path is not None and not _is_function(path):
+            yield checks.Error(
+                f"{RULES[name].setting} must name a function that can be imported, not {path!r}.", id="tokens.E013"
+            )
+
+
+def _is_function(path: str) -> bool:
     try:
-        claims = import_string(conf.access_claims)
+        return callable(import_string(path))
     except (ImportError, TypeError, ValueError):
-        claims = None
-    if not callable(claims):
-        yield checks.Error(
-            f"TOKENS_ACCESS_CLAIMS must name a function that can be imported, not {conf.access_claims!r}.",
-            id="tokens.E013",
-        )
+        return False
 
 
 @checks.register(checks.Tags.security)

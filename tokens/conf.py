@@ -16,6 +16,7 @@ DEFAULT_LIMITS = {
     "login": (10, 60.0),  # a name's passwords, from one address
     "login_anywhere": (100, 300.0),  # a name's passwords, from all addresses (NIST SP 800-63B, section 3.2.2)
     "password": (10, 60.0),  # the current password of a user who is signed in
+    "code": (10, 300.0),  # an account's codes of the second factor
     "mail": (5, 600.0),  # mails with a link to one e-mail address
 }
 
@@ -85,6 +86,14 @@ class Settings:
     def access_claims(self) -> str | None:
         """Dotted path of `f(session) -> dict`, whose claims every access token carries as well."""
         return self._own("ACCESS_CLAIMS", None)
+
+    @property
+    def second_factor(self) -> str | None:
+        """Dotted path of `f(user) -> str | None`, called after a right password.
+
+        What it returns is the challenge that has to be answered before a session begins; None: the password is enough.
+        """
+        return self._own("SECOND_FACTOR", None)
 
     @property
     def throttling(self) -> bool:

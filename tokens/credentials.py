@@ -6,9 +6,11 @@ from typing import Any
 from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
 
 from . import limits
-from .exceptions import TooManyTries
+from .conf import conf
+from .exceptions import SecondFactorRequired, TooManyTries
 from .models import Kind, SecurityEvent
 from .requests import client_of
 
@@ -18,7 +20,7 @@ def authenticate(request: HttpRequest, username: str, password: str) -> Any:
 
     Tries are limited for a name from one address, and for a name from all addresses together. The second limit would
     let anybody lock the owner out, so it does not hold for an address that the account has signed in from before.
-    Raises TooManyTries.
+    Raises TooManyTries and, only after a right password, SecondFactorRequired.
     """
     name, client = _as_typed(username), client_of(request)
     here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
@@ -29,8 +31,12 @@ def authenticate(request: HttpRequest, username: str, password: str) -> Any:
         if not _has_signed_in_from(client.ip_address, username):
             raise
     user = auth.authenticate(request, **{get_user_model().USERNAME_FIELD: username}, password=password)
-    if user is not None:
-        limits.clear(here, everywhere)
+    if user is None:
+        return None
+    limits.clear(here, everywhere)
+    challenge = import_string(conf.second_factor)(user) if conf.second_factor else None
+    if challenge is not None:
+        raise SecondFactorRequired(challenge)
     return user
 
 

@@ -15,6 +15,17 @@ class TooManyTries(Exception):
         self.wait = wait
 
 
+class SecondFactorRequired(Exception):
+    """The password was right, and is not enough: a code has to be presented with the challenge."""
+
+    code = "second_factor_required"
+    message = _("Enter the code of your second factor.")
+
+    def __init__(self, challenge: str) -> None:
+        super().__init__(challenge)
+        self.challenge = challenge
+
+
 class TokenRefused(TokenError):
     code: ClassVar[str]
     message: ClassVar[str | Promise]

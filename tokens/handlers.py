@@ -12,7 +12,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from .authentication import CHALLENGE, Refused
 from .cookies import RefreshTokenMissing
-from .exceptions import TokenRefused, TooManyTries
+from .exceptions import SecondFactorRequired, TokenRefused, TooManyTries
 
 
 class BadRequest(exceptions.APIException):
@@ -60,6 +60,9 @@ def _as_api_exception(error: Exception) -> Exception:
             return exceptions.NotAuthenticated(error.args[0], error.code)
         case TokenRefused():
             return Refused(error)
+        case SecondFactorRequired():
+            told: Any = {"detail": error.message, "code": error.code, "challenge": error.challenge}
+            return exceptions.AuthenticationFailed(told)
         case TooManyTries():
             return exceptions.Throttled(error.wait)
         case OperationalError() | InterfaceError():

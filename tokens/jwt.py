@@ -137,6 +137,7 @@ class AccessBackend(Backend):
         "aud": _is_audience,
         "client_id": _is_text,
         "auth_time": _is_timestamp,
+        "amr": _is_strings,
         "username": _is_string,
         "is_staff": _is_flag,
         "is_superuser": _is_flag,

@@ -103,6 +103,12 @@ def refresh_keys() -> Sequence[bytes]:
     return [_refresh_key(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
+def secrets_for(purpose: str) -> Sequence[bytes]:
+    """Return 32 bytes derived from each secret now valid, the current one first, which no other purpose shares."""
+    label = f"latchkey {purpose}".encode()
+    return [_hkdf(secret, label) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
 def key_set() -> dict[str, list[dict[str, str]]]:
     """Return the public keys as a JWK Set (RFC 7517, section 5)."""
     return {"keys": [key.jwk for key in access_keys()]}

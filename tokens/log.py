@@ -13,13 +13,13 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_login_failed
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 
-from . import signals
+from . import limits, signals
 from .models import Kind, Reason, SecurityEvent, Session, User, uuid7_floor
 from .requests import client_of
 from .sessions import UNKNOWN, Client
@@ -88,6 +88,9 @@ def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None
     try:
         user = user_model._default_manager.get_by_natural_key(credentials.get(user_model.USERNAME_FIELD))
     except user_model.DoesNotExist:
+        limits.pretend(
+            str(credentials.get(user_model.USERNAME_FIELD))
+        )  # a known name's failure is a write that is waited for
         _tell([_event(Kind.LOGIN_FAILED, None, client, None)])
         return
     row = _event(Kind.LOGIN_FAILED, user.pk, client, None)
@@ -101,7 +104,10 @@ def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None
     if not counted.update(count=F("count") + 1, **seen):
         # The row's key is that of the hour, so two first failures at once meet in it.
         row.count = 0
-        SecurityEvent.objects.bulk_create([row], ignore_conflicts=True)
+        try:
+            SecurityEvent.objects.bulk_create([row], ignore_conflicts=True)
+        except IntegrityError:
+            return  # the user was deleted in this moment
         counted.update(count=F("count") + 1, **seen)
     _tell([row])
 

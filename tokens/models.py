@@ -3,8 +3,8 @@ import hmac
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from datetime import datetime
-from functools import cached_property
+from datetime import datetime, timedelta
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -61,6 +61,7 @@ class JSONArray(Aggregate):
         return self.as_sql(compiler, connection, function="JSONB_AGG", **context)
 
 
+@cache
 def group_names(user: str) -> Subquery | None:
     """Return a subquery for the names of a user's groups, where the user model has groups.
 
@@ -90,9 +91,10 @@ class Reason(models.TextChoices):
 
 
 class SessionQuerySet(QuerySet["Session"]):
-    def live(self) -> Self:
-        """Keep those neither revoked nor expired. Whether the password still is the same, `of` tells."""
-        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+    def live(self, leeway: timedelta = timedelta()) -> Self:
+        """Keep those neither revoked nor expired, or no longer ago than that. Whether the password still is the same,
+        `of` tells."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now() - leeway)
 
     def expired(self) -> Self:
         return self.filter(expires_at__lte=timezone.now())
@@ -134,6 +136,9 @@ class Session(models.Model):
     auth_hash = models.CharField(max_length=128, editable=False)
     """The fingerprint of the user's password at login, keyed by SECRET_KEY: once the password changes, it no longer
     matches, and the session has ended."""
+
+    amr = models.CharField(_("signed in with"), max_length=40, default="pwd")
+    """How the user has signed in: methods of RFC 8176, with spaces between."""
 
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
@@ -200,6 +205,11 @@ class Kind(models.TextChoices):
     EMAIL_CHANGED = "email_changed", _("e-mail address changed")
     EMAIL_VERIFIED = "email_verified", _("e-mail address verified")
     ACCOUNT_DELETED = "account_deleted", _("account deleted")
+    SECOND_FACTOR_ENABLED = "second_factor_enabled", _("second factor enabled")
+    SECOND_FACTOR_REMOVED = "second_factor_removed", _("second factor removed")
+    SECOND_FACTOR_FAILED = "second_factor_failed", _("wrong code for the second factor")
+    RECOVERY_CODE_USED = "recovery_code_used", _("recovery code used")
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed", _("recovery codes renewed")
 
 
 class SecurityEvent(models.Model):

@@ -73,7 +73,7 @@ class TokenObtainPairSerializer(CredentialsSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         super().validate(attrs)
-        return _pair(self.session)
+        return pair(self.session)
 
 
 class TokenField(serializers.CharField):
@@ -89,7 +89,7 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         claims = RefreshToken.claims(attrs["refresh"])
-        return _pair(sessions.rotate(claims, client_of(self.context["request"])))
+        return pair(sessions.rotate(claims, client_of(self.context["request"])))
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
@@ -122,5 +122,6 @@ def token_of(text: str) -> AccessToken | RefreshToken:
     return RefreshToken(text) if jwt.is_refresh(text) else AccessToken(text)
 
 
-def _pair(session: Session) -> dict[str, str]:
+def pair(session: Session) -> dict[str, str]:
+    """Return what a client of the body transport is given."""
     return {"refresh": str(RefreshToken.of(session)), "access": str(AccessToken.of(session))}

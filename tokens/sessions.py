@@ -1,10 +1,10 @@
-"""The verbs of a session: start, rotate, accept, look, revoke, prune.
+"""The verbs of a session: start, rotate, accept, keep, look, revoke, prune.
 
 No lock is held across statements of the hot path: every change is one UPDATE that names the state it was decided on,
 and the row decides who wins a race. Whoever changed no row reads again and judges anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -13,12 +13,13 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import router, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from . import signals
 from .conf import conf
-from .exceptions import NoActiveAccount, TokenNotValid, TokenReused, TokenRevoked
+from .exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
 from .models import Reason, Session, SessionQuerySet, User, group_names
 
 LATE_RETRIES = 3
@@ -26,6 +27,10 @@ LATE_RETRIES = 3
 armed by polling."""
 
 PRUNED_AT_LOGIN = 10
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""A session that ended by itself no longer ago than this is ended like a live one: a server whose clock is behind, or a
+refresh under way, may yet renew it."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,14 @@ UNKNOWN = Client()
 
 Claims = Mapping[str, Any]
 
+PASSWORD = ("pwd",)
+"""How somebody has signed in who was asked for the password alone (RFC 8176)."""
 
-def start(user: User, client: Client = UNKNOWN) -> Session:
+
+def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
+    `amr` says how the user has signed in, in the words of RFC 8176.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -55,7 +64,7 @@ def start(user: User, client: Client = UNKNOWN) -> Session:
         session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
-        session.groups = groups
+        session.amr, session.groups = " ".join(amr), groups
         session.save(using=_db(), force_insert=True)
         signals.session_started.send(Session, session=session, client=client, evicted=evicted)
     return session
@@ -83,7 +92,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
             case Step.RETRY_LATE:
                 if _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True):
                     return session
-            case Step.END:
+            case _:
                 _end_for_reuse(session, client)
         raced = True
 
@@ -99,6 +108,23 @@ def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) ->
         if _given_up(session, claims["generation"]):
             _end_for_reuse(session, client)
         if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
+            return session
+
+
+def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
+    """Return the session that `sid` and `sub` name, and put off its end as a rotation does.
+
+    For a page that keeps a session in use without its refresh token, which nobody was given. A session that is rotated
+    is none of those: to move its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
+    """
+    while True:
+        session = _get(claims, _sessions())
+        now = timezone.now()
+        if session.generation:
+            raise TokenNotValid
+        if session.expires_at <= now:
+            raise TokenExpired
+        if _use(session, now, client, _sessions().filter(generation=0)):
             return session
 
 
@@ -130,7 +156,8 @@ def find(claims: Claims) -> Session:
 
 def belongs(claims: Claims, session: Session) -> bool:
     """Return whether the refresh token is a genuine one of that session, of whatever generation."""
-    return claims["sid"] == str(session.pk) and _is_genuine(session, claims)
+    names = (claims["sid"], claims["sub"])
+    return names == (str(session.pk), str(session.user_id)) and _is_genuine(session, claims)
 
 
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
@@ -147,12 +174,12 @@ def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
 
 def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN) -> int:
     """End every other session of the session's user; return how many that were."""
-    return revoke_these(_sessions().live().of(session.user).exclude(pk=session.pk), reason, client)
+    return _revoke_all(session.user, reason, client, but=session)
 
 
 def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN) -> int:
     """End every session of the user; return how many that were."""
-    return revoke_these(_sessions().live().of(user), reason, client)
+    return _revoke_all(user, reason, client)
 
 
 def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN) -> int:
@@ -247,14 +274,21 @@ def _advance(
     unconfirmed_only: bool = False,
 ) -> bool:
     """Move the row on by one generation, if it still is as it was read; return whether it was."""
-    row = _sessions().filter(pk=session.pk, generation=session.generation, revoked_at=None)
+    row = _sessions().filter(generation=session.generation)
     if unconfirmed_only:
         # A use of what the late retry is about to give up must not be accepted as well.
         row = row.filter(confirmed=False)
-    changes: dict[str, Any] = {
-        "generation": session.generation + 1,
-        "predecessor": predecessor,
-        "confirmed": False,
+    following = session.generation + 1
+    if not _use(session, now, client, row, generation=following, predecessor=predecessor, confirmed=False):
+        return False
+    signals.session_rotated.send(Session, session=session, client=client)
+    return True
+
+
+def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, **changes: Any) -> bool:
+    """Write down who uses the session now, and the changes, if the row is alive; return whether it was."""
+    row = row.filter(pk=session.pk, revoked_at=None)
+    changes |= {
         "rotated_at": now,
         "expires_at": session.expiry(now),
         "ip_address": client.ip_address,
@@ -269,8 +303,18 @@ def _advance(
         return False
     for name, value in changes.items():
         setattr(session, name, value)
-    signals.session_rotated.send(Session, session=session, client=client)
     return True
+
+
+def _revoke_all(user: User, reason: Reason, client: Client, *, but: Session | None = None) -> int:
+    with transaction.atomic(using=_db()):
+        # As the password now is: a change that came between would leave the session that it kept out of reach. And
+        # whoever locks both locks the user first.
+        current = _users().filter(pk=user.pk).select_for_update(no_key=True).first()
+        if current is None:
+            return 0
+        ended = _sessions().live(CLOCK_SKEW).of(current)
+        return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client)
 
 
 def _end(locked: list[Session], reason: Reason, client: Client) -> None:
@@ -293,7 +337,7 @@ def _end_for_reuse(session: Session, client: Client) -> NoReturn:
 
 def _lock(user: User) -> list[str] | None:
     """Lock the user's row until the end of the transaction, and return the names of the user's groups."""
-    rows = get_user_model()._default_manager.using(_db()).filter(pk=user.pk)
+    rows = _users().filter(pk=user.pk)
     groups = group_names("pk")
     if groups is not None:
         rows = rows.annotate(group_names=groups)
@@ -308,14 +352,22 @@ def _evict(user: User, client: Client) -> list[Session]:
     cap = conf.max_sessions_per_user
     if not cap:
         return []
-    surplus = list(_sessions().live().of(user).order_by("-rotated_at", "-pk")[cap - 1 :])
-    _end(surplus, Reason.CAP, client)
-    return surplus
+    surplus = _sessions().live().of(user).order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
+    # What ended meanwhile for another reason is left as it is.
+    locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
+    evicted = list(locked)
+    _end(evicted, Reason.CAP, client)
+    return evicted
 
 
 def _prune(user: User) -> None:
     expired = _sessions().filter(user_id=user.pk).expired().order_by("pk").values("pk")[:PRUNED_AT_LOGIN]
-    _sessions().filter(pk__in=expired).delete()
+    # Looked at again, since a refresh under way may have renewed one meanwhile.
+    _sessions().filter(pk__in=expired).expired().delete()
+
+
+def _users() -> QuerySet[User]:
+    return get_user_model()._default_manager.using(_db())
 
 
 def _sessions() -> SessionQuerySet:

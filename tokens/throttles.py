@@ -1,3 +1,4 @@
+import logging
 from typing import Any
 
 from rest_framework.request import Request
@@ -7,14 +8,24 @@ from .conf import conf
 from .limits import network
 from .requests import client_of
 
+logger = logging.getLogger(__name__)
+
 
 class AddressThrottle(ScopedRateThrottle):
     """Limit what one address may ask for, by the view's `throttle_scope`.
 
-    Against floods, not guesses: it counts in the cache, so approximately.
+    Against floods, not guesses: it counts in the cache, so approximately, and while the cache can't be reached it lets
+    everybody through.
     """
 
     THROTTLE_RATES: Any = None
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        try:
+            return super().allow_request(request, view)
+        except Exception as error:  # noqa: BLE001 (each cache has errors of its own)
+            logger.warning("The cache can't be reached, so nobody is throttled by address: %s", type(error).__name__)
+            return True
 
     def get_rate(self) -> str | None:
         return conf.throttle_rates[str(self.scope)] if conf.throttling else None

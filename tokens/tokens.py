@@ -92,6 +92,7 @@ class AccessToken(Token, simplejwt.AccessToken):
                 "iat": _epoch(now),
                 "exp": _epoch(min(now + conf.access_token_lifetime, session.ends_at())),
                 "auth_time": _epoch(session.created_at),
+                "amr": session.amr.split(),
                 "generation": session.generation,
                 "token_type": cls.token_type,
                 "username": user.get_username(),

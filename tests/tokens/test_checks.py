@@ -319,17 +319,22 @@ def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -
 
 # Other parts of the project
 
+HOOKS = ["TOKENS_ACCESS_CLAIMS", "TOKENS_SECOND_FACTOR"]
+
 
 @pytest.mark.parametrize(
     "path", ["nowhere.claims", "claims", ".claims", "tokens.checks.nothing", "tokens.checks.RULES"]
 )
-def test_access_claims_from_nowhere_are_an_error(settings: Settings, path: str) -> None:
-    settings.TOKENS_ACCESS_CLAIMS = path
+@pytest.mark.parametrize("setting", HOOKS)
+def test_hook_from_nowhere_is_an_error(settings: Settings, setting: str, path: str) -> None:
+    setattr(settings, setting, path)
     assert found() == ["tokens.E013"]
+    assert messages()[0].msg.startswith(f"{setting} must name a function")
 
 
-def test_access_claims_from_a_function_are_fine(settings: Settings) -> None:
-    settings.TOKENS_ACCESS_CLAIMS = "tokens.sessions.look"
+@pytest.mark.parametrize("setting", HOOKS)
+def test_hook_that_is_a_function_is_fine(settings: Settings, setting: str) -> None:
+    setattr(settings, setting, "tokens.sessions.look")
     assert not found()
 
 
@@ -381,6 +386,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("INTROSPECTION_CREDENTIALS", {"gateway": None}),
         ("ACCESS_CLAIMS", claims),
         ("ACCESS_CLAIMS", ""),
+        ("SECOND_FACTOR", claims),
         ("THROTTLING", "off"),
         ("LIMITS", {"login": (0, 60.0)}),
         ("LIMITS", {"login": (1, 0)}),

@@ -212,6 +212,7 @@ RESERVED = (
     "iat",
     "exp",
     "auth_time",
+    "amr",
     "generation",
     "token_type",
     "username",

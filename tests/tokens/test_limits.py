@@ -130,3 +130,13 @@ def test_throttled_refresh_leaves_the_cookie(browser: Browser, settings: Setting
 def test_flood_is_let_through_with_throttling_off(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING, settings.TOKENS_THROTTLE_RATES = False, {"refresh": "1/min"}
     assert [Browser().refresh().status_code for _ in range(2)] == [401, 401]
+
+
+def test_cache_that_is_gone_throttles_nobody(
+    browser: Browser, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "/dev/null"}
+    }
+    assert browser.refresh().status_code == 200
+    assert "nobody is throttled" in caplog.text

@@ -69,6 +69,19 @@ def test_loser_of_a_race_hands_out_the_winners_token(session: Session, django_as
     assert Session.objects.get().generation == 1
 
 
+def test_loser_of_a_race_undoes_nothing_that_came_after(session: Session) -> None:
+    claims = refresh(session)
+
+    def rotate_twice() -> None:
+        current = rotated(session)
+        age(session)
+        sessions.rotate(refresh(current))
+
+    with just_before(UPDATE, rotate_twice), pytest.raises(TokenReused):
+        sessions.rotate(claims)
+    assert Session.objects.get().generation == 2
+
+
 def test_lost_race_costs_three_statements(session: Session, django_assert_num_queries: Any) -> None:
     claims = refresh(session)
     with django_assert_num_queries(2 + 3), just_before(UPDATE, lambda: sessions.rotate(claims)):

@@ -8,6 +8,8 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser, claims_of
+from tokens import sessions
+from tokens.exceptions import TokenNotValid
 from tokens.models import Reason, SecurityEvent, Session
 
 GRACE = 10
@@ -248,6 +250,14 @@ def test_a_clock_behind_that_of_the_server_that_rotated_changes_nothing(app: App
     assert app.refresh().json()["refresh"] == second
 
 
+def test_a_clock_behind_rotates_all_the_same_without_a_grace_period(app: App, clock: Clock, settings: Settings) -> None:
+    settings.TOKENS_GRACE_PERIOD = timedelta(0)
+    app.refresh()
+    later(clock, -3)
+    app.refresh()
+    assert row().generation == 2
+
+
 def test_idle_end_moves_with_each_rotation_and_the_absolute_end_does_not(app: App, clock: Clock) -> None:
     day = 86400
     start = claims_of(app.refresh_token)["iat"]
@@ -272,3 +282,11 @@ def test_access_token_does_not_outlive_the_absolute_end(app: App, settings: Sett
 def test_refresh_token_is_good_for_a_week(app: App, clock: Clock, seconds: int, status: int) -> None:
     later(clock, seconds - 0.25)
     assert app.refresh().status_code == status
+
+
+def test_session_that_is_rotated_is_not_kept_without_its_refresh_token(app: App) -> None:
+    app.refresh()
+    before = row().rotated_at
+    with pytest.raises(TokenNotValid):
+        sessions.keep(claims_of(app.refresh_token))
+    assert row().rotated_at == before

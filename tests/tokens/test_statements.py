@@ -111,7 +111,7 @@ def test_failed_login_costs_three_and_seven_for_the_first_of_the_hour(ann: Any, 
             Browser().login(password="wrong")
 
 
-def test_failed_login_of_an_unknown_name_costs_two(ann: Any, settings: Settings) -> None:
+def test_failed_login_of_an_unknown_name_costs_three_too(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
-    with costs(2):
+    with costs(3):
         Browser().login("nobody")

@@ -68,6 +68,7 @@ def test_access_token_is_that_of_rfc_9068(ann: Any, settings: Settings) -> None:
         "sid": str(access.session.pk),
         "exp": issued + 900,
         "auth_time": int(access.session.created_at.timestamp()),
+        "amr": ["pwd"],
         "generation": 0,
         "token_type": "access",
         "username": "ann",

@@ -376,6 +376,11 @@ def test_deactivation_ends_sessions_for_good(browser: Browser, ann: Any) -> None
     assert_refused(browser.refresh(), "token_revoked")
 
 
+def test_deactivation_that_no_signal_tells_of_works_on_the_next_request(browser: Browser, ann: Any) -> None:
+    type(ann)._default_manager.filter(pk=ann.pk).update(is_active=False)
+    assert browser.refresh().json()["code"] == "token_revoked"
+
+
 def test_password_change_by_any_route_ends_sessions(browser: Browser, ann: Any) -> None:
     ann.set_password("another password entirely")
     type(ann).objects.filter(pk=ann.pk).update(password=ann.password)

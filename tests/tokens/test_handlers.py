@@ -1,0 +1,39 @@
+"""How errors are answered that no view means to raise."""
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework.exceptions import ValidationError
+
+from tokens.handlers import exception_handler
+
+
+@pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed")])
+def test_database_that_cant_be_reached_is_unavailable(error: Exception) -> None:
+    response = exception_handler(error, {})
+    assert response is not None
+    assert (response.status_code, response.data["code"]) == (503, "unavailable")
+    assert response["Retry-After"] == "5"
+    assert "refused" not in str(response.data)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(Http404("no such page"), 404, "not_found"), (PermissionDenied("why"), 403, "permission_denied")],
+)
+def test_djangos_own_errors_have_the_one_shape(error: Exception, status: int, code: str) -> None:
+    response = exception_handler(error, {})
+    assert response is not None
+    assert (response.status_code, response.data["code"]) == (status, code)
+    assert response.data.keys() == {"detail", "code"}
+
+
+def test_validation_error_without_a_field_is_an_object_too() -> None:
+    response = exception_handler(ValidationError("wrong"), {})
+    assert response is not None
+    assert (response.status_code, response.data) == (400, {"non_field_errors": ["wrong"]})
+
+
+def test_defect_stays_one() -> None:
+    assert exception_handler(ZeroDivisionError(), {}) is None

@@ -1,0 +1,59 @@
+"""The rows."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from tests.clients import App, claims_of
+from tokens import models, sessions
+from tokens.models import Bucket, Session, uuid7, uuid7_floor
+from tokens.tokens import AccessToken
+
+
+def test_uuid7_is_that_of_rfc_9562() -> None:
+    # Appendix A.6: the same moment, whose random bits are 0 here.
+    moment = datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
+    assert str(uuid7_floor(moment)) == "017f22e2-79b0-7000-8000-000000000000"
+    assert (uuid7(moment).version, uuid7(moment).variant) == (7, "specified in RFC 4122")
+    assert uuid7(moment) != uuid7(moment)
+    assert uuid7_floor(moment) <= uuid7(moment) < uuid7_floor(datetime(2022, 2, 22, 19, 22, 23, tzinfo=UTC))
+
+
+def test_rows_are_called_by_their_keys(ann: Any) -> None:
+    session = sessions.start(ann)
+    assert str(session) == str(session.pk)
+    assert str(Bucket(slot=7)) == "7"
+
+
+def test_groups_are_asked_for_where_they_were_not_fetched(ann: Any) -> None:
+    ann.groups.create(name="editors")
+    sessions.start(ann)
+    assert AccessToken.of(Session.objects.get())["groups"] == ["editors"]
+
+
+@pytest.fixture
+def _no_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the user model be one without groups."""
+    models.group_names.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "get_user_model", lambda: Bucket)
+        yield
+    models.group_names.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_groups")
+def test_user_model_without_groups_has_none(ann: Any) -> None:
+    ann.groups.create(name="editors")
+    app = App()
+    app.login()
+    assert claims_of(app.access)["groups"] == []
+
+
+def test_without_a_cap_no_session_is_evicted(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 0
+    for _ in range(3):
+        sessions.start(ann)
+    assert Session.objects.live().count() == 3

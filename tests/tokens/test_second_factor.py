@@ -1,0 +1,74 @@
+"""The hook by which a project demands a second step, and what the tokens tell of it."""
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from tests.clients import App, Browser, claims_of
+from tokens import sessions
+from tokens.exceptions import SecondFactorRequired
+from tokens.models import SecurityEvent, Session
+from tokens.tokens import AccessToken
+
+
+def demand(user: Any) -> str | None:
+    return f"challenge of {user}" if user.get_username() == "ann" else None
+
+
+@pytest.fixture(autouse=True)
+def hook(settings: Settings) -> None:
+    settings.TOKENS_SECOND_FACTOR = f"{__name__}.demand"
+
+
+@pytest.mark.parametrize("client", [Browser, App])
+def test_right_password_is_answered_with_a_challenge(ann: Any, client: type[Browser | App]) -> None:
+    response = client().login()
+    assert response.status_code == 401
+    assert response.json() == {
+        "detail": SecondFactorRequired.message,
+        "code": "second_factor_required",
+        "challenge": "challenge of ann",
+    }
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert response["Cache-Control"] == "no-store"
+    assert not response.cookies
+    assert not Session.objects.exists()
+    assert not SecurityEvent.objects.exists()
+
+
+@pytest.mark.parametrize("client", [Browser, App])
+@pytest.mark.parametrize("state", ["wrong", "deactivated"])
+def test_wrong_password_and_deactivated_account_are_answered_as_without(
+    ann: Any, settings: Settings, client: type[Browser | App], state: str
+) -> None:
+    type(ann)._default_manager.update(is_active=state != "deactivated")
+    password = {"password": "wrong"} if state == "wrong" else {}
+    answer = client().login(**password)
+    settings.TOKENS_SECOND_FACTOR = None
+    expected = client().login(**password)
+    assert (answer.status_code, answer.json()) == (401, expected.json())
+    assert "challenge" not in answer.json()
+
+
+@pytest.mark.parametrize("client", [Browser, App])
+def test_user_of_whom_nothing_is_demanded_is_signed_in(
+    ann: Any, django_user_model: Any, client: type[Browser | App]
+) -> None:
+    django_user_model._default_manager.create_user("bob", email="bob@example.com", password="another horse battery")
+    one = client()
+    assert one.login("bob", "another horse battery").status_code == 200
+    assert claims_of(one.access)["amr"] == ["pwd"]
+
+
+def test_right_password_gives_back_all_tries(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"login": (2, 60.0)}
+    answers = [Browser().login(password=password) for password in ("wrong", "correct horse battery staple") * 2]
+    assert [answer.json()["code"] for answer in answers] == ["invalid_credentials", "second_factor_required"] * 2
+
+
+def test_tokens_tell_how_the_user_has_signed_in_through_all_refreshes(ann: Any) -> None:
+    session = sessions.start(ann, amr=["pwd", "otp"])
+    assert AccessToken.of(session)["amr"] == ["pwd", "otp"]
+    assert AccessToken.of(Session.objects.get())["amr"] == ["pwd", "otp"]
+    assert AccessToken(str(AccessToken.of(session)))["amr"] == ["pwd", "otp"]
