@@ -1,16 +1,22 @@
-from typing import Any
+from typing import Any, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import admin as auth
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from tokens.admin import SessionAdmin
 from tokens.models import Session
+from tokens.requests import client_of
 
-from . import names
+from . import names, second_factor
+from .forms import AdminLoginForm
 from .models import User
+
+admin.site.login_form = AdminLoginForm
 
 
 class SessionInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -37,7 +43,17 @@ class SessionInline(admin.TabularInline):  # type: ignore[type-arg]
 
 @admin.register(User)
 class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
-    list_display = ("username", "email", "email_verified", "is_staff", "is_active", "date_joined", "last_login")
+    list_display = (
+        "username",
+        "email",
+        "email_verified",
+        "has_second_factor",
+        "is_staff",
+        "is_active",
+        "date_joined",
+        "last_login",
+    )
+    list_select_related = ("second_factor",)
     list_filter = ("is_active", "is_staff", "is_superuser", "email_verified", "groups")
     # By the keys, so that the case of É matters on no engine.
     search_fields = ("username_key", "email_key")
@@ -45,12 +61,12 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     date_hierarchy = "date_joined"
     ordering = ("username_key",)
     fieldsets = (
-        (None, {"fields": ("username", "password")}),
+        (None, {"fields": ("username", "password", "has_second_factor")}),
         (_("E-mail"), {"fields": ("email", "email_verified")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": ("date_joined", "last_login")}),
     )
-    readonly_fields = ("date_joined", "last_login")
+    readonly_fields = ("has_second_factor", "date_joined", "last_login")
     add_fieldsets = (
         (
             None,
@@ -58,6 +74,29 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         ),
     )
     inlines = (SessionInline,)
+    actions = ("remove_second_factor",)
+
+    @admin.display(description=_("second factor"), boolean=True)
+    def has_second_factor(self, user: User) -> bool:
+        return second_factor.enabled(user) is not None
+
+    @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
+    def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Help those who have lost their device. Nobody gets around the own one here, nor around a superuser's."""
+        chosen = queryset.filter(second_factor__enabled_at__isnull=False).exclude(pk=cast(int, request.user.pk))
+        if not request.user.is_superuser:
+            chosen = chosen.exclude(is_superuser=True)
+        removed = 0
+        for user in chosen:
+            with transaction.atomic():
+                if second_factor.take_away(user, client_of(request)):
+                    self.log_change(request, user, "Removed the second factor.")
+                    removed += 1
+        if removed:
+            told = ngettext("%d second factor was removed.", "%d second factors were removed.", removed)
+            self.message_user(request, told % removed, messages.SUCCESS)
+        else:
+            self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()

@@ -68,7 +68,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
     changed.email, changed.email_verified = email or "", False
     _clean(changed, "email")
     with _claiming(changed):
-        _hold(user, WrongPassword())
+        hold(user, WrongPassword())
         changed.save(update_fields=["email", "email_verified"])
         log.record(Kind.EMAIL_CHANGED, user, client)
         notices.queue(MailKind.EMAIL_CHANGED, user.email)
@@ -86,7 +86,7 @@ def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
     """Take it that the address is the user's, since the link was read there. Raises LinkNotValid."""
     user = links.verify_email.open(uid, token)
     with transaction.atomic():
-        _hold(user, LinkNotValid())
+        hold(user, LinkNotValid())
         _mark_verified(user, client)
 
 
@@ -95,7 +95,7 @@ def change_password(session: Session, new_password: str, client: Client = UNKNOW
     user = session.user
     changed = _with_password(user, new_password)
     with transaction.atomic():
-        _hold(user, WrongPassword())
+        hold(user, WrongPassword())
         # They are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client)
         changed.save(update_fields=["password"])
@@ -117,7 +117,7 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     changed = _with_password(user, new_password)
     with transaction.atomic():
         # The token is bound to what is compared here, so of two tries at once one is refused.
-        _hold(user, LinkNotValid())
+        hold(user, LinkNotValid())
         sessions.revoke_all(user, Reason.PASSWORD, client)
         changed.save(update_fields=["password"])
         log.record(Kind.PASSWORD_RESET, user, client)
@@ -129,7 +129,7 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
 def delete_account(user: User, client: Client = UNKNOWN) -> None:
     """Delete the user, whose password has been judged, with every session and the log; one line of the logger stays."""
     with transaction.atomic():
-        _hold(user, WrongPassword())
+        hold(user, WrongPassword())
         log.record(Kind.ACCOUNT_DELETED, user, client)
         user.delete()
 
@@ -166,7 +166,7 @@ def _claiming(user: User) -> Iterator[None]:
         raise
 
 
-def _hold(user: User, refusal: ValidationError) -> None:
+def hold(user: User, refusal: ValidationError) -> None:
     """Lock the user's row until the end of the transaction; refuse if it no longer is as it was judged."""
     row = User.objects.select_for_update(no_key=True).filter(
         pk=user.pk,

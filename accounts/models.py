@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tokens import sessions
-from tokens.models import fingerprints
+from tokens.models import fingerprints, uuid7
 
 from . import names
 
@@ -21,10 +21,11 @@ class UserManager(auth.UserManager["User"]):
     """Django's; a user is found by the username or, if what was typed has an `@`, by the e-mail address."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        return self.get(**_natural_key(username))
+        # Whether there is a second factor is asked at every login, and costs no statement of its own.
+        return self.select_related("second_factor").get(**_natural_key(username))
 
     async def aget_by_natural_key(self, username: str | None) -> "User":
-        return await self.aget(**_natural_key(username))
+        return await self.select_related("second_factor").aget(**_natural_key(username))
 
     def create_superuser(
         self,
@@ -144,6 +145,46 @@ class User(AbstractBaseUser, PermissionsMixin):
                 return False
             sessions.renew_auth_hash(self, former)
         return True
+
+
+class SecondFactor(models.Model):
+    """A secret that the owner's authenticator app has as well. Until it has proved so, nobody is asked for a code.
+
+    It is no column of the user's row, which is saved as a whole in many places: one that is out of date would switch
+    the factor off.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor", verbose_name=_("user"))
+    secret = models.CharField(max_length=200, editable=False)
+    """Encrypted, against whoever has the database and not the key."""
+
+    enabled_at = models.DateTimeField(_("enabled"), null=True)
+    last_step = models.PositiveBigIntegerField(default=0)
+    """The time step of the last code that was used: no code of that step or an earlier one is good any more."""
+
+    class Meta:
+        verbose_name = _("second factor")
+        verbose_name_plural = _("second factors")
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class RecoveryCode(models.Model):
+    """A code for when the device is lost. It goes when it is used."""
+
+    factor = models.ForeignKey(SecondFactor, on_delete=models.CASCADE, related_name="recovery_codes")
+    digest = models.CharField(max_length=64, editable=False)
+    """SHA-256, which is enough for a code of 120 random bits (OWASP ASVS 6.5.2)."""
+
+    class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+        constraints = [models.UniqueConstraint(fields=["factor", "digest"], name="accounts_recovery_code_is_unique")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
 
 
 class MailKind(models.TextChoices):

@@ -4,15 +4,17 @@ from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from tokens import limits
+from tokens.exceptions import NoActiveAccount
 from tokens.models import Session
 from tokens.requests import client_of
-from tokens.serializers import PasswordField
+from tokens.serializers import PasswordField, pair
 from tokens.sessions import Client
 
-from . import credentials, names
+from . import credentials, names, second_factor
+from .second_factor import ChallengeNotValid, CodeNotValid
 
 
 class CurrentPasswordField(PasswordField):
@@ -107,3 +109,71 @@ class ResendSerializer(UseCaseSerializer):
         user = self.context["request"].user
         limits.spend("mail", names.key(user.email))
         credentials.request_verification(user)
+
+
+class CodeField(serializers.CharField):
+    """A code of the second factor: a time-based one or a recovery code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(write_only=True, max_length=second_factor.CODE_LENGTH, **kwargs)
+
+
+class EnrolmentSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+
+    def perform(self, client: Client, **values: Any) -> tuple[str, str]:
+        return second_factor.enrol(self.context["request"].auth.session)
+
+
+class ConfirmationSerializer(UseCaseSerializer):
+    code = CodeField()
+
+    def perform(self, client: Client, **values: Any) -> list[str]:
+        return second_factor.confirm(self.context["request"].auth.session, values["code"], client)
+
+
+class RecoveryCodesSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    code = CodeField()
+
+    def perform(self, client: Client, **values: Any) -> list[str]:
+        return second_factor.renew_recovery_codes(self.context["request"].auth.session, values["code"], client)
+
+
+class RemovalSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    code = CodeField()
+
+    def perform(self, client: Client, **values: Any) -> None:
+        second_factor.remove(self.context["request"].auth.session, values["code"], client)
+
+
+class SecondStepSerializer(serializers.Serializer[Any]):
+    """Judge a code, and start the session that it opens together with the password."""
+
+    challenge = serializers.CharField(write_only=True, max_length=1000)
+    code = CodeField()
+    session: Session
+
+    default_error_messages = {"invalid_code": CodeNotValid.text, "invalid_challenge": ChallengeNotValid.text}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self.session = second_factor.sign_in(**attrs, client=client_of(self.context["request"]))
+        except CodeNotValid as error:
+            raise self._refused("invalid_code") from error
+        except (ChallengeNotValid, NoActiveAccount) as error:
+            raise self._refused("invalid_challenge") from error
+        return {}
+
+    def _refused(self, code: str) -> AuthenticationFailed:
+        return AuthenticationFailed(self.error_messages[code], code)
+
+
+class SecondStepPairSerializer(SecondStepSerializer):
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
+        super().validate(attrs)
+        return pair(self.session)

@@ -1,4 +1,4 @@
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -11,9 +11,10 @@ from rest_framework.response import Response
 from tokens import cookies
 from tokens.authentication import JWTAuthentication
 from tokens.models import Session
-from tokens.views import AuthView, signed_in
+from tokens.views import AuthView, BodyTokenView, signed_in
 
-from . import serializers
+from . import second_factor, serializers
+from .models import User
 from .serializers import UseCaseSerializer
 
 
@@ -86,3 +87,62 @@ class VerificationRequestView(UseCaseView):
     permission_classes = (IsAuthenticated,)
     serializer_class = serializers.ResendSerializer
     success = status.HTTP_202_ACCEPTED
+
+
+class SecondFactorView(UseCaseView):
+    """Whether there is a second factor, and the secret of one to come."""
+
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.EnrolmentSerializer
+
+    def get(self, request: Request) -> Response:
+        factor = second_factor.enabled(cast(User, request.user))
+        return Response(
+            {
+                "enabled": factor is not None,
+                "enabledAt": factor and factor.enabled_at,
+                "recoveryCodesLeft": factor.recovery_codes.count() if factor else 0,
+            }
+        )
+
+    def respond(self, result: tuple[str, str]) -> Response:
+        secret, uri = result
+        return Response({"secret": secret, "otpauthUri": uri})
+
+
+class RecoveryCodesView(UseCaseView):
+    """Give recovery codes; they are told in this answer, and never again."""
+
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.RecoveryCodesSerializer
+
+    def respond(self, result: list[str]) -> Response:
+        return Response({"recoveryCodes": result})
+
+
+class SecondFactorConfirmationView(RecoveryCodesView):
+    serializer_class = serializers.ConfirmationSerializer
+
+
+class SecondFactorRemovalView(UseCaseView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.RemovalSerializer
+
+
+class SecondStepView(AuthView):
+    """The second step of a login that was answered with a challenge."""
+
+    throttle_scope = "login"
+
+    def post(self, request: Request) -> Response:
+        serializer = serializers.SecondStepSerializer(data=request.data, context={"request": request})
+        serializer.is_valid(raise_exception=True)
+        return signed_in(serializer.session)
+
+
+class SecondStepPairView(BodyTokenView):
+    throttle_scope = "login"
+    serializer_class = serializers.SecondStepPairSerializer

@@ -26,6 +26,7 @@ from rest_framework import serializers as drf
 from rest_framework.fields import empty
 from rest_framework.views import APIView
 
+from accounts import serializers as accounts
 from tokens import serializers as tokens
 from tokens.authentication import JWTAuthentication, ServiceAuthentication
 from tokens.conf import conf
@@ -85,6 +86,22 @@ USER = inline_serializer(
 SIGNED_IN = inline_serializer("SignedIn", {**ACCESS, "user": USER})
 REFRESHED = inline_serializer("Refreshed", ACCESS)
 REVOKED = inline_serializer("Revoked", {"revoked": drf.IntegerField(help_text="How many sessions were ended.")})
+SECOND_FACTOR = inline_serializer(
+    "SecondFactor",
+    {
+        "enabled": drf.BooleanField(),
+        "enabledAt": drf.DateTimeField(allow_null=True),
+        "recoveryCodesLeft": drf.IntegerField(),
+    },
+)
+ENROLMENT = inline_serializer(
+    "SecondFactorSecret",
+    {
+        "secret": drf.CharField(help_text="In base32, to be typed."),
+        "otpauthUri": drf.CharField(help_text="The same, to be scanned as a QR code."),
+    },
+)
+RECOVERY_CODES = inline_serializer("IssuedRecoveryCodes", {"recoveryCodes": drf.ListField(child=drf.CharField())})
 STATUS = inline_serializer("Status", {"status": drf.CharField(help_text="`ok`.")})
 INTROSPECTION = inline_serializer(
     "Introspection",
@@ -115,7 +132,11 @@ FIELD_ERRORS = {
 
 def an_error(*codes: str) -> Schema:
     properties = {"detail": TEXT, "code": {"type": "string", "enum": list(codes)}}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    told = {"type": "object", "properties": properties, "required": list(properties)}
+    if "second_factor_required" in codes:
+        description = "With `second_factor_required`: what the code has to be presented with."
+        told["properties"] = {**properties, "challenge": {**TEXT, "description": description}}
+    return told
 
 
 GUARD = ("not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused")
@@ -151,7 +172,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "login",
             "Sign in",
             {200: SIGNED_IN},
-            {401: ("invalid_credentials",)},
+            {401: ("invalid_credentials", "second_factor_required")},
             request=tokens.LoginSerializer,
             cookie=(200,),
         ),
@@ -192,7 +213,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "obtainTokens",
             "Sign in (body transport)",
             {200: tokens.TokenObtainPairSerializer},
-            {401: ("no_active_account",)},
+            {401: ("no_active_account", "second_factor_required")},
         ),
     },
     "tokens.views.TokenRefreshView": {
@@ -245,6 +266,43 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "accounts.views.VerificationRequestView": {
         "post": Operation("requestVerification", "Have a verification link mailed", {202: None}, {429: ("throttled",)}),
+    },
+    "accounts.views.SecondFactorView": {
+        "get": Operation("secondFactor", "See whether there is a second factor", {200: SECOND_FACTOR}),
+        "post": Operation(
+            "enrolSecondFactor", "Begin with a second factor: get its secret", {200: ENROLMENT}, {429: ("throttled",)}
+        ),
+    },
+    "accounts.views.SecondFactorConfirmationView": {
+        "post": Operation(
+            "confirmSecondFactor", "Enable the second factor by a code", {200: RECOVERY_CODES}, {429: ("throttled",)}
+        ),
+    },
+    "accounts.views.RecoveryCodesView": {
+        "post": Operation(
+            "renewRecoveryCodes", "Replace the recovery codes", {200: RECOVERY_CODES}, {429: ("throttled",)}
+        ),
+    },
+    "accounts.views.SecondFactorRemovalView": {
+        "post": Operation("removeSecondFactor", "Remove the second factor", {204: None}, {429: ("throttled",)}),
+    },
+    "accounts.views.SecondStepView": {
+        "post": Operation(
+            "loginSecondStep",
+            "Sign in: the second step",
+            {200: SIGNED_IN},
+            {401: ("invalid_code", "invalid_challenge")},
+            request=accounts.SecondStepSerializer,
+            cookie=(200,),
+        ),
+    },
+    "accounts.views.SecondStepPairView": {
+        "post": Operation(
+            "obtainTokensSecondStep",
+            "Sign in: the second step (body transport)",
+            {200: accounts.SecondStepPairSerializer},
+            {401: ("invalid_code", "invalid_challenge")},
+        ),
     },
     "api.views.RootView": {
         "get": Operation("root", "What there is", {200: LINKS}, database=False),

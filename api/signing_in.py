@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from tokens import credentials, sessions
+from accounts.forms import CodeField, authenticate
+from tokens import sessions
 from tokens.exceptions import NoActiveAccount, TooManyTries
 from tokens.models import Reason, Session
 from tokens.requests import client_of
@@ -37,6 +38,7 @@ class SignInForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+    code = CodeField()
     session: Session
     wait = 0
     """Seconds until there may be another try."""
@@ -51,10 +53,10 @@ class SignInForm(forms.Form):
             return cleaned
         refused = forms.ValidationError(_("The username or the password is wrong."))
         try:
-            user = credentials.authenticate(self.request, **cleaned)
+            user, amr = authenticate(self.request, **cleaned)
             if user is None:
                 raise refused
-            self.session = sessions.start(user, client_of(self.request))
+            self.session = sessions.start(user, client_of(self.request), amr)
         except NoActiveAccount:
             raise refused from None
         except TooManyTries as error:
@@ -63,7 +65,7 @@ class SignInForm(forms.Form):
         return cleaned
 
 
-@method_decorator([never_cache, sensitive_post_parameters("password")], name="dispatch")
+@method_decorator([never_cache, sensitive_post_parameters("password", "code")], name="dispatch")
 class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     template_name = "api/sign_in.html"
     form_class = SignInForm

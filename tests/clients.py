@@ -45,6 +45,10 @@ class Browser:
     def login(self, username: str = "ann", password: str = PASSWORD, **extra: Any) -> Any:
         return self._keep(self.post("/auth/login", {"username": username, "password": password}, **extra))
 
+    def answer(self, challenge: str, code: str, **extra: Any) -> Any:
+        """Go on with a login that wants a second factor."""
+        return self._keep(self.post("/auth/login/second-factor", {"challenge": challenge, "code": code}, **extra))
+
     def refresh(self, cookie: str | None = None, **extra: Any) -> Any:
         if cookie is not None:
             self.cookie = cookie
@@ -74,6 +78,11 @@ class App:
 
     def login(self, username: str = "ann", password: str = PASSWORD) -> Any:
         return self._keep(self.http.post("/api/token/", {"username": username, "password": password}, format="json"))
+
+    def answer(self, challenge: str, code: str) -> Any:
+        """Go on with a login that wants a second factor."""
+        body = {"challenge": challenge, "code": code}
+        return self._keep(self.http.post("/api/token/second-factor/", body, format="json"))
 
     def refresh(self, token: str | None = None) -> Any:
         token = self.refresh_token if token is None else token

@@ -2,13 +2,18 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from accounts.models import User
+from accounts import encryption, second_factor
+from accounts.models import RecoveryCode, SecondFactor, User
+from tests.accounts.devices import Enrolled, set_up
 from tests.clients import PASSWORD, Browser
 from tokens import sessions
-from tokens.models import Reason, Session
+from tokens.models import Kind, Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
 
@@ -160,3 +165,102 @@ def test_admin_signs_in_by_address(db: None) -> None:
     response = client.post("/admin/login/", {"username": "ROOT@example.com", "password": PASSWORD, "next": "/admin/"})
     assert response.status_code == 302
     assert client.get(LIST).status_code == 200
+
+
+# The second factor
+
+
+@pytest.fixture
+def ann_has(browser: Browser) -> Enrolled:
+    return set_up(browser)
+
+
+def take_away(admin: Client, *users: User) -> str:
+    """Remove the second factors of the users; return what the page then says."""
+    chosen = {"action": "remove_second_factor", "_selected_action": [user.pk for user in users]}
+    response: Any = admin.post(LIST, chosen, follow=True)
+    return " ".join(str(message) for message in response.context["messages"])
+
+
+def test_staff_removes_a_second_factor(admin: Client, ann: User, ann_has: Enrolled) -> None:
+    assert Browser().login().json()["code"] == "second_factor_required"
+    assert take_away(admin, ann) == "1 second factor was removed."
+    assert not SecondFactor.objects.exists()
+    assert Browser().login().status_code == 200
+    event = SecurityEvent.objects.get(kind=Kind.SECOND_FACTOR_REMOVED)
+    assert (event.user, event.ip_address, event.session) == (ann, "127.0.0.1", None)
+    entry = LogEntry.objects.get()
+    assert (entry.user.get_username(), entry.object_id, entry.change_message) == (
+        "root",
+        str(ann.pk),
+        "Removed the second factor.",
+    )
+
+
+def test_only_what_is_enabled_is_removed(admin: Client, ann: User) -> None:
+    SecondFactor.objects.create(user=ann, secret="x")
+    assert take_away(admin, ann, User.objects.create_user("bob")) == "There was no second factor that you may remove."
+    assert SecondFactor.objects.count() == 1
+    assert not LogEntry.objects.exists()
+
+
+def test_second_factor_removed_meanwhile_is_logged_once(
+    admin: Client, ann: User, ann_has: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove_first(*args: Any) -> bool:
+        remove(ann)
+        return remove(*args)
+
+    remove = second_factor.take_away
+    monkeypatch.setattr(second_factor, "take_away", remove_first)
+    assert take_away(admin, ann) == "There was no second factor that you may remove."
+    assert SecurityEvent.objects.filter(kind=Kind.SECOND_FACTOR_REMOVED).count() == 1
+
+
+def test_nobody_gets_around_the_own_second_factor(admin: Client) -> None:
+    browser, root = Browser(), User.objects.get(username="root")
+    browser.login("root")
+    set_up(browser)
+    assert take_away(admin, root) == "There was no second factor that you may remove."
+    assert SecondFactor.objects.count() == 1
+
+
+def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled) -> None:
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    client = Client()
+    client.force_login(helper)
+    User.objects.filter(pk=ann.pk).update(is_superuser=True)
+    assert take_away(client, ann) == "There was no second factor that you may remove."
+    User.objects.filter(pk=ann.pk).update(is_superuser=False)
+    assert take_away(client, ann) == "1 second factor was removed."
+
+
+def test_who_may_only_look_removes_nothing(ann: User, ann_has: Enrolled) -> None:
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename="view_user"))
+    client = Client()
+    client.force_login(viewer)
+    take_away(client, ann)
+    assert SecondFactor.objects.count() == 1
+
+
+def test_pages_tell_whether_there_is_one_and_nothing_of_it(admin: Client, ann: User, ann_has: Enrolled) -> None:
+    factor = SecondFactor.objects.get()
+    pages = [admin.get(path).content.decode() for path in (LIST, page_of(ann), page_of(ann, "delete"))]
+    told = [re.findall(r'field-has_second_factor.*?alt="(\w+)"', page, re.DOTALL) for page in pages]
+    assert told == [["True", "False"], ["True"], []]
+    for page in pages:
+        assert factor.secret not in page
+        assert encryption.decrypt(factor.secret).hex() not in page
+        assert not any(digest in page for digest in RecoveryCode.objects.values_list("digest", flat=True))
+
+
+def test_list_asks_for_all_second_factors_at_once(admin: Client, ann: User) -> None:
+    costs = []
+    for number in range(2):
+        with CaptureQueriesContext(connection) as captured:
+            admin.get(LIST)
+        costs.append(len(captured))
+        User.objects.create_user(f"user{number}")
+    assert costs[0] == costs[1]

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.django_db
 GUARD = {"not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused"}
 REFRESH = {"token_not_valid", "token_expired", "token_revoked", "token_reused"}
 THROTTLED = {429: {"throttled"}}
+SECOND_STEP = {"invalid_code", "invalid_challenge"}
 CROSS_SITE = {403: {"cross_site_request"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
@@ -31,7 +32,13 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         403: {"cross_site_request", "registration_closed"},
         **THROTTLED,
     },
-    "post /auth/login": {200: set(), 401: {"invalid_credentials"}, **THROTTLED, **CROSS_SITE},
+    "post /auth/login": {
+        200: set(),
+        401: {"invalid_credentials", "second_factor_required"},
+        **THROTTLED,
+        **CROSS_SITE,
+    },
+    "post /auth/login/second-factor": {200: set(), 401: SECOND_STEP, **THROTTLED, **CROSS_SITE},
     "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **THROTTLED, **CROSS_SITE},
     "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
     "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
@@ -41,13 +48,19 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/password/reset/confirm": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "get /auth/second-factor": {200: set(), 401: GUARD, **CROSS_SITE},
+    "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor/recovery-codes": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor/remove": {204: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/revoke": {200: set(), **CROSS_SITE},
     "post /auth/introspect": {
         200: set(),
         401: {"invalid_credentials", *GUARD},
         403: {"cross_site_request", "permission_denied"},
     },
-    "post /api/token/": {200: set(), 401: {"no_active_account"}, **THROTTLED},
+    "post /api/token/": {200: set(), 401: {"no_active_account", "second_factor_required"}, **THROTTLED},
+    "post /api/token/second-factor/": {200: set(), 401: SECOND_STEP, **THROTTLED},
     "post /api/token/refresh/": {200: set(), 401: REFRESH, **THROTTLED},
     "post /api/token/verify/": {200: set(), 401: REFRESH - {"token_reused"}},
     "post /api/token/blacklist/": {200: set(), 401: REFRESH - {"token_reused"}},
@@ -160,6 +173,7 @@ def test_schema_tells_of_the_headers(schema: Any) -> None:
     assert cookies == {
         ("post /auth/register", "201"),
         ("post /auth/login", "200"),
+        ("post /auth/login/second-factor", "200"),
         ("post /auth/refresh-token", "200"),
         ("post /auth/refresh-token", "401"),
         ("post /auth/logout", "204"),

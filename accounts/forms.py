@@ -1,0 +1,62 @@
+"""Signing in by a form of this server's own, which asks for a code along with the password."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from tokens import credentials
+from tokens.exceptions import SecondFactorRequired, TooManyTries
+from tokens.requests import client_of
+from tokens.sessions import PASSWORD
+
+from . import second_factor
+
+
+def authenticate(request: HttpRequest, username: str, password: str, code: str) -> tuple[Any, Sequence[str]]:
+    """Return the user, or None, and how the user has signed in (RFC 8176).
+
+    Raises TooManyTries or, only after a right password, a ValidationError about the code.
+    """
+    try:
+        return credentials.authenticate(request, username, password), PASSWORD
+    except SecondFactorRequired as required:
+        return second_factor.answer(required.challenge, code, client_of(request))
+
+
+class CodeField(forms.CharField):
+    def __init__(self) -> None:
+        super().__init__(
+            label=_("Code, if you have a second factor"),
+            required=False,
+            max_length=second_factor.CODE_LENGTH,
+            widget=forms.TextInput(
+                attrs={"autocomplete": "one-time-code", "autocapitalize": "none", "spellcheck": "false"}
+            ),
+        )
+
+
+class AdminLoginForm(AdminAuthenticationForm):
+    """The admin's, with the limits on guessing, and a code."""
+
+    code = CodeField()
+
+    request: HttpRequest
+
+    def clean(self) -> dict[str, Any]:
+        typed = self.cleaned_data
+        if self.errors:
+            return typed
+        try:
+            user, __ = authenticate(self.request, typed["username"], typed["password"], typed["code"])
+        except TooManyTries as error:
+            raise ValidationError(_("Too many tries. Try again in %d seconds.") % error.wait, "throttled") from error
+        if user is None:
+            raise self.get_invalid_login_error()
+        self.confirm_login_allowed(user)
+        self.user_cache = user
+        return typed

@@ -1,0 +1,71 @@
+from argparse import ArgumentParser
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router, transaction
+
+from accounts import encryption
+from accounts.encryption import Undecipherable
+from accounts.models import SecondFactor
+from tokens.ranges import ranges
+
+MAX_BATCH_SIZE = 100_000
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypts the secrets of second factors anew under the current SECRET_KEY, before a former one is taken out of "
+        "SECRET_KEY_FALLBACKS. It may run beside the server, and be interrupted at any time. It fails while a secret "
+        "is left that the current key does not decrypt."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--batch-size",
+            type=int,
+            default=1000,
+            metavar="N",
+            help="Encrypt so many secrets in one transaction. Defaults to 1000.",
+        )
+        parser.add_argument("--check", action="store_true", help="Encrypt nothing, only look.")
+
+    def handle(self, *, batch_size: int, check: bool, **options: Any) -> None:
+        if not 1 <= batch_size <= MAX_BATCH_SIZE:
+            raise CommandError(f"--batch-size must be from 1 to {MAX_BATCH_SIZE}, not {batch_size}.")
+        using = router.db_for_write(SecondFactor)
+        factors = SecondFactor.objects.using(using)
+        if not check:
+            renewed = 0
+            for _, some in ranges(factors.all(), batch_size):
+                with transaction.atomic(using=using):
+                    renewed += sum(map(_renew, some))
+            self.stdout.write(f"Encrypted {renewed} secret{'s' * (renewed != 1)} anew.")
+        # Counted from the rows as they now are: a server that still has the former key may have written one meanwhile.
+        found = Counter(_state(factor) for _, some in ranges(factors.all(), batch_size) for factor in some)
+        told = (
+            f"Of {found.total()}, {found['current']} are under the current key, {found['former']} under a former one, "
+        )
+        told += f"{found['lost']} under none that is known."
+        if found["current"] < found.total():
+            raise CommandError(f"{told} Keep SECRET_KEY_FALLBACKS as it is.")
+        self.stdout.write(told)
+
+
+def _renew(factor: SecondFactor) -> bool:
+    """Encrypt the secret anew, if that is needed and possible; return whether it was done."""
+    if _state(factor) != "former":
+        return False
+    # Unless it has become another one meanwhile.
+    row = SecondFactor.objects.using(router.db_for_write(SecondFactor)).filter(pk=factor.pk, secret=factor.secret)
+    return bool(row.update(secret=encryption.encrypt(encryption.decrypt(factor.secret))))
+
+
+def _state(factor: SecondFactor) -> str:
+    if encryption.is_current(factor.secret):
+        return "current"
+    try:
+        encryption.decrypt(factor.secret)
+    except Undecipherable:
+        return "lost"
+    return "former"

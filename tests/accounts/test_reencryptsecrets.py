@@ -1,0 +1,148 @@
+"""Secrets at rest: what the database holds, and what becomes of it when SECRET_KEY is rotated."""
+
+import logging
+from base64 import b32encode
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from accounts import encryption
+from accounts.encryption import Undecipherable
+from accounts.models import RecoveryCode, SecondFactor, User
+from tests.accounts.devices import Enrolled, challenge, set_up
+from tests.clients import Browser
+from tests.racing import just_before
+
+pytestmark = pytest.mark.django_db
+
+SECRET = b"12345678901234567890"
+NEW_KEY = "the next key of the tests, which guards nothing either"
+
+
+@pytest.fixture
+def ann_has(browser: Browser, time_machine: TimeMachineFixture) -> Enrolled:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    browser.login()
+    enrolled = set_up(browser)
+    time_machine.shift(60)
+    return enrolled
+
+
+def rotate(settings: Settings, *, keep: bool = True) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS] if keep else []
+    settings.SECRET_KEY = f"{NEW_KEY} {len(settings.SECRET_KEY_FALLBACKS)}"
+
+
+def keep(secret: str, name: str) -> SecondFactor:
+    return SecondFactor.objects.create(user=User.objects.create_user(name), secret=secret)
+
+
+def reencrypt(*arguments: str) -> str:
+    out = StringIO()
+    call_command("reencryptsecrets", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_secret_is_encrypted_differently_each_time() -> None:
+    one, another = encryption.encrypt(SECRET), encryption.encrypt(SECRET)
+    assert one != another
+    assert encryption.decrypt(one) == encryption.decrypt(another) == SECRET
+    assert len(one) <= 200
+
+
+@pytest.mark.parametrize("kept", [slice(0), slice(50), slice(-1), slice(1, None), slice(None, None, -1)])
+def test_damaged_secret_is_not_taken_for_another(kept: slice) -> None:
+    with pytest.raises(Undecipherable):
+        encryption.decrypt(encryption.encrypt(SECRET)[kept])
+
+
+def test_database_holds_neither_secret_nor_code(ann_has: Enrolled) -> None:
+    rows = repr([*SecondFactor.objects.values_list(), *RecoveryCode.objects.values_list()])
+    key = ann_has.device.key
+    for secret in (key.hex(), repr(key)[2:-1], b32encode(key).decode(), *ann_has.codes):
+        assert secret not in rows
+        assert secret.replace("-", "").lower() not in rows.lower()
+
+
+def test_codes_stay_good_while_the_former_key_is_a_fallback(ann_has: Enrolled, settings: Settings) -> None:
+    rotate(settings)
+    assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
+
+
+def test_key_that_is_taken_out_too_early_leaves_the_recovery_codes(
+    ann_has: Enrolled, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    rotate(settings, keep=False)
+    with caplog.at_level(logging.ERROR, "accounts"):
+        response = Browser().answer(challenge(), ann_has.device.code())
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_code")
+    factor = SecondFactor.objects.get()
+    assert caplog.messages == [f"The second factor {factor.pk} can't be decrypted: a key was taken out too early."]
+    assert Browser().answer(challenge(), ann_has.codes[0]).status_code == 200
+
+
+def test_command_lets_the_former_key_go(ann_has: Enrolled, settings: Settings) -> None:
+    rotate(settings)
+    rotate(settings)
+    assert reencrypt() == (
+        "Encrypted 1 secret anew.\n"
+        "Of 1, 1 are under the current key, 0 under a former one, 0 under none that is known.\n"
+    )
+    settings.SECRET_KEY_FALLBACKS = []
+    assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
+
+
+def test_command_walks_in_batches_and_does_nothing_twice(db: None, settings: Settings) -> None:
+    for number in range(5):
+        keep(encryption.encrypt(SECRET), f"user{number}")
+    rotate(settings)
+    assert reencrypt("--batch-size=2").startswith("Encrypted 5 secrets anew.\nOf 5, 5 ")
+    secrets = set(SecondFactor.objects.values_list("secret", flat=True))
+    assert reencrypt("--batch-size=2").startswith("Encrypted 0 secrets anew.\nOf 5, 5 ")
+    assert set(SecondFactor.objects.values_list("secret", flat=True)) == secrets
+    assert {encryption.decrypt(secret) for secret in secrets} == {SECRET}
+
+
+def test_command_has_nothing_to_do_where_there_is_nothing(db: None) -> None:
+    assert reencrypt().startswith("Encrypted 0 secrets anew.\nOf 0, 0 ")
+
+
+def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
+    keep(encryption.encrypt(SECRET), "bob")
+    assert reencrypt("--check").startswith("Of 1, 1 are under the current key")
+    rotate(settings)
+    former = keep(encryption.encrypt(SECRET), "carl").secret
+    with pytest.raises(CommandError, match="Of 2, 1 are under the current key, 1 under a former one, 0 under none"):
+        reencrypt("--check")
+    assert former in SecondFactor.objects.values_list("secret", flat=True)
+
+
+def test_command_fails_where_a_secret_is_lost(db: None) -> None:
+    keep("damaged", "bob")
+    keep(encryption.encrypt(SECRET), "carl")
+    with pytest.raises(CommandError, match=r"1 under none that is known\. Keep SECRET_KEY_FALLBACKS"):
+        reencrypt()
+    assert SecondFactor.objects.filter(secret="damaged").exists()
+
+
+def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Settings) -> None:
+    factor = keep(encryption.encrypt(SECRET), "bob")
+    another = encryption.encrypt(SECRET[::-1])
+    rotate(settings)
+    with (
+        just_before('UPDATE "accounts_secondfactor"', lambda: SecondFactor.objects.update(secret=another)),
+        pytest.raises(CommandError, match="0 are under the current key, 1 under a former one"),
+    ):
+        reencrypt()
+    factor.refresh_from_db()
+    assert factor.secret == another
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "100001"])
+def test_batch_of_that_size_is_refused(size: str) -> None:
+    with pytest.raises(CommandError, match="--batch-size must be from 1 to 100000"):
+        reencrypt(f"--batch-size={size}")

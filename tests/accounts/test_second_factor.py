@@ -1,0 +1,732 @@
+"""The second factor, told as stories: ann has a browser and a device, and a thief has ann's password."""
+
+import json
+import re
+from base64 import b32encode
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.core import signing
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from accounts import encryption, outbox, second_factor
+from accounts.models import RecoveryCode, SecondFactor, User
+from tests.accounts.devices import Device, Enrolled, challenge, confirm, enrol, set_up
+from tests.accounts.mails import link_in
+from tests.clients import PASSWORD, App, Browser, claims_of
+from tests.racing import in_parallel, just_before
+from tokens.models import Kind, Reason, SecurityEvent, Session
+
+pytestmark = pytest.mark.django_db
+
+NEW_PASSWORD = "another horse battery"
+TRANSACTION = "SAVEPOINT"
+THREADS = 8
+WRONG_CODE = {"detail": "The code is wrong or was used before.", "code": "invalid_code"}
+WRONG_CHALLENGE = {"detail": str(second_factor.ChallengeNotValid.text), "code": "invalid_challenge"}
+MALFORMED: list[Any] = [None, True, [], {}, ["x"], "", " ", "\0", "\ud800", "x" * 5000, "é" * 5000]
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    """Let it be the first second of a time step."""
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    return time_machine
+
+
+def renew(browser: Browser, code: str, password: str = PASSWORD) -> Any:
+    body = {"currentPassword": password, "code": code}
+    return browser.post("/auth/second-factor/recovery-codes", body, browser.access)
+
+
+def remove(browser: Browser, code: str, password: str = PASSWORD) -> Any:
+    return browser.post("/auth/second-factor/remove", {"currentPassword": password, "code": code}, browser.access)
+
+
+@pytest.fixture
+def ann_has(browser: Browser, clock: TimeMachineFixture) -> Enrolled:
+    """A second factor that ann has enabled a while ago."""
+    enrolled = set_up(browser)
+    clock.shift(300)
+    return enrolled
+
+
+def status(browser: Browser) -> Any:
+    return browser.get("/auth/second-factor").json()
+
+
+def kinds() -> list[str]:
+    return list(SecurityEvent.objects.order_by("created_at", "id").values_list("kind", flat=True))
+
+
+def events(kind: str) -> list[SecurityEvent]:
+    return list(SecurityEvent.objects.filter(kind=kind))
+
+
+# Setting it up
+
+
+def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browser, clock: TimeMachineFixture) -> None:
+    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0}
+    given = enrol(browser)
+    assert (given.status_code, given.json().keys(), given["Cache-Control"]) == (
+        200,
+        {"secret", "otpauthUri"},
+        "no-store",
+    )
+    assert Browser().login().status_code == 200
+    assert not status(browser)["enabled"]
+
+    device = Device(given.json()["secret"])
+    confirmed = confirm(browser, device.code())
+    assert (confirmed.status_code, confirmed["Cache-Control"]) == (200, "no-store")
+    codes = confirmed.json()["recoveryCodes"]
+    assert len(set(codes)) == 10
+    assert all(re.fullmatch(r"([a-z2-7]{6}-){3}[a-z2-7]{6}", code) for code in codes)
+    assert status(browser) == {"enabled": True, "enabledAt": "2030-01-01T12:00:00Z", "recoveryCodesLeft": 10}
+    assert browser.refresh().status_code == 200
+    assert challenge()
+
+
+def test_uri_is_what_apps_scan(browser: Browser, settings: Settings) -> None:
+    settings.PUBLIC_URL = "https://auth.example.com:8443"
+    given = enrol(browser).json()
+    uri = urlsplit(given["otpauthUri"])
+    assert (uri.scheme, uri.netloc, uri.path) == ("otpauth", "totp", "/auth.example.com:ann")
+    assert parse_qs(uri.query) == {
+        "secret": [given["secret"]],
+        "issuer": ["auth.example.com"],
+        "algorithm": ["SHA1"],
+        "digits": ["6"],
+        "period": ["30"],
+    }
+    assert len(Device(given["secret"]).key) == 20
+
+
+def test_codes_are_those_of_rfc_6238(ann: User, time_machine: TimeMachineFixture) -> None:
+    secret = b"12345678901234567890"
+    for moment, code in ((59, "287082"), (1111111109, "081804"), (20000000000, "353130")):  # appendix B
+        time_machine.move_to(moment, tick=False)
+        factor = SecondFactor(user=ann, secret=encryption.encrypt(secret))
+        assert second_factor._step_of(factor, code) == moment // 30
+
+
+def test_secret_takes_the_password(browser: Browser) -> None:
+    response = enrol(browser, "wrong")
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert not SecondFactor.objects.exists()
+    assert kinds().count(Kind.LOGIN_FAILED) == 1
+
+
+@pytest.mark.parametrize("path", ["", "/confirm", "/recovery-codes", "/remove"])
+def test_nothing_is_set_up_without_a_session_or_from_another_site(browser: Browser, path: str) -> None:
+    response = browser.post(f"/auth/second-factor{path}", {})
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+    response = browser.post(f"/auth/second-factor{path}", {}, browser.access, HTTP_ORIGIN="https://evil.example")
+    assert (response.status_code, response.json()["code"]) == (403, "cross_site_request")
+    assert browser.get("/auth/second-factor", access="x").status_code == 401
+
+
+def test_secret_that_was_not_confirmed_gives_way_to_another(browser: Browser) -> None:
+    first, second = (Device(enrol(browser).json()["secret"]) for _ in range(2))
+    assert confirm(browser, first.code()).json() == {"code": ["The code is wrong or was used before."]}
+    assert confirm(browser, second.code()).status_code == 200
+    assert SecondFactor.objects.count() == 1
+
+
+def test_second_factor_that_is_enabled_does_not_give_way(ann_has: Enrolled, browser: Browser) -> None:
+    response = enrol(browser)
+    assert (response.status_code, response.json()) == (
+        400,
+        {"non_field_errors": ["You have a second factor. Remove it first."]},
+    )
+    assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
+
+
+def test_wrong_code_enables_nothing(browser: Browser) -> None:
+    device = Device(enrol(browser).json()["secret"])
+    response = confirm(browser, device.wrong())
+    assert (response.status_code, response.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert not status(browser)["enabled"]
+    assert not RecoveryCode.objects.exists()
+    assert Kind.SECOND_FACTOR_FAILED not in kinds()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> None:
+    code = set_up(browser).device.code() if begun else "123456"
+    response = confirm(browser, code)
+    assert (response.status_code, response.json()) == (
+        400,
+        {"non_field_errors": ["There is nothing to confirm. Begin anew."]},
+    )
+
+
+@pytest.mark.parametrize("act", [renew, remove])
+def test_there_is_nothing_to_change_before_it_is_enabled(browser: Browser, act: Callable[..., Any]) -> None:
+    device = Device(enrol(browser).json()["secret"])
+    response = act(browser, device.code())
+    assert (response.status_code, response.json()) == (400, {"non_field_errors": ["You have no second factor."]})
+
+
+def test_code_that_confirmed_is_used_up(browser: Browser) -> None:
+    device = set_up(browser).device
+    assert Browser().answer(challenge(), device.code()).json() == WRONG_CODE
+
+
+def test_setting_up_is_logged_with_the_session_and_the_client(browser: Browser) -> None:
+    set_up(browser)
+    (event,) = events(Kind.SECOND_FACTOR_ENABLED)
+    session = Session.objects.get()
+    assert (event.session, event.ip_address) == (session.pk, "127.0.0.1")
+    assert "Firefox" in event.user_agent
+
+
+# Signing in
+
+
+def test_browser_is_signed_in_by_password_and_code(ann: User, ann_has: Enrolled) -> None:
+    phone = Browser()
+    refused = phone.login()
+    assert refused.status_code == 401
+    assert refused.json() == {
+        "detail": "Enter the code of your second factor.",
+        "code": "second_factor_required",
+        "challenge": refused.json()["challenge"],
+    }
+    assert not refused.cookies
+    assert Session.objects.count() == 1
+
+    response = phone.answer(refused.json()["challenge"], ann_has.device.code())
+    assert response.status_code == 200
+    assert response.json() == {
+        "accessToken": phone.access,
+        "tokenType": "Bearer",
+        "expiresIn": 900,
+        "user": {"id": ann.pk, "username": "ann", "email": "ann@example.com"},
+    }
+    assert response.cookies["refreshToken"]["httponly"]
+    assert response["Cache-Control"] == "no-store"
+    assert claims_of(phone.access)["amr"] == ["pwd", "otp"]
+    assert phone.refresh().status_code == 200
+    assert claims_of(phone.access)["amr"] == ["pwd", "otp"]
+    assert SecurityEvent.objects.filter(kind=Kind.LOGIN, session=claims_of(phone.access)["sid"]).exists()
+
+
+def test_app_is_signed_in_by_password_and_code(ann_has: Enrolled) -> None:
+    app = App()
+    response = app.answer(challenge(app), ann_has.device.code())
+    assert (response.status_code, response.json().keys()) == (200, {"access", "refresh"})
+    assert claims_of(app.access)["amr"] == ["pwd", "otp"]
+    assert app.refresh().status_code == 200
+
+
+def test_challenge_of_one_transport_is_good_for_the_other(ann_has: Enrolled) -> None:
+    assert App().answer(challenge(Browser()), ann_has.device.code()).status_code == 200
+
+
+def test_who_has_none_is_signed_in_by_the_password(ann_has: Enrolled) -> None:
+    User.objects.create_user("bob", password=PASSWORD)
+    bob = Browser()
+    assert bob.login("bob").status_code == 200
+    assert claims_of(bob.access)["amr"] == ["pwd"]
+
+
+def test_login_without_a_second_factor_costs_no_statement_more(ann: User, settings: Settings) -> None:
+    costs = []
+    for hook in (settings.TOKENS_SECOND_FACTOR, None):
+        settings.TOKENS_SECOND_FACTOR = hook
+        with CaptureQueriesContext(connection) as captured:
+            assert Browser().login().status_code == 200
+        costs.append(len(captured))
+    assert costs[0] == costs[1]
+
+
+def test_thief_with_the_password_gets_no_further(ann_has: Enrolled, browser: Browser) -> None:
+    thief = Browser()
+    stolen = challenge(thief)
+    assert thief.answer(stolen, ann_has.device.wrong()).json() == WRONG_CODE
+    assert (thief.cookie, thief.access) == ("", "")
+    assert Session.objects.count() == 1
+    (event,) = events(Kind.SECOND_FACTOR_FAILED)
+    assert (event.ip_address, event.session) == ("127.0.0.1", None)
+    log = browser.get("/api/security-events/").json()["results"]
+    assert log[0]["kind"] == "second_factor_failed"
+
+
+def test_thief_who_reads_the_mail_as_well_gets_no_further(
+    ann_has: Enrolled, browser: Browser, mailoutbox: list[EmailMessage]
+) -> None:
+    thief = Browser()
+    before = challenge(thief)
+    thief.post("/auth/password/reset", {"email": "ann@example.com"})
+    outbox.deliver()
+    (link,) = [link_in(mail) for mail in mailoutbox if "reset-password" in str(mail.body)]
+    assert thief.post("/auth/password/reset/confirm", {**link, "newPassword": NEW_PASSWORD}).status_code == 204
+    assert not thief.cookie
+    after = challenge(thief, NEW_PASSWORD)
+    assert thief.answer(after, ann_has.device.wrong()).json() == WRONG_CODE
+    assert thief.answer(before, ann_has.device.code()).json() == WRONG_CHALLENGE
+    assert not Session.objects.filter(revoked_at=None).exists()
+    assert Browser().answer(after, ann_has.device.code()).status_code == 200
+
+
+@pytest.mark.parametrize("state", ["unknown", "wrong", "deactivated"])
+def test_login_tells_of_the_second_factor_only_after_a_right_password(ann_has: Enrolled, state: str) -> None:
+    User.objects.create_user("bob", password=PASSWORD)
+    User.objects.update(is_active=state != "deactivated")
+    password = PASSWORD if state == "deactivated" else "wrong"
+    name = "nobody" if state == "unknown" else "ann"
+    answers = [Browser().login(name, password), Browser().login("bob", password)]
+    assert answers[0].status_code == answers[1].status_code == 401
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].json()["code"] == "invalid_credentials"
+    assert answers[0].headers == answers[1].headers
+
+
+# What a code is good for
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(-2, 401), (-1, 200), (0, 200), (1, 200), (2, 401)])
+def test_code_of_the_step_before_or_after_is_good(ann_has: Enrolled, steps: int, expected: int) -> None:
+    assert Browser().answer(challenge(), ann_has.device.code(steps)).status_code == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(59, 200), (60, 401)])
+def test_code_is_good_to_the_end_of_the_next_step(
+    ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
+) -> None:
+    code = ann_has.device.code()
+    clock.shift(seconds)
+    assert Browser().answer(challenge(), code).status_code == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(31, 401), (30, 200)])
+def test_code_is_good_from_the_begin_of_the_step_before(
+    ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
+) -> None:
+    code = ann_has.device.code(2)
+    clock.shift(60 - seconds)
+    assert Browser().answer(challenge(), code).status_code == expected
+
+
+def test_code_works_once(ann_has: Enrolled) -> None:
+    code, one, another = ann_has.device.code(), challenge(), challenge()
+    assert Browser().answer(one, code).status_code == 200
+    assert Browser().answer(one, code).json() == WRONG_CODE
+    assert App().answer(another, code).json() == WRONG_CODE
+    assert Session.objects.count() == 2
+
+
+def test_code_that_two_steps_share_works_once(ann_has: Enrolled, clock: TimeMachineFixture) -> None:
+    clock.move_to("2030-01-01T12:00Z")
+    key = b"00000000000000518927"
+    SecondFactor.objects.update(secret=encryption.encrypt(key), last_step=0)
+    device = Device(b32encode(key).decode())
+    code = device.code()
+    assert device.code(1) == code
+    assert Browser().answer(challenge(), code).status_code == 200
+    for seconds in (0, 30, 30):
+        clock.shift(seconds)
+        assert Browser().answer(challenge(), code).json() == WRONG_CODE
+
+
+def test_code_from_before_the_last_one_is_no_longer_good(ann_has: Enrolled) -> None:
+    assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
+    assert Browser().answer(challenge(), ann_has.device.code(-1)).json() == WRONG_CODE
+    assert Browser().answer(challenge(), ann_has.device.code(1)).status_code == 200
+
+
+def test_challenge_can_be_answered_again_with_another_code(ann_has: Enrolled) -> None:
+    given = challenge()
+    assert Browser().answer(given, ann_has.device.wrong()).json() == WRONG_CODE
+    assert Browser().answer(given, ann_has.device.code()).status_code == 200
+    assert Browser().answer(given, ann_has.device.code(1)).status_code == 200
+
+
+@pytest.mark.parametrize("spelling", ["{0} {1}", " {0}-{1}\t", "{0}\u00a0{1}"])
+def test_code_may_be_typed_in_groups(ann_has: Enrolled, spelling: str) -> None:
+    code = ann_has.device.code()
+    assert Browser().answer(challenge(), spelling.format(code[:3], code[3:])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "code", ["\N{FULLWIDTH DIGIT ONE}23456", "12345", "1234567", "abc", "0x1e240", "123456.0", "-"]
+)
+def test_what_is_no_code_is_refused(ann_has: Enrolled, code: str) -> None:
+    assert Browser().answer(challenge(), code).json() == WRONG_CODE
+
+
+@pytest.mark.parametrize("path", ["/auth/login/second-factor", "/api/token/second-factor/"])
+@pytest.mark.parametrize("field", ["challenge", "code"])
+@pytest.mark.parametrize("value", MALFORMED, ids=lambda value: ascii(value)[:20])
+def test_no_value_does_harm(ann_has: Enrolled, path: str, field: str, value: Any) -> None:
+    # Written by hand, since DRF's client can't write a lone surrogate.
+    body = json.dumps({"challenge": challenge(), "code": ann_has.device.wrong(), field: value})
+    response: Any = Browser().http.post(path, body, content_type="application/json")
+    assert (response.status_code, response.json().keys()) == (400, {field})
+
+
+@pytest.mark.parametrize("path", ["/auth/login/second-factor", "/api/token/second-factor/"])
+def test_both_fields_are_needed(db: None, path: str) -> None:
+    missing = ["This field is required."]
+    assert Browser().post(path, {}).json() == {"challenge": missing, "code": missing}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_code_works_once_in_parallel_too(ann_has: Enrolled) -> None:
+    code, given = ann_has.device.code(), challenge()
+    answers = in_parallel(*[lambda: Browser().answer(given, code), lambda: App().answer(given, code)] * (THREADS // 2))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * (THREADS - 1)
+    assert Session.objects.count() == 2
+
+
+# The challenge
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(300, 200), (301, 401)])
+def test_challenge_is_good_for_five_minutes(
+    ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
+) -> None:
+    given = challenge()
+    clock.shift(seconds)
+    response = Browser().answer(given, ann_has.device.code())
+    assert response.status_code == expected
+    assert expected == 200 or response.json() == WRONG_CHALLENGE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: User.objects.update(password=make_password(NEW_PASSWORD)),
+        lambda: User.objects.update(is_active=False),
+        lambda: User.objects.all().delete(),
+        lambda: second_factor.take_away(User.objects.get()),
+    ],
+    ids=["password", "deactivated", "deleted", "taken away"],
+)
+def test_challenge_ends_with_what_it_is_bound_to(ann_has: Enrolled, change: Callable[[], Any]) -> None:
+    given = challenge()
+    change()
+    assert Browser().answer(given, ann_has.device.code()).json() == WRONG_CHALLENGE
+    assert Session.objects.filter(revoked_at=None).count() <= 1
+
+
+def test_code_of_a_deactivated_user_is_not_used_up(ann_has: Enrolled) -> None:
+    given = challenge()
+    User.objects.update(is_active=False)
+    assert Browser().answer(given, ann_has.device.code()).json() == WRONG_CHALLENGE
+    User.objects.update(is_active=True)
+    assert Browser().answer(given, ann_has.device.code()).status_code == 200
+
+
+def test_challenge_of_a_former_second_factor_is_not_good_for_the_next(ann_has: Enrolled, browser: Browser) -> None:
+    given = challenge()
+    assert remove(browser, ann_has.device.code()).status_code == 204
+    device = set_up(browser).device
+    assert Browser().answer(given, device.code(1)).json() == WRONG_CHALLENGE
+    assert Browser().answer(challenge(), device.code(1)).status_code == 200
+
+
+def test_user_deactivated_in_that_moment_is_not_signed_in(ann_has: Enrolled) -> None:
+    given = challenge()
+    with just_before(TRANSACTION, lambda: User.objects.update(is_active=False)):
+        response = Browser().answer(given, ann_has.device.code())
+    assert (response.status_code, response.json()) == (401, WRONG_CHALLENGE)
+    assert Session.objects.count() == 1
+
+
+def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
+    given = challenge()
+    payload, rest = given.split(":", 1)
+    factor = SecondFactor.objects.get()
+    forged = [
+        f"{payload[:-1]}x:{rest}",
+        given[:-1],
+        "",
+        "x",
+        ":::",
+        signing.dumps([str(factor.pk), second_factor._fingerprint(ann)]),
+        signing.dumps([str(factor.pk), second_factor._fingerprint(ann)], key="x" * 50, salt=second_factor.SALT),
+    ]
+    for text in filter(None, forged):
+        response = Browser().answer(text, ann_has.device.code())
+        assert (response.status_code, response.json()) == (401, WRONG_CHALLENGE)
+
+
+def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_has: Enrolled) -> None:
+    pk, fingerprint = signing.loads(challenge(), salt=second_factor.SALT)
+    assert pk == str(SecondFactor.objects.get().pk)
+    assert re.fullmatch("[0-9a-f]{64}", fingerprint)
+    assert fingerprint not in ann.password
+
+
+# Limits
+
+
+def answers_of(codes: list[str], client: type[Browser | App] = Browser) -> list[int]:
+    """Answer each with a challenge of its own."""
+    return [client().answer(challenge(), code).status_code for code in codes]
+
+
+def test_tries_are_counted_by_account_over_challenges_transports_and_kinds_of_code(
+    ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture
+) -> None:
+    settings.TOKENS_LIMITS = {"code": (3, 300.0)}
+    wrong = ann_has.device.wrong()
+    assert answers_of([wrong]) + answers_of([wrong], App) + answers_of(["aaaaaa-aaaaaa-aaaaaa-aaaaaa"]) == [401] * 3
+    for code in (ann_has.device.code(), ann_has.codes[0]):
+        response = Browser().answer(challenge(), code)
+        assert (response.status_code, response.json()["code"], response["Retry-After"]) == (429, "throttled", "300")
+    assert Session.objects.count() == 1
+    clock.shift(299)
+    assert answers_of([wrong]) == [429]
+    clock.shift(1)
+    assert answers_of([ann_has.device.code(), wrong, wrong, wrong, wrong]) == [200, 401, 401, 401, 429]
+
+
+def test_limit_is_ten_by_default(ann_has: Enrolled) -> None:
+    assert answers_of([ann_has.device.wrong()] * 11) == [401] * 10 + [429]
+
+
+def test_limit_of_one_account_is_not_that_of_another(ann_has: Enrolled, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (1, 300.0)}
+    assert answers_of([ann_has.device.wrong()] * 2) == [401, 429]
+    User.objects.create_user("bob", password=PASSWORD)
+    bob = Browser()
+    bob.login("bob")
+    assert set_up(bob).codes
+
+
+def test_tries_of_who_is_signed_in_count_too(ann_has: Enrolled, browser: Browser, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (2, 300.0)}
+    wrong = ann_has.device.wrong()
+    assert [act(browser, wrong).status_code for act in (renew, remove, renew)] == [400, 400, 429]
+    assert answers_of([ann_has.device.code()]) == [429]
+    assert len(events(Kind.SECOND_FACTOR_FAILED)) == 2
+
+
+def test_tries_to_confirm_count_too(browser: Browser, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (2, 300.0)}
+    device = Device(enrol(browser).json()["secret"])
+    codes = [device.wrong(), device.wrong(), device.code()]
+    assert [confirm(browser, code).status_code for code in codes] == [400, 400, 429]
+    assert not status(browser)["enabled"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_tries_are_counted_exactly(ann_has: Enrolled, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (5, 300.0)}
+    given, wrong = challenge(), ann_has.device.wrong()
+    answers = in_parallel(*[lambda: Browser().answer(given, wrong), lambda: App().answer(given, wrong)] * 8)
+    assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 11
+    assert len(events(Kind.SECOND_FACTOR_FAILED)) == 5
+
+
+# Recovery codes
+
+
+def test_recovery_code_works_once(ann_has: Enrolled, browser: Browser) -> None:
+    phone = Browser()
+    assert phone.answer(challenge(), ann_has.codes[3]).status_code == 200
+    assert claims_of(phone.access)["amr"] == ["pwd", "mfa"]
+    assert Browser().answer(challenge(), ann_has.codes[3]).json() == WRONG_CODE
+    assert status(browser)["recoveryCodesLeft"] == 9
+    (event,) = events(Kind.RECOVERY_CODE_USED)
+    assert event.ip_address == "127.0.0.1"
+    assert Browser().answer(challenge(), ann_has.codes[4]).status_code == 200
+
+
+@pytest.mark.parametrize("spell", [str.upper, lambda code: code.replace("-", ""), lambda code: code.replace("-", " ")])
+def test_recovery_code_may_be_typed_as_one_likes(ann_has: Enrolled, spell: Callable[[str], str]) -> None:
+    assert Browser().answer(challenge(), spell(ann_has.codes[0])).status_code == 200
+
+
+def test_recovery_code_of_another_account_is_no_good(ann_has: Enrolled) -> None:
+    User.objects.create_user("bob", password=PASSWORD)
+    bob = Browser()
+    bob.login("bob")
+    assert Browser().answer(challenge(), set_up(bob).codes[0]).json() == WRONG_CODE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_recovery_code_works_once_in_parallel_too(ann_has: Enrolled) -> None:
+    given = challenge()
+    answers = in_parallel(*[lambda: Browser().answer(given, ann_has.codes[0])] * THREADS)
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * (THREADS - 1)
+    assert len(events(Kind.RECOVERY_CODE_USED)) == 1
+
+
+def test_renewed_recovery_codes_take_the_place_of_the_former(ann_has: Enrolled, browser: Browser) -> None:
+    response = renew(browser, ann_has.device.code())
+    assert (response.status_code, response["Cache-Control"]) == (200, "no-store")
+    codes = response.json()["recoveryCodes"]
+    assert len({*codes, *ann_has.codes}) == 20
+    assert answers_of([ann_has.codes[0], codes[0]]) == [401, 200]
+    (event,) = events(Kind.RECOVERY_CODES_RENEWED)
+    assert str(event.session) == claims_of(browser.access)["sid"]
+
+
+@pytest.mark.parametrize("act", [renew, remove])
+def test_password_is_judged_before_the_code_is_used(
+    ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
+) -> None:
+    response = act(browser, ann_has.device.code(), "wrong")
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
+    assert answers_of([ann_has.codes[0]]) == [200]
+
+
+@pytest.mark.parametrize("act", [renew, remove])
+def test_wrong_or_used_code_changes_nothing(ann_has: Enrolled, browser: Browser, act: Callable[..., Any]) -> None:
+    used = ann_has.device.code()
+    assert Browser().answer(challenge(), used).status_code == 200
+    for code in (used, ann_has.device.wrong()):
+        response = act(browser, code)
+        assert (response.status_code, response.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert status(browser)["recoveryCodesLeft"] == 10
+    assert answers_of([ann_has.codes[0]]) == [200]
+
+
+# Taking it away
+
+
+@pytest.mark.parametrize("kind", ["otp", "recovery"])
+def test_owner_removes_it_by_password_and_code(ann_has: Enrolled, browser: Browser, kind: str) -> None:
+    response = remove(browser, ann_has.device.code() if kind == "otp" else ann_has.codes[0])
+    assert (response.status_code, response.content) == (204, b"")
+    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0}
+    assert not SecondFactor.objects.exists()
+    assert not RecoveryCode.objects.exists()
+    assert Browser().login().status_code == 200
+    (event,) = events(Kind.SECOND_FACTOR_REMOVED)
+    assert (str(event.session), event.ip_address) == (claims_of(browser.access)["sid"], "127.0.0.1")
+
+
+def test_account_is_deleted_with_its_second_factor(ann: User, ann_has: Enrolled) -> None:
+    ann.delete()
+    assert not SecondFactor.objects.exists()
+    assert not RecoveryCode.objects.exists()
+
+
+def test_stale_save_of_the_user_leaves_it_on(ann: User, ann_has: Enrolled) -> None:
+    ann.save()  # as it was before anything was set up
+    assert challenge()
+
+
+# In a chosen order
+
+
+def errors_of(act: Callable[[], Any]) -> dict[str, list[str]]:
+    with pytest.raises(ValidationError) as refused:
+        act()
+    error = refused.value
+    return error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+
+
+def session_of(browser: Browser) -> Session:
+    session: Session = Session.objects.select_related("user").get(pk=claims_of(browser.access)["sid"])
+    return session
+
+
+@pytest.mark.parametrize("act", [second_factor.renew_recovery_codes, second_factor.remove])
+def test_password_that_was_changed_meanwhile_changes_nothing(
+    ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
+) -> None:
+    session, code = session_of(browser), ann_has.device.code()
+    with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
+        errors = errors_of(lambda: act(session, code))
+    assert errors == {"current_password": ["This is not your password."]}
+    assert RecoveryCode.objects.count() == 10
+
+
+@pytest.mark.parametrize("act", [second_factor.renew_recovery_codes, second_factor.remove])
+def test_second_factor_that_was_removed_meanwhile_is_not_there(
+    ann: User, ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
+) -> None:
+    session, code = session_of(browser), ann_has.device.code()
+    with just_before(TRANSACTION, lambda: second_factor.take_away(ann)):
+        errors = errors_of(lambda: act(session, code))
+    assert errors == {"": ["You have no second factor."]}
+    assert len(events(Kind.SECOND_FACTOR_REMOVED)) == 1
+
+
+def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: Browser) -> None:
+    session = session_of(browser)
+    with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
+        errors = errors_of(lambda: second_factor.enrol(session))
+    assert errors == {"current_password": ["This is not your password."]}
+    assert not SecondFactor.objects.exists()
+
+
+def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> None:
+    device, session = Device(enrol(browser).json()["secret"]), session_of(browser)
+    code = device.code()
+    with just_before(TRANSACTION, lambda: second_factor.enrol(session)):
+        errors = errors_of(lambda: second_factor.confirm(session, code))
+    assert errors == {"": ["There is nothing to confirm. Begin anew."]}
+    assert SecondFactor.objects.get().enabled_at is None
+    assert not RecoveryCode.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_confirmation_waits_for_an_enrolment_that_goes_on(browser: Browser) -> None:
+    session, code = session_of(browser), Device(enrol(browser).json()["secret"]).code()
+    confirming: list[Future[Any]] = []
+
+    def begin_to_confirm() -> None:
+        confirming.append(other.submit(in_parallel, lambda: confirm(browser, code)))
+        wait(confirming, timeout=0.5)
+
+    with ThreadPoolExecutor(1) as other:
+        with just_before("DELETE", begin_to_confirm):
+            second_factor.enrol(session)
+        (response,) = confirming[0].result(60)
+    assert response.status_code == 400
+    assert SecondFactor.objects.get().enabled_at is None
+    assert not events(Kind.SECOND_FACTOR_ENABLED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_enrolments_leave_one_secret(browser: Browser) -> None:
+    answers = in_parallel(*[lambda: enrol(browser)] * THREADS)
+    assert [answer.status_code for answer in answers] == [200] * THREADS
+    assert SecondFactor.objects.count() == 1
+    good = [confirm(browser, Device(answer.json()["secret"]).code()).status_code for answer in answers]
+    assert sorted(good) == [200] + [400] * (THREADS - 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_confirmations_give_recovery_codes_once(browser: Browser) -> None:
+    code = Device(enrol(browser).json()["secret"]).code()
+    answers = in_parallel(*[lambda: confirm(browser, code)] * THREADS)
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * (THREADS - 1)
+    assert RecoveryCode.objects.count() == 10
+    assert len(events(Kind.SECOND_FACTOR_ENABLED)) == 1
+
+
+# What goes on
+
+
+def test_sessions_go_on_when_it_is_enabled_and_removed(ann_has: Enrolled, browser: Browser) -> None:
+    elsewhere = Browser()
+    elsewhere.answer(challenge(), ann_has.device.code())
+    assert remove(browser, ann_has.device.code(1)).status_code == 204
+    assert (elsewhere.refresh().status_code, browser.refresh().status_code) == (200, 200)
+    assert claims_of(elsewhere.access)["amr"] == ["pwd", "otp"]
+    assert not Session.objects.filter(revoked_reason=Reason.PASSWORD).exists()
+
+
+def test_challenge_outlives_the_rotation_of_the_key(ann_has: Enrolled, settings: Settings) -> None:
+    given = challenge()
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another key " * 5, [settings.SECRET_KEY]
+    assert Browser().answer(given, ann_has.device.code()).status_code == 200
