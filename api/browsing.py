@@ -164,4 +164,4 @@ def methods_of(url: str) -> list[str]:
 def has_ended(request: Request) -> bool:
     """Return whether a pass came along, and was asked for, that lets nobody in any more."""
     is_asked = any(isinstance(authenticator, PassAuthentication) for authenticator in request.authenticators or ())
-    return is_asked and COOKIE in request.COOKIES and not request.auth
+    return bool(is_asked and request.COOKIES.get(COOKIE) and not request.auth)

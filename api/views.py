@@ -24,6 +24,7 @@ from tokens.requests import client_of
 from tokens.tokens import AccessToken
 
 from . import filters, serializers
+from .browsing import PassAuthentication
 from .permissions import OnlySuperusersActOnSuperusers
 from .schema import schema
 
@@ -31,7 +32,7 @@ from .schema import schema
 class RootView(APIView):
     """What there is."""
 
-    authentication_classes = ()
+    authentication_classes = (PassAuthentication,)
     permission_classes = ()
 
     def get(self, request: Request) -> Response:

@@ -8,6 +8,7 @@ from config.errors import unknown_path
 admin.site.final_catch_all_view = False
 
 urlpatterns = [
+    path("", include("config.pages")),
     path("", include("tokens.urls")),
     path("", include("accounts.urls")),
     path("api/", include("api.urls")),

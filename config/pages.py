@@ -1,0 +1,34 @@
+"""The pages for people. Each is the same for everybody: what belongs to one is fetched by its script."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseRedirect
+from django.templatetags.static import static
+from django.urls import path
+from django.views.generic import TemplateView
+
+from tokens.models import Kind
+
+
+class AccountPage(TemplateView):
+    template_name = "account.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(registration_open=settings.REGISTRATION_OPEN, kinds=Kind.choices, **kwargs)
+
+
+def favicon(request: HttpRequest) -> HttpResponseRedirect:
+    """Lead to the icon whatever names none: answers in JSON, and pages that are not ours."""
+    return HttpResponseRedirect(static("latchkey.svg"))
+
+
+app_name = "pages"
+
+urlpatterns = [
+    path("", AccountPage.as_view(), name="account"),
+    path("reset-password", TemplateView.as_view(template_name="reset_password.html"), name="reset_password"),
+    path("verify-email", TemplateView.as_view(template_name="verify_email.html"), name="verify_email"),
+    path("favicon.ico", favicon, name="favicon"),
+    path("client", TemplateView.as_view(template_name="client.html"), name="client"),
+]

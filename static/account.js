@@ -1,0 +1,362 @@
+// @ts-check
+/** The account page: signing in, and what there is to see and to change once that is done. */
+
+import { announce, describe, find, onSubmit, text } from "./forms.js";
+import { Latchkey, Refused } from "./latchkey.js";
+
+const FACTOR = "/auth/second-factor";
+const client = new Latchkey();
+const language = document.documentElement.lang;
+const kinds = new Map(JSON.parse(find("#kinds").textContent ?? "[]"));
+/** @type {[string, RegExp][]} */
+const browsers = [
+  ["Edge", /Edg/],
+  ["Opera", /OPR/],
+  ["Firefox", /Firefox|FxiOS/],
+  ["Chrome", /Chrome|CriOS/],
+  ["Safari", /Safari/],
+];
+/** @type {[string, RegExp][]} */
+const systems = [
+  ["iOS", /iPhone|iPad/],
+  ["Android", /Android/],
+  ["Windows", /Windows/],
+  ["macOS", /Mac OS X/],
+  ["Linux", /Linux/],
+];
+const alarming = new Set(["login_failed", "token_reused"]);
+
+/** What the login answered that wants a second factor. */
+let challenge = "";
+/** The view that is shown; none before it is known whether somebody is signed in. */
+let shown = "";
+
+// What is shown
+
+function route() {
+  if (client.status === "in") return "account";
+  if (challenge) return "second-factor";
+  const asked = location.hash.slice(1);
+  return ["register", "forgot"].includes(asked) && find(`#view-${asked}`) ? asked : "login";
+}
+
+function render() {
+  const name = route();
+  if (client.status === "unknown" || name === shown) return;
+  const isStart = !shown;
+  shown = name;
+  find("#view").replaceChildren(copy(`view-${name}`));
+  for (const id of ["#who", "#sign-out"]) find(id).hidden = name !== "account";
+  const heading = find("#view h1");
+  document.title = `${heading.textContent} · Latchkey`;
+  // A new view is read from its heading on; a new page is read from its top anyway.
+  if (!isStart) heading.focus();
+  if (name === "login" && client.reason) {
+    find("#ended").textContent = text(client.reason === "token_reused" ? "reused" : "ended");
+  }
+}
+
+/** @param {string} id */
+function copy(id) {
+  const template = /** @type {HTMLTemplateElement} */ (find(`#${id}`));
+  return /** @type {any} */ (template.content.cloneNode(true));
+}
+
+client.addEventListener("change", () => {
+  challenge = "";
+  shown &&= "another's"; // whoever is signed in by now sees nothing of who was
+  if (client.status === "in") history.replaceState(null, "", location.pathname);
+  render();
+  if (client.status === "in") attempt(load);
+});
+
+addEventListener("hashchange", render);
+
+/** Give up the login that wanted a second factor. */
+function startAgain() {
+  challenge = "";
+  render();
+}
+
+// The account
+
+async function load() {
+  const [me, factor] = await Promise.all([client.json("/api/me/"), client.json(FACTOR), loadLists()]);
+  showAccount(me);
+  showFactor(factor);
+}
+
+/** @param {any} me */
+function showAccount(me) {
+  find("#who").textContent = me.username;
+  find("[data-me=username]").textContent = me.username;
+  find("[data-me=email]").textContent = me.email || text("no-address");
+  find("[data-me=dateJoined]").textContent = new Date(me.dateJoined).toLocaleDateString(language, { dateStyle: "long" });
+  find("[data-me-value]").setAttribute("value", me.username);
+  find("#verified").hidden = !me.email || !me.emailVerified;
+  find("#unverified").hidden = find("#resend").hidden = !me.email || me.emailVerified;
+}
+
+/** @param {any} factor */
+function showFactor({ enabled, enabledAt, recoveryCodesLeft }) {
+  const date = new Date(enabledAt).toLocaleDateString(language, { dateStyle: "long" });
+  find("#factor-state").textContent = text(enabled ? "factor-on" : "factor-off", { date, count: recoveryCodesLeft });
+  find("#factor-on").hidden = !enabled;
+  for (const part of document.querySelectorAll("[data-factor]")) {
+    const details = /** @type {HTMLDetailsElement} */ (part);
+    details.hidden = details.dataset.factor !== (enabled ? "on" : "off");
+  }
+}
+
+/**
+ * Tell of a change to the second factor, and show the recovery codes that came with it.
+ * @param {string} what @param {{recoveryCodes: string[]}} [answer]
+ */
+async function factorChanged(what, answer) {
+  announce(text(what));
+  find("#recovery-codes").hidden = !answer;
+  find("#codes").textContent = answer?.recoveryCodes.join("\n") ?? "";
+  for (const details of document.querySelectorAll("[data-factor]")) details.removeAttribute("open");
+  find("#enrol").hidden = false;
+  find("#confirm-factor").hidden = true;
+  find("#factor-title").focus();
+  const [factor] = await Promise.all([client.json(FACTOR), loadLists()]);
+  showFactor(factor);
+}
+
+/** @type {Record<string, {path: string, template: string, fill: (item: any, row: any) => void}>} */
+const lists = {
+  devices: {
+    path: "/api/sessions/?pageSize=10",
+    template: "device",
+    fill(item, session) {
+      const handheld = /iPhone|iPad|Android|Mobile/.test(session.userAgent);
+      find("use", item).setAttribute("href", handheld ? "#icon-phone" : "#icon-desktop");
+      find("[data-device]", item).textContent = session.device;
+      find("[data-here]", item).hidden = !session.current;
+      find("[data-address]", item).textContent = session.ipAddress ? ` · ${session.ipAddress}` : "";
+      setTime("[data-last-used]", item, session.lastUsedAt);
+      setTime("[data-created]", item, session.createdAt);
+      const end = find("button", item);
+      end.hidden = session.current;
+      end.ariaLabel = text("end-device", session);
+      Object.assign(end.dataset, { id: session.id, device: session.device });
+      if (!session.current) find("#end-others").hidden = false;
+    },
+  },
+  events: {
+    path: "/api/security-events/?pageSize=10",
+    template: "event",
+    fill(item, event) {
+      find(".dot", item).classList.toggle("warning", alarming.has(event.kind));
+      find("[data-kind]", item).textContent = kinds.get(event.kind) ?? event.kind.replaceAll("_", " ");
+      find("[data-address]", item).textContent = event.ipAddress ? ` · ${event.ipAddress}` : "";
+      find("[data-agent]", item).textContent = device(event.userAgent);
+      find("[data-agent]", item).title = event.userAgent;
+      setTime("[data-created]", item, event.createdAt);
+    },
+  },
+};
+
+/** Return something like "Firefox on Linux"; for sessions, the server knows it better. @param {string} userAgent */
+function device(userAgent) {
+  const [browser, system] = [browsers, systems].map((names) => names.find(([, trace]) => trace.test(userAgent))?.[0]);
+  return browser && system ? text("device", { browser, system }) : userAgent;
+}
+
+function loadLists() {
+  return Promise.all(Object.keys(lists).map((name) => loadList(name)));
+}
+
+/** @param {string} name @param {string} [page] */
+async function loadList(name, page) {
+  const { path, template, fill } = lists[name];
+  const { results, next } = await client.json(page ?? path);
+  if (shown !== "account") return;
+  if (name === "devices" && !page) find("#end-others").hidden = true;
+  const items = results.map((/** @type {any} */ row) => {
+    const item = copy(template);
+    fill(item, row);
+    return item;
+  });
+  if (!page) find(`#${name}`).replaceChildren();
+  find(`#${name}`).append(...items);
+  const more = find(`[data-list=${name}]`);
+  more.hidden = !next;
+  // The server may know itself by another name than the browser does.
+  more.dataset.page = next ? next.slice(new URL(next).origin.length) : "";
+}
+
+// What is done
+
+/** @type {Record<string, (button: HTMLElement) => unknown>} */
+const actions = {
+  async signOut() {
+    await client.logout();
+    announce(text("signed-out"));
+  },
+  startAgain,
+  async resend() {
+    await client.json("/auth/email/resend", "POST");
+    announce(text("verification"));
+  },
+  more({ dataset }) {
+    return loadList(dataset.list ?? "", dataset.page);
+  },
+  async endSession({ dataset }) {
+    try {
+      await client.json(`/api/sessions/${dataset.id}/`, "DELETE");
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404)) throw error; // 404: it had ended already
+    }
+    announce(text("device-ended", { device: dataset.device ?? "" }));
+    find("#devices-title").focus(); // the button that had the focus goes
+    await loadLists();
+  },
+  askForOthers() {
+    /** @type {HTMLDialogElement} */ (find("#confirm-others")).showModal();
+  },
+};
+
+document.addEventListener("click", ({ target }) => {
+  const button = target instanceof Element ? /** @type {HTMLElement} */ (target.closest("[data-do]")) : null;
+  if (button) attempt(() => actions[button.dataset.do ?? ""](button), button);
+});
+
+find("#confirm-others").addEventListener("close", ({ target }) => {
+  const dialog = /** @type {HTMLDialogElement} */ (target);
+  const isConfirmed = dialog.returnValue === "end";
+  dialog.returnValue = "";
+  if (isConfirmed) attempt(endOthers);
+});
+
+async function endOthers() {
+  const { revoked } = await client.json("/api/sessions/revoke-others/", "POST");
+  announce(text("others-ended", { count: revoked }));
+  find("#devices-title").focus();
+  await loadLists();
+}
+
+/**
+ * Do what was asked for outside of a form; an error is told above everything.
+ * @param {() => unknown} work @param {HTMLElement} [button]
+ */
+async function attempt(work, button) {
+  if (button?.ariaBusy === "true") return;
+  button?.setAttribute("aria-busy", "true");
+  const alert = find("#account-alert");
+  if (alert) alert.textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    if (client.status === "in") find("#account-alert").textContent = describe(error);
+  } finally {
+    button?.removeAttribute("aria-busy");
+  }
+}
+
+onSubmit({
+  async login({ username, password }) {
+    try {
+      await client.login(username, password);
+    } catch (error) {
+      if (!(error instanceof Refused && error.code === "second_factor_required")) throw error;
+      challenge = error.challenge ?? "";
+      render();
+    }
+  },
+
+  async "second-factor"({ code }) {
+    try {
+      await client.secondFactor(challenge, code.trim());
+    } catch (error) {
+      if (!(error instanceof Refused && error.code === "invalid_challenge")) throw error;
+      startAgain(); // it has expired: begin anew with the password
+      find("#login .alert").textContent = error.message;
+    }
+  },
+
+  register: ({ email, ...account }) => client.register(email ? { ...account, email } : account),
+
+  async forgot({ email }) {
+    await client.json("/auth/password/reset", "POST", { email });
+    announce(text("mailed"));
+  },
+
+  async "change-username"({ username }) {
+    showAccount(await client.json("/api/me/", "PATCH", { username }));
+    done("username");
+  },
+
+  async "change-email"({ email, currentPassword }) {
+    showAccount(await client.json("/api/me/", "PATCH", { email, currentPassword }));
+    done("email");
+  },
+
+  async "change-password"({ currentPassword, newPassword }) {
+    await client.json("/auth/password/change", "POST", { currentPassword, newPassword });
+    done("password");
+  },
+
+  async enrol(values) {
+    const { secret, otpauthUri } = await client.json(FACTOR, "POST", values);
+    find("#secret").textContent = secret.replace(/(.{4})(?=.)/g, "$1 ");
+    find("#authenticator").setAttribute("href", otpauthUri);
+    find("#enrol").hidden = true;
+    find("#confirm-factor").hidden = false;
+    find("#confirm-factor-code").focus();
+  },
+
+  "confirm-factor": async ({ code }) =>
+    factorChanged("factor-switched-on", await client.json(`${FACTOR}/confirm`, "POST", { code: code.trim() })),
+
+  "renew-codes": async (values) =>
+    factorChanged("codes-renewed", await client.json(`${FACTOR}/recovery-codes`, "POST", values)),
+
+  "remove-factor": async (values) => {
+    await client.json(`${FACTOR}/remove`, "POST", values);
+    await factorChanged("factor-switched-off");
+  },
+});
+
+/** @param {string} what */
+function done(what) {
+  announce(text(what));
+  const details = /** @type {HTMLDetailsElement} */ (find(`#change-${what}`).closest("details"));
+  details.open = false;
+  find("summary", details).focus();
+  attempt(loadLists);
+}
+
+// Times
+
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const units = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+];
+
+/** @param {string} selector @param {ParentNode} item @param {string} moment */
+function setTime(selector, item, moment) {
+  const time = /** @type {HTMLTimeElement} */ (find(selector, item));
+  time.dateTime = moment;
+  time.title = new Date(moment).toLocaleString(language, { dateStyle: "long", timeStyle: "short" });
+  tell(time);
+}
+
+/** @param {HTMLTimeElement} time */
+function tell(time) {
+  const seconds = Math.max((Date.now() - new Date(time.dateTime).getTime()) / 1000, 0);
+  const [unit, length] = units.find(([, size]) => seconds >= size) ?? ["second", Infinity];
+  time.textContent = relative.format(-Math.floor(seconds / length), unit);
+}
+
+setInterval(() => {
+  for (const time of document.querySelectorAll("time")) tell(time);
+}, 30_000);
+
+client.restore().catch((error) => {
+  find("#view .loading").textContent = describe(error);
+});

@@ -1,0 +1,42 @@
+import { Latchkey, Refused } from "./latchkey.js";
+
+const client = new Latchkey();
+const page = (id) => document.getElementById(id);
+const say = (line) => page("output").prepend(`${new Date().toLocaleTimeString()}  ${line}\n`);
+
+// Whatever signs this tab in or out: its own form, another tab, or the server.
+client.addEventListener("change", () => {
+  const signedIn = client.status === "in";
+  page("state").textContent = signedIn ? "signed in" : "signed out";
+  page("login").hidden = signedIn;
+  page("actions").hidden = !signedIn;
+  if (client.reason) say(`signed out: ${client.reason}`);
+});
+
+async function attempt(work) {
+  try {
+    say(JSON.stringify(await work(), null, 2) ?? "done");
+  } catch (error) {
+    // Refused has a sentence for people and a code for programs.
+    // Anything else means that the server was out of reach.
+    if (error instanceof Refused) say(`${error.code}: ${error.message}`);
+    else say(error.message);
+  }
+}
+
+page("fetch").onclick = () => attempt(() => client.json("/api/me/"));
+page("renew").onclick = () => attempt(() => client.renew());
+page("logout").onclick = () => attempt(() => client.logout());
+
+page("login").onsubmit = (event) => {
+  event.preventDefault();
+  const { username, password } = Object.fromEntries(new FormData(event.target));
+  attempt(() => client.login(username, password));
+  event.target.reset();
+};
+
+// A page that has just been opened knows nothing; the cookie does.
+attempt(() => client.restore());
+
+// What you are reading.
+page("code").textContent = await (await fetch(import.meta.url)).text();

@@ -1,0 +1,94 @@
+// @ts-check
+/** What the pages share: one submission at a time, errors told where they belong, and what has happened told to all. */
+
+import { Refused } from "./latchkey.js";
+
+/** @template {HTMLElement} [T=HTMLElement] @param {string} selector @param {ParentNode} [within] @returns {T} */
+export function find(selector, within = document) {
+  return /** @type {T} */ (within.querySelector(selector));
+}
+
+/**
+ * Return a text of the page, with its `{placeholders}` filled in.
+ * @param {string} name @param {Record<string, string>} [values]
+ */
+export function text(name, values = {}) {
+  const template = /** @type {HTMLTemplateElement} */ (find(`#text-${name}`));
+  return (template.content.textContent ?? "").replace(/{(\w+)}/g, (_, key) => values[key]);
+}
+
+/** @type {ReturnType<typeof setTimeout>} */
+let timer;
+
+/** Tell what has happened, to eyes and to screen readers. @param {string} message */
+export function announce(message) {
+  find("#status").textContent = message;
+  clearTimeout(timer);
+  timer = setTimeout(() => (find("#status").textContent = ""), 8000);
+}
+
+/** @param {unknown} error */
+export function describe(error) {
+  if (error instanceof Refused) return error.message;
+  if (error instanceof TypeError) return text("unreachable"); // what fetch rejects with
+  throw error;
+}
+
+/**
+ * Have what is submitted done by the function that is named like the form; an error is told at its field, or else in
+ * the form's alert.
+ * @param {Record<string, (values: any) => Promise<unknown>>} works
+ */
+export function onSubmit(works) {
+  document.addEventListener("submit", async (event) => {
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    const work = works[form.id];
+    if (!work) return;
+    event.preventDefault();
+    if (form.ariaBusy === "true") return;
+    form.ariaBusy = "true";
+    clear(form);
+    try {
+      await work(Object.fromEntries(new FormData(form)));
+      form.reset();
+    } catch (error) {
+      if (form.isConnected) show(form, error); // else the page has moved on
+    } finally {
+      form.ariaBusy = "false";
+    }
+  });
+}
+
+/** @param {HTMLFormElement} form */
+function clear(form) {
+  find(".alert", form).textContent = "";
+  for (const error of form.querySelectorAll(".error")) error.remove();
+  for (const field of form.querySelectorAll("[aria-invalid]")) {
+    field.removeAttribute("aria-invalid");
+    const ids = field.getAttribute("aria-describedby")?.split(" ").filter((id) => !id.endsWith("-error")) ?? [];
+    if (ids.length) field.setAttribute("aria-describedby", ids.join(" "));
+    else field.removeAttribute("aria-describedby");
+  }
+}
+
+/** @param {HTMLFormElement} form @param {unknown} error */
+function show(form, error) {
+  const elsewhere = [];
+  for (const [name, messages] of Object.entries((error instanceof Refused && error.fields) || {})) {
+    const field = form.elements.namedItem(name);
+    if (field instanceof HTMLInputElement) mark(field, [messages].flat().join(" "));
+    else elsewhere.push(...[messages].flat());
+  }
+  const invalid = find("[aria-invalid]", form);
+  if (elsewhere.length || !invalid) find(".alert", form).textContent = elsewhere.join(" ") || describe(error);
+  invalid?.focus();
+}
+
+/** @param {HTMLInputElement} field @param {string} message */
+function mark(field, message) {
+  const error = Object.assign(document.createElement("p"), { id: `${field.id}-error`, className: "error" });
+  error.textContent = message;
+  field.after(error);
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `${field.getAttribute("aria-describedby") ?? ""} ${error.id}`.trim());
+}

@@ -1,0 +1,359 @@
+"""The browsable API: signing in to it, staying in while it is used, and being out once the session has ended."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core import signing
+from django.db import OperationalError
+from pytest_django import Settings
+from time_machine import TimeMachineFixture
+
+from accounts.models import User
+from tests.api.people import Person
+from tests.api.visitors import Visitor, csrf_of
+from tests.clients import PASSWORD
+from tokens import sessions
+from tokens.models import Reason, SecurityEvent, Session
+
+
+@pytest.fixture
+def visitor(ann: Person) -> Visitor:
+    visitor = Visitor()
+    assert visitor.sign_in().status_code == 302
+    return visitor
+
+
+def session_of(visitor: Visitor) -> Session:
+    sid = signing.loads(visitor.cookie, salt="api.browsing")["sid"]
+    found: Session = Session.objects.get(pk=sid)
+    return found
+
+
+def test_signing_in_sets_a_cookie_for_the_api_alone(ann: Person, settings: Settings) -> None:
+    settings.TOKENS_COOKIE_SECURE = True
+    visitor = Visitor()
+    response = visitor.sign_in()
+    assert (response.status_code, response["Location"]) == (302, "/api/")
+    assert "no-store" in response["Cache-Control"]
+    cookie = response.cookies["browsing"]
+    attributes = {name: value for name, value in cookie.items() if value and name != "expires"}
+    assert attributes == {
+        "path": "/api",
+        "max-age": pytest.approx(7 * 24 * 3600, abs=2),
+        "httponly": True,
+        "secure": True,
+        "samesite": "Strict",
+    }
+
+
+def test_visitor_is_let_in_by_the_cookie_alone(visitor: Visitor) -> None:
+    page = visitor.get()
+    assert page.status_code == 200
+    assert '"username": "ann"' in page.content.decode().replace("&quot;", '"')
+    assert page["Cache-Control"] == "no-store"
+    assert page["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_sign_in_is_a_session_like_any_other(visitor: Visitor, ann: Person) -> None:
+    session = session_of(visitor)
+    listed = ann.call("get", "/api/sessions/").json()["results"]
+    assert str(session.pk) in [row["id"] for row in listed]
+    assert SecurityEvent.objects.filter(kind="login", session=session.pk).count() == 1
+
+
+def test_wrong_password_is_told_and_logged(ann: Person) -> None:
+    visitor = Visitor()
+    page = visitor.sign_in("wrong")
+    assert page.status_code == 200
+    assert "The username or the password is wrong." in page.content.decode()
+    assert "browsing" not in page.cookies
+    assert SecurityEvent.objects.filter(kind="login_failed").count() == 1
+
+
+def test_deactivated_user_is_told_the_same(ann: Person) -> None:
+    User.objects.update(is_active=False)
+    assert "The username or the password is wrong." in Visitor().sign_in().content.decode()
+
+
+def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deactivate_first(*args: Any) -> Session:
+        User.objects.update(is_active=False)
+        return start(*args)
+
+    start = sessions.start
+    monkeypatch.setattr(sessions, "start", deactivate_first)
+    assert "The username or the password is wrong." in Visitor().sign_in().content.decode()
+    assert Session.objects.count() == 1  # that of the registration
+
+
+def test_missing_password_is_told_at_the_field(ann: Person) -> None:
+    assert "This field is required." in Visitor().sign_in("").content.decode()
+
+
+def test_guessing_is_limited_as_at_every_login(ann: Person, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"login": (1, 60.0), "login_anywhere": (5, 300.0)}
+    assert Visitor().sign_in("wrong").status_code == 200
+    page = Visitor().sign_in()
+    assert page.status_code == 429
+    assert 0 < int(page["Retry-After"]) <= 60
+    assert "browsing" not in page.cookies
+
+
+@pytest.mark.parametrize(
+    ("asked", "reached"),
+    [
+        ("/api/users/?search=a", "/api/users/?search=a"),
+        ("https://evil.example/", "/api/"),
+        ("//evil.example/", "/api/"),
+        ("javascript:alert(1)", "/api/"),
+    ],
+)
+def test_signing_in_leads_back_but_never_away(ann: Person, asked: str, reached: str) -> None:
+    assert Visitor().sign_in(next=asked)["Location"] == reached
+
+
+def test_sign_in_form_can_not_be_sent_by_another_site(ann: Person) -> None:
+    response = Visitor().http.post("/api/sign-in", {"username": "ann", "password": PASSWORD})
+    assert response.status_code == 403
+    assert "browsing" not in response.cookies
+
+
+def test_signing_out_ends_the_session(visitor: Visitor) -> None:
+    session = session_of(visitor)
+    response = visitor.http.post("/api/sign-out", {"csrfmiddlewaretoken": csrf_of(visitor.get())})
+    assert (response.status_code, response["Location"]) == (302, "/api/")
+    assert response.cookies["browsing"]["max-age"] == 0
+    session.refresh_from_db()
+    assert session.revoked_reason == Reason.LOGOUT
+
+
+def test_signing_out_without_a_session_is_no_error(ann: Person) -> None:
+    visitor = Visitor()
+    csrf = csrf_of(visitor.http.get("/api/sign-in"))
+    assert visitor.http.post("/api/sign-out", {"csrfmiddlewaretoken": csrf}).status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/api/sign-out", "/api/sessions/revoke-others/"])
+def test_nothing_is_done_by_a_link(visitor: Visitor, path: str) -> None:
+    assert visitor.get(path).status_code == 405
+    assert Session.objects.filter(revoked_at=None).count() == 2
+
+
+def change_password(user: User) -> None:
+    user.set_password("something else entirely")
+    user.save()
+
+
+ENDINGS: dict[str, Callable[[User], Any]] = {
+    "revoked": lambda user: sessions.revoke_all(user, Reason.REVOKED),
+    "deactivated": lambda user: User.objects.filter(pk=user.pk).update(is_active=False),
+    "password changed": change_password,
+    "session deleted": lambda _: Session.objects.all().delete(),
+    "user deleted": User.delete,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
+def test_visitor_is_out_at_the_next_click_after_the_session_ended(
+    visitor: Visitor, ending: Callable[[User], Any]
+) -> None:
+    ending(User.objects.get())
+    page = visitor.get()
+    assert page.status_code == 401
+    assert "Your session has ended" in page.content.decode()
+    assert page.cookies["browsing"]["max-age"] == 0
+    assert page.cookies["browsing"]["path"] == "/api"
+    assert "Your session has ended" not in visitor.get("/api/").content.decode()
+
+
+def test_public_pages_stay_open_to_whoever_is_out(visitor: Visitor) -> None:
+    sessions.revoke_all(User.objects.get(), Reason.REVOKED)
+    assert visitor.get("/api/", headers={"accept": "application/json"}).status_code == 200
+    assert visitor.get("/api/schema/", headers={"accept": "application/json"}).status_code == 200
+
+
+def test_use_puts_off_the_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
+    start = datetime.now(UTC)
+    for day in range(6, 60, 6):
+        time_machine.move_to(start + timedelta(days=day), tick=False)
+        page = visitor.get()
+        assert page.status_code == 200
+        assert page.cookies["browsing"]["max-age"] in range(7 * 24 * 3600 - 1, 7 * 24 * 3600 + 1)
+    session = session_of(visitor)
+    assert session.rotated_at == start + timedelta(days=54)
+    assert session.generation == 0
+
+
+@pytest.mark.parametrize(("late", "status"), [(-1, 200), (1, 401)])
+def test_visitor_who_stays_away_is_out(
+    visitor: Visitor, time_machine: TimeMachineFixture, late: int, status: int
+) -> None:
+    time_machine.move_to(session_of(visitor).expires_at + timedelta(seconds=late), tick=False)
+    assert visitor.get().status_code == status
+
+
+def test_no_use_leads_past_the_session_s_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
+    ends_at = session_of(visitor).ends_at()
+    for left in range(84, 0, -6):
+        time_machine.move_to(ends_at - timedelta(days=left), tick=False)
+        page = visitor.get()
+        assert page.status_code == 200
+        assert page.cookies["browsing"]["max-age"] <= timedelta(days=left).total_seconds()
+    time_machine.move_to(ends_at + timedelta(seconds=1), tick=False)
+    assert visitor.get().status_code == 401
+
+
+def test_cookie_survives_a_change_of_the_key(visitor: Visitor, settings: Settings) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key " * 10
+    assert visitor.get().status_code == 200
+    settings.SECRET_KEY_FALLBACKS = []
+    assert visitor.get().status_code == 200
+
+
+def test_use_in_the_moment_of_another_is_no_end(visitor: Visitor, settings: Settings, ann: Person) -> None:
+    """Both write the fingerprint anew after a change of the key; whoever comes second reads again."""
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key " * 10
+    use = sessions._use
+    done: list[int] = []
+
+    def after_another(session: Session, *args: Any, **changes: Any) -> bool:
+        if not done:
+            done.append(1)
+            Session.objects.filter(pk=session.pk).update(auth_hash=session.user.get_session_auth_hash())
+        return use(session, *args, **changes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "_use", after_another)
+        assert visitor.get().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "",
+        "x",
+        signing.dumps({"sid": "00000000-0000-0000-0000-000000000000", "sub": "1"}),
+        signing.dumps({"sid": "00000000-0000-0000-0000-000000000000", "sub": "1"}, key="k" * 60, salt="api.browsing"),
+    ],
+    ids=["empty", "garbage", "another salt", "another key"],
+)
+def test_forged_cookie_lets_nobody_in(ann: Person, forged: str) -> None:
+    visitor = Visitor()
+    visitor.http.cookies["browsing"] = forged
+    assert visitor.get().status_code == 401
+
+
+def test_no_token_can_stand_in_for_the_cookie_nor_the_cookie_for_a_token(visitor: Visitor, ann: Person) -> None:
+    other = Visitor()
+    for token in (ann.access, ann.cookie):
+        other.http.cookies["browsing"] = token
+        assert other.get().status_code == 401
+    assert ann.get("/api/me/", access=visitor.cookie).json()["code"] == "token_not_valid"
+    assert ann.refresh(visitor.cookie).json()["code"] == "token_not_valid"
+
+
+def test_cookie_of_another_user_s_session_is_refused(visitor: Visitor, ben: Person) -> None:
+    claims = {"sid": str(session_of(visitor).pk), "sub": str(ben.user.pk)}
+    visitor.http.cookies["browsing"] = signing.dumps(claims, salt="api.browsing")
+    assert visitor.get().status_code == 401
+
+
+UNSAFE = [
+    ("POST", "/api/sessions/revoke-others/", ""),
+    ("PATCH", "/api/me/", '{"username": "hacked"}'),
+    ("DELETE", "/api/sessions/{other}/", ""),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), UNSAFE)
+def test_whatever_changes_something_needs_the_page_s_token(
+    visitor: Visitor, ann: Person, method: str, path: str, body: str
+) -> None:
+    other = Session.objects.exclude(pk=session_of(visitor).pk).get()
+    path = path.format(other=other.pk)
+    for token in ("", "a" * 32, csrf_of(Visitor().get("/api/"))):
+        headers = {"accept": "application/json", "x-csrftoken": token}
+        response = visitor.http.generic(method, path, body, "application/json", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "csrf_failed")
+    assert ann.user.username == "ann"
+    assert Session.objects.filter(revoked_at=None).count() == 2
+    assert visitor.send(method, path, body).status_code == 200
+
+
+def test_another_origin_is_refused_with_the_page_s_token(visitor: Visitor) -> None:
+    response = visitor.send("POST", "/api/sessions/revoke-others/", HTTP_ORIGIN="https://evil.example")
+    assert response.status_code == 403
+    assert Session.objects.filter(revoked_at=None).count() == 2
+
+
+def test_access_token_needs_no_token_of_a_page_even_beside_the_cookie(visitor: Visitor, ann: Person) -> None:
+    bearer = {"accept": "application/json", "authorization": f"Bearer {ann.access}"}
+    response = visitor.http.generic("POST", "/api/sessions/revoke-others/", headers=bearer)
+    assert response.json() == {"revoked": 1}
+    assert visitor.get().status_code == 401
+
+
+def test_views_that_ask_for_no_pass_leave_the_cookie_alone(visitor: Visitor) -> None:
+    sessions.revoke_all(User.objects.get(), Reason.REVOKED)
+    response = visitor.get("/api/schema/")
+    assert (response.status_code, response["Content-Type"]) == (200, "application/vnd.oai.openapi+json")
+    assert "browsing" not in response.cookies
+    assert visitor.get().status_code == 200
+
+
+def test_outage_signs_nobody_out(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "keep", fail)
+        page = visitor.get()
+    assert page.status_code == 503
+    assert "browsing" not in page.cookies
+    assert visitor.get().status_code == 200
+
+
+def test_list_of_sessions_has_a_button_for_each(visitor: Visitor) -> None:
+    page = visitor.get("/api/sessions/").content.decode()
+    for session in Session.objects.all():
+        assert f'action="http://testserver/api/sessions/{session.pk}/" method="post" data-method="DELETE"' in page
+    assert page.count(">here<") == 1
+    assert "/api/sessions/revoke-others/" in page
+
+
+def test_list_of_users_leads_to_each(superuser: Person, ann: Person) -> None:
+    visitor = Visitor("root")
+    visitor.sign_in()
+    page = visitor.get("/api/users/").content.decode()
+    assert f'<a href="http://testserver{ann.path}">ann</a>' in page
+    page = visitor.get(ann.path).content.decode()
+    assert 'name="isActive"' in page
+    assert f"{ann.path}revoke-sessions/" in page
+
+
+def test_list_without_pages_of_its_rows_is_just_shown(visitor: Visitor) -> None:
+    page = visitor.get("/api/security-events/?pageSize=1")
+    assert page.status_code == 200
+    assert "Row by row" not in page.content.decode()
+    assert 'rel="next"' in page.content.decode()
+
+
+def test_form_shows_what_was_wrong(visitor: Visitor) -> None:
+    page = visitor.send("PATCH", "/api/me/", json.dumps({"username": "", "email": "new\ud800"}))
+    assert page.status_code == 400
+    assert '<span class="error">This field may not be blank.</span>' in page.content.decode()
+    assert 'value="new?"' in page.content.decode()
+
+
+def test_pages_have_neither_script_nor_style_inside(visitor: Visitor) -> None:
+    for path in ("/api/", "/api/me/", "/api/sessions/", "/api/security-events/", "/api/sign-in", "/api/schema/"):
+        page = visitor.get(path).content.decode()
+        assert "<style" not in page
+        assert " style=" not in page
+        assert " onclick=" not in page
+        assert page.count("<script") == page.count('<script type="module" src="/static/')

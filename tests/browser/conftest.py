@@ -1,0 +1,154 @@
+"""Chromium, driven against the server as it runs in production.
+
+All that Playwright does happens in one thread, the tests themselves included: a loop runs beside it, and where a loop
+runs, Django keeps other connections to the database.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.browser.people import LINUX
+from tests.server import address_of_database, serve
+from tests.tools import CHROMIUM
+
+TIMEOUT = 20_000  # milliseconds
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Chromium:
+    """The browser, and the thread that drives it."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1)
+        self.started = ExitStack()
+
+    def run(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.thread.submit(act, *args, **kwargs).result()
+
+    def start(self) -> None:
+        playwright = self.started.enter_context(sync_playwright())
+        # As root, its sandbox does not run.
+        sandbox = os.geteuid() != 0
+        self.browser: Browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=sandbox
+        )
+        self.started.callback(self.browser.close)
+        expect.set_options(timeout=TIMEOUT)
+
+    def stop(self) -> None:
+        self.run(self.started.close)
+        self.thread.shutdown()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    chromium = pyfuncitem.funcargs.get("chromium")
+    if not isinstance(chromium, Chromium):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    chromium.run(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    chromium = Chromium()
+    chromium.run(chromium.start)
+    yield chromium
+    chromium.stop()
+
+
+@pytest.fixture(scope="session")
+def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mails")
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None, mails: Path) -> Iterator[str]:
+    with serve(address_of_database(), EMAIL_URL=f"filemail:///{mails}", THREADS="8") as url:
+        yield url
+
+
+@pytest.fixture
+def site(transactional_db: None, server: str) -> str:
+    """Return the base URL of a server whose database is empty."""
+    return server
+
+
+class Visitor:
+    """A browser of its own: cookies, storage, and a console that has to stay empty."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.complaints: list[str] = []
+        self.expected: list[str] = []
+        context.set_default_timeout(TIMEOUT)
+        context.on("console", self._hear)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+
+    def open(self, path: str = "") -> Page:
+        page = self.context.new_page()
+        if path:
+            page.goto(path)
+        return page
+
+    def expect_complaint(self, *parts: str) -> None:
+        """Let the console tell of this: the browser writes down each answer that is an error, whoever handles it."""
+        self.expected.extend(parts)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location.get('url')}")
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [told for told in self.complaints if not any(part in told for part in self.expected)]
+
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def visit(site: str, chromium: Chromium) -> Iterator[Visit]:
+    """Open a browser; its pages are on the site, unless another base_url is given."""
+    visitors: list[Visitor] = []
+
+    def visit(user_agent: str = LINUX, **options: Any) -> Visitor:
+        context = chromium.browser.new_context(**{"base_url": site, "user_agent": user_agent, **options})
+        visitors.append(Visitor(context))
+        return visitors[-1]
+
+    def leave() -> None:
+        for visitor in visitors:
+            visitor.context.close()
+
+    yield visit
+    chromium.run(leave)
+    for visitor in visitors:
+        assert visitor.unexpected == []
+
+
+@pytest.fixture
+def visitor(chromium: Chromium, visit: Visit) -> Visitor:
+    visitor: Visitor = chromium.run(visit)
+    return visitor
+
+
+@pytest.fixture
+def page(chromium: Chromium, visitor: Visitor) -> Page:
+    page: Page = chromium.run(visitor.open)
+    return page

@@ -1,0 +1,55 @@
+"""Who sits at the browsers in the tests, and what they do more than once."""
+
+from pathlib import Path
+from re import search
+from time import monotonic, sleep
+
+from playwright.sync_api import Page, expect
+
+from tests.clients import PASSWORD
+
+LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def register(page: Page, username: str = "ann") -> None:
+    page.goto("/#register")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("E-mail address").fill(f"{username}@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def sign_in(page: Page, username: str = "ann", password: str = PASSWORD) -> None:
+    page.goto("/")
+    fill_in(page, username, password)
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def fill_in(page: Page, username: str, password: str) -> None:
+    page.get_by_label("Username or e-mail address").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in_to_api(page: Page, username: str = "ann", password: str = PASSWORD) -> None:
+    page.goto("/api/")
+    page.get_by_role("link", name="Sign in").click()
+    fill_in(page, username, password)
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def link_in_mail(mails: Path, page_name: str) -> str:
+    """Return the newest link to that page in a mail that has come, or comes within seconds."""
+    deadline = monotonic() + 20
+    while monotonic() < deadline:
+        for mail in sorted(mails.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
+            text = mail.read_text().replace("=\n", "").replace("=3D", "=")
+            if found := search(rf"http://\S+/{page_name}#[\w=&;-]+", text):
+                return found[0].replace("&amp;", "&")
+        sleep(0.1)
+    raise AssertionError(f"no mail with a link to {page_name} has come")

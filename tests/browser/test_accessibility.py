@@ -1,0 +1,77 @@
+"""What axe-core finds, in light and in dark, on a desk and on a phone: nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.people import register, sign_in_to_api
+from tests.clients import PASSWORD
+
+DESK: ViewportSize = {"width": 1180, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+
+
+def heading(name: str) -> Callable[[Page], None]:
+    return lambda page: expect(page.get_by_role("heading", name=name).first).to_be_visible()
+
+
+def account(page: Page) -> None:
+    register(page)
+    expect(page.locator("#devices > li")).to_have_count(1)
+    expect(page.locator("#events > li")).to_have_count(2)
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    page.locator("#enrol-password").fill(PASSWORD)
+    page.locator("#enrol button").click()
+    expect(page.locator("#secret")).to_be_visible()
+    page.locator("#change-password button").click()
+    expect(page.locator("#change-password .error").first).to_be_visible()
+
+
+def client(page: Page) -> None:
+    expect(page.locator("#code")).to_contain_text("import")
+
+
+def signed_in(path: str) -> Callable[[Page], None]:
+    def browse(page: Page) -> None:
+        register(page)
+        sign_in_to_api(page)
+        page.goto(path)
+
+    return browse
+
+
+VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "sign-in": ("/", heading("Sign in")),
+    "registration": ("/#register", heading("Create an account")),
+    "forgotten password": ("/#forgot", heading("Reset your password")),
+    "account": ("", account),
+    "reset": ("/reset-password#uid=a&token=b", heading("Choose a new password")),
+    "verification": ("/verify-email#uid=a&token=b", heading("Confirm your address")),
+    "incomplete link": ("/verify-email", heading("Open the link from the mail")),
+    "client": ("/client", client),
+    "no such page": ("/nowhere", heading("There is no such page")),
+    "API": ("/api/", heading("Root")),
+    "API sign-in": ("/api/sign-in", heading("Sign in to browse the API")),
+    "API form": ("", signed_in("/api/me/")),
+    "API list": ("", signed_in("/api/sessions/")),
+    "API users": ("/api/users/", heading("User List")),
+}
+
+
+@pytest.mark.parametrize(("path", "prepare"), VIEWS.values(), ids=VIEWS.keys())
+def test_nothing_is_in_anybody_s_way(visit: Visit, path: str, prepare: Callable[[Page], None]) -> None:
+    visitor = visit(viewport=DESK)
+    visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)", "404 (Not Found)")
+    page = visitor.open(path)
+    prepare(page)
+    for viewport in (DESK, PHONE):
+        page.set_viewport_size(viewport)
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()

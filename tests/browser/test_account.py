@@ -1,0 +1,346 @@
+"""The account page: every story of it, by clicking."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit, Visitor
+from tests.browser.people import LINUX, PHONE, fill_in, link_in_mail, register, sign_in
+from tests.clients import PASSWORD
+
+NEW_PASSWORD = "a rather different sentence"
+
+
+def devices(page: Page) -> Any:
+    return page.locator("#devices > li")
+
+
+def test_whoever_registers_sees_the_account(page: Page) -> None:
+    register(page)
+    expect(page.locator("[data-me=username]")).to_have_text("ann")
+    expect(page.locator("[data-me=email]")).to_have_text("ann@example.com")
+    expect(page.get_by_text("not verified")).to_be_visible()
+    expect(devices(page)).to_have_text(re.compile(r"Firefox on Linux\s+here\s+last used now · 127\.0\.0\.1"))
+    expect(page.locator("#events > li [data-kind]")).to_have_text(["signed in", "registered"])
+    expect(page).to_have_title("Your account · Latchkey")
+
+
+def test_form_tells_what_is_wrong_where_it_is(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("400 (Bad Request)")
+    page.goto("/#register")
+    page.get_by_label("Username").fill("ann@home")
+    page.get_by_label("Password").fill("12345")
+    page.get_by_role("button", name="Create the account").click()
+    username, password = page.get_by_label("Username"), page.get_by_label("Password")
+    expect(username).to_be_focused()
+    expect(username).to_have_attribute("aria-invalid", "true")
+    expect(username).to_have_accessible_description(re.compile("Enter a valid username"))
+    expect(password).to_have_accessible_description(re.compile("too short"))
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def test_sign_in_after_a_wrong_password(visit: Visit) -> None:
+    register(visit().open())
+    visitor = visit()
+    visitor.expect_complaint("401 (Unauthorized)")
+    page = visitor.open("/")
+    fill_in(page, "ann", "wrong")
+    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+    expect(page.get_by_label("Username or e-mail address")).to_have_value("ann")
+    fill_in(page, "ann@example.com", PASSWORD)
+    expect(page.get_by_role("heading", name="Your account")).to_be_focused()
+
+
+def test_too_many_tries_are_told_as_such(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("401 (Unauthorized)", "429 (Too Many Requests)")
+    page.goto("/")
+    for _ in range(11):
+        fill_in(page, "nobody", "wrong")
+        expect(page.locator("#login")).to_have_attribute("aria-busy", "false")
+    expect(page.get_by_role("alert")).to_contain_text("throttled")
+
+
+def test_sign_out_ends_the_session_and_stays(page: Page) -> None:
+    register(page)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
+    expect(page.get_by_role("status")).to_have_text("You have signed out.")
+    assert [cookie["name"] for cookie in page.context.cookies()] == []
+    page.reload()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_text("ann@example.com")).to_have_count(0)
+
+
+def test_a_page_that_is_opened_anew_is_signed_in(page: Page) -> None:
+    register(page)
+    page.reload()
+    expect(page.locator("[data-me=username]")).to_have_text("ann")
+
+
+def test_no_script_can_get_at_a_token(page: Page) -> None:
+    register(page)
+    kept = page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, {...window}.client])"
+    )
+    assert kept == '[{"latchkey":"in"},{},"",null]'
+    (cookie,) = page.context.cookies()
+    assert (cookie["name"], cookie["httpOnly"], cookie["path"]) == ("refreshToken", True, "/auth")
+    assert (cookie["sameSite"], cookie["secure"]) == ("Strict", True)
+
+
+def test_username_changes(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("400 (Bad Request)")
+    register(page)
+    page.get_by_text("Change the username").first.click()
+    field = page.get_by_label("New username")
+    field.fill("an n")
+    page.keyboard.press("Enter")
+    expect(field).to_have_accessible_description(re.compile("Enter a valid username"))
+    field.fill("anne")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-me=username]")).to_have_text("anne")
+    expect(page.locator("#who")).to_have_text("anne")
+    expect(page.get_by_role("status")).to_have_text("Your username has been changed.")
+    expect(page.locator("summary").first).to_be_focused()
+
+
+def test_address_changes_and_is_verified_by_the_mailed_link(visitor: Visitor, page: Page, mails: Path) -> None:
+    visitor.expect_complaint("400 (Bad Request)")
+    register(page)
+    page.get_by_text("Change the e-mail address").first.click()
+    page.get_by_label("New e-mail address").fill("new@example.com")
+    page.locator("#change-email").get_by_label("Your password").fill("wrong")
+    page.keyboard.press("Enter")
+    password = page.locator("#change-email").get_by_label("Your password")
+    expect(password).to_have_accessible_description("This is not your password.")
+    password.fill(PASSWORD)
+    for mail in mails.iterdir():
+        mail.unlink()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-me=email]")).to_have_text("new@example.com")
+    expect(page.locator("#events [data-kind]").first).to_have_text("e-mail address changed")
+
+    link = link_in_mail(mails, "verify-email")
+    opened = visitor.open(link)
+    expect(opened).to_have_url(re.compile("/verify-email$"))
+    opened.get_by_role("button", name="This is my address").click()
+    expect(opened.get_by_role("heading", name="Your address is confirmed")).to_be_focused()
+    opened.get_by_role("link", name="To your account").click()
+    expect(opened.get_by_text("verified", exact=True)).to_be_visible()
+
+    again = visitor.open(link)
+    again.get_by_role("button", name="This is my address").click()
+    expect(again.get_by_role("alert")).to_contain_text("not valid or was used before")
+
+
+def test_link_is_mailed_again(page: Page, mails: Path) -> None:
+    register(page)
+    link_in_mail(mails, "verify-email")
+    for mail in mails.iterdir():
+        mail.unlink()
+    page.get_by_role("button", name="Mail the link again").click()
+    expect(page.get_by_role("status")).to_have_text("A link is on its way to your address.")
+    assert link_in_mail(mails, "verify-email")
+
+
+def test_password_changes_and_signs_out_the_other_devices(visit: Visit) -> None:
+    visitor, other = visit(), visit(PHONE)
+    visitor.expect_complaint("400 (Bad Request)")
+    other.expect_complaint("401 (Unauthorized)")
+    page, elsewhere = visitor.open(), other.open()
+    register(page)
+    sign_in(elsewhere)
+    page.get_by_text("Change the password").first.click()
+    form = page.locator("#change-password")
+    form.get_by_label("Your password").fill("wrong")
+    form.get_by_label("New password").fill(NEW_PASSWORD)
+    page.keyboard.press("Enter")
+    expect(form.get_by_label("Your password")).to_have_accessible_description("This is not your password.")
+    form.get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Your password has been changed")
+    expect(devices(page)).to_have_count(1)
+
+    elsewhere.get_by_role("button", name="Mail the link again").click()
+    expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
+    fill_in(elsewhere, "ann", NEW_PASSWORD)
+    expect(elsewhere.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def test_forgotten_password_is_reset_by_the_mailed_link(visit: Visit, mails: Path) -> None:
+    register(visit().open())
+    visitor = visit()
+    visitor.expect_complaint("400 (Bad Request)")
+    page = visitor.open("/")
+    page.get_by_role("link", name="Forgot your password?").click()
+    expect(page.get_by_role("heading", name="Reset your password")).to_be_focused()
+    page.get_by_label("E-mail address").fill("ann@example.com")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("a link is on its way")
+
+    page.goto(link_in_mail(mails, "reset-password"))
+    expect(page).to_have_url(re.compile("/reset-password$"))
+    page.get_by_label("New password", exact=True).fill("password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("New password", exact=True)).to_have_accessible_description(re.compile("too common"))
+    page.get_by_label("New password", exact=True).fill(NEW_PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your password has been changed")).to_be_focused()
+    page.go_back()
+    assert "token" not in page.url
+    page.goto("/")
+    fill_in(page, "ann", NEW_PASSWORD)
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "password reset"])
+
+
+def test_link_that_lost_its_end_asks_for_a_new_one(page: Page) -> None:
+    page.goto("/reset-password")
+    page.get_by_role("link", name="Ask for a new link").click()
+    expect(page.get_by_role("heading", name="Reset your password")).to_be_visible()
+    page.goto("/verify-email#uid=only")
+    expect(page.get_by_role("heading", name="Open the link from the mail")).to_be_visible()
+
+
+def test_second_link_in_the_same_tab_is_taken_too(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("400 (Bad Request)")
+    page.goto("/verify-email")
+    page.evaluate("location.hash = 'uid=MQ&token=x'")
+    page.get_by_role("button", name="This is my address").click()
+    expect(page.get_by_role("alert")).to_contain_text("not valid")
+    expect(page).to_have_url(re.compile("/verify-email$"))
+
+
+def test_another_device_is_seen_and_ended(visit: Visit) -> None:
+    phone = visit(PHONE)
+    phone.expect_complaint("401 (Unauthorized)")
+    page, elsewhere = visit().open(), phone.open()
+    register(page)
+    sign_in(elsewhere)
+    page.reload()
+    expect(devices(page)).to_contain_text(["Firefox on Linux", "Mobile Safari on iOS"])
+    page.get_by_role("button", name="End the session on Mobile Safari on iOS").click()
+    expect(page.get_by_role("status")).to_have_text("The session on Mobile Safari on iOS has ended.")
+    expect(devices(page)).to_have_count(1)
+    expect(page.locator("#devices-title")).to_be_focused()
+    expect(page.locator("#events [data-kind]").first).to_have_text("session ended")
+
+    elsewhere.get_by_text("Change the username").first.click()
+    elsewhere.get_by_label("New username").fill("anne")
+    elsewhere.keyboard.press("Enter")
+    expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
+    expect(elsewhere.get_by_text("ann@example.com")).to_have_count(0)
+
+
+def test_all_other_devices_are_ended_after_a_question(visit: Visit) -> None:
+    page = visit().open()
+    register(page)
+    for _ in range(2):
+        sign_in(visit(PHONE).open())
+    page.reload()
+    expect(devices(page)).to_have_count(3)
+    page.get_by_role("button", name="End all others").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(devices(page)).to_have_count(3)
+    page.get_by_role("button", name="End all others").click()
+    page.get_by_role("button", name="End them").click()
+    expect(page.get_by_role("status")).to_have_text("Other sessions ended: 2.")
+    expect(devices(page)).to_have_count(1)
+    expect(page.get_by_role("button", name="End all others")).to_be_hidden()
+
+
+def test_device_that_ended_meanwhile_is_taken_off_the_list(visit: Visit) -> None:
+    visitor = visit()
+    visitor.expect_complaint("404 (Not Found)")
+    page, elsewhere = visitor.open(), visit(PHONE).open()
+    register(page)
+    sign_in(elsewhere)
+    page.reload()
+    expect(devices(page)).to_have_count(2)
+    elsewhere.get_by_role("button", name="Sign out").click()
+    expect(elsewhere.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.get_by_role("button", name="End the session on Mobile Safari on iOS").click()
+    expect(devices(page)).to_have_count(1)
+
+
+def test_long_lists_are_read_page_by_page(visit: Visit) -> None:
+    page = visit().open()
+    register(page)
+    for _ in range(11):
+        page.context.request.post("/auth/login", data={"username": "ann", "password": PASSWORD})
+    page.reload()
+    expect(devices(page)).to_have_count(10)
+    page.locator("[data-list=devices]").click()
+    expect(devices(page)).to_have_count(12)
+    expect(page.locator("[data-list=devices]")).to_be_hidden()
+    page.locator("[data-list=events]").click()
+    expect(page.locator("#events > li")).to_have_count(13)
+
+
+def test_times_are_told_as_people_do(page: Page) -> None:
+    register(page)
+    expect(page.locator("[data-last-used]")).to_have_text("now")
+    for later, told in ((125, "2 minutes ago"), (3700, "1 hour ago"), (50 * 3600, "2 days ago")):
+        page.clock.set_system_time(datetime.now(UTC) + timedelta(seconds=later))
+        page.reload()
+        expect(page.locator("[data-last-used]")).to_have_text(told)
+
+
+def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:
+    page, elsewhere = visit().open("/"), visit(PHONE).open()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+    def reach(name: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            focused = page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()")
+            if name in (focused, page.evaluate("document.activeElement.ariaLabel")):
+                return
+        raise AssertionError(f"{name} can't be reached")
+
+    def press(name: str) -> None:
+        reach(name)
+        page.keyboard.press("Enter")
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    press("Create an account")
+    for name, value in (("Username", "ann"), ("Password", PASSWORD)):
+        reach(name)
+        page.keyboard.type(value)
+    press("Create the account")
+    expect(page.get_by_role("heading", name="Your account")).to_be_focused()
+    sign_in(elsewhere)
+    page.reload()
+    expect(devices(page)).to_have_count(2)
+    press("End the session on Mobile Safari on iOS")
+    expect(devices(page)).to_have_count(1)
+    press("Change the username")
+    reach("New username")
+    page.keyboard.type("anne")
+    page.keyboard.press("Enter")
+    expect(page.locator("#who")).to_have_text("anne")
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(page.locator("#who")).to_have_text("anne")
+    press("Sign out")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
+
+
+@pytest.mark.parametrize("agent", [LINUX])
+def test_registration_that_is_taken_is_told(visit: Visit, agent: str) -> None:
+    register(visit(agent).open())
+    visitor = visit(agent)
+    visitor.expect_complaint("400 (Bad Request)")
+    page = visitor.open("/#register")
+    page.get_by_label("Username").fill("ANN")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Username")).to_have_accessible_description("This username is taken.")

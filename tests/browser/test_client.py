@@ -1,0 +1,340 @@
+"""The client against the real server: tabs that race, lost answers, a laptop that wakes, a server that is away."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from time import monotonic
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from tests.browser.conftest import Visit, Visitor
+from tests.browser.people import PHONE, fill_in, register, sign_in
+from tests.clients import PASSWORD
+from tests.server import free_port, serve
+
+REFRESH = "/auth/refresh-token"
+LIFE = 2  # seconds
+
+
+@pytest.fixture
+def calls(visitor: Visitor) -> Counter[str]:
+    """Count what the visitor's pages ask of the API, by path."""
+    counter: Counter[str] = Counter()
+    visitor.context.on("request", lambda request: counter.update([urlsplit(request.url).path]))
+    return counter
+
+
+@pytest.fixture
+def short(database_url: str, site: str) -> Iterator[str]:
+    """Return the base URL of a server whose access tokens are short-lived and whose refresh tokens have no grace."""
+    with serve(database_url, ACCESS_TOKEN_LIFETIME=str(LIFE)) as url:
+        yield url
+
+
+def open_client(visitor: Visitor, username: str = "ann") -> Page:
+    """Open the client's page, signed in."""
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed out")
+    fill_in(page, username, PASSWORD)
+    expect(page.locator("#state")).to_have_text("signed in")
+    return page
+
+
+def at_once(*pages: Page, act: str) -> None:
+    """Have the pages do it at the same moment."""
+    moment = (datetime.now(UTC) + timedelta(seconds=1)).timestamp() * 1000
+    for page in pages:
+        page.evaluate(f"setTimeout(() => {act}, {moment} - Date.now())")
+
+
+def click(button: str) -> str:
+    return f"document.getElementById('{button}').click()"
+
+
+def cookie_of(context: BrowserContext) -> str:
+    return next(f"{cookie['name']}={cookie['value']}" for cookie in context.cookies())
+
+
+def answered_but_lost(site: str, context: BrowserContext) -> Callable[[Route], None]:
+    """Let the server answer what the browser asks, and lose the answer, cookie and all."""
+
+    def lose(route: Route) -> None:
+        with urlopen(Request(f"{site}{REFRESH}", method="POST", headers={"Cookie": cookie_of(context)})) as answer:
+            assert answer.status == 200
+        route.abort("connectionreset")
+
+    return lose
+
+
+def test_page_shows_the_code_that_runs(visitor: Visitor, page: Page) -> None:
+    page.goto("/client")
+    source = page.context.request.get("/static/example.js").text()
+    expect(page.locator("#code")).to_have_text(source)
+
+
+def test_page_does_what_it_says(visitor: Visitor) -> None:
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    page.locator("#logout").click()
+    expect(page.locator("#state")).to_have_text("signed out")
+
+
+def test_tabs_that_renew_at_the_same_moment_make_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
+    register(visitor.open())
+    pages = [visitor.open("/client") for _ in range(4)]
+    for page in pages:
+        expect(page.locator("#state")).to_have_text("signed in")
+    calls.clear()
+    at_once(*pages, act=click("renew"))
+    for page in pages:
+        expect(page.locator("#output")).to_contain_text("done")
+    assert calls[REFRESH] == 1
+    for page in pages:
+        page.locator("#fetch").click()
+        expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    assert calls[REFRESH] == 1
+
+
+@pytest.mark.parametrize("missing", ["navigator.locks", "BroadcastChannel"])
+def test_tabs_without_the_means_to_agree_stay_signed_in_too(
+    visitor: Visitor, calls: Counter[str], missing: str
+) -> None:
+    owner = "Navigator.prototype" if missing == "navigator.locks" else "globalThis"
+    name = missing.rpartition(".")[2]
+    visitor.context.add_init_script(f"Object.defineProperty({owner}, '{name}', {{value: undefined}})")
+    register(visitor.open())
+    pages = [visitor.open("/client") for _ in range(3)]
+    for _ in range(2):
+        for page in pages:
+            expect(page.locator("#state")).to_have_text("signed in")
+        at_once(*pages, act=click("renew"))
+    for page in pages:
+        page.locator("#fetch").click()
+        expect(page.locator("#output")).to_contain_text('"username": "ann"')
+
+
+def test_tokens_are_renewed_ahead_of_their_end_by_one_tab_at_a_time(short: str, visit: Visit) -> None:
+    visitor = visit(base_url=short)
+    register(visitor.open())
+    pages = [visitor.open("/client") for _ in range(2)]
+    for page in pages:
+        expect(page.locator("#state")).to_have_text("signed in")
+    moments = []
+    for _ in range(4):
+        visitor.context.wait_for_event("request", lambda request: REFRESH in request.url)
+        moments.append(monotonic())
+    pauses = [later - sooner for sooner, later in pairwise(moments)]
+    assert all(pause > LIFE / 2 for pause in pauses), pauses
+    pages[0].locator("#fetch").click()
+    expect(pages[0].locator("#output")).to_contain_text('"username": "ann"')
+
+
+def test_token_that_the_server_finds_expired_is_renewed_and_the_request_repeated(short: str, visit: Visit) -> None:
+    visitor = visit(base_url=short)
+    visitor.expect_complaint("401 (Unauthorized)")
+    register(visitor.open())
+    page = visitor.context.new_page()
+    page.clock.install()
+    page.goto("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    page.clock.pause_at(datetime.now(UTC) + timedelta(milliseconds=100))
+    visitor.open().wait_for_timeout((LIFE + 1) * 1000)
+    with page.expect_request(f"**{REFRESH}"):
+        page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+
+
+def test_laptop_that_wakes_after_an_hour_renews_before_it_asks(visitor: Visitor, calls: Counter[str]) -> None:
+    register(visitor.open())
+    page = visitor.context.new_page()
+    page.clock.install()
+    page.goto("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    visitor.context.pages[0].close()
+    calls.clear()
+    page.clock.set_system_time(datetime.now(UTC) + timedelta(hours=1))
+    page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    assert calls == {REFRESH: 1, "/api/me/": 1}
+
+
+def test_ten_tabs_that_wake_after_an_hour_make_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
+    register(visitor.open())
+    pages = []
+    for _ in range(10):
+        page = visitor.context.new_page()
+        page.clock.install()
+        page.goto("/client")
+        pages.append(page)
+    for page in pages:
+        expect(page.locator("#state")).to_have_text("signed in")
+    visitor.context.pages[0].close()
+    calls.clear()
+    awake = (datetime.now(UTC) + timedelta(hours=1)).timestamp() * 1000
+    for page in pages:
+        page.clock.set_system_time(awake)
+    for page in pages:
+        page.evaluate(click("fetch"))
+    for page in pages:
+        expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    assert calls == {REFRESH: 1, "/api/me/": 10}
+
+
+def test_answer_cut_off_in_flight_costs_nothing(visitor: Visitor, site: str, calls: Counter[str]) -> None:
+    visitor.expect_complaint("ERR_CONNECTION_RESET")
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    calls.clear()
+    page.route(f"**{REFRESH}", answered_but_lost(site, visitor.context), times=1)
+    page.locator("#renew").click()
+    expect(page.locator("#output")).to_contain_text("done")
+    assert calls[REFRESH] == 2
+    page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    page.reload()
+    expect(page.locator("#state")).to_have_text("signed in")
+
+
+def test_answer_whose_cookie_came_but_whose_body_was_lost_costs_nothing(visitor: Visitor) -> None:
+    visitor.expect_complaint("ERR_CONNECTION_RESET")
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+
+    def lose_body(route: Route) -> None:
+        route.fetch()  # the cookie is kept
+        route.abort("connectionreset")
+
+    page.route(f"**{REFRESH}", lose_body, times=1)
+    page.locator("#renew").click()
+    expect(page.locator("#output")).to_contain_text("done")
+    page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+
+
+def test_server_that_is_away_for_a_while_signs_nobody_out(visit: Visit, database_url: str) -> None:
+    port = str(free_port())
+
+    def start() -> AbstractContextManager[str]:
+        return serve(database_url, PORT=port)
+
+    with ExitStack() as running:
+        visitor = visit(base_url=running.enter_context(start()))
+        visitor.expect_complaint("ERR_CONNECTION_REFUSED")
+        register(visitor.open())
+        page = visitor.open("/client")
+        expect(page.locator("#state")).to_have_text("signed in")
+        running.close()
+        page.locator("#fetch").click()
+        expect(page.locator("#output")).to_contain_text("Failed to fetch")
+        page.locator("#renew").click()
+        expect(page.locator("#state")).to_have_text("signed in")
+        running.enter_context(start())
+        page.locator("#fetch").click()
+        expect(page.locator("#output")).to_contain_text('"username": "ann"')
+        page.reload()
+        expect(page.locator("#state")).to_have_text("signed in")
+
+
+def test_page_that_opens_while_the_server_can_not_answer_goes_on_once_it_can(visitor: Visitor, site: str) -> None:
+    visitor.expect_complaint("503 (Service Unavailable)")
+    register(visitor.open())
+    away = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"detail": "Away.", "code": "unavailable"}}
+    page = visitor.context.new_page()
+    page.route(f"**{REFRESH}", lambda route: route.fulfill(**away), times=2)
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def test_account_page_says_that_the_server_is_out_of_reach(visitor: Visitor) -> None:
+    visitor.expect_complaint("ERR_CONNECTION_REFUSED", "ERR_FAILED")
+    page = visitor.open()
+    register(page)
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_text("Change the username").first.click()
+    page.get_by_label("New username").fill("anne")
+    page.keyboard.press("Enter")
+    alert = page.locator("#change-username [role=alert]")
+    expect(alert).to_have_text("The server can't be reached. Try again in a moment.")
+    page.unroute("**/api/**")
+    page.keyboard.press("Enter")
+    expect(page.locator("#who")).to_have_text("anne")
+
+
+def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
+    visitor = visit()
+    visitor.expect_complaint("401 (Unauthorized)")
+    register(visitor.open())
+    page, other_tab = visitor.open("/client"), visitor.open("/")
+    expect(page.locator("#state")).to_have_text("signed in")
+    elsewhere = visit(PHONE).open()
+    sign_in(elsewhere)
+    elsewhere.get_by_role("button", name="End all others").click()
+    elsewhere.get_by_role("button", name="End them").click()
+    expect(elsewhere.get_by_role("status")).to_have_text("Other sessions ended: 1.")
+
+    page.locator("#fetch").click()
+    expect(page.locator("#state")).to_have_text("signed out")
+    expect(page.locator("#output")).to_contain_text("signed out: token_revoked")
+    expect(other_tab.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
+
+
+def test_sign_out_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
+    page = visitor.open()
+    register(page)
+    others = [visitor.open("/"), visitor.open("/client")]
+    expect(others[0].get_by_role("heading", name="Your account")).to_be_visible()
+    expect(others[1].locator("#state")).to_have_text("signed in")
+    page.get_by_role("button", name="Sign out").click()
+    expect(others[0].get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(others[1].locator("#state")).to_have_text("signed out")
+
+
+def test_sign_in_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
+    page = visitor.open()
+    register(page)
+    page.get_by_role("button", name="Sign out").click()
+    other = visitor.open("/client")
+    expect(other.locator("#state")).to_have_text("signed out")
+    fill_in(page, "ann", PASSWORD)
+    expect(other.locator("#state")).to_have_text("signed in")
+
+
+def test_another_user_in_one_tab_is_the_user_of_all(visit: Visit) -> None:
+    register(visit().open(), "bob")
+    visitor = visit()
+    page, other = visitor.open(), visitor.open()
+    register(page)
+    other.goto("/")
+    expect(other.locator("#who")).to_have_text("ann")
+    page.goto("/client")
+    page.locator("#logout").click()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+    fill_in(page, "bob", PASSWORD)
+    expect(other.locator("#who")).to_have_text("bob")
+    expect(other.get_by_text("ann@example.com")).to_have_count(0)
+
+
+def test_stolen_token_that_comes_back_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
+    with serve(database_url, REFRESH_GRACE_PERIOD="0", REFRESH_LATE_RETRY="off") as url:
+        visitor = visit(base_url=url)
+        visitor.expect_complaint("401 (Unauthorized)", "ERR_CONNECTION_REFUSED")
+        page = visitor.open()
+        register(page)
+        stolen = cookie_of(visitor.context)
+        with urlopen(Request(f"{url}{REFRESH}", method="POST", headers={"Cookie": stolen})) as answer:
+            assert answer.status == 200
+        page.reload()
+        expect(page.get_by_text("its key turned up twice")).to_be_visible()
+        fill_in(page, "ann", PASSWORD)
+        expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "refresh token used twice"])
+        expect(page.locator("#events .dot.warning")).to_have_count(1)

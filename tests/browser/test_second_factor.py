@@ -1,0 +1,129 @@
+"""The second factor, from its enrolment to the day when the device is lost."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.accounts.devices import Device
+from tests.browser.conftest import Visit, Visitor
+from tests.browser.people import fill_in, register
+from tests.clients import PASSWORD
+
+
+def switch_on(page: Page) -> tuple[Device, list[str]]:
+    """Switch it on; return the device and the recovery codes."""
+    page.get_by_text("Switch it on").click()
+    page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("The code that it shows")).to_be_focused()
+    device = Device(page.locator("#secret").inner_text().replace(" ", ""))
+    page.keyboard.type(device.code())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
+    codes = page.locator("#codes").inner_text().split()
+    assert len(codes) == 10
+    return device, codes
+
+
+def enter(page: Page, code: str) -> None:
+    page.get_by_role("textbox", name="Code").fill(code)
+    page.get_by_role("button", name="Continue").click()
+
+
+def sign_out(page: Page) -> None:
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.fixture
+def expecting(visitor: Visitor) -> Visitor:
+    visitor.expect_complaint("401 (Unauthorized)", "400 (Bad Request)")
+    return visitor
+
+
+def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
+    register(page)
+    device, codes = switch_on(page)
+    expect(page.locator("#factor-state")).to_have_text(re.compile(r"On since .*\. Recovery codes left: 10\."))
+    sign_out(page)
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("heading", name="Enter your code")).to_be_focused()
+    enter(page, device.wrong())
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    page.get_by_role("link", name="Start again").click()
+    fill_in(page, "ann", PASSWORD)
+    enter(page, f" {codes[0]} ")
+    expect(page.locator("#factor-state")).to_have_text(re.compile("Recovery codes left: 9"))
+    expect(page.locator("#codes")).to_be_hidden()
+
+
+def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
+    register(page)
+    page.get_by_text("Switch it on").click()
+    password = page.locator("#enrol").get_by_label("Your password")
+    password.fill("wrong")
+    page.keyboard.press("Enter")
+    expect(password).to_have_accessible_description("This is not your password.")
+    password.fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Open your authenticator app")).to_have_attribute(
+        "href", re.compile("^otpauth:")
+    )
+    device = Device(page.locator("#secret").inner_text().replace(" ", ""))
+    code = page.get_by_label("The code that it shows")
+    code.fill(device.wrong())
+    page.keyboard.press("Enter")
+    expect(code).to_have_attribute("aria-invalid", "true")
+    page.reload()
+    expect(page.get_by_text("Switch it on")).to_be_visible()
+
+
+def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page) -> None:
+    register(page)
+    _, codes = switch_on(page)
+    page.get_by_text("Get new recovery codes").click()
+    form = page.locator("#renew-codes")
+    form.get_by_label("Your password").fill(PASSWORD)
+    form.get_by_label("Code").fill(codes[0])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your former recovery codes are void.")
+    renewed = page.locator("#codes").inner_text().split()
+    assert not set(codes) & set(renewed)
+    page.get_by_text("Switch it off").first.click()
+    form = page.locator("#remove-factor")
+    form.get_by_label("Your password").fill(PASSWORD)
+    form.get_by_label("Code").fill(codes[1])
+    page.keyboard.press("Enter")
+    expect(form.get_by_label("Code")).to_have_attribute("aria-invalid", "true")
+    form.get_by_label("Code").fill(renewed[0])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Signing in takes only your password again.")
+    sign_out(page)
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+
+
+def test_login_that_took_too_long_begins_anew(expecting: Visitor, page: Page) -> None:
+    register(page)
+    switch_on(page)
+    sign_out(page)
+    fill_in(page, "ann", PASSWORD)
+    expired: dict[str, Any] = {"status": 401, "json": {"detail": "Begin anew.", "code": "invalid_challenge"}}
+    page.route("**/second-factor", lambda route: route.fulfill(**expired))
+    enter(page, "123456")
+    expect(page.get_by_role("alert")).to_have_text("Begin anew.")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
+    page = visit().open()
+    register(page)
+    _, codes = switch_on(page)
+    browsing = visit().open("/api/sign-in")
+    fill_in(browsing, "ann", PASSWORD)
+    expect(browsing.get_by_role("alert").or_(browsing.locator(".error")).first).to_be_visible()
+    browsing.get_by_label(re.compile("^Code")).fill(codes[0])
+    fill_in(browsing, "ann", PASSWORD)
+    expect(browsing.get_by_role("button", name="Sign out")).to_be_visible()

@@ -1,0 +1,95 @@
+"""The pages, without a browser: tests/browser uses them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from pytest_django import Settings
+
+PAGES = [
+    *("/", "/reset-password", "/verify-email", "/client"),
+    *("/api/", "/api/me/", "/api/sign-in", "/api/docs/", "/api/token/"),
+    *("/admin/", "/admin/login/", "/nowhere"),
+]
+TEMPLATES = Path(django_settings.BASE_DIR, "templates")
+
+
+@pytest.fixture
+def visit(db: None) -> Any:
+    return Client(headers={"accept": "text/html"}).get
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_tells_the_browser_what_it_may_do(visit: Any, path: str) -> None:
+    response = visit(path, secure=True)
+    policy = dict(directive.split(" ", 1) for directive in response["Content-Security-Policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "base-uri": "'none'",
+        "connect-src": "'self'",
+        "font-src": "'self'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+        "img-src": "'self' data:",
+        "script-src": "'self'",
+        "style-src": "'self'",
+    }
+    assert response["Strict-Transport-Security"] == "max-age=31536000"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_asks_another_host_for_anything(visit: Any, path: str) -> None:
+    page = visit(path, follow=True).content.decode()
+    sources = re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="([^"]*)"', page)
+    assert all(source.startswith(("/static/", "data:")) for source in sources), sources
+
+
+@pytest.mark.parametrize("page", ["/", "/reset-password", "/verify-email", "/client"])
+def test_page_answers_with_and_without_a_slash(visit: Any, page: str) -> None:
+    assert visit(page).status_code == visit(f"{page.rstrip('/')}/").status_code == 200
+
+
+def test_registration_is_offered_where_it_is_open(visit: Any, settings: Settings) -> None:
+    assert "Create an account" in visit("/").content.decode()
+    settings.REGISTRATION_OPEN = False
+    assert "Create an account" not in visit("/").content.decode()
+
+
+def test_account_page_knows_a_name_for_every_kind_of_event(visit: Any) -> None:
+    page = visit("/").content.decode()
+    assert '["token_reused", "refresh token used twice"]' in page
+
+
+def test_icon_is_found_where_browsers_look_for_it(visit: Any) -> None:
+    assert visit("/favicon.ico")["Location"] == "/static/latchkey.svg"
+
+
+def test_unknown_page_is_a_page(visit: Any) -> None:
+    response = visit("/nowhere")
+    assert response.status_code == 404
+    assert "There is no such page" in response.content.decode()
+
+
+def test_server_error_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("config.pages.AccountPage.get_context_data", fail)
+    response = Client(headers={"accept": "text/html"}, raise_request_exception=False).get("/")
+    assert response.status_code == 500
+    assert "Something went wrong here" in response.content.decode()
+
+
+def test_no_page_has_script_or_style_of_its_own() -> None:
+    for template in set(TEMPLATES.rglob("*.html")) - set(TEMPLATES.rglob("mail/*")):
+        found = re.search(
+            r"<style|\sstyle=|\son\w+=|javascript:|<script(?! type=\"module\" src=)", template.read_text()
+        )
+        assert not found, template

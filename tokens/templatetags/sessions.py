@@ -1,0 +1,34 @@
+"""What an operator sees first."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import template
+from django.db.models import Sum
+from django.utils import timezone
+
+from tokens.conf import conf
+from tokens.models import Kind, SecurityEvent, Session, uuid7_floor
+
+register = template.Library()
+
+MOST = 10_000
+"""How many live sessions are counted, so that the page comes at once however many there are."""
+
+
+@register.inclusion_tag("tokens/summary.html", takes_context=True)
+def session_summary(context: template.Context) -> dict[str, Any]:
+    """Count the live sessions, and what the log has of the last day; nothing for whoever may see neither."""
+    user, now = context["request"].user, timezone.now()
+    if not user.has_perms(["tokens.view_session", "tokens.view_securityevent"]):
+        return {}
+    # By the key, which sorts by time: nothing else that is asked for here has an index.
+    live = Session.objects.live().filter(pk__gte=uuid7_floor(now - conf.session_lifetime))[: MOST + 1].count()
+    events = SecurityEvent.objects.filter(pk__gte=uuid7_floor(now - timedelta(days=1))).order_by()
+    counts = dict(events.values_list("kind").annotate(Sum("count")))
+    shown = (Kind.LOGIN, Kind.LOGIN_FAILED, Kind.TOKEN_REUSED)
+    return {
+        "live": min(live, MOST),
+        "more": live > MOST,
+        "events": [(kind, kind.label, counts.get(kind, 0)) for kind in shown],
+    }
