@@ -4,6 +4,7 @@
 # make check  lint, format, types, imports, migrations, production settings
 # make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 20 minutes
 # make fuzz   hostile input at length
+# make proof-peers  the races against other packages, installed into an environment of their own
 # make format put the code in shape
 # make bench  measure, beside SimpleJWT, and write docs/benchmarks.md
 # make clean  remove what can be made again; .env and the database stay
@@ -22,7 +23,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on
 PYTEST := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --cov
 
-.PHONY: run admin test check format bench clean proof fuzz
+.PHONY: run admin test check format bench clean proof fuzz proof-peers
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED) $(STATIC) .env
@@ -53,6 +54,9 @@ proof: $(INSTALLED_DEV)
 
 fuzz: $(INSTALLED_DEV)
 	TEST_DATABASE=postgresql FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --numprocesses=auto tests/proof/test_hostile_input.py
+
+proof-peers: $(INSTALLED_DEV)
+	$(PY) -m tests.proof.peers
 
 check: $(INSTALLED_DEV)
 	$(PY) -m ruff check .

@@ -1,0 +1,79 @@
+"""What an SQL statement touches, so that it is known which two give the same in either order.
+
+At READ COMMITTED a statement sees what was committed before it, and waits for the row locks of others. Tables stand for
+their rows here, so two statements may be taken to meet that would not; never the other way round.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+
+NAMED = re.compile(r'(?:FROM|JOIN|UPDATE|INTO) "(\w+)"')
+
+SHARE, HOLD, TAKE = "share", "hold", "take"
+"""The strengths of a lock: of a row that a new row refers to; for an update; for a deletion."""
+
+CONFLICTS = {(SHARE, TAKE), (TAKE, SHARE), (HOLD, HOLD), (HOLD, TAKE), (TAKE, HOLD), (TAKE, TAKE)}
+
+REFERRED = "accounts_user"
+"""The table that the others' rows refer to."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    reads: frozenset[str] = frozenset()
+    """The tables whose committed rows decide what the statement does."""
+
+    locks: frozenset[tuple[str, str]] = frozenset()
+    """The tables in which it takes, or by its end releases, row locks of that strength."""
+
+    publishes: frozenset[str] = frozenset()
+    """The tables that others see changed once it is done."""
+
+    def meets(self, other: "Footprint") -> bool:
+        """Return whether it may matter which of the two comes first."""
+        return bool(
+            self.publishes & other.reads
+            or other.publishes & self.reads
+            or any(
+                table == another and (strength, weight) in CONFLICTS
+                for table, strength in self.locks
+                for another, weight in other.locks
+            )
+        )
+
+
+@dataclass
+class Transaction:
+    """What the transaction of one connection has come to touch so far."""
+
+    footprint: Footprint = field(default_factory=Footprint)
+    written: frozenset[str] = frozenset()
+
+    def add(self, sql: str, *, within: bool) -> Footprint:
+        """Return what the statement touches, `within` a transaction or as one of its own."""
+        tables = frozenset(NAMED.findall(sql))
+        verb = sql.split(" ", 1)[0]
+        match verb:
+            case "SELECT" if "FOR UPDATE" in sql or "FOR NO KEY UPDATE" in sql:
+                alone = Footprint(tables, frozenset((table, HOLD) for table in tables))
+            case "UPDATE" | "DELETE":
+                target = NAMED.findall(sql)[0]
+                alone = Footprint(tables, frozenset({(target, HOLD if verb == "UPDATE" else TAKE)}), tables & {target})
+            case "INSERT":
+                target = NAMED.findall(sql)[0]
+                counted = "ON CONFLICT" in sql
+                locks = {(REFERRED, SHARE), *({(target, HOLD)} if counted else ())}
+                alone = Footprint(tables if counted else tables - {target}, frozenset(locks), tables & {target})
+            case _:
+                alone = Footprint(tables)
+        if not within:
+            return alone
+        self.footprint = replace(self.footprint, locks=self.footprint.locks | alone.locks)
+        self.written |= alone.publishes
+        return replace(alone, publishes=frozenset())
+
+    def end(self) -> Footprint:
+        """Return what COMMIT or ROLLBACK touches: it publishes what was written, and releases what was locked."""
+        ended = replace(self.footprint, publishes=self.written)
+        self.footprint, self.written = Footprint(), frozenset()
+        return ended

@@ -1,0 +1,110 @@
+"""The model of a session, written from docs/model.md and from nothing else: no row, no SQL, no clock of its own.
+
+It says for each thing that anybody can present, and each moment, what the answer has to be. test_model.py compares the
+real code with it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+GRACE = 10.0  # seconds
+LATE_RETRIES = 3
+REFRESH_LIFE = 7 * 86400
+SESSION_LIFE = 90 * 86400
+ACCESS_LIFE = 900
+
+Answer = int | Literal["let in", "token_expired", "token_revoked", "token_reused", "token_not_valid"]
+"""What a refresh gives is told by the number of the refresh token: 0 from the login, then one more for each."""
+
+
+@dataclass
+class ModelSession:
+    """What is known of a session: which tokens were handed out, and what was seen of them."""
+
+    began: float
+    ended: str = ""
+    """Why it ended; empty while it lives."""
+
+    newest: int = 0
+    newest_issued: float = 0.0
+    exchanged: int | None = None
+    """The token that was given for the newest one; none after a login."""
+
+    late_retries: int = 0
+    """How often the exchanged token has been presented late."""
+
+    was_used: bool = False
+    """Whether the newest token, or an access token that came with it, has been used."""
+
+    given_up: set[int] = field(default_factory=set)
+    """What late retries gave up, since the last ordinary rotation."""
+
+    expiries: dict[int, int] = field(default_factory=dict)
+    """When each refresh token expires, in whole seconds."""
+
+    def __post_init__(self) -> None:
+        self._issue(0, self.began)
+
+    def refresh(self, token: int, now: float, *, grace: float = GRACE, late_retry: bool = True) -> Answer:
+        """Present a refresh token."""
+        if now >= self.expiries[token]:
+            return "token_expired"
+        if self.ended:
+            return "token_revoked"
+        age = max(now - self.newest_issued, 0)
+        if token == self.newest:
+            if self.exchanged is not None and age < grace:
+                self.was_used = True
+            else:
+                self.exchanged, self.late_retries, self.given_up = token, 0, set()
+                self._issue(self.newest + 1, now)
+            return self.newest
+        if token == self.exchanged:
+            if grace and age <= grace:
+                return self.newest
+            if late_retry and not self.was_used and self.late_retries < LATE_RETRIES:
+                self.late_retries += 1
+                self.given_up.add(self.newest)
+                self._issue(self.newest + 1, now)
+                return self.newest
+        self.ended = "reused"
+        return "token_reused"
+
+    def access(self, came_with: int, expires: int, now: float) -> Answer:
+        """Use an access token that came with that refresh token."""
+        if now >= expires:
+            return "token_expired"
+        if self.ended:
+            return "token_revoked"
+        if came_with in self.given_up:
+            self.ended = "reused"
+            return "token_reused"
+        if came_with == self.newest:
+            self.was_used = True
+        return "let in"
+
+    def verify(self, token: int, now: float) -> Answer:
+        """Look at a refresh token: that changes nothing."""
+        if now >= self.expiries[token]:
+            return "token_expired"
+        if self.ended:
+            return "token_revoked"
+        return "let in" if token == self.newest else "token_not_valid"
+
+    def end(self, reason: str) -> bool:
+        """End the session, if it lives; return whether it did."""
+        if self.ended:
+            return False
+        self.ended = reason
+        return True
+
+    def is_over(self, now: float) -> bool:
+        return bool(self.ended) or now >= self.expiries[self.newest]
+
+    def access_expiry(self, now: float) -> int:
+        """Return when an access token issued now expires."""
+        return int(min(now + ACCESS_LIFE, self.began + SESSION_LIFE))
+
+    def _issue(self, token: int, now: float) -> None:
+        self.newest, self.newest_issued, self.was_used = token, now, False
+        self.expiries[token] = int(min(now + REFRESH_LIFE, self.began + SESSION_LIFE))

@@ -1,0 +1,185 @@
+"""The lines that matter: each broken on purpose in a copy of the project, where a named test has to fail.
+
+A guarantee that no test would miss is none. `make proof` tries all of them, `make test` whether each still fits.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.server import ROOT
+
+PARTS = ("accounts", "api", "config", "templates", "tests", "tokens", "manage.py", "pyproject.toml", ".env.example")
+TIMEOUT = 300  # seconds
+
+
+@dataclass(frozen=True)
+class Mutation:
+    guarantee: str
+    """What the line upholds."""
+
+    line: str
+    instead: str
+    test: str
+    """The test that has to fail, or several that are named alike."""
+
+    file: str = "tokens/sessions.py"
+    database: str = "sqlite"
+
+    def apply(self, root: Path) -> None:
+        """Change the copy. Raises ValueError if the line is not there, or more than once."""
+        path = root / self.file
+        source = path.read_text()
+        if source.count(self.line) != 1:
+            raise ValueError(f"{self.file} has {source.count(self.line)} times: {self.line}")
+        path.write_text(source.replace(self.line, self.instead))
+
+
+RACES = "tests/tokens/test_races.py::"
+ROTATION = "tests/tokens/test_rotation.py::"
+VIEWS = "tests/tokens/test_views.py::"
+
+MUTATIONS = (
+    Mutation(
+        "Of two refreshes at once one rotates",
+        "row = _sessions().filter(generation=session.generation)",
+        "row = _sessions().all()",
+        RACES + "test_loser_of_a_race_undoes_nothing_that_came_after",
+    ),
+    Mutation(
+        "A refresh under way does not outlive a logout",
+        "row = row.filter(pk=session.pk, revoked_at=None)",
+        "row = row.filter(pk=session.pk)",
+        RACES + "test_revocation_beats_a_rotation_under_way",
+    ),
+    Mutation(
+        "A late retry and a use of what it gives up are not both accepted: the retry minds the use",
+        "row = row.filter(confirmed=False)",
+        "pass",
+        RACES + "test_use_beats_a_late_retry_under_way",
+    ),
+    Mutation(
+        "... and the use minds the retry",
+        "filter(pk=session.pk, generation=session.generation, revoked_at=None).update(confirmed=True)",
+        "filter(pk=session.pk, revoked_at=None).update(confirmed=True)",
+        RACES + "test_late_retry_beats_a_use_under_way",
+    ),
+    Mutation(
+        "A use under way does not outlive a logout",
+        "filter(pk=session.pk, generation=session.generation, revoked_at=None).update(confirmed=True)",
+        "filter(pk=session.pk, generation=session.generation).update(confirmed=True)",
+        RACES + "test_revocation_beats_a_use_under_way",
+    ),
+    Mutation(
+        "A clock that is behind makes no token young or old",
+        "age = max(now - session.rotated_at, timedelta())",
+        "age = now - session.rotated_at",
+        ROTATION + "test_a_clock_behind_rotates_all_the_same_without_a_grace_period",
+    ),
+    Mutation(
+        "The token from a login is not given back but rotated",
+        "generation > 0 and age < grace",
+        "age < grace",
+        ROTATION + "test_first_use_of_a_logins_token_rotates_however_young",
+    ),
+    Mutation(
+        "Without a grace period parallel use is reuse",
+        "late = conf.late_retry and not session.confirmed and (grace or not raced)",
+        "late = conf.late_retry and not session.confirmed",
+        RACES + "test_loser_of_a_race_without_a_grace_period_is_reuse",
+    ),
+    Mutation(
+        "A token is retried late three times at most",
+        "LATE_RETRIES = 3",
+        "LATE_RETRIES = 4",
+        ROTATION + "test_three_late_retries_are_accepted_and_a_fourth_is_reuse",
+    ),
+    Mutation(
+        "The use of what was given up is reuse",
+        "return session.predecessor < generation < session.generation",
+        "return False",
+        ROTATION + "test_access_token_given_up_by_a_late_retry_is_reuse",
+    ),
+    Mutation(
+        "The signing key alone makes no refresh token: the row's secret is needed too",
+        'return constant_time_compare(claims["jti"], session.jti(claims["generation"]))',
+        "return True",
+        "tests/tokens/test_attacks.py",
+    ),
+    Mutation(
+        "Who the user is comes from the row",
+        'if claims["sub"] != str(session.user_id):',
+        "if False:",
+        "tests/tokens/test_attacks.py::test_holder_of_the_signing_key_alone_gets_into_nobody_elses_session",
+    ),
+    Mutation(
+        "A deactivation works on the next request",
+        "if session.revoked_at is not None or not session.user.is_active or session.password_changed:",
+        "if session.revoked_at is not None or session.password_changed:",
+        VIEWS + "test_deactivation_that_no_signal_tells_of_works_on_the_next_request",
+    ),
+    Mutation(
+        "A password changed by any route ends every session",
+        "if session.revoked_at is not None or not session.user.is_active or session.password_changed:",
+        "if session.revoked_at is not None or not session.user.is_active:",
+        VIEWS + "test_password_change_by_any_route_ends_sessions",
+    ),
+    Mutation(
+        "The end of a reused session is committed although the request fails",
+        "        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)\n",
+        "        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)\n"
+        "        if reason == Reason.REUSED:\n"
+        "            raise TokenReused\n",
+        ROTATION + "test_older_token_is_reuse_and_nothing_works_from_then_on",
+    ),
+    Mutation(
+        "Parallel logins keep the cap",
+        "row: Any = rows.select_for_update(no_key=True).first()",
+        "row: Any = rows.first()",
+        RACES + "test_cap_holds_under_parallel_logins",
+        database="postgresql",
+    ),
+    Mutation(
+        "Logout everywhere reaches a session that a password change kept in the same moment",
+        "ended = _sessions().live(CLOCK_SKEW).of(current)",
+        "ended = _sessions().live(CLOCK_SKEW).of(user)",
+        RACES + "test_revoking_all_reaches_a_session_that_a_password_change_kept_meanwhile",
+    ),
+    Mutation(
+        "... and one that a refresh renews in the moment of its end",
+        "ended = _sessions().live(CLOCK_SKEW).of(current)",
+        "ended = _sessions().live().of(current)",
+        RACES + "test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew",
+    ),
+    Mutation(
+        "No rotation leads past the absolute end",
+        "return min(issued_at + conf.refresh_token_lifetime, self.ends_at()).replace(microsecond=0)",
+        "return (issued_at + conf.refresh_token_lifetime).replace(microsecond=0)",
+        ROTATION + "test_idle_end_moves_with_each_rotation_and_the_absolute_end_does_not",
+        file="tokens/models.py",
+    ),
+)
+
+
+def is_noticed(mutation: Mutation, folder: Path) -> bool:
+    """Break the line in a copy of the project, and return whether its test fails there."""
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    mutation.apply(folder)
+    names = ("PATH", "HOME", "LANG", "TMPDIR")
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    environment |= {"TEST_DATABASE": mutation.database, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", mutation.test]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{mutation.test} could not be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1

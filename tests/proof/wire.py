@@ -1,0 +1,149 @@
+"""HTTP as clients speak it, byte by byte: requests that arrive at the server in the same moment, and what came back."""
+
+import json
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from http.cookies import SimpleCookie
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+TIMEOUT = 60  # seconds
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    access: str = ""
+    cookie: str = ""
+    body: Any = None
+    """Sent as JSON."""
+
+    def encode(self, host: str) -> bytes:
+        body = b"" if self.body is None else json.dumps(self.body).encode()
+        headers = [
+            f"{self.method} {self.path} HTTP/1.1",
+            f"Host: {host}",
+            "Connection: close",
+            f"Content-Length: {len(body)}",
+            *(["Content-Type: application/json"] if body else []),
+            *([f"Authorization: Bearer {self.access}"] if self.access else []),
+            *([f"Cookie: refreshToken={self.cookie}"] if self.cookie else []),
+        ]
+        return "\r\n".join([*headers, "", ""]).encode() + body
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    """0: no answer came, because the server went away."""
+
+    body: dict[str, Any] = field(default_factory=dict)
+    cookie: str = ""
+    retry_after: str = ""
+    began: float = 0.0
+    """When the request was sent; `ended`: when the answer was there. Both on this machine's monotonic clock."""
+
+    ended: float = 0.0
+
+    @property
+    def code(self) -> str:
+        return str(self.body.get("code", ""))
+
+    @property
+    def refresh(self) -> str:
+        """The refresh token that came back, by whichever transport."""
+        return self.cookie or str(self.body.get("refresh", ""))
+
+    @property
+    def access(self) -> str:
+        return str(self.body.get("access") or self.body.get("accessToken", ""))
+
+
+LOST = Answer(0)
+
+
+def together(url: str, *requests: Request) -> list[Answer]:
+    """Send the requests so that the last byte of each leaves in the same moment; return the answers in their order."""
+    host = urlsplit(url).netloc
+    with ExitStack() as stack:
+        connections = [stack.enter_context(_connect(url)) for _ in requests]
+        encoded = [request.encode(host) for request in requests]
+        for connection, data in zip(connections, encoded, strict=True):
+            connection.sendall(data[:-1])
+        began = monotonic()
+        for connection, data in zip(connections, encoded, strict=True):
+            connection.sendall(data[-1:])
+        return [_read(connection, began) for connection in connections]
+
+
+def send(url: str, request: Request) -> Answer:
+    """Send one request; an answer of status 0 says that none came."""
+    began = monotonic()
+    try:
+        with _connect(url) as connection:
+            connection.sendall(request.encode(urlsplit(url).netloc))
+            return _read(connection, began)
+    except OSError:
+        return LOST
+
+
+def send_and_hang_up(url: str, request: Request) -> None:
+    """Send a request and be gone before it is answered."""
+    with _connect(url) as connection:
+        connection.sendall(request.encode(urlsplit(url).netloc))
+        # So that the system does not wait either: the server gets a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+def _connect(url: str) -> socket.socket:
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname, address.port), timeout=TIMEOUT)
+
+
+def _read(connection: socket.socket, began: float) -> Answer:
+    try:
+        response = HTTPResponse(connection)
+        response.begin()
+        data = response.read()
+    except (OSError, HTTPException):
+        return LOST
+    cookies: SimpleCookie = SimpleCookie()
+    for header in response.headers.get_all("Set-Cookie", []):
+        cookies.load(header)
+    morsel = cookies.get("refreshToken")
+    return Answer(
+        response.status,
+        _parse(data),
+        morsel.value if morsel else "",
+        response.headers.get("Retry-After", ""),
+        began,
+        monotonic(),
+    )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def by_cookie(refresh: str) -> Request:
+    return Request("POST", "/auth/refresh-token", cookie=refresh)
+
+
+def by_body(refresh: str) -> Request:
+    return Request("POST", "/api/token/refresh/", body={"refresh": refresh})
+
+
+def me(access: str) -> Request:
+    return Request("GET", "/api/me/", access=access)
+
+
+def log_out(access: str, refresh: str) -> Request:
+    return Request("POST", "/auth/logout", access=access, cookie=refresh)
