@@ -24,7 +24,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from tokens import sessions
-from tokens.authentication import CHALLENGE
 from tokens.conf import conf
 from tokens.exceptions import TokenRefused
 from tokens.models import Session
@@ -100,9 +99,6 @@ class PassAuthentication(BaseAuthentication):
         check.process_request(request._request)
         if check.process_view(request._request, HttpResponse, (), {}):
             raise CsrfFailed
-
-    def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
 
 
 class PageRenderer(renderers.BrowsableAPIRenderer):
