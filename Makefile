@@ -5,6 +5,7 @@
 # make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 20 minutes
 # make fuzz   hostile input at length
 # make proof-peers  the races against other packages, installed into an environment of their own
+# make screenshots  take the README's pictures anew, with Chromium
 # make format put the code in shape
 # make bench  measure, beside SimpleJWT, and write docs/benchmarks.md
 # make clean  remove what can be made again; .env and the database stay
@@ -23,7 +24,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on
 PYTEST := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --cov
 
-.PHONY: run admin test check format bench clean proof fuzz proof-peers
+.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED) $(STATIC) .env
@@ -44,10 +45,14 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
 	@$(PY) manage.py createsuperuser
 
+# What takes minutes runs apart: `make proof` has the long proofs, `pytest tests/browser` needs Chromium.
+SHORT := --ignore=tests/browser --ignore=tests/proof/test_schedules.py --ignore=tests/proof/test_crashes.py \
+	--ignore=tests/proof/test_mutations.py
+
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0
+	TEST_DATABASE=sqlite $(PYTEST) $(SHORT) --cov-report= --cov-fail-under=0
 	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0 --cov-append --ds=tests.settings_tokens tests/tokens
-	TEST_DATABASE=postgresql $(PYTEST) --cov-report=term-missing:skip-covered --cov-append
+	TEST_DATABASE=postgresql $(PYTEST) $(SHORT) --cov-report=term-missing:skip-covered --cov-append
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report
@@ -57,6 +62,9 @@ fuzz: $(INSTALLED_DEV)
 
 proof-peers: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.peers
+
+screenshots: $(INSTALLED_DEV)
+	SCREENSHOTS=docs/images $(PY) -m pytest tests/browser/test_screenshots.py
 
 check: $(INSTALLED_DEV)
 	$(PY) -m ruff check .

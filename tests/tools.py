@@ -1,13 +1,29 @@
 """The programs that some tests need beside Python: where they are, and what is said where they are not."""
 
+import re
+import subprocess
 from shutil import which
 
+NODE_VERSION = (20, 11)
+
+
+def find_node() -> str | None:
+    node = which("node")
+    if node is None:
+        return None
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    return node if tuple(map(int, re.findall(r"\d+", told)))[:2] >= NODE_VERSION else None
+
+
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
-NODE = which("node")
+NODE = find_node()
 
 NEEDS = {
     "tests/browser/": (CHROMIUM, "The browser tests were not run: they need Chromium (apt-get install chromium)."),
-    "tests/client/": (NODE, "The tests of the client were not run: they need Node.js 20 (apt-get install nodejs)."),
+    "tests/client/": (
+        NODE,
+        "The tests of the client were not run: they need Node.js 20.11 or newer (https://nodejs.org).",
+    ),
 }
 
 
