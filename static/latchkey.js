@@ -236,8 +236,8 @@ export class Latchkey extends EventTarget {
     const changed = this.#access?.sid !== sid;
     this.#access = { token, expires, sid };
     this.#hint("in");
-    this.#schedule(((expires - Date.now()) / 1000) * (0.7 + Math.random() * 0.2));
     if (changed) this.#become("in", "");
+    this.#schedule(((expires - Date.now()) / 1000) * (0.7 + Math.random() * 0.2));
   }
 
   /** @param {string} reason */
@@ -267,14 +267,17 @@ export class Latchkey extends EventTarget {
   /** @param {number} seconds */
   #schedule(seconds) {
     this.#renewAt = Date.now() + seconds * 1000;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#renewIfDue, Math.min(seconds * 1000, 2 ** 31 - 1));
+    this.#renewIfDue();
   }
 
   /** A hidden tab renews nothing until it is seen again, or fetches. */
   #renewIfDue = () => {
-    const due = this.#renewAt && Date.now() >= this.#renewAt;
-    if (due && this.status !== "out" && !globalThis.document?.hidden) this.renew().catch(() => {});
+    clearTimeout(this.#timer);
+    if (!this.#renewAt || this.status === "out") return;
+    const left = this.#renewAt - Date.now();
+    // Asked again when it is up: a timer may be early, by the clock, and can't be longer than this.
+    if (left > 0) this.#timer = setTimeout(this.#renewIfDue, Math.min(Math.ceil(left), 2 ** 31 - 1));
+    else if (!globalThis.document?.hidden) this.renew().catch(() => {});
   };
 
   /** @param {string} path @param {string} method @param {unknown} [body] */

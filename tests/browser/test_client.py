@@ -145,8 +145,9 @@ def test_token_that_the_server_finds_expired_is_renewed_and_the_request_repeated
     page.clock.set_fixed_time(datetime.now(UTC))  # for this page, no time passes
     page.goto("/client")
     expect(page.locator("#state")).to_have_text("signed in")
+    visitor.context.pages[0].close()
     visitor.open().wait_for_timeout((LIFE + 1) * 1000)
-    with page.expect_request(f"**{REFRESH}"):
+    with page.expect_response(lambda answer: answer.status == 401), page.expect_request(f"**{REFRESH}"):
         page.locator("#fetch").click()
     expect(page.locator("#output")).to_contain_text('"username": "ann"')
 

@@ -258,6 +258,33 @@ test("the token is renewed ahead of its end, each tab at a moment of its own", a
   assert.ok(moments.size > 1);
 });
 
+test("whoever signs in again is renewed ahead as well", async () => {
+  const tab = await signedIn();
+  await tab.logout();
+  await tab.login("ann", "secret");
+  await pass(LIFE * 0.91, 10);
+  assert.equal(server.calls(REFRESH).length, 1);
+});
+
+test("a clock that was put back while the timer ran only puts off the renewal", async () => {
+  const tab = await signedIn();
+  mock.timers.setTime(Date.now() - 60_000);
+  await pass(LIFE * 0.91 + 59, 10);
+  assert.ok(server.calls(REFRESH).length >= 1);
+  await tab.logout();
+});
+
+test("a token that lives longer than any timer is renewed ahead of its end all the same", async () => {
+  const month = 30 * 24 * 3600;
+  const tab = browser.tab();
+  server.script.push(["/auth/login", Response.json({ ...server.issue(), expiresIn: month })]);
+  await tab.login("ann", "secret");
+  await pass(month * 0.69, 3600);
+  assert.equal(server.calls(REFRESH).length, 0);
+  await pass(month * 0.22, 3600);
+  assert.ok(server.calls(REFRESH).length >= 1);
+});
+
 test("two tabs that renew at the same moment make one refresh and share its token", async () => {
   const [ann, other] = [await signedIn(), browser.tab()];
   await settle();
