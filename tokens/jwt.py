@@ -6,6 +6,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from time import time
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 MAX_LENGTH = 4096
 """Bytes. A longer token is refused before it is parsed, and none is issued."""
+
+REMEMBERED = 2000
+"""Access tokens whose signature is not verified anew, for each process; at most 16 MB."""
 
 CLOCK_SKEW = timedelta(minutes=1)
 """How far ahead the clock of the server that issued a token may be."""
@@ -168,7 +172,7 @@ class AccessBackend(Backend):
         key = keys.access_key(header["kid"])
         if key is None:
             raise InvalidTokenError
-        return _jws.decode(token, key.public, algorithms=[key.algorithm])  # type: ignore[no-any-return]
+        return _payload(token, key)
 
     def _check(self, claims: dict[str, Any]) -> None:
         super()._check(claims)
@@ -213,6 +217,16 @@ def is_refresh(token: str) -> bool:
 def _sign(payload: Mapping[str, Any], key: Any, algorithm: str, header: dict[str, str]) -> str:
     body = json.dumps(dict(payload), separators=(",", ":")).encode()
     return _jws.encode(body, key, algorithm, header)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _payload(token: str, key: keys.Key) -> bytes:
+    """Return the payload of a token that the key has signed.
+
+    Remembered, since whoever has a token uses it many times, and what a key has signed stays so; whether the key is
+    still valid and the token unexpired is asked each time. What is refused is not remembered.
+    """
+    return _jws.decode(token, key.public, algorithms=[key.algorithm])  # type: ignore[no-any-return]
 
 
 def _compact(token: Any) -> str:

@@ -60,7 +60,7 @@ THUMBPRINT_MEMBERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Key:
     """A key of the access tokens; without its private half it only verifies."""
 
@@ -221,8 +221,8 @@ def _verifier(jwk: Any) -> Key | None:
             except (PyJWTError, ValueError):
                 return None
             # Whoever can read a private half can sign with it.
-            if key.private is None and key.algorithm == algorithm:
-                return replace(key, kid=kid)
+            usable = key.private is None and key.algorithm == algorithm
+            return replace(key, kid=kid) if usable else None
     return None
 
 

@@ -21,6 +21,7 @@ from . import signals
 from .conf import conf
 from .exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
 from .models import Reason, Session, SessionQuerySet, User, group_names
+from .reading import read
 
 LATE_RETRIES = 3
 """How often one token can be retried late. Each late retry arms a grace period, and a thief must not be able to keep it
@@ -77,23 +78,22 @@ def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
     """
     raced = False
     while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
-        session = _get(claims, _sessions().with_groups())
+        session = _get(claims, groups=True)
         _check_jti(session, claims)
         now = timezone.now()
         match _judge(session, claims["generation"], now, raced):
             case Step.GIVE_AGAIN:
-                return session
+                done = True
             case Step.GIVE_BACK:
-                if session.confirmed or _confirm(session):
-                    return session
+                done = session.confirmed or _confirm(session)
             case Step.ROTATE:
-                if _advance(session, now, client, predecessor=session.generation):
-                    return session
+                done = _advance(session, now, client, predecessor=session.generation)
             case Step.RETRY_LATE:
-                if _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True):
-                    return session
+                done = _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True)
             case _:
                 _end_for_reuse(session, client)
+        if done:
+            return session
         raced = True
 
 
@@ -104,7 +104,7 @@ def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) ->
     Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
     """
     while True:
-        session = _get(claims, _sessions())
+        session = _get(claims)
         if _given_up(session, claims["generation"]):
             _end_for_reuse(session, client)
         if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
@@ -118,7 +118,7 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
     is none of those: to move its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
     """
     while True:
-        session = _get(claims, _sessions())
+        session = _get(claims)
         now = timezone.now()
         if session.generation:
             raise TokenNotValid
@@ -133,7 +133,7 @@ def look(claims: Claims) -> Session:
 
     A refresh token has to be the current one. Raises TokenNotValid or TokenRevoked.
     """
-    session = _get(claims, _sessions().with_groups())
+    session = _get(claims, groups=True)
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
         if claims["generation"] != session.generation:
@@ -148,7 +148,7 @@ def find(claims: Claims) -> Session:
 
     Raises TokenNotValid or TokenRevoked.
     """
-    session = _get(claims, _sessions())
+    session = _get(claims)
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
     return session
@@ -234,13 +234,12 @@ def _given_up(session: Session, generation: int) -> bool:
     return session.predecessor < generation < session.generation
 
 
-def _get(claims: Claims, sessions: SessionQuerySet) -> Session:
+def _get(claims: Claims, *, groups: bool = False) -> Session:
     """Return the session that a verified token names, with its user, if it is alive."""
-    try:
-        session = sessions.select_related("user").get(pk=UUID(claims["sid"]))
-    except Session.DoesNotExist:
+    session = read(UUID(claims["sid"]), _db(), groups=groups)
+    if session is None:
         # The token is genuine, so there was a session, which was deleted since, or its user was.
-        raise TokenRevoked from None
+        raise TokenRevoked
     # Who the user is comes from the row: a signing key alone must not let anybody in as somebody else.
     if claims["sub"] != str(session.user_id):
         raise TokenNotValid

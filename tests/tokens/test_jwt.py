@@ -17,6 +17,7 @@ from time_machine import TimeMachineFixture
 from tests.clients import App, claims_of, header_of
 from tests.forgery import access_token, encode, forge, hs, refresh_token
 from tokens import jwt, keys
+from tokens.exceptions import TokenExpired, TokenNotValid
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -355,3 +356,47 @@ def test_text_that_is_no_token_is_no_refresh_token(token: str) -> None:
 def test_kind_is_read_from_the_header(app: App) -> None:
     assert jwt.is_refresh(app.refresh_token)
     assert not jwt.is_refresh(app.access)
+
+
+@pytest.fixture
+def _nothing_remembered() -> None:
+    jwt._payload.cache_clear()
+
+
+@pytest.mark.usefixtures("_nothing_remembered")
+def test_signature_is_verified_once_for_each_token(app: App) -> None:
+    for _ in range(3):
+        AccessToken.claims(app.access)
+    assert jwt._payload.cache_info().hits == 2
+
+
+@pytest.mark.usefixtures("_nothing_remembered")
+def test_refused_token_is_not_remembered(access: dict[str, Any]) -> None:
+    forged = access_token(access)[:-8] + "AAAAAAAA"
+    for _ in range(3):
+        with pytest.raises(TokenNotValid):
+            AccessToken.claims(forged)
+    assert jwt._payload.cache_info().currsize == 0
+
+
+def test_remembered_token_expires(clock: TimeMachineFixture, app: App) -> None:
+    assert AccessToken.claims(app.access)["exp"] == NOW + 900
+    clock.move_to(NOW + 900, tick=False)
+    with pytest.raises(TokenExpired):
+        AccessToken.claims(app.access)
+
+
+def test_remembered_token_of_a_key_taken_out_is_refused(app: App, settings: Settings) -> None:
+    AccessToken.claims(app.access)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another " * 8, [settings.SECRET_KEY]
+    AccessToken.claims(app.access)
+    settings.SECRET_KEY_FALLBACKS = []
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(app.access)
+
+
+def test_remembered_token_of_another_issuer_is_refused(app: App, settings: Settings) -> None:
+    AccessToken.claims(app.access)
+    settings.SIMPLE_JWT = {"ISSUER": "https://another.example"}
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(app.access)

@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connections
 from pytest_django import Settings
 
 from tests.clients import App, claims_of
 from tokens import models, sessions
 from tokens.models import Bucket, Session, uuid7, uuid7_floor
+from tokens.reading import read
 from tokens.tokens import AccessToken
 
 
@@ -37,11 +39,16 @@ def test_groups_are_asked_for_where_they_were_not_fetched(ann: Any) -> None:
 @pytest.fixture
 def _no_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the user model be one without groups."""
-    models.group_names.cache_clear()
+    _forget_groups()
     with monkeypatch.context() as patch:
         patch.setattr(models, "get_user_model", lambda: Bucket)
         yield
+    _forget_groups()
+
+
+def _forget_groups() -> None:
     models.group_names.cache_clear()
+    connections["default"].__dict__.pop("latchkey_compiled", None)
 
 
 @pytest.mark.usefixtures("_no_groups")
@@ -50,6 +57,9 @@ def test_user_model_without_groups_has_none(ann: Any) -> None:
     app = App()
     app.login()
     assert claims_of(app.access)["groups"] == []
+    session = read(Session.objects.get().pk, "default", groups=True)
+    assert session is not None
+    assert "groups" not in vars(session)
 
 
 def test_without_a_cap_no_session_is_evicted(ann: Any, settings: Settings) -> None:

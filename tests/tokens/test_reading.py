@@ -1,0 +1,59 @@
+"""The statement that is compiled once reads what Django's own would."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connections
+from django.db.models import Model
+
+from tokens import sessions
+from tokens.models import Session
+from tokens.reading import read
+from tokens.sessions import Client
+
+
+def columns(row: Model) -> dict[str, tuple[type, Any]]:
+    values = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    return {name: (type(value), bytes(value) if name == "secret" else value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_row_is_read_as_by_django(ann: Any, groups: bool) -> None:
+    ann.groups.set([Group.objects.create(name="editors"), Group.objects.create(name="café")])
+    session = sessions.start(ann, Client("2001:db8::1", "Agent"))
+    read_once, again = (read(session.pk, "default", groups=groups) for _ in range(2))
+    expected = Session.objects.select_related("user").get(pk=session.pk)
+    for found in (read_once, again):
+        assert found is not None
+        assert columns(found) == columns(expected)
+        assert (type(found.user), columns(found.user)) == (get_user_model(), columns(expected.user))
+        assert (found._state.db, found._state.adding) == ("default", False)
+        assert sorted(found.groups or ()) == ["café", "editors"]
+
+
+@pytest.mark.parametrize("groups", [False, True])
+def test_one_statement_reads_all(ann: Any, groups: bool, django_assert_num_queries: Any) -> None:
+    session = sessions.start(ann)
+    with django_assert_num_queries(1):
+        found = read(session.pk, "default", groups=groups)
+        assert found is not None
+        assert found.user.get_username() == "ann"
+        assert not groups or found.groups is None
+
+
+@pytest.mark.django_db
+def test_row_that_is_not_there_is_none() -> None:
+    assert read(uuid4(), "default") is None
+
+
+@pytest.mark.django_db
+def test_statement_is_compiled_once_for_each_connection() -> None:
+    connections["default"].__dict__.pop("latchkey_compiled", None)
+    read(uuid4(), "default")
+    (compiled,) = connections["default"].__dict__["latchkey_compiled"].values()
+    read(uuid4(), "default")
+    assert [*connections["default"].__dict__["latchkey_compiled"].values()] == [compiled]
+    assert connections["default"].__dict__["latchkey_compiled"][False] is compiled
