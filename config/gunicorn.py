@@ -5,7 +5,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config.settings import env
+from config.settings import PORT, env
 
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -20,7 +20,7 @@ def escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-bind = f"{env.string('HOST', default='127.0.0.1')}:{env.integer('PORT', default=8000, maximum=65_535)}"
+bind = f"{env.string('HOST', default='127.0.0.1')}:{PORT}"
 workers = env.integer("WORKERS", default=2, minimum=1, maximum=1000)
 threads = env.integer("THREADS", default=4, minimum=1, maximum=1000)
 worker_class = "gthread"

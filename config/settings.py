@@ -115,7 +115,8 @@ DEBUG = env.boolean("DEBUG", default=False)
 SECRET_KEY = env.string("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 
-PUBLIC_URL = env.address("PUBLIC_URL", default="http://127.0.0.1:8000")
+PORT = env.integer("PORT", default=8000, maximum=65_535)
+PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=f"{urlsplit(PUBLIC_URL).hostname},localhost,127.0.0.1,[::1]")
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, maximum=10)
 

@@ -69,6 +69,10 @@ def test_issuer_is_the_public_url_and_audience_the_issuer(read: Settings) -> Non
     assert read(JWT_ISSUER="us")["SIMPLE_JWT"]["AUDIENCE"] == "us"
 
 
+def test_public_url_is_this_machines_port_by_default(read: Settings) -> None:
+    assert read(PORT="8080", PUBLIC_URL="")["PUBLIC_URL"] == "http://127.0.0.1:8080"
+
+
 def test_lists_are_split_at_commas(read: Settings) -> None:
     settings = read(
         SECRET_KEY_FALLBACKS="one, two,",
