@@ -22,7 +22,9 @@ STATIC := staticfiles/staticfiles.json
 # Settings of a production server, for checks; no .env is read.
 PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') \
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on
-PYTEST := $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --cov
+
+# One process more than there are cores, since many a test waits for a server.
+PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) + 1 )) --maxprocesses=4
 
 .PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots
 .DELETE_ON_ERROR:
@@ -45,14 +47,15 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
 	@$(PY) manage.py createsuperuser
 
-# What takes minutes runs apart: `make proof` has the long proofs, `pytest tests/browser` needs Chromium.
-SHORT := --ignore=tests/browser --ignore=tests/proof/test_schedules.py --ignore=tests/proof/test_crashes.py \
-	--ignore=tests/proof/test_mutations.py
+# What talks to the server through other programs is the same on either database, and runs once.
+ONCE := --ignore=tests/browser --ignore=tests/client --ignore=tests/test_docs.py \
+	--ignore=tests/services/test_documents.py --ignore=tests/services/test_verifiers.py
 
+# Tracing doubles what a test takes, so each line is traced once: by `tokens` alone on SQLite, by everything on PostgreSQL.
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) $(SHORT) --cov-report= --cov-fail-under=0
-	TEST_DATABASE=sqlite $(PYTEST) --cov-report= --cov-fail-under=0 --cov-append --ds=tests.settings_tokens tests/tokens
-	TEST_DATABASE=postgresql $(PYTEST) $(SHORT) --cov-report=term-missing:skip-covered --cov-append
+	TEST_DATABASE=sqlite $(PYTEST)
+	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
+	TEST_DATABASE=postgresql $(PYTEST) $(ONCE) --cov --cov-append --cov-report=term-missing:skip-covered
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report

@@ -18,7 +18,7 @@ from tests.clients import PASSWORD
 from tests.server import free_port, serve
 
 REFRESH = "/auth/refresh-token"
-LIFE = 2  # seconds
+LIFE = 4  # seconds
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_unsafe_setting_stops_the_start(settings: Any, entry: str) -> None:
 
 def test_gunicorn_listens_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "0.0.0.0")
-    monkeypatch.setenv("PORT", "8080")
+    monkeypatch.setattr(config.settings, "PORT", 8080)
     monkeypatch.setenv("WORKERS", "3")
     configuration = runpy.run_path(config.gunicorn.__file__)
     assert configuration["bind"] == "0.0.0.0:8080"
