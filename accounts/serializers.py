@@ -10,7 +10,7 @@ from tokens import limits
 from tokens.exceptions import NoActiveAccount
 from tokens.models import Session
 from tokens.requests import client_of
-from tokens.serializers import PasswordField, pair
+from tokens.serializers import PasswordField, RememberField, pair
 from tokens.sessions import Client
 
 from . import credentials, names, second_factor
@@ -58,6 +58,7 @@ class RegistrationSerializer(UseCaseSerializer):
     username = serializers.CharField(trim_whitespace=False)
     password = PasswordField()
     email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
+    remember = RememberField()
 
     def perform(self, client: Client, **values: Any) -> Session:
         return credentials.register(**values, client=client)

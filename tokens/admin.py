@@ -159,6 +159,7 @@ class SessionAdmin(ReadOnlyAdmin):
         "generation",
         "expires_at",
         "ends_at",
+        "remembered",
         "revoked_at",
         "revoked_reason",
     )

@@ -131,6 +131,7 @@ class Session(models.Model):
     """Whether anything that the last rotation issued has been seen in use."""
 
     created_at = models.DateTimeField(_("signed in"))
+    remembered = models.BooleanField(_("outlives the browser"), default=True, db_default=True)
     rotated_at = models.DateTimeField(_("last used"))
     expires_at = models.DateTimeField(_("expires"))
     auth_hash = models.CharField(max_length=128, editable=False)
@@ -162,7 +163,8 @@ class Session(models.Model):
 
     def ends_at(self) -> datetime:
         """Return the absolute end, past which no rotation leads."""
-        return self.created_at + conf.session_lifetime
+        lifetime = conf.session_lifetime
+        return self.created_at + (lifetime if self.remembered else min(lifetime, conf.short_session_lifetime))
 
     def expiry(self, issued_at: datetime) -> datetime:
         """Return when a refresh token issued at that time expires, in whole seconds, as its `exp` has them."""

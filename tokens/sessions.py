@@ -50,10 +50,11 @@ PASSWORD = ("pwd",)
 """How somebody has signed in who was asked for the password alone (RFC 8176)."""
 
 
-def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> Session:
+def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *, remembered: bool = True) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
-    `amr` says how the user has signed in, in the words of RFC 8176.
+    `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
+    its cookie with the browser.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -63,6 +64,7 @@ def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -
             _prune(user)
         now = timezone.now()
         session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
+        session.remembered = remembered
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups = " ".join(amr), groups
