@@ -118,6 +118,18 @@ def sign_in(challenge: str, code: str, client: Client = UNKNOWN) -> Session:
 # By the owner, who is signed in
 
 
+def reauthenticate(session: Session, code: str, client: Client = UNKNOWN) -> None:
+    """Renew the sign-in of the session's user, whose password has been judged; a second factor takes a code as well.
+
+    Raises TokenRevoked if the session has ended meanwhile.
+    """
+    user, factor = session.user, enabled(session.user)
+    amr = _use(factor, code, client) if factor else PASSWORD
+    with transaction.atomic():
+        hold(user, WrongPassword())
+        sessions.reauthenticate(session, client, amr)
+
+
 def enrol(session: Session) -> tuple[str, str]:
     """Give the session's user, whose password has been judged, a secret; return it in base32, and as an otpauth URI.
 

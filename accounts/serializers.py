@@ -119,6 +119,14 @@ class CodeField(serializers.CharField):
         super().__init__(write_only=True, max_length=second_factor.CODE_LENGTH, **kwargs)
 
 
+class ReauthenticationSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    code = CodeField(default="")
+
+    def perform(self, client: Client, **values: Any) -> None:
+        second_factor.reauthenticate(self.context["request"].auth.session, values["code"], client)
+
+
 class EnrolmentSerializer(UseCaseSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 

@@ -51,6 +51,9 @@ class Browser:
         """Go on with a login that wants a second factor."""
         return self._keep(self.post("/auth/login/second-factor", {"challenge": challenge, "code": code}, **extra))
 
+    def reauthenticate(self, password: str = PASSWORD, **body: Any) -> Any:
+        return self._keep(self.post("/auth/reauthenticate", {"currentPassword": password, **body}, self.access))
+
     def refresh(self, cookie: str | None = None, **extra: Any) -> Any:
         if cookie is not None:
             self.cookie = cookie

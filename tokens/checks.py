@@ -123,6 +123,7 @@ RULES = {
     "jwk_url": Rule("SIMPLE_JWT['JWK_URL']", _is_text_or_none, "a URL or None"),
     "session_lifetime": Rule("TOKENS_SESSION_LIFETIME", _is_duration, "a timedelta"),
     "short_session_lifetime": Rule("TOKENS_SHORT_SESSION_LIFETIME", _is_duration, "a timedelta"),
+    "recent_sign_in": Rule("TOKENS_RECENT_SIGN_IN", _is_duration, "a timedelta"),
     "grace_period": Rule("TOKENS_GRACE_PERIOD", _is_duration, "a timedelta"),
     "late_retry": Rule("TOKENS_LATE_RETRY", _is_switch, "True or False"),
     "max_sessions_per_user": Rule("TOKENS_MAX_SESSIONS_PER_USER", _is_whole_number, "a whole number"),
@@ -148,6 +149,7 @@ LIFETIMES = (
     "refresh_token_lifetime",
     "session_lifetime",
     "short_session_lifetime",
+    "recent_sign_in",
     "event_lifetime",
 )
 

@@ -44,6 +44,11 @@ class Settings:
         return self._own("SHORT_SESSION_LIFETIME", timedelta(hours=12))
 
     @property
+    def recent_sign_in(self) -> timedelta:
+        """How long ago the password may have been given where RecentSignIn guards."""
+        return self._own("RECENT_SIGN_IN", timedelta(minutes=10))
+
+    @property
     def grace_period(self) -> timedelta:
         return self._own("GRACE_PERIOD", timedelta(seconds=10))
 

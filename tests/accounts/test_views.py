@@ -138,7 +138,16 @@ def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["register", "password/change", "password/reset", "password/reset/confirm", "email/verify", "email/resend"]
+    "path",
+    [
+        "register",
+        "reauthenticate",
+        "password/change",
+        "password/reset",
+        "password/reset/confirm",
+        "email/verify",
+        "email/resend",
+    ],
 )
 def test_other_sites_are_refused(path: str, browser: Browser) -> None:
     response = browser.post(f"/auth/{path}", {}, browser.access, HTTP_ORIGIN="https://evil.example")

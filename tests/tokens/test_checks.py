@@ -206,7 +206,7 @@ def test_short_session_is_not_longer_than_one_that_is_remembered(
     assert found() == expected
 
 
-@pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME"])
+@pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME", "RECENT_SIGN_IN"])
 def test_nothing_lasts_for_no_time(settings: Settings, name: str) -> None:
     setattr(settings, f"TOKENS_{name}", timedelta())
     assert messages() == [Error(f"TOKENS_{name} must be longer than nothing.", id="tokens.E007")]
@@ -385,6 +385,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
     [
         ("SESSION_LIFETIME", 90),
         ("SHORT_SESSION_LIFETIME", 43200),
+        ("RECENT_SIGN_IN", 600),
         ("GRACE_PERIOD", 10),
         ("LATE_RETRY", "off"),
         ("MAX_SESSIONS_PER_USER", "100"),
