@@ -28,7 +28,9 @@ class WrongPassword(ValidationError):
         super().__init__({"current_password": ValidationError(message, "wrong_password")})
 
 
-def register(username: str, password: str, email: str | None = None, client: Client = UNKNOWN) -> Session:
+def register(
+    username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
+) -> Session:
     """Make an account and sign in to it."""
     user = User(username=username, email=email or "")
     errors: dict[str, list[ValidationError]] = {}
@@ -47,7 +49,7 @@ def register(username: str, password: str, email: str | None = None, client: Cli
         user.save(force_insert=True)
         log.record(Kind.REGISTERED, user, client)
         request_verification(user)
-        return sessions.start(user, client)
+        return sessions.start(user, client, remembered=remembered)
 
 
 def change_username(user: User, username: str) -> None:

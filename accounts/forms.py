@@ -25,7 +25,8 @@ def authenticate(request: HttpRequest, username: str, password: str, code: str) 
     try:
         return credentials.authenticate(request, username, password), PASSWORD
     except SecondFactorRequired as required:
-        return second_factor.answer(required.challenge, code, client_of(request))
+        user, amr, __ = second_factor.answer(required.challenge, code, client_of(request))
+        return user, amr
 
 
 class CodeField(forms.CharField):

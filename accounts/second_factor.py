@@ -81,40 +81,53 @@ def enabled(user: User) -> SecondFactor | None:
 # At login
 
 
-def demand(user: User) -> str | None:
+def demand(user: User, remembered: bool) -> str | None:
     """Return the challenge that has to be answered with a code, if the user has a second factor.
 
     It says that the password was right, and is good for a few minutes: until then any number of codes may be tried with
-    it, as far as the limits go.
+    it, as far as the limits go. It also says whether the session to come is to be remembered, so that no client can
+    forget that on the way.
     """
     factor = enabled(user)
-    return signing.dumps([str(factor.pk), _fingerprint(user)], salt=SALT) if factor else None
+    return signing.dumps([str(factor.pk), _fingerprint(user), remembered], salt=SALT) if factor else None
 
 
-def answer(challenge: str, code: str, client: Client = UNKNOWN) -> tuple[User, Sequence[str]]:
-    """Return whose challenge it was, if the code is right, and how that user has signed in (RFC 8176).
+def answer(challenge: str, code: str, client: Client = UNKNOWN) -> tuple[User, Sequence[str], bool]:
+    """Return whose challenge it was, if the code is right, how that user has signed in (RFC 8176), and whether the
+    session is to be remembered.
 
     Raises ChallengeNotValid, CodeNotValid or TooManyTries.
     """
     try:
-        pk, fingerprint = signing.loads(challenge, salt=SALT, max_age=CHALLENGE_LIFETIME)
+        pk, fingerprint, remembered = signing.loads(challenge, salt=SALT, max_age=CHALLENGE_LIFETIME)
         factor = SecondFactor.objects.select_related("user").get(pk=pk, user__is_active=True)
-    except (signing.BadSignature, SecondFactor.DoesNotExist) as error:
+    except (signing.BadSignature, ValueError, SecondFactor.DoesNotExist) as error:
+        # A ValueError: a server of another version has issued it, while this one was updated.
         raise ChallengeNotValid from error
     if fingerprint != _fingerprint(factor.user):
         raise ChallengeNotValid
-    if not code:
-        raise ValidationError({"code": ValidationError(SecondFactorRequired.message, SecondFactorRequired.code)})
-    return factor.user, _use(factor, code, client)
+    return factor.user, _use(factor, code, client), remembered
 
 
 def sign_in(challenge: str, code: str, client: Client = UNKNOWN) -> Session:
     """Answer the challenge and start the session. Raises NoActiveAccount as well."""
-    user, amr = answer(challenge, code, client)
-    return sessions.start(user, client, amr)
+    user, amr, remembered = answer(challenge, code, client)
+    return sessions.start(user, client, amr, remembered=remembered)
 
 
 # By the owner, who is signed in
+
+
+def reauthenticate(session: Session, code: str, client: Client = UNKNOWN) -> None:
+    """Renew the sign-in of the session's user, whose password has been judged; a second factor takes a code as well.
+
+    Raises TokenRevoked if the session has ended meanwhile.
+    """
+    user, factor = session.user, enabled(session.user)
+    amr = _use(factor, code, client) if factor else PASSWORD
+    with transaction.atomic():
+        hold(user, WrongPassword())
+        sessions.reauthenticate(session, client, amr)
 
 
 def enrol(session: Session) -> tuple[str, str]:
@@ -198,6 +211,8 @@ def _judge(session: Session, code: str, client: Client) -> SecondFactor:
 
 def _use(factor: SecondFactor, code: str, client: Client) -> Sequence[str]:
     """Use a code up, of either kind; return how one has signed in with it. Raises CodeNotValid or TooManyTries."""
+    if not code:
+        raise ValidationError({"code": ValidationError(SecondFactorRequired.message, SecondFactorRequired.code)})
     bucket, code = _spend(factor), _as_issued(code)
     if _use_time_step(factor, code):
         amr: Sequence[str] = OTP

@@ -10,7 +10,7 @@ from tokens import limits
 from tokens.exceptions import NoActiveAccount
 from tokens.models import Session
 from tokens.requests import client_of
-from tokens.serializers import PasswordField, pair
+from tokens.serializers import PasswordField, RememberField, pair
 from tokens.sessions import Client
 
 from . import credentials, names, second_factor
@@ -58,6 +58,7 @@ class RegistrationSerializer(UseCaseSerializer):
     username = serializers.CharField(trim_whitespace=False)
     password = PasswordField()
     email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
+    remember = RememberField()
 
     def perform(self, client: Client, **values: Any) -> Session:
         return credentials.register(**values, client=client)
@@ -116,6 +117,14 @@ class CodeField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(write_only=True, max_length=second_factor.CODE_LENGTH, **kwargs)
+
+
+class ReauthenticationSerializer(UseCaseSerializer):
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    code = CodeField(default="")
+
+    def perform(self, client: Client, **values: Any) -> None:
+        second_factor.reauthenticate(self.context["request"].auth.session, values["code"], client)
 
 
 class EnrolmentSerializer(UseCaseSerializer):

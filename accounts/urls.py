@@ -6,6 +6,7 @@ app_name = "accounts"
 
 urlpatterns = [
     path("auth/register", views.RegisterView.as_view(), name="register"),
+    path("auth/reauthenticate", views.ReauthenticationView.as_view(), name="reauthenticate"),
     path("auth/account/delete", views.AccountDeletionView.as_view(), name="delete_account"),
     path("auth/password/change", views.PasswordChangeView.as_view(), name="change_password"),
     path("auth/password/reset", views.PasswordResetRequestView.as_view(), name="request_reset"),

@@ -11,7 +11,8 @@ from rest_framework.response import Response
 from tokens import cookies
 from tokens.authentication import JWTAuthentication
 from tokens.models import Session
-from tokens.views import AuthView, BodyTokenView, signed_in
+from tokens.tokens import AccessToken
+from tokens.views import AuthView, BodyTokenView, renewed, signed_in
 
 from . import second_factor, serializers
 from .models import User
@@ -55,6 +56,15 @@ class PasswordChangeView(UseCaseView):
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
     serializer_class = serializers.PasswordChangeSerializer
+
+
+class ReauthenticationView(UseCaseView):
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    serializer_class = serializers.ReauthenticationSerializer
+
+    def respond(self, result: None) -> Response:
+        return renewed(cast(AccessToken, self.request.auth))
 
 
 class AccountDeletionView(UseCaseView):

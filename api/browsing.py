@@ -6,7 +6,7 @@ browses gets a cookie that names a session like any other, and is out as soon as
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import NoReverseMatch, resolve
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from rest_framework import renderers
+from rest_framework import renderers, status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -38,6 +38,11 @@ class Pass:
     """What lets a page in; the counterpart of an access token. Its key signs nothing else."""
 
     session: Session
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When the user last gave the password."""
+        return self.session.authenticated_at
 
     def write(self, response: HttpResponseBase) -> None:
         session = self.session
@@ -129,6 +134,7 @@ class PageRenderer(renderers.BrowsableAPIRenderer):
             **context,
             "patch_form": self.get_rendered_html_form(data, view, "PATCH", request),
             "has_ended": has_ended(request),
+            "is_too_old": isinstance(request.auth, Pass) and response.status_code == status.HTTP_401_UNAUTHORIZED,
             "rows": [*self.get_rows(data, view)],
             "actions": self.get_actions(view, response),
         }

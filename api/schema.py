@@ -249,6 +249,11 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "accounts.views.RegisterView": {
         "post": Operation("register", "Register", {201: SIGNED_IN}, {403: ("registration_closed",)}, cookie=(201,)),
     },
+    "accounts.views.ReauthenticationView": {
+        "post": Operation(
+            "reauthenticate", "Renew the sign-in with the password", {200: REFRESHED}, {429: ("throttled",)}
+        ),
+    },
     "accounts.views.AccountDeletionView": {
         "post": Operation("deleteAccount", "Delete the account", {204: None}, {429: ("throttled",)}, cookie=(204,)),
     },

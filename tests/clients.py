@@ -42,12 +42,17 @@ class Browser:
     def cookie(self, value: str) -> None:
         self.http.cookies["refreshToken"] = value
 
-    def login(self, username: str = "ann", password: str = PASSWORD, **extra: Any) -> Any:
-        return self._keep(self.post("/auth/login", {"username": username, "password": password}, **extra))
+    def login(self, username: str = "ann", password: str = PASSWORD, remember: object = None, **extra: Any) -> Any:
+        """Sign in; None stands for a client that does not say whether to be remembered."""
+        told = {} if remember is None else {"remember": remember}
+        return self._keep(self.post("/auth/login", {"username": username, "password": password, **told}, **extra))
 
     def answer(self, challenge: str, code: str, **extra: Any) -> Any:
         """Go on with a login that wants a second factor."""
         return self._keep(self.post("/auth/login/second-factor", {"challenge": challenge, "code": code}, **extra))
+
+    def reauthenticate(self, password: str = PASSWORD, **body: Any) -> Any:
+        return self._keep(self.post("/auth/reauthenticate", {"currentPassword": password, **body}, self.access))
 
     def refresh(self, cookie: str | None = None, **extra: Any) -> Any:
         if cookie is not None:

@@ -157,7 +157,7 @@ def revoke_in_the_admin() -> None:
 
 def test_app_alone_is_installed_as_shown(tmp_path: Path) -> None:
     """What docs/installing.md says to be written and run, in a new project, with the user model that it shows."""
-    settings_, urls, view, tour_, user = [
+    settings_, urls, view, recent, renewal, tour_, user = [
         block for language, block in BLOCK.findall(read("docs/installing.md")) if language == "python"
     ]
     (tmp_path / "people/migrations").mkdir(parents=True)
@@ -183,10 +183,29 @@ def test_app_alone_is_installed_as_shown(tmp_path: Path) -> None:
         assert f"python manage.py {command}\n" in read("docs/installing.md")
         python("manage.py", command)
     python("manage.py", "shell", "-c", view)
+    python("manage.py", "shell", "-c", recent)
     make = "from people.models import User; User.objects.create_user('ada', password='the analytical engine')\n"
     printed = python("manage.py", "shell", "-v0", "-c", make + tour_).splitlines()
 
     assert printed[1:] == ["1", "token_revoked"]
+    renew = """
+from rest_framework.test import APIRequestFactory
+from datetime import timedelta
+from people.models import User
+from tokens.models import Session
+from tokens.tokens import AccessToken
+token = AccessToken.for_user(User.objects.get())
+Session.objects.update(authenticated_at=token.authenticated_at - timedelta(days=1))
+for password in ("wrong", "the analytical engine"):
+    asked = APIRequestFactory().post(
+        "/", {"currentPassword": password}, format="json", HTTP_AUTHORIZATION=f"Bearer {token}"
+    )
+    answer = RenewSignIn.as_view()(asked)
+    print(answer.status_code, [*answer.data])
+print(AccessToken(answer.data["accessToken"])["auth_time"] >= token["iat"])
+"""
+    printed = python("manage.py", "shell", "-v0", "-c", renewal + renew).splitlines()
+    assert printed == ["400 ['currentPassword']", "200 ['accessToken']", "True"]
     upgrade = """
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from people.models import User

@@ -155,10 +155,12 @@ class SessionAdmin(ReadOnlyAdmin):
         "user_agent",
         "ip_address",
         "created_at",
+        "authenticated_at",
         "rotated_at",
         "generation",
         "expires_at",
         "ends_at",
+        "remembered",
         "revoked_at",
         "revoked_reason",
     )

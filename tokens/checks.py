@@ -122,6 +122,8 @@ RULES = {
     "auth_header_name": Rule("SIMPLE_JWT['AUTH_HEADER_NAME']", _is_text, "a string"),
     "jwk_url": Rule("SIMPLE_JWT['JWK_URL']", _is_text_or_none, "a URL or None"),
     "session_lifetime": Rule("TOKENS_SESSION_LIFETIME", _is_duration, "a timedelta"),
+    "short_session_lifetime": Rule("TOKENS_SHORT_SESSION_LIFETIME", _is_duration, "a timedelta"),
+    "recent_sign_in": Rule("TOKENS_RECENT_SIGN_IN", _is_duration, "a timedelta"),
     "grace_period": Rule("TOKENS_GRACE_PERIOD", _is_duration, "a timedelta"),
     "late_retry": Rule("TOKENS_LATE_RETRY", _is_switch, "True or False"),
     "max_sessions_per_user": Rule("TOKENS_MAX_SESSIONS_PER_USER", _is_whole_number, "a whole number"),
@@ -141,6 +143,15 @@ RULES = {
     "throttle_rates": Rule("TOKENS_THROTTLE_RATES", _are_rates, "a dictionary from names to rates like '60/minute'"),
 }
 """By the name that the setting has in `conf`."""
+
+LIFETIMES = (
+    "access_token_lifetime",
+    "refresh_token_lifetime",
+    "session_lifetime",
+    "short_session_lifetime",
+    "recent_sign_in",
+    "event_lifetime",
+)
 
 
 def _fits(*names: str) -> bool:
@@ -235,7 +246,7 @@ def check_grace_period(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_lifetimes(**kwargs: Any) -> Messages:
-    for name in ("access_token_lifetime", "refresh_token_lifetime", "session_lifetime", "event_lifetime"):
+    for name in LIFETIMES:
         if _fits(name) and getattr(conf, name) <= timedelta():
             yield checks.Error(f"{RULES[name].setting} must be longer than nothing.", id="tokens.E007")
     if (
@@ -248,6 +259,10 @@ def check_lifetimes(**kwargs: Any) -> Messages:
     if _fits("refresh_token_lifetime", "session_lifetime") and conf.refresh_token_lifetime > conf.session_lifetime:
         yield checks.Warning(
             "SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'] should not exceed TOKENS_SESSION_LIFETIME.", id="tokens.W002"
+        )
+    if _fits("short_session_lifetime", "session_lifetime") and conf.short_session_lifetime > conf.session_lifetime:
+        yield checks.Warning(
+            "TOKENS_SHORT_SESSION_LIFETIME should not exceed TOKENS_SESSION_LIFETIME.", id="tokens.W002"
         )
 
 

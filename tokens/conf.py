@@ -39,6 +39,16 @@ class Settings:
         return self._own("SESSION_LIFETIME", timedelta(days=90))
 
     @property
+    def short_session_lifetime(self) -> timedelta:
+        """The same for a session that is not to be remembered. The shorter of the two wins."""
+        return self._own("SHORT_SESSION_LIFETIME", timedelta(hours=12))
+
+    @property
+    def recent_sign_in(self) -> timedelta:
+        """How long ago the password may have been given where RecentSignIn guards."""
+        return self._own("RECENT_SIGN_IN", timedelta(minutes=10))
+
+    @property
     def grace_period(self) -> timedelta:
         return self._own("GRACE_PERIOD", timedelta(seconds=10))
 
@@ -89,9 +99,10 @@ class Settings:
 
     @property
     def second_factor(self) -> str | None:
-        """Dotted path of `f(user) -> str | None`, called after a right password.
+        """Dotted path of `f(user, remembered) -> str | None`, called after a right password.
 
         What it returns is the challenge that has to be answered before a session begins; None: the password is enough.
+        `remembered` is for that session, so the challenge has to carry it.
         """
         return self._own("SECOND_FACTOR", None)
 

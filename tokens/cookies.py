@@ -33,15 +33,17 @@ def read(request: HttpRequest | Request) -> str:
 
 
 def write(response: HttpResponseBase, token: RefreshToken) -> None:
+    """Set the cookie for as long as its token is good, or until the browser ends, as was asked for at the login."""
     age = timezone.now() - token.session.rotated_at
-    _set(response, str(token), token.expires_in - int(age.total_seconds()))
+    remaining = token.expires_in - int(age.total_seconds())
+    _set(response, str(token), remaining if token.session.remembered else None)
 
 
 def clear(response: HttpResponseBase) -> None:
     _set(response, "", 0)
 
 
-def _set(response: HttpResponseBase, value: str, max_age: int) -> None:
+def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
     response.set_cookie(
         conf.cookie_name,
         value,

@@ -15,12 +15,13 @@ from .models import Kind, SecurityEvent
 from .requests import client_of
 
 
-def authenticate(request: HttpRequest, username: str, password: str) -> Any:
+def authenticate(request: HttpRequest, username: str, password: str, *, remembered: bool = True) -> Any:
     """Return the user, or None; unknown, wrong and deactivated take the same work.
 
     Tries are limited for a name from one address, and for a name from all addresses together. The second limit would
     let anybody lock the owner out, so it does not hold for an address that the account has signed in from before.
-    Raises TooManyTries and, only after a right password, SecondFactorRequired.
+    Raises TooManyTries and, only after a right password, SecondFactorRequired, whose challenge carries `remembered` to
+    the session that begins with the answer.
     """
     name, client = _as_typed(username), client_of(request)
     here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
@@ -34,7 +35,7 @@ def authenticate(request: HttpRequest, username: str, password: str) -> Any:
     if user is None:
         return None
     limits.clear(here, everywhere)
-    challenge = import_string(conf.second_factor)(user) if conf.second_factor else None
+    challenge = import_string(conf.second_factor)(user, remembered) if conf.second_factor else None
     if challenge is not None:
         raise SecondFactorRequired(challenge)
     return user

@@ -13,6 +13,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from .authentication import CHALLENGE, Refused
 from .cookies import RefreshTokenMissing
 from .exceptions import SecondFactorRequired, TokenRefused, TooManyTries
+from .permissions import ReauthenticationRequired
 
 
 class BadRequest(exceptions.APIException):
@@ -47,7 +48,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = {"detail": error.detail, "code": error.detail.code}
     elif isinstance(error.detail, list):
         response.data = {"non_field_errors": error.detail}
-    if response.status_code == status.HTTP_401_UNAUTHORIZED:
+    # What asks for a recent sign-in says so in a challenge of its own.
+    if response.status_code == status.HTTP_401_UNAUTHORIZED and not isinstance(error, ReauthenticationRequired):
         response["WWW-Authenticate"] = (
             f'{CHALLENGE}, error="invalid_token"' if isinstance(error, Refused) else CHALLENGE
         )

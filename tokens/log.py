@@ -72,6 +72,11 @@ def record_login(session: Session, client: Client, evicted: list[Session], **kwa
     _write([*events, _event(Kind.LOGIN, session.user_id, client, session)])
 
 
+@receiver(signals.session_reauthenticated)
+def record_reauthentication(session: Session, client: Client, **kwargs: Any) -> None:
+    record(Kind.REAUTHENTICATED, session.user, client, session)
+
+
 @receiver(signals.sessions_revoked)
 def record_revocation(sessions: list[Session], reason: Reason, client: Client, **kwargs: Any) -> None:
     if reason == Reason.CAP:

@@ -14,6 +14,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models import Aggregate, JSONField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
@@ -131,6 +132,10 @@ class Session(models.Model):
     """Whether anything that the last rotation issued has been seen in use."""
 
     created_at = models.DateTimeField(_("signed in"))
+    authenticated_at = models.DateTimeField(_("password last given"), db_default=Now())
+    """At the login, and later wherever the sign-in was renewed."""
+
+    remembered = models.BooleanField(_("outlives the browser"), default=True, db_default=True)
     rotated_at = models.DateTimeField(_("last used"))
     expires_at = models.DateTimeField(_("expires"))
     auth_hash = models.CharField(max_length=128, editable=False)
@@ -138,7 +143,7 @@ class Session(models.Model):
     matches, and the session has ended."""
 
     amr = models.CharField(_("signed in with"), max_length=40, default="pwd")
-    """How the user has signed in: methods of RFC 8176, with spaces between."""
+    """How the user has signed in, at `authenticated_at`: methods of RFC 8176, with spaces between."""
 
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
@@ -162,7 +167,8 @@ class Session(models.Model):
 
     def ends_at(self) -> datetime:
         """Return the absolute end, past which no rotation leads."""
-        return self.created_at + conf.session_lifetime
+        lifetime = conf.session_lifetime
+        return self.created_at + (lifetime if self.remembered else min(lifetime, conf.short_session_lifetime))
 
     def expiry(self, issued_at: datetime) -> datetime:
         """Return when a refresh token issued at that time expires, in whole seconds, as its `exp` has them."""
@@ -197,6 +203,7 @@ class Kind(models.TextChoices):
     REGISTERED = "registered", _("registered")
     LOGIN = "login", _("signed in")
     LOGIN_FAILED = "login_failed", _("failed to sign in")
+    REAUTHENTICATED = "reauthenticated", _("gave the password again")
     LOGOUT = "logout", _("signed out")
     SESSION_REVOKED = "session_revoked", _("session ended")
     TOKEN_REUSED = "token_reused", _("refresh token used twice")

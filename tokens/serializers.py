@@ -31,6 +31,18 @@ class PasswordField(serializers.CharField):
         )
 
 
+class RememberField(serializers.BooleanField):
+    """Whether the session is to outlive the browser. A JSON boolean, where DRF would take "off" and 0 for one too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(write_only=True, default=True, source="remembered", **kwargs)
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
 class CredentialsSerializer(simplejwt.TokenObtainSerializer):
     """Judge a name and a password, and start the session that they open.
 
@@ -48,12 +60,14 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer):
         self.fields["password"] = PasswordField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        request = self.context["request"]
-        self.user = credentials.authenticate(request._request, attrs[self.username_field], attrs["password"])
+        request, remembered = self.context["request"], attrs.get("remembered", True)
+        self.user = credentials.authenticate(
+            request._request, attrs[self.username_field], attrs["password"], remembered=remembered
+        )
         if self.user is None:
             raise self._refused()
         try:
-            self.session = sessions.start(self.user, client_of(request))
+            self.session = sessions.start(self.user, client_of(request), remembered=remembered)
         except NoActiveAccount as error:
             raise self._refused() from error
         return {}
@@ -63,6 +77,8 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer):
 
 
 class LoginSerializer(CredentialsSerializer):
+    remember = RememberField()
+
     default_error_messages = {"invalid_credentials": _("The username or the password is wrong.")}
     refusal = "invalid_credentials"
 

@@ -1,4 +1,4 @@
-"""The verbs of a session: start, rotate, accept, keep, look, revoke, prune.
+"""The verbs of a session: start, reauthenticate, rotate, accept, keep, look, revoke, prune.
 
 No lock is held across statements of the hot path: every change is one UPDATE that names the state it was decided on,
 and the row decides who wins a race. Whoever changed no row reads again and judges anew.
@@ -50,10 +50,11 @@ PASSWORD = ("pwd",)
 """How somebody has signed in who was asked for the password alone (RFC 8176)."""
 
 
-def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> Session:
+def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *, remembered: bool = True) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
-    `amr` says how the user has signed in, in the words of RFC 8176.
+    `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
+    its cookie with the browser.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -63,12 +64,27 @@ def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -
             _prune(user)
         now = timezone.now()
         session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
+        session.authenticated_at, session.remembered = now, remembered
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups = " ".join(amr), groups
         session.save(using=_db(), force_insert=True)
         signals.session_started.send(Session, session=session, client=client, evicted=evicted)
     return session
+
+
+def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> None:
+    """Write down that the session's user has just given the password, which has been judged, once more.
+
+    Every access token from now on says so; the refresh token stays as it is. Raises TokenRevoked if the session has
+    ended meanwhile.
+    """
+    now, how = timezone.now(), " ".join(amr)
+    with transaction.atomic(using=_db()):
+        if not _sessions().filter(pk=session.pk, revoked_at=None).update(authenticated_at=now, amr=how):
+            raise TokenRevoked
+        session.authenticated_at, session.amr = now, how
+        signals.session_reauthenticated.send(Session, session=session, client=client)
 
 
 def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:

@@ -8,6 +8,9 @@ from django.dispatch import Signal
 session_started = Signal()
 """Arguments: `session`, `client`, `evicted` (the sessions that made room for it; `sessions_revoked` told of them)."""
 
+session_reauthenticated = Signal()
+"""Arguments: `session`, `client`: its user has given the password again."""
+
 session_rotated = Signal()
 """Arguments: `session`, `client`. Sent after the row was updated, outside any transaction."""
 

@@ -1,6 +1,6 @@
 """The two token classes, with the surface of SimpleJWT's."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn, Self
@@ -91,7 +91,7 @@ class AccessToken(Token, simplejwt.AccessToken):
                 "jti": uuid4().hex,
                 "iat": _epoch(now),
                 "exp": _epoch(min(now + conf.access_token_lifetime, session.ends_at())),
-                "auth_time": _epoch(session.created_at),
+                "auth_time": _epoch(session.authenticated_at),
                 "amr": session.amr.split(),
                 "generation": session.generation,
                 "token_type": cls.token_type,
@@ -107,6 +107,22 @@ class AccessToken(Token, simplejwt.AccessToken):
     def for_user(cls, user: User) -> Self:  # type: ignore[override]
         """Start a session for the user and issue its first access token."""
         return cls.of(sessions.start(user))
+
+    def renew(self) -> Self:
+        """Issue another one in the place of this, for the session as it now is.
+
+        It is of this one's generation. One of the newest would be a use of a refresh whose answer may have been lost,
+        and the retry of that refresh then be taken for reuse.
+        """
+        token = self.of(self.session)
+        token["generation"] = self["generation"]
+        return token
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When the user last gave the password: the session knows, or, where it was not read, the claim."""
+        session: Session | None = vars(self).get("session")
+        return session.authenticated_at if session else datetime.fromtimestamp(self["auth_time"], UTC)
 
     @property
     def lifetime(self) -> timedelta:  # type: ignore[override]

@@ -83,7 +83,7 @@ class RefreshView(AuthView):
     def post(self, request: Request) -> Response:
         claims = RefreshToken.claims(cookies.read(request))
         session = sessions.rotate(claims, client_of(request))
-        return _with_cookie(Response(_access(session)), session)
+        return _with_cookie(Response(_access(AccessToken.of(session))), session)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
@@ -256,7 +256,12 @@ def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Respon
         "username": user.get_username(),
         "email": getattr(user, user.get_email_field_name(), ""),
     }
-    return _with_cookie(Response({**_access(session), "user": told}, status_code), session)
+    return _with_cookie(Response({**_access(AccessToken.of(session)), "user": told}, status_code), session)
+
+
+def renewed(token: AccessToken) -> Response:
+    """Answer with an access token in the place of that one; the refresh token and its cookie stay as they are."""
+    return Response(_access(token.renew()))
 
 
 def _session(request: Request) -> Session:
@@ -264,8 +269,7 @@ def _session(request: Request) -> Session:
     return cast(AccessToken, request.auth).session
 
 
-def _access(session: Session) -> dict[str, Any]:
-    token = AccessToken.of(session)
+def _access(token: AccessToken) -> dict[str, Any]:
     return {"accessToken": str(token), "tokenType": "Bearer", "expiresIn": token.expires_in}
 
 

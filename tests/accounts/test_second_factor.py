@@ -234,6 +234,21 @@ def test_challenge_of_one_transport_is_good_for_the_other(ann_has: Enrolled) -> 
     assert App().answer(challenge(Browser()), ann_has.device.code()).status_code == 200
 
 
+@pytest.mark.parametrize("remember", [True, False])
+def test_challenge_carries_whether_to_remember_so_that_the_second_step_need_not(
+    ann_has: Enrolled, clock: TimeMachineFixture, remember: bool
+) -> None:
+    phone = Browser()
+    refused = phone.login(remember=remember)
+    answered = phone.answer(refused.json()["challenge"], ann_has.device.code())
+    clock.shift(11)
+    for response in (answered, phone.refresh()):
+        assert response.status_code == 200
+        assert response.cookies["refreshToken"]["max-age"] == (604800 if remember else "")
+    session = Session.objects.get(pk=claims_of(phone.access)["sid"])
+    assert (session.remembered, session.amr) == (remember, "pwd otp")
+
+
 def test_who_has_none_is_signed_in_by_the_password(ann_has: Enrolled) -> None:
     User.objects.create_user("bob", password=PASSWORD)
     bob = Browser()
@@ -448,15 +463,16 @@ def test_user_deactivated_in_that_moment_is_not_signed_in(ann_has: Enrolled) -> 
 def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
     given = challenge()
     payload, rest = given.split(":", 1)
-    factor = SecondFactor.objects.get()
+    content = [str(SecondFactor.objects.get().pk), second_factor._fingerprint(ann), True]
     forged = [
         f"{payload[:-1]}x:{rest}",
         given[:-1],
         "",
         "x",
         ":::",
-        signing.dumps([str(factor.pk), second_factor._fingerprint(ann)]),
-        signing.dumps([str(factor.pk), second_factor._fingerprint(ann)], key="x" * 50, salt=second_factor.SALT),
+        signing.dumps(content),
+        signing.dumps(content, key="x" * 50, salt=second_factor.SALT),
+        signing.dumps(content[:2], salt=second_factor.SALT),
     ]
     for text in filter(None, forged):
         response = Browser().answer(text, ann_has.device.code())
@@ -464,10 +480,11 @@ def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
 
 
 def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_has: Enrolled) -> None:
-    pk, fingerprint = signing.loads(challenge(), salt=second_factor.SALT)
+    pk, fingerprint, remembered = signing.loads(challenge(), salt=second_factor.SALT)
     assert pk == str(SecondFactor.objects.get().pk)
     assert re.fullmatch("[0-9a-f]{64}", fingerprint)
     assert fingerprint not in ann.password
+    assert remembered is True
 
 
 # Limits

@@ -58,6 +58,18 @@ def test_registration_signs_in(db: None) -> None:
     assert browser.refresh().status_code == 200
 
 
+@pytest.mark.parametrize(("body", "expected"), [({}, True), ({"remember": True}, True), ({"remember": False}, False)])
+def test_registration_is_remembered_unless_told_otherwise(body: dict[str, Any], expected: bool) -> None:
+    browser = Browser()
+    for response in (register(browser, **body), browser.refresh()):
+        cookie = response.cookies["refreshToken"]
+        assert (cookie["max-age"], bool(cookie["expires"])) == ((604800, True) if expected else ("", False))
+    session = Session.objects.get()
+    assert session.remembered is expected
+    lasts = timedelta(days=7) if expected else timedelta(hours=12)
+    assert session.expires_at - session.created_at == pytest.approx(lasts, abs=timedelta(seconds=2))
+
+
 @pytest.mark.parametrize("body", [{}, {"email": None}, {"email": ""}, {"email": "  "}])
 def test_address_can_be_left_out(body: dict[str, Any]) -> None:
     assert register(Browser(), **body).json()["user"]["email"] == ""
@@ -99,6 +111,9 @@ def test_registration_mails_a_link_that_verifies_the_address(mailoutbox: list[Em
         ({"password": "short"}, {"password": ["This password is too short. It must contain at least 8 characters."]}),
         ({"password": "bob.the.builder"}, {"password": ["The password is too similar to the username."]}),
         ({"password": ""}, {"password": ["This field may not be blank."]}),
+        ({"remember": None}, {"remember": ["This field may not be null."]}),
+        ({"remember": "false"}, {"remember": ["Must be a valid boolean."]}),
+        ({"remember": 0}, {"remember": ["Must be a valid boolean."]}),
     ],
 )
 def test_registration_is_refused_by_field(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
@@ -123,7 +138,16 @@ def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["register", "password/change", "password/reset", "password/reset/confirm", "email/verify", "email/resend"]
+    "path",
+    [
+        "register",
+        "reauthenticate",
+        "password/change",
+        "password/reset",
+        "password/reset/confirm",
+        "email/verify",
+        "email/resend",
+    ],
 )
 def test_other_sites_are_refused(path: str, browser: Browser) -> None:
     response = browser.post(f"/auth/{path}", {}, browser.access, HTTP_ORIGIN="https://evil.example")

@@ -42,6 +42,7 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **THROTTLED, **CROSS_SITE},
     "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
     "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
+    "post /auth/reauthenticate": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/account/delete": {204: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/password/change": {204: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/password/reset": {202: set(), 400: {"parse_error"}, **THROTTLED, **CROSS_SITE},
@@ -234,6 +235,9 @@ def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
     post("/auth/login", credentials, 403, **foreign)
     ann.access = post("/auth/login", credentials).json()["accessToken"]
     post("/auth/refresh-token")
+    post("/auth/reauthenticate", {}, 400, access=ann.access)
+    post("/auth/reauthenticate", {"currentPassword": PASSWORD}, 401)
+    post("/auth/reauthenticate", {"currentPassword": PASSWORD}, access=ann.access)
     post("/auth/password/change", {}, 400, access=ann.access)
     post("/auth/password/change", change, 401)
     post("/auth/password/change", change, 204, access=ann.access)

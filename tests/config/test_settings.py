@@ -56,8 +56,10 @@ def test_lifetimes_are_seconds(read: Settings) -> None:
     settings = read(ACCESS_TOKEN_LIFETIME="5", REFRESH_TOKEN_LIFETIME="60")
     assert settings["SIMPLE_JWT"]["ACCESS_TOKEN_LIFETIME"] == timedelta(seconds=5)
     assert settings["SIMPLE_JWT"]["REFRESH_TOKEN_LIFETIME"] == timedelta(minutes=1)
-    settings = read(SESSION_LIFETIME="600", REFRESH_GRACE_PERIOD="0")
+    settings = read(SESSION_LIFETIME="600", SHORT_SESSION_LIFETIME="300", RECENT_SIGN_IN="30", REFRESH_GRACE_PERIOD="0")
     assert settings["TOKENS_SESSION_LIFETIME"] == timedelta(minutes=10)
+    assert settings["TOKENS_SHORT_SESSION_LIFETIME"] == timedelta(minutes=5)
+    assert settings["TOKENS_RECENT_SIGN_IN"] == timedelta(seconds=30)
     assert settings["TOKENS_GRACE_PERIOD"] == timedelta(0)
 
 

@@ -183,7 +183,7 @@ def test_grace_period_beyond_its_limits_is_an_error(settings: Settings, seconds:
         (2, 2, 2, ["tokens.W002"]),
         (1, 3, 2, ["tokens.W002"]),
         (0, 2, 3, ["tokens.E007"]),
-        (-1, 0, 0, ["tokens.E007", "tokens.E007", "tokens.E007"]),
+        (-1, 0, 0, ["tokens.E007", "tokens.E007", "tokens.E007", "tokens.W002"]),
     ],
 )
 def test_lifetimes_are_positive_and_in_order(
@@ -195,6 +195,21 @@ def test_lifetimes_are_positive_and_in_order(
     }
     settings.TOKENS_SESSION_LIFETIME = timedelta(days=session)
     assert found() == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, []), (1, ["tokens.W002"])])
+def test_short_session_is_not_longer_than_one_that_is_remembered(
+    settings: Settings, seconds: int, expected: list[str]
+) -> None:
+    settings.TOKENS_SHORT_SESSION_LIFETIME = settings.TOKENS_SESSION_LIFETIME = timedelta(days=7)
+    settings.TOKENS_SHORT_SESSION_LIFETIME += timedelta(seconds=seconds)
+    assert found() == expected
+
+
+@pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME", "RECENT_SIGN_IN"])
+def test_nothing_lasts_for_no_time(settings: Settings, name: str) -> None:
+    setattr(settings, f"TOKENS_{name}", timedelta())
+    assert messages() == [Error(f"TOKENS_{name} must be longer than nothing.", id="tokens.E007")]
 
 
 def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
@@ -369,6 +384,8 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
     ("name", "value"),
     [
         ("SESSION_LIFETIME", 90),
+        ("SHORT_SESSION_LIFETIME", 43200),
+        ("RECENT_SIGN_IN", 600),
         ("GRACE_PERIOD", 10),
         ("LATE_RETRY", "off"),
         ("MAX_SESSIONS_PER_USER", "100"),

@@ -12,8 +12,8 @@ from tokens.models import SecurityEvent, Session
 from tokens.tokens import AccessToken
 
 
-def demand(user: Any) -> str | None:
-    return f"challenge of {user}" if user.get_username() == "ann" else None
+def demand(user: Any, remembered: bool) -> str | None:
+    return f"challenge of {user}, remembered: {remembered}" if user.get_username() == "ann" else None
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +28,19 @@ def test_right_password_is_answered_with_a_challenge(ann: Any, client: type[Brow
     assert response.json() == {
         "detail": SecondFactorRequired.message,
         "code": "second_factor_required",
-        "challenge": "challenge of ann",
+        "challenge": "challenge of ann, remembered: True",
     }
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
     assert response["Cache-Control"] == "no-store"
     assert not response.cookies
     assert not Session.objects.exists()
     assert not SecurityEvent.objects.exists()
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_challenge_is_told_whether_to_remember(ann: Any, remember: bool) -> None:
+    response = Browser().login(remember=remember)
+    assert response.json()["challenge"] == f"challenge of ann, remembered: {remember}"
 
 
 @pytest.mark.parametrize("client", [Browser, App])

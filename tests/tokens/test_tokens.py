@@ -67,7 +67,7 @@ def test_access_token_is_that_of_rfc_9068(ann: Any, settings: Settings) -> None:
         "sub": str(ann.pk),
         "sid": str(access.session.pk),
         "exp": issued + 900,
-        "auth_time": int(access.session.created_at.timestamp()),
+        "auth_time": int(access.session.authenticated_at.timestamp()),
         "amr": ["pwd"],
         "generation": 0,
         "token_type": "access",

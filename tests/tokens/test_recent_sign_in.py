@@ -1,0 +1,253 @@
+"""Views that want a recent sign-in, behind either guard."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.urls import path
+from pytest_django import Settings
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+from rest_framework.views import APIView, exception_handler
+from time_machine import TimeMachineFixture
+
+from tests.clients import PASSWORD, Browser, claims_of
+from tests.urls_tokens import urlpatterns as project
+from tokens import handlers, sessions
+from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
+from tokens.exceptions import TokenRevoked
+from tokens.models import Reason, SecurityEvent, Session
+from tokens.permissions import RecentSignIn
+from tokens.sessions import Client
+from tokens.signals import session_reauthenticated
+from tokens.tokens import AccessToken
+
+Clock = TimeMachineFixture
+
+PHONE = Client("203.0.113.9", "Phone")
+
+
+class JustNow(RecentSignIn):
+    max_age = timedelta(minutes=1)
+
+
+class Sensitive(APIView):
+    authentication_classes: Any = (JWTAuthentication,)
+    permission_classes: Any = (RecentSignIn,)
+
+    def get_exception_handler(self) -> Any:
+        return handlers.exception_handler
+
+    def get(self, request: Request) -> Response:
+        return Response("done")
+
+
+class Stateless(Sensitive):
+    authentication_classes = (StatelessJWTAuthentication,)
+
+
+class VerySensitive(Sensitive):
+    permission_classes = (JustNow,)
+
+
+class ForStaff(Sensitive):
+    permission_classes = (IsAdminUser & RecentSignIn,)
+
+
+class WithoutChallenge(Sensitive):
+    """DRF takes the challenge of the first authenticator, and that of Django's sessions has none."""
+
+    authentication_classes = (SessionAuthentication, JWTAuthentication)
+
+
+class StockHandler(Sensitive):
+    def get_exception_handler(self) -> Any:
+        return exception_handler
+
+
+urlpatterns = [
+    *project,
+    path("sensitive", Sensitive.as_view()),
+    path("stateless", Stateless.as_view()),
+    path("very-sensitive", VerySensitive.as_view()),
+    path("for-staff", ForStaff.as_view()),
+    path("without-challenge", WithoutChallenge.as_view()),
+    path("stock-handler", StockHandler.as_view()),
+]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+
+BOTH = pytest.mark.parametrize("url", ["/sensitive", "/stateless"])
+
+
+@pytest.fixture(autouse=True)
+def clock(time_machine: Clock) -> Clock:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    return time_machine
+
+
+@pytest.fixture(autouse=True)
+def long_lived(settings: Settings) -> None:
+    """Let the access token outlive the limit that is tried."""
+    settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ACCESS_TOKEN_LIFETIME": timedelta(hours=1)}
+
+
+def row() -> Session:
+    session: Session = Session.objects.select_related("user").get()
+    return session
+
+
+def assert_too_old(response: Any, max_age: int = 600) -> None:
+    assert response.status_code == 401
+    assert response.json() == {
+        "detail": "You signed in too long ago for this. Enter your password again.",
+        "code": "reauthentication_required",
+    }
+    assert response["WWW-Authenticate"] == (
+        f'Bearer realm="api", error="insufficient_user_authentication", max_age="{max_age}"'
+    )
+
+
+@BOTH
+def test_sign_in_is_recent_for_ten_minutes(browser: Browser, clock: Clock, url: str) -> None:
+    assert browser.get(url).status_code == 200
+    clock.shift(600)
+    assert browser.get(url).status_code == 200
+    clock.shift(1)
+    assert_too_old(browser.get(url))
+
+
+@BOTH
+def test_refresh_is_no_sign_in(browser: Browser, clock: Clock, url: str) -> None:
+    clock.shift(601)
+    assert browser.refresh().status_code == 200
+    assert_too_old(browser.get(url))
+
+
+@BOTH
+@pytest.mark.parametrize(("seconds", "status"), [(30, 200), (31, 401)])
+def test_limit_is_a_setting(
+    browser: Browser, clock: Clock, settings: Settings, url: str, seconds: int, status: int
+) -> None:
+    settings.TOKENS_RECENT_SIGN_IN = timedelta(seconds=30)
+    clock.shift(seconds)
+    assert browser.get(url).status_code == status
+
+
+def test_view_can_have_a_limit_of_its_own(browser: Browser, clock: Clock) -> None:
+    clock.shift(60)
+    assert browser.get("/very-sensitive").status_code == 200
+    clock.shift(1)
+    assert_too_old(browser.get("/very-sensitive"), 60)
+    assert browser.get("/sensitive").status_code == 200
+
+
+@BOTH
+def test_nobody_is_asked_to_sign_in_as_everywhere(db: None, url: str) -> None:
+    response = APIClient().get(url)
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+
+
+@BOTH
+def test_bad_token_is_refused_as_everywhere(browser: Browser, url: str) -> None:
+    response = browser.get(url, access="a.b.c")
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+
+
+def test_whoever_may_not_is_told_that_and_not_to_sign_in_again(browser: Browser, ann: Any, clock: Clock) -> None:
+    clock.shift(601)
+    assert browser.get("/for-staff").status_code == 403
+    type(ann)._default_manager.update(is_staff=True)
+    assert_too_old(browser.get("/for-staff"))
+
+
+def test_refusal_is_the_same_whatever_else_lets_in(browser: Browser, clock: Clock) -> None:
+    clock.shift(601)
+    assert_too_old(browser.get("/without-challenge"))
+
+
+def test_refusal_has_its_status_and_challenge_without_the_handler_of_ours(browser: Browser, clock: Clock) -> None:
+    clock.shift(601)
+    response = browser.get("/stock-handler")
+    assert response.status_code == 401
+    assert 'max_age="600"' in response["WWW-Authenticate"]
+    assert response.data["detail"].code == "reauthentication_required"
+
+
+def test_session_that_knows_no_sign_in_is_refused(ann: Any) -> None:
+    http = APIClient()
+    assert http.login(username="ann", password=PASSWORD)
+    assert_too_old(http.get("/without-challenge"))
+
+
+def test_guard_that_reads_the_session_believes_the_row_and_the_other_the_claim(browser: Browser, clock: Clock) -> None:
+    clock.shift(601)
+    sessions.reauthenticate(row())
+    assert browser.get("/sensitive").status_code == 200
+    assert_too_old(browser.get("/stateless"))
+    browser.refresh()
+    assert browser.get("/stateless").status_code == 200
+
+
+def test_guard_costs_no_statement_more(browser: Browser, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(1):
+        assert browser.get("/sensitive").status_code == 200
+    with django_assert_num_queries(0):
+        assert browser.get("/stateless").status_code == 200
+
+
+# The verb
+
+
+def test_sign_in_is_renewed_without_a_rotation(browser: Browser, clock: Clock) -> None:
+    before, token = row(), browser.cookie
+    clock.shift(601)
+    heard: list[Any] = []
+
+    def hear(session: Session, client: Client, **kwargs: Any) -> None:
+        heard.append((session.pk, client))
+
+    session_reauthenticated.connect(hear)
+    sessions.reauthenticate(row(), PHONE, ["pwd", "otp"])
+    session_reauthenticated.disconnect(hear)
+
+    after = row()
+    assert after.authenticated_at == datetime(2030, 1, 1, 12, 10, 1, tzinfo=UTC)
+    assert after.amr == "pwd otp"
+    same = ("created_at", "rotated_at", "expires_at", "generation", "predecessor", "confirmed", "ip_address")
+    assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
+    assert heard == [(after.pk, PHONE)]
+    event = SecurityEvent.objects.get(kind="reauthenticated")
+    assert (event.session, event.ip_address, event.user_agent) == (after.pk, "203.0.113.9", "Phone")
+    assert browser.cookie == token
+    assert browser.refresh().status_code == 200
+    claims = claims_of(browser.access)
+    assert (claims["auth_time"], claims["amr"]) == (int(after.authenticated_at.timestamp()), ["pwd", "otp"])
+
+
+def test_session_that_has_ended_is_not_renewed(browser: Browser, clock: Clock) -> None:
+    session = row()
+    clock.shift(601)
+    sessions.revoke(row(), Reason.LOGOUT)
+    with pytest.raises(TokenRevoked):
+        sessions.reauthenticate(session)
+    assert row().authenticated_at == row().created_at
+    assert session.authenticated_at == session.created_at
+    assert not SecurityEvent.objects.filter(kind="reauthenticated").exists()
+
+
+def test_sign_in_is_as_old_as_the_login_at_first(browser: Browser) -> None:
+    assert row().authenticated_at == row().created_at
+    assert claims_of(browser.access)["auth_time"] == int(row().created_at.timestamp())
+
+
+def test_renewed_token_is_of_the_generation_that_it_stands_in_for(ann: Any) -> None:
+    token = AccessToken.for_user(ann)
+    sessions.rotate({**claims_of(str(token)), "jti": row().jti(0)})
+    renewed = AccessToken.from_claims(token.payload, row()).renew()
+    assert (row().generation, renewed["generation"]) == (1, 0)
+    assert renewed["jti"] != token["jti"]
