@@ -269,12 +269,18 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
-AUTH_PASSWORD_VALIDATORS = [
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {
+        "NAME": "accounts.validators.ForbiddenWordsValidator",
+        "OPTIONS": {"words": env.items("PASSWORD_FORBIDDEN_WORDS")},
+    },
 ]
+if env.boolean("PWNED_PASSWORDS", default=False):
+    AUTH_PASSWORD_VALIDATORS.append({"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"})
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; of every mailed link
 REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
 

@@ -91,6 +91,15 @@ def test_lists_are_split_at_commas(read: Settings) -> None:
     assert settings["TOKENS_INTROSPECTION_CREDENTIALS"] == {"orders": "s3cr:et", "bills": "other"}
 
 
+def test_passwords_are_checked_as_the_deployment_says(read: Settings) -> None:
+    *_, last = read()["AUTH_PASSWORD_VALIDATORS"]
+    assert last == {"NAME": "accounts.validators.ForbiddenWordsValidator", "OPTIONS": {"words": []}}
+    settings = read(PASSWORD_FORBIDDEN_WORDS="Acme, roadrunner", PWNED_PASSWORDS="on")
+    *_, words, pwned = settings["AUTH_PASSWORD_VALIDATORS"]
+    assert words["OPTIONS"] == {"words": ["Acme", "roadrunner"]}
+    assert pwned == {"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"}
+
+
 def test_proxies_are_believed_only_where_there_are_some(read: Settings) -> None:
     assert "SECURE_PROXY_SSL_HEADER" not in read()
     settings = read(TRUSTED_PROXIES="2")
@@ -133,6 +142,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("REFRESH_LATE_RETRY", "yess", "true or false"),
         ("SECURE_SSL_REDIRECT", "no", "true or false"),
         ("THROTTLING", "none", "true or false"),
+        ("PWNED_PASSWORDS", "maybe", "true or false"),
         ("ACCESS_TOKEN_LIFETIME", "15m", "a whole number"),
         ("REFRESH_TOKEN_LIFETIME", "-1", "a whole number"),
         ("SESSION_LIFETIME", "9" * 30, "a whole number"),

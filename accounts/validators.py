@@ -1,0 +1,29 @@
+from collections.abc import Sequence
+
+from django.core.exceptions import ValidationError
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from . import names
+
+
+class ForbiddenWordsValidator:
+    """Refuse a password that is little more than words that everybody here would guess (OWASP ASVS 5.0, 6.2.11).
+
+    Case, composition and width don't count. What is left once every word is taken out has to be long enough on its own.
+    """
+
+    def __init__(self, words: Sequence[str] = (), min_length: int = 8) -> None:
+        # The longest first, so that none is broken up by a shorter one within it.
+        self.words = sorted(map(names.key, words), key=len, reverse=True)
+        self.min_length = min_length
+
+    def validate(self, password: str, user: object = None) -> None:
+        rest = whole = names.key(password)
+        for word in self.words:
+            rest = rest.replace(word, "")
+        if len(rest) < min(self.min_length, len(whole)):
+            raise ValidationError(_("This password is too easy to guess here."), "password_forbidden_words")
+
+    def get_help_text(self) -> str | Promise:
+        return _("Your password can't be mostly made of words that stand for this site.")
