@@ -62,11 +62,11 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     ordering = ("username_key",)
     fieldsets = (
         (None, {"fields": ("username", "password", "has_second_factor")}),
-        (_("E-mail"), {"fields": ("email", "email_verified")}),
+        (_("E-mail"), {"fields": ("email", "email_verified", "awaiting_verification")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": ("date_joined", "last_login")}),
     )
-    readonly_fields = ("has_second_factor", "date_joined", "last_login")
+    readonly_fields = ("awaiting_verification", "has_second_factor", "date_joined", "last_login")
     add_fieldsets = (
         (
             None,
@@ -109,4 +109,6 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
             obj.email_verified = False  # that was the former address
+        if obj.email_verified:
+            obj.awaiting_verification = False
         super().save_model(request, obj, form, change)

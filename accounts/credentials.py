@@ -4,7 +4,7 @@ Whatever is refused is a ValidationError by field. Passwords are hashed before a
 milliseconds, in which a transaction would keep every other writer of SQLite waiting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
 
@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
-from tokens import log, sessions
+from tokens import limits, log, sessions
 from tokens.models import Kind, Reason, Session, fingerprints
 from tokens.sessions import UNKNOWN, Client
 
@@ -33,23 +33,40 @@ def register(
 ) -> Session:
     """Make an account and sign in to it."""
     user = User(username=username, email=email or "")
-    errors: dict[str, list[ValidationError]] = {}
-    try:
-        _clean(user, "username", "email")
-    except ValidationError as error:
-        errors = error.update_error_dict(errors)
-    try:
-        validate_password(password, user)
-    except ValidationError as error:
-        errors["password"] = error.error_list
-    if errors:
-        raise ValidationError(errors)
+    _judge(user, password)
     user.set_password(password)
     with _claiming(user):
         user.save(force_insert=True)
         log.record(Kind.REGISTERED, user, client)
         request_verification(user)
         return sessions.start(user, client, remembered=remembered)
+
+
+def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:
+    """Make an account that lets nobody in before its address has been verified. Raises TooManyTries.
+
+    Whether the address is known is told nowhere but in the mail that goes to it. If it is, the account is made all the
+    same, without it, and so for good without a way in: the name is taken in either case, by the same work.
+    """
+    user = User(username=username, email=email, awaiting_verification=True)
+    _judge(user, password, untold=["email"])
+    limits.spend("mail", user.email_key or "")
+    user.set_password(password)
+    try:
+        _enter(user, client)
+    except IntegrityError:
+        user.validate_unique(exclude=["email"])
+        _enter(user, client)  # the address was taken in this moment, so by now it is known
+
+
+def _enter(user: User, client: Client) -> None:
+    made, mail = copy(user), MailKind.VERIFY_EMAIL
+    if User.objects.filter(email_key=user.email_key).exists():
+        made.email, mail = "", MailKind.ALREADY_REGISTERED
+    with transaction.atomic():
+        made.save(force_insert=True)
+        log.record(Kind.REGISTERED, made, client)
+        outbox.queue(mail, user.email)
 
 
 def change_username(user: User, username: str) -> None:
@@ -137,24 +154,49 @@ def delete_account(user: User, client: Client = UNKNOWN) -> None:
 
 
 def _mark_verified(user: User, client: Client) -> None:
-    user.email_verified = True
-    user.save(update_fields=["email_verified"])
+    user.email_verified, user.awaiting_verification = True, False
+    user.save(update_fields=["email_verified", "awaiting_verification"])
     log.record(Kind.EMAIL_VERIFIED, user, client)
 
 
 def _with_password(user: User, new_password: str) -> User:
     """Return a copy of the user with another password, if that is strong enough."""
-    try:
-        validate_password(new_password, user)
-    except ValidationError as error:
-        raise ValidationError({"new_password": error.error_list}) from error
+    _judge_password(user, new_password, "new_password")
     changed = copy(user)
     changed.set_password(new_password)
     return changed
 
 
+def _judge(user: User, password: str, untold: Collection[str] = ()) -> None:
+    """Judge a new account. Of the fields `untold`, it is not told that somebody else has them."""
+    errors: dict[str, list[ValidationError]] = {}
+    judges: list[Callable[[], None]] = [
+        lambda: user.clean_fields(exclude=_all_but("username", "email")),
+        lambda: user.validate_unique(exclude={*untold, *errors}),
+        lambda: _judge_password(user, password, "password"),
+    ]
+    for judge in judges:
+        try:
+            judge()
+        except ValidationError as error:
+            error.update_error_dict(errors)
+    if errors:
+        raise ValidationError(errors)
+
+
+def _judge_password(user: User, password: str, field: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({field: error.error_list}) from error
+
+
 def _clean(user: User, *fields: str) -> None:
-    user.full_clean(exclude={field.name for field in User._meta.fields}.difference(fields))
+    user.full_clean(exclude=_all_but(*fields))
+
+
+def _all_but(*fields: str) -> set[str]:
+    return {field.name for field in User._meta.fields}.difference(fields)
 
 
 @contextmanager

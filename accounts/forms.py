@@ -48,6 +48,11 @@ class AdminLoginForm(AdminAuthenticationForm):
 
     request: HttpRequest
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        refusal = credentials.refusal(self.error_messages["invalid_login"])
+        self.error_messages = {**self.error_messages, "invalid_login": refusal}
+
     def clean(self) -> dict[str, Any]:
         typed = self.cleaned_data
         if self.errors:

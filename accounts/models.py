@@ -55,6 +55,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     email = models.EmailField(_("e-mail address"), blank=True, error_messages={"unique": _("This address is taken.")})
     email_verified = models.BooleanField(_("e-mail address verified"), default=False)
+    awaiting_verification = models.BooleanField(
+        _("awaiting verification"),
+        default=False,
+        db_default=False,  # for servers of the version before, while one after the other is updated
+        editable=False,
+        help_text=_("Registered where the address has to be verified first: until then nobody can sign in."),
+    )
 
     # What no two users share. SQLite's lower() knows ASCII only, so no index on an expression would do.
     # No default: what went around save() fails, instead of being kept without a key.
@@ -191,6 +198,7 @@ class MailKind(models.TextChoices):
     """What a mail is about; the label is its subject."""
 
     VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
+    ALREADY_REGISTERED = "already_registered", _("You already have an account")
     RESET_PASSWORD = "reset_password", _("Reset your password")
     EMAIL_CHANGED = "email_changed", _("Your e-mail address was changed")
     PASSWORD_CHANGED = "password_changed", _("Your password was changed")
@@ -202,7 +210,7 @@ class Mail(models.Model):
     """A mail that waits to be sent.
 
     The row says what to send and never holds what: a link's token is made in the moment of sending, so that no copy of
-    the database opens an account. It doesn't say whether the address is anybody's, either.
+    the database opens an account.
     """
 
     kind = models.CharField(max_length=40)

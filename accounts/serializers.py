@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
@@ -57,10 +58,24 @@ class UseCaseSerializer(serializers.Serializer[Any]):
 class RegistrationSerializer(UseCaseSerializer):
     username = serializers.CharField(trim_whitespace=False)
     password = PasswordField()
-    email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
+    email = serializers.EmailField(
+        required=False,
+        allow_blank=True,
+        allow_null=True,
+        help_text=_("Required where addresses have to be verified."),
+    )
     remember = RememberField()
 
-    def perform(self, client: Client, **values: Any) -> Session:
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if settings.EMAIL_VERIFICATION_REQUIRED and not attrs.get("email"):
+            raise ValidationError({"email": [self.fields["email"].error_messages["required"]]}, "required")
+        return attrs
+
+    def perform(self, client: Client, **values: Any) -> Session | None:
+        if settings.EMAIL_VERIFICATION_REQUIRED:
+            del values["remembered"]  # no session begins
+            credentials.register_unverified(**values, client=client)
+            return None
         return credentials.register(**values, client=client)
 
 

@@ -42,13 +42,20 @@ class UseCaseView(AuthView):
 class RegisterView(UseCaseView):
     throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
+    awaiting = _(
+        "Open the link in the mail that is on its way to your address; then you can sign in. If it does not arrive, or "
+        "you open it too late, reset your password: that confirms the address as well."
+    )
+    """What a registration that has to be verified first is told, whether the address was known or not."""
 
     def post(self, request: Request) -> Response:
         if not settings.REGISTRATION_OPEN:
             raise RegistrationClosed
         return super().post(request)
 
-    def respond(self, result: Session) -> Response:
+    def respond(self, result: Session | None) -> Response:
+        if result is None:
+            return Response({"detail": self.awaiting}, status.HTTP_202_ACCEPTED)
         return signed_in(result, status.HTTP_201_CREATED)
 
 

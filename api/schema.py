@@ -84,6 +84,7 @@ USER = inline_serializer(
     "SignedInUser", {"id": drf.IntegerField(), "username": drf.CharField(), "email": drf.CharField()}
 )
 SIGNED_IN = inline_serializer("SignedIn", {**ACCESS, "user": USER})
+REGISTERED = inline_serializer("Registered", {"detail": drf.CharField(help_text="What to do to get in.")})
 REFRESHED = inline_serializer("Refreshed", ACCESS)
 REVOKED = inline_serializer("Revoked", {"revoked": drf.IntegerField(help_text="How many sessions were ended.")})
 SECOND_FACTOR = inline_serializer(
@@ -247,7 +248,13 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         ),
     },
     "accounts.views.RegisterView": {
-        "post": Operation("register", "Register", {201: SIGNED_IN}, {403: ("registration_closed",)}, cookie=(201,)),
+        "post": Operation(
+            "register",
+            "Register; 202 where the address has to be verified first",
+            {201: SIGNED_IN, 202: REGISTERED},
+            {403: ("registration_closed",)},
+            cookie=(201,),
+        ),
     },
     "accounts.views.ReauthenticationView": {
         "post": Operation(

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
 from accounts.forms import CodeField, authenticate
-from tokens import sessions
+from tokens import credentials, sessions
 from tokens.exceptions import NoActiveAccount, TooManyTries
 from tokens.models import Reason, Session
 from tokens.requests import client_of
@@ -51,7 +51,7 @@ class SignInForm(forms.Form):
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
-        refused = forms.ValidationError(_("The username or the password is wrong."))
+        refused = forms.ValidationError(credentials.refusal(_("The username or the password is wrong.")))
         try:
             user, amr = authenticate(self.request, **cleaned)
             if user is None:

@@ -15,7 +15,19 @@ class AccountPage(TemplateView):
     template_name = "account.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(registration_open=settings.REGISTRATION_OPEN, kinds=Kind.choices, **kwargs)
+        return super().get_context_data(
+            registration_open=settings.REGISTRATION_OPEN,
+            verification_required=settings.EMAIL_VERIFICATION_REQUIRED,
+            kinds=Kind.choices,
+            **kwargs,
+        )
+
+
+class VerificationPage(TemplateView):
+    template_name = "verify_email.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(verification_required=settings.EMAIL_VERIFICATION_REQUIRED, **kwargs)
 
 
 def favicon(request: HttpRequest) -> HttpResponseRedirect:
@@ -28,7 +40,7 @@ app_name = "pages"
 urlpatterns = [
     path("", AccountPage.as_view(), name="account"),
     path("reset-password", TemplateView.as_view(template_name="reset_password.html"), name="reset_password"),
-    path("verify-email", TemplateView.as_view(template_name="verify_email.html"), name="verify_email"),
+    path("verify-email", VerificationPage.as_view(), name="verify_email"),
     path("favicon.ico", favicon, name="favicon"),
     path("client", TemplateView.as_view(template_name="client.html"), name="client"),
 ]

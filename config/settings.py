@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -262,6 +263,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no
 # Who people are
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.AccountBackend"]
 PASSWORD_HASHERS = [
     "accounts.hashers.Argon2idPasswordHasher",  # reads Argon2 hashes of other parameters too
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -283,6 +285,8 @@ if env.boolean("PWNED_PASSWORDS", default=False):
     AUTH_PASSWORD_VALIDATORS.append({"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"})
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; of every mailed link
 REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
+# Whether a registration lets in who has not yet shown to read the mails of the address.
+EMAIL_VERIFICATION_REQUIRED = env.choice("EMAIL_VERIFICATION", "optional", "required") == "required"
 
 # Sessions and tokens
 
@@ -306,6 +310,10 @@ TOKENS_COOKIE_PATH = "/auth"
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
 TOKENS_SECOND_FACTOR = "accounts.second_factor.demand"
+if EMAIL_VERIFICATION_REQUIRED:
+    TOKENS_LOGIN_HINT = _(
+        "If you have just registered, open the link in the mail first, or reset your password to get another one."
+    )
 TOKENS_SIGNING_KEYS = env.items("SIGNING_KEYS")
 TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")
 

@@ -276,7 +276,13 @@ onSubmit({
     }
   },
 
-  register: ({ email, ...account }) => client.register(email ? { ...account, email } : account),
+  async register({ email, ...account }) {
+    const { detail } = await client.register(email ? { ...account, email } : account);
+    if (!detail) return;
+    history.replaceState(null, "", location.pathname);
+    render();
+    find("#ended").textContent = detail; // the address has to be verified first
+  },
 
   async forgot({ email }) {
     await client.json("/auth/password/reset", "POST", { email });

@@ -119,7 +119,10 @@ export class Latchkey extends EventTarget {
     return this.#signIn("/auth/login/second-factor", { challenge, code });
   }
 
-  /** @param {{username: string, password: string, email?: string}} account */
+  /**
+   * Make an account and sign in to it; where the address has to be verified first, only make it, and return `detail`.
+   * @param {{username: string, password: string, email?: string}} account
+   */
   register(account) {
     return this.#signIn("/auth/register", account);
   }
@@ -183,6 +186,7 @@ export class Latchkey extends EventTarget {
     return this.#alone(async () => {
       const started = Date.now();
       const answer = await read(await this.#fetch(this.#request(path, "POST", body)));
+      if (!answer.accessToken) return answer;
       this.#adopt(answer, started);
       return answer.user;
     });

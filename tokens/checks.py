@@ -17,6 +17,7 @@ from django.core.checks.security.base import (
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, reverse
+from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
 from . import keys
@@ -47,6 +48,10 @@ def _is_text(value: object) -> bool:
 
 def _is_text_or_none(value: object) -> bool:
     return value is None or _is_text(value)
+
+
+def _is_sentence(value: object) -> bool:
+    return isinstance(value, str | Promise)  # which may be empty, or translated when it is used
 
 
 def _is_switch(value: object) -> bool:
@@ -138,6 +143,7 @@ RULES = {
     ),
     "access_claims": Rule("TOKENS_ACCESS_CLAIMS", _is_text_or_none, "the dotted path of a function, or None"),
     "second_factor": Rule("TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a function, or None"),
+    "login_hint": Rule("TOKENS_LOGIN_HINT", _is_sentence, "a string"),
     "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
     "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
     "throttle_rates": Rule("TOKENS_THROTTLE_RATES", _are_rates, "a dictionary from names to rates like '60/minute'"),

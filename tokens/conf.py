@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from django.conf import settings as django_settings
+from django.utils.functional import Promise
 
 T = TypeVar("T")
 
@@ -105,6 +106,11 @@ class Settings:
         `remembered` is for that session, so the challenge has to carry it.
         """
         return self._own("SECOND_FACTOR", None)
+
+    @property
+    def login_hint(self) -> str | Promise:
+        """A sentence that every refused login is told beside the error."""
+        return self._own("LOGIN_HINT", "")
 
     @property
     def throttling(self) -> bool:

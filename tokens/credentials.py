@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import auth
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
 from . import limits
@@ -39,6 +40,11 @@ def authenticate(request: HttpRequest, username: str, password: str, *, remember
     if challenge is not None:
         raise SecondFactorRequired(challenge)
     return user
+
+
+def refusal(sentence: str | Promise) -> str:
+    """Return what a refused login is told, whoever asks and whatever the reason."""
+    return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
 
 
 def _as_typed(username: str) -> str:

@@ -73,7 +73,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer):
         return {}
 
     def _refused(self) -> AuthenticationFailed:
-        return AuthenticationFailed(self.error_messages[self.refusal], self.refusal)
+        return AuthenticationFailed(credentials.refusal(self.error_messages[self.refusal]), self.refusal)
 
 
 class LoginSerializer(CredentialsSerializer):

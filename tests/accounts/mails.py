@@ -7,6 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+HINT = "If you have just registered, open the link in the mail first, or reset your password to get another one."
+"""What every refused login is told where addresses have to be verified."""
+
 
 def link_in(mail: EmailMessage) -> dict[str, Any]:
     """Return what the page behind the mail's link sends: `uid` and `token`."""

@@ -11,6 +11,7 @@ from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.urls import URLPattern, URLResolver, get_resolver
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from tests.api.people import Person
@@ -28,6 +29,7 @@ STAFF = {401: GUARD, 403: {"permission_denied"}}
 CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/register": {
         201: set(),
+        202: set(),
         400: {"parse_error"},
         403: {"cross_site_request", "registration_closed"},
         **THROTTLED,
@@ -252,6 +254,15 @@ def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
     ann.cookie = "nonsense"
     post("/auth/refresh-token", None, 401)
     post("/auth/logout-all", None, 401, access=ann.access)
+
+
+def test_registration_that_has_to_be_verified_is_answered_as_told(schema: Any, settings: Settings) -> None:
+    settings.EMAIL_VERIFICATION_REQUIRED = True
+    body = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
+    for status in (202, 400):
+        response = Person("ann").post("/auth/register", body)
+        assert response.status_code == status
+        assert_as_told(schema, "post /auth/register", response)
 
 
 def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> None:

@@ -1,6 +1,7 @@
 """The account page: every story of it, by clicking."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Visit, Visitor
 from tests.browser.people import LINUX, PHONE, fill_in, link_in_mail, register, sign_in
 from tests.clients import PASSWORD
+from tests.server import address_of_database, serve
 
 NEW_PASSWORD = "a rather different sentence"
 
@@ -332,6 +334,38 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:
     expect(page.locator("#who")).to_have_text("anne")
     press("Sign out")
     expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
+
+
+@pytest.fixture
+def strict(transactional_db: None, mails: Path) -> Iterator[str]:
+    """The base URL of a server where addresses have to be verified."""
+    mail = f"filemail:///{mails}"
+    with serve(address_of_database(), EMAIL_URL=mail, THREADS="8", EMAIL_VERIFICATION="required") as url:
+        yield url
+
+
+def test_whoever_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: str, mails: Path) -> None:
+    visitor = visit(base_url=strict)
+    visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)")
+    page = visitor.open("/#register")
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.get_by_label("E-mail address")).to_have_accessible_description(re.compile("This field is required."))
+    page.get_by_label("E-mail address").fill("ann@example.com")
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
+    expect(page.get_by_text("Open the link in the mail")).to_be_visible()
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("alert")).to_contain_text("open the link in the mail first")
+
+    page.goto(link_in_mail(mails, "verify-email"))
+    page.get_by_role("button", name="This is my address").click()
+    expect(page.get_by_text("You can sign in now.")).to_be_visible()
+    page.get_by_role("link", name="Sign in").click()
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.get_by_text("verified", exact=True)).to_be_visible()
 
 
 @pytest.mark.parametrize("agent", [LINUX])

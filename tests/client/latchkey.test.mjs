@@ -56,6 +56,15 @@ test("a refused registration tells what to correct", async () => {
   await assert.rejects(tab.register({ username: "ann", password: "x" }), { status: 400, code: "", fields });
 });
 
+test("a registration that has to be verified first signs nobody in", async () => {
+  const tab = browser.tab();
+  await tab.restore();
+  server.script.push(["/auth/register", Response.json({ detail: "Open the link." }, { status: 202 })]);
+  assert.deepEqual(await tab.register({ username: "ann", password: "x" }), { detail: "Open the link." });
+  assert.equal(tab.status, "out");
+  assert.deepEqual([...browser.storage.items], []);
+});
+
 test("a login goes on with the second factor", async () => {
   const tab = browser.tab();
   const asked = { detail: "A code.", code: "second_factor_required", challenge: "c" };

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 import config.gunicorn
 import config.settings
+from tests.accounts.mails import HINT
 
 ROOT = Path(config.settings.__file__).parent.parent
 
@@ -100,6 +101,14 @@ def test_passwords_are_checked_as_the_deployment_says(read: Settings) -> None:
     assert pwned == {"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"}
 
 
+def test_verification_that_is_required_is_told_at_every_login(read: Settings) -> None:
+    settings = read()
+    assert (settings["EMAIL_VERIFICATION_REQUIRED"], settings.get("TOKENS_LOGIN_HINT")) == (False, None)
+    settings = read(EMAIL_VERIFICATION="required")
+    assert settings["EMAIL_VERIFICATION_REQUIRED"] is True
+    assert settings["TOKENS_LOGIN_HINT"] == HINT
+
+
 def test_proxies_are_believed_only_where_there_are_some(read: Settings) -> None:
     assert "SECURE_PROXY_SSL_HEADER" not in read()
     settings = read(TRUSTED_PROXIES="2")
@@ -156,6 +165,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("TRUSTED_ORIGINS", "*", "without a path"),
         ("TRUSTED_ORIGINS", "null", "without a path"),
         ("REGISTRATION", "perhaps", "open or closed"),
+        ("EMAIL_VERIFICATION", "on", "optional or required"),
         ("INTROSPECTION_CREDENTIALS", "orders", "pairs like id:secret"),
         ("INTROSPECTION_CREDENTIALS", "orders:one,orders:two", "each id once"),
         ("DATABASE_URL", "mysql://me:secret@db.example.com/latchkey", "postgresql://"),

@@ -404,6 +404,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("ACCESS_CLAIMS", claims),
         ("ACCESS_CLAIMS", ""),
         ("SECOND_FACTOR", claims),
+        ("LOGIN_HINT", None),
         ("THROTTLING", "off"),
         ("LIMITS", {"login": (0, 60.0)}),
         ("LIMITS", {"login": (1, 0)}),

@@ -75,6 +75,15 @@ def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str
     assert not Session.objects.exists()
 
 
+def test_every_refused_login_is_told_the_hint(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_LOGIN_HINT = "Mind the gap."
+    for username, password in (("ann", "wrong"), ("nobody", PASSWORD)):
+        browser, app = Browser().login(username, password), App().login(username, password)
+        assert browser.json()["detail"] == "The username or the password is wrong. Mind the gap."
+        assert app.json()["detail"] == "No active account found with the given credentials. Mind the gap."
+    assert Browser().login().status_code == 200
+
+
 def test_password_is_taken_as_typed(ann: Any) -> None:
     ann.set_password(f" {PASSWORD} ")
     ann.save()

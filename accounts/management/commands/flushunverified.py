@@ -1,0 +1,51 @@
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from accounts.models import User
+
+MAX_DAYS = 36_500
+
+
+class Command(BaseCommand):
+    help = (
+        "Deletes accounts that were registered with EMAIL_VERIFICATION=required and whose address nobody has verified "
+        "since. It may run beside the server, and be interrupted at any time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--days",
+            type=int,
+            default=7,
+            metavar="N",
+            help="Delete those that have waited for more than so many days. Defaults to 7.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Delete nothing, only count.")
+
+    def handle(self, *, days: int, dry_run: bool, **options: Any) -> None:
+        if not 1 <= days <= MAX_DAYS:
+            raise CommandError(f"--days must be from 1 to {MAX_DAYS}, not {days}.")
+        until = timezone.now() - timedelta(days=days)
+        abandoned = User.objects.filter(awaiting_verification=True, date_joined__lt=until)
+        if dry_run:
+            count = abandoned.count()
+        else:
+            count = sum(_delete(abandoned.filter(pk=pk)) for pk in list(abandoned.values_list("pk", flat=True)))
+        told = "Would delete" if dry_run else "Deleted"
+        self.stdout.write(f"{told} {count} account{'s' * (count != 1)} whose address was never verified.")
+
+
+@transaction.atomic
+def _delete(row: QuerySet[User]) -> bool:
+    """Delete the account, unless its address has been verified in this moment; return whether it was deleted."""
+    user = row.select_for_update(no_key=True).first()
+    if user is None:
+        return False
+    user.delete()
+    return True
