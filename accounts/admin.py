@@ -2,6 +2,7 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth
+from django.contrib.auth.forms import UserChangeForm
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -9,10 +10,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from tokens.admin import SessionAdmin
+from tokens.exceptions import TooManyTries
 from tokens.models import Session
 from tokens.requests import client_of
 
-from . import names, second_factor
+from . import credentials, names, second_factor
+from .credentials import NoResetPossible
 from .forms import AdminLoginForm
 from .models import User
 
@@ -41,8 +44,16 @@ class SessionInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
 
+class UserForm(UserChangeForm):  # type: ignore[type-arg]
+    """Django's, without the password: nobody chooses that of another (OWASP ASVS 5.0, 6.4.6)."""
+
+    password = None  # type: ignore[assignment]  # so a form leaves out a field that it inherits
+
+
 @admin.register(User)
 class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
+    form = add_form = UserForm
+    add_form_template = None
     list_display = (
         "username",
         "email",
@@ -61,24 +72,56 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     date_hierarchy = "date_joined"
     ordering = ("username_key",)
     fieldsets = (
-        (None, {"fields": ("username", "password", "has_second_factor")}),
+        (None, {"fields": ("username", "has_password", "has_second_factor")}),
         (_("E-mail"), {"fields": ("email", "email_verified", "awaiting_verification")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": ("date_joined", "last_login")}),
     )
-    readonly_fields = ("awaiting_verification", "has_second_factor", "date_joined", "last_login")
+    readonly_fields = ("awaiting_verification", "has_password", "has_second_factor", "date_joined", "last_login")
     add_fieldsets = (
         (
             None,
-            {"classes": ("wide",), "fields": ("username", "email", "usable_password", "password1", "password2")},
+            {
+                "fields": ("username", "email"),
+                "description": _("Then send a link, from the list of users, with which the user chooses a password."),
+            },
         ),
     )
     inlines = (SessionInline,)
-    actions = ("remove_second_factor",)
+    actions = ("send_password_reset", "remove_second_factor")
+
+    @admin.display(description=_("password"), boolean=True)
+    def has_password(self, user: User) -> bool:
+        return user.has_usable_password()
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
         return second_factor.enabled(user) is not None
+
+    @admin.action(description=_("Send a link to reset the password"), permissions=["change"])
+    def send_password_reset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Help those who can't get in. As in the API, only a superuser does this to a superuser."""
+        chosen = queryset if request.user.is_superuser else queryset.exclude(is_superuser=True)
+        asked, sent = queryset.count(), sum(self._send_reset(request, user) for user in chosen)
+        if sent:
+            told = ngettext("%d link was sent.", "%d links were sent.", sent)
+            self.message_user(request, told % sent, messages.SUCCESS)
+        if skipped := asked - sent:
+            told = ngettext(
+                "%d user was skipped: without an address, deactivated, sent too many already, or a superuser.",
+                "%d users were skipped: without an address, deactivated, sent too many already, or superusers.",
+                skipped,
+            )
+            self.message_user(request, told % skipped, messages.WARNING)
+
+    def _send_reset(self, request: HttpRequest, user: User) -> bool:
+        try:
+            with transaction.atomic():
+                credentials.send_reset(user, client_of(request))
+                self.log_change(request, user, "Sent a link to reset the password.")
+        except (NoResetPossible, TooManyTries):
+            return False
+        return True
 
     @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -98,6 +141,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         else:
             self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
 
+    def get_urls(self) -> list[Any]:
+        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
+
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()
 
@@ -111,4 +157,6 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
             obj.email_verified = False  # that was the former address
         if obj.email_verified:
             obj.awaiting_verification = False
+        if not change:
+            obj.set_unusable_password()
         super().save_model(request, obj, form, change)

@@ -17,7 +17,7 @@ from tokens import limits, log, sessions
 from tokens.models import Kind, Reason, Session, fingerprints
 from tokens.sessions import UNKNOWN, Client
 
-from . import links, notices, outbox
+from . import links, names, notices, outbox
 from .links import LinkNotValid
 from .models import MailKind, User
 
@@ -26,6 +26,15 @@ class WrongPassword(ValidationError):
     def __init__(self) -> None:
         message = _("This is not your password.")
         super().__init__({"current_password": ValidationError(message, "wrong_password")})
+
+
+class NoResetPossible(ValidationError):
+    """There is nowhere that a link could go to, or nobody whom it would let in."""
+
+    text = _("The account has no e-mail address, or is deactivated.")
+
+    def __init__(self) -> None:
+        super().__init__(self.text, "no_reset_possible")
 
 
 def register(
@@ -50,20 +59,20 @@ def register_unverified(username: str, password: str, email: str, client: Client
     """
     user = User(username=username, email=email, awaiting_verification=True)
     _judge(user, password, untold=["email"])
-    limits.spend("mail", user.email_key or "")
+    limits.spend("mail", names.key(user.email))
     user.set_password(password)
+    is_known = User.objects.filter(email_key=user.email_key).exists()
     try:
-        _enter(user, client)
+        _enter(user, client, is_known)
     except IntegrityError:
-        user.validate_unique(exclude=["email"])
-        _enter(user, client)  # the address was taken in this moment, so by now it is known
+        _enter(user, client, is_known=True)  # the address was taken in this moment
 
 
-def _enter(user: User, client: Client) -> None:
+def _enter(user: User, client: Client, is_known: bool) -> None:
     made, mail = copy(user), MailKind.VERIFY_EMAIL
-    if User.objects.filter(email_key=user.email_key).exists():
+    if is_known:
         made.email, mail = "", MailKind.ALREADY_REGISTERED
-    with transaction.atomic():
+    with _claiming(made, untold=["email"]):
         made.save(force_insert=True)
         log.record(Kind.REGISTERED, made, client)
         outbox.queue(mail, user.email)
@@ -128,6 +137,21 @@ def request_reset(email: str) -> None:
     Here nothing is looked up, so that the work, and the time that it takes, tells nothing.
     """
     outbox.queue(MailKind.RESET_PASSWORD, email)
+
+
+def send_reset(user: User, client: Client = UNKNOWN) -> None:
+    """Mail the user, for staff, a link that sets a new password. Raises NoResetPossible or TooManyTries.
+
+    Unlike a reset that anybody can ask for, it serves who has never had a password, too.
+    """
+    reachable = User.objects.filter(is_active=True).exclude(email="")
+    with transaction.atomic():
+        held = reachable.select_for_update(no_key=True).filter(pk=user.pk).first()
+        if held is None:
+            raise NoResetPossible
+        limits.spend("mail", names.key(held.email))
+        log.record(Kind.PASSWORD_RESET_SENT, held, client)
+        outbox.queue(MailKind.SET_PASSWORD, held.email)
 
 
 def reset_password(uid: str, token: str, new_password: str, client: Client = UNKNOWN) -> None:
@@ -200,13 +224,16 @@ def _all_but(*fields: str) -> set[str]:
 
 
 @contextmanager
-def _claiming(user: User) -> Iterator[None]:
-    """Run a transaction that takes a name; who loses the race for one hears the same as who comes late."""
+def _claiming(user: User, untold: Collection[str] = ()) -> Iterator[None]:
+    """Run a transaction that takes a name; who loses the race for one hears the same as who comes late.
+
+    Of the fields `untold` it is not heard that somebody else has them: the IntegrityError stays.
+    """
     try:
         with transaction.atomic():
             yield
     except IntegrityError:
-        user.validate_unique()
+        user.validate_unique(exclude=untold)
         raise
 
 

@@ -17,7 +17,7 @@ from .models import Mail, MailKind, User
 def compose(mail: Mail) -> EmailMultiAlternatives | None:
     """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
     match mail.kind:
-        case MailKind.VERIFY_EMAIL | MailKind.ALREADY_REGISTERED | MailKind.RESET_PASSWORD:
+        case MailKind.VERIFY_EMAIL | MailKind.ALREADY_REGISTERED | MailKind.RESET_PASSWORD | MailKind.SET_PASSWORD:
             return _with_link(mail)
         case MailKind.NEW_SIGN_IN | MailKind.TOKEN_REUSED:
             return _about_session(mail)
@@ -26,14 +26,22 @@ def compose(mail: Mail) -> EmailMultiAlternatives | None:
 
 def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
     user = User.objects.filter(email_key=names.key(mail.address), is_active=True).first()
+    if user is None:
+        return None
+    match mail.kind:
+        case MailKind.VERIFY_EMAIL if not user.email_verified:
+            link = links.verify_email.url(user)
+        case MailKind.ALREADY_REGISTERED:
+            link = f"{settings.PUBLIC_URL}/#forgot"
+        case MailKind.RESET_PASSWORD if user.has_usable_password():
+            link = links.reset_password.url(user)
+        case MailKind.SET_PASSWORD:
+            # Staff has asked for it, and knows that whoever never had a password is to sign in here.
+            link = links.reset_password.url(user)
+        case _:
+            return None
     # To the address that is kept, not to the one that was typed, which may be another mailbox.
-    if user and mail.kind == MailKind.ALREADY_REGISTERED:
-        return _message(mail, user.email, link=f"{settings.PUBLIC_URL}/#forgot")
-    if user and mail.kind == MailKind.VERIFY_EMAIL and not user.email_verified:
-        return _message(mail, user.email, link=links.verify_email.url(user))
-    if user and mail.kind == MailKind.RESET_PASSWORD and user.has_usable_password():
-        return _message(mail, user.email, link=links.reset_password.url(user))
-    return None
+    return _message(mail, user.email, link=link)
 
 
 def _about_session(mail: Mail) -> EmailMultiAlternatives | None:

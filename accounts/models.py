@@ -200,6 +200,7 @@ class MailKind(models.TextChoices):
     VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
     ALREADY_REGISTERED = "already_registered", _("You already have an account")
     RESET_PASSWORD = "reset_password", _("Reset your password")
+    SET_PASSWORD = "set_password", _("Choose a password")
     EMAIL_CHANGED = "email_changed", _("Your e-mail address was changed")
     PASSWORD_CHANGED = "password_changed", _("Your password was changed")
     NEW_SIGN_IN = "new_sign_in", _("A sign-in from a new device")

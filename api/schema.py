@@ -362,6 +362,18 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             {403: ("permission_denied",), 404: ("not_found",)},
             request=None,
         ),
+        "send_password_reset": Operation(
+            "sendPasswordReset",
+            "Mail a user a link to choose a new password",
+            {202: None},
+            {
+                400: ("no_reset_possible",),
+                403: ("permission_denied",),
+                404: ("not_found",),
+                429: ("throttled",),
+            },
+            request=None,
+        ),
     },
     "api.views.SecurityEventViewSet": {
         "list": Operation(

@@ -6,9 +6,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
-from rest_framework import mixins, viewsets
+from rest_framework import mixins, status, viewsets
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 from rest_framework.generics import RetrieveUpdateAPIView
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
@@ -17,6 +17,8 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
+from accounts import credentials
+from accounts.credentials import NoResetPossible
 from accounts.models import User
 from tokens import sessions
 from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
@@ -89,6 +91,12 @@ class SessionViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.G
         return Response({"revoked": count})
 
 
+class NoReset(APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = NoResetPossible.text
+    default_code = "no_reset_possible"
+
+
 class UserViewSet(
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
@@ -124,6 +132,15 @@ class UserViewSet(
         """End every session of the user."""
         count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request))
         return Response({"revoked": count})
+
+    @action(detail=True, methods=["post"], url_path="send-password-reset")
+    def send_password_reset(self, request: Request, pk: str) -> Response:
+        """Mail the user a link to choose a new password, which nobody else gets to see."""
+        try:
+            credentials.send_reset(self.get_object(), client_of(request))
+        except NoResetPossible as error:
+            raise NoReset from error
+        return Response(status=status.HTTP_202_ACCEPTED)
 
 
 class SecurityEventViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):

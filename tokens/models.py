@@ -209,6 +209,7 @@ class Kind(models.TextChoices):
     TOKEN_REUSED = "token_reused", _("refresh token used twice")
     PASSWORD_CHANGED = "password_changed", _("password changed")
     PASSWORD_RESET = "password_reset", _("password reset")
+    PASSWORD_RESET_SENT = "password_reset_sent", _("link to reset the password sent by staff")
     EMAIL_CHANGED = "email_changed", _("e-mail address changed")
     EMAIL_VERIFIED = "email_verified", _("e-mail address verified")
     ACCOUNT_DELETED = "account_deleted", _("account deleted")

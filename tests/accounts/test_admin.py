@@ -3,14 +3,19 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import NoReverseMatch, reverse
+from pytest_django import Settings
 
-from accounts import encryption, second_factor
-from accounts.models import RecoveryCode, SecondFactor, User
+from accounts import encryption, outbox, second_factor
+from accounts.models import Mail, RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Enrolled, set_up
+from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser
 from tokens import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
@@ -69,24 +74,28 @@ def test_list_filters_and_goes_by_date(admin: Client, ann: User) -> None:
 
 @pytest.mark.parametrize("username", ["ANN", "a@b"])
 def test_admin_adds_no_user_with_a_bad_or_taken_name(admin: Client, ann: User, username: str) -> None:
-    form = {"username": username, "email": "", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
-    response: Any = admin.post(f"{LIST}add/", form)
+    response: Any = admin.post(f"{LIST}add/", {"username": username, "email": ""})
     assert response.status_code == 200
     assert response.context["adminform"].form.errors.keys() == {"username"}
     assert User.objects.count() == 2
 
 
 def test_admin_adds_no_user_with_a_taken_address(admin: Client, ann: User) -> None:
-    form = {"username": "bob", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
-    response: Any = admin.post(f"{LIST}add/", form | {"email": "ANN@example.com"})
+    response: Any = admin.post(f"{LIST}add/", {"username": "bob", "email": "ANN@example.com"})
     assert response.context["adminform"].form.errors == {"email": ["This address is taken."]}
 
 
-def test_admin_adds_a_user(admin: Client) -> None:
-    form = {"username": "Ann", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
-    assert admin.post(f"{LIST}add/", form | {"email": "ann@example.com"}).status_code == 302
+def test_admin_adds_a_user_without_a_password(admin: Client) -> None:
+    page = admin.get(f"{LIST}add/").content.decode()
+    assert 'type="password"' not in page
+    assert "Then send a link" in page
+    form = {"username": "Ann", "email": "ann@example.com", "password": PASSWORD, "usable_password": "true"}
+    form |= {"password1": PASSWORD, "password2": PASSWORD}
+    assert admin.post(f"{LIST}add/", form).status_code == 302
     user = User.objects.get(username_key="ann")
-    assert (user.email, user.email_verified, user.check_password(PASSWORD)) == ("ann@example.com", False, True)
+    assert (user.email, user.email_verified, user.awaiting_verification) == ("ann@example.com", False, False)
+    assert not user.has_usable_password()
+    assert Browser().login().status_code == 401
 
 
 def test_address_that_is_changed_in_the_admin_is_no_longer_verified(admin: Client, ann: User) -> None:
@@ -113,10 +122,33 @@ def test_deactivation_in_the_admin_ends_the_sessions(admin: Client, ann: User, b
     assert Session.objects.get().revoked_reason == Reason.DEACTIVATED
 
 
-def test_password_that_is_set_in_the_admin_ends_the_sessions(admin: Client, ann: User, browser: Browser) -> None:
+def test_staff_chooses_no_password(admin: Client, ann: User, browser: Browser) -> None:
     form = {"password1": "another horse battery", "password2": "another horse battery", "usable_password": "true"}
-    assert admin.post(page_of(ann, "password"), form).status_code == 302
-    assert browser.refresh().json()["code"] == "token_revoked"
+    admin.post(page_of(ann, "password"), form)
+    assert change(admin, ann, password=make_password("another horse battery"), **form).status_code == 302
+    before, ann = ann, User.objects.get(pk=ann.pk)
+    assert ann.password == before.password
+    assert browser.refresh().status_code == 200
+    page = admin.get(page_of(ann)).content.decode()
+    assert "/password/" not in page.replace("/admin/password_change/", "")
+    with pytest.raises(NoReverseMatch):
+        reverse("admin:auth_user_password_change", args=[ann.pk])
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_page_that_would_set_a_password_is_not_there(admin: Client, ann: User, method: str) -> None:
+    response: Any = getattr(admin, method)(page_of(ann, "password"), follow=True)
+    assert "new_password" not in response.content.decode()
+    assert 'type="password"' not in response.content.decode()
+
+
+def test_own_password_changes_with_the_current_one(admin: Client) -> None:
+    new = "another horse battery"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert admin.post("/admin/password_change/", form | {"old_password": "wrong"}).status_code == 200
+    assert User.objects.get().check_password(PASSWORD)
+    assert admin.post("/admin/password_change/", form).status_code == 302
+    assert User.objects.get().check_password(new)
 
 
 def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, browser: Browser) -> None:
@@ -149,7 +181,8 @@ def test_who_may_only_look_sees_no_more(ann: User, browser: Browser) -> None:
     client = Client()
     client.force_login(viewer)
     html = client.get(page_of(ann)).content.decode()
-    assert "argon2" in html
+    assert "field-has_password" in html
+    assert "argon2" not in html
     assert ann.password.split("$")[-1][:6] not in html
 
 
@@ -165,6 +198,98 @@ def test_admin_signs_in_by_address(db: None) -> None:
     response = client.post("/admin/login/", {"username": "ROOT@example.com", "password": PASSWORD, "next": "/admin/"})
     assert response.status_code == 302
     assert client.get(LIST).status_code == 200
+
+
+# A link to choose a password
+
+NO_ADDRESS = "1 user was skipped: without an address, deactivated, sent too many already, or a superuser."
+
+
+def send_link(admin: Client, *users: User) -> list[str]:
+    """Send the users a link; return what the page then says."""
+    chosen = {"action": "send_password_reset", "_selected_action": [user.pk for user in users]}
+    response: Any = admin.post(LIST, chosen, follow=True)
+    return [str(message) for message in response.context["messages"]]
+
+
+def open_link(mail: EmailMessage, new_password: str) -> Any:
+    return Browser().post("/auth/password/reset/confirm", {**link_in(mail), "newPassword": new_password})
+
+
+def test_user_whom_staff_adds_gets_in_by_the_link(admin: Client, mailoutbox: list[EmailMessage]) -> None:
+    """Root adds Ann, who chooses a password that Root never sees."""
+    admin.post(f"{LIST}add/", {"username": "ann", "email": "ann@example.com"}, follow=True)
+    ann = User.objects.get(username="ann")
+    Browser().post("/auth/password/reset", {"email": "ann@example.com"})
+    outbox.deliver()
+    assert mailoutbox == []  # only staff can say that she is to have one here
+
+    assert send_link(admin, ann) == ["1 link was sent."]
+    assert not mailoutbox
+    outbox.deliver()
+    (mail,) = mailoutbox
+    assert (mail.to, mail.subject) == (["ann@example.com"], "Choose a password")
+    assert open_link(mail, PASSWORD).status_code == 204
+    assert Browser().login().status_code == 200
+    ann.refresh_from_db()
+    assert (ann.email_verified, ann.has_usable_password()) == (True, True)
+    entry = LogEntry.objects.order_by("-pk")[0]
+    assert (entry.user.get_username(), entry.object_id, entry.change_message) == (
+        "root",
+        str(ann.pk),
+        "Sent a link to reset the password.",
+    )
+
+
+def test_link_changes_nothing_until_it_is_opened(
+    admin: Client, ann: User, browser: Browser, mailoutbox: list[EmailMessage]
+) -> None:
+    send_link(admin, ann)
+    outbox.deliver()
+    assert browser.refresh().status_code == 200
+    assert Browser().login().status_code == 200
+    event = SecurityEvent.objects.get(kind=Kind.PASSWORD_RESET_SENT)
+    assert (event.user, event.ip_address, event.session) == (ann, "127.0.0.1", None)
+    assert open_link(mailoutbox[0], "another horse battery").status_code == 204
+    assert browser.refresh().json()["code"] == "token_revoked"
+
+
+def test_those_whom_no_link_can_reach_are_skipped(admin: Client, ann: User) -> None:
+    nowhere = User.objects.create_user("nowhere")
+    off = User.objects.create_user("off", "off@example.com", is_active=False)
+    assert send_link(admin, ann, nowhere, off) == [
+        "1 link was sent.",
+        "2 users were skipped: without an address, deactivated, sent too many already, or superusers.",
+    ]
+    assert Mail.objects.get().address == "ann@example.com"
+    assert LogEntry.objects.get().object_id == str(ann.pk)
+    assert SecurityEvent.objects.get().user == ann
+
+
+def test_nobody_is_flooded_with_links(admin: Client, ann: User, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
+    assert send_link(admin, ann) == ["1 link was sent."]
+    assert send_link(admin, ann) == [NO_ADDRESS]
+    assert (Mail.objects.count(), LogEntry.objects.count(), SecurityEvent.objects.count()) == (1, 1, 1)
+
+
+def test_superuser_is_sent_a_link_by_superusers_only(admin: Client, ann: User) -> None:
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    client, root = Client(), User.objects.get(username="root")
+    client.force_login(helper)
+    assert send_link(client, root) == [NO_ADDRESS]
+    assert not Mail.objects.exists()
+    assert send_link(client, ann) == send_link(admin, root) == ["1 link was sent."]
+
+
+def test_who_may_only_look_sends_no_link(ann: User) -> None:
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.set(Permission.objects.filter(codename="view_user"))
+    client = Client()
+    client.force_login(viewer)
+    send_link(client, ann)
+    assert not any(rows.objects.exists() for rows in (Mail, LogEntry, SecurityEvent))
 
 
 # The second factor

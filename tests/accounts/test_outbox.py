@@ -45,6 +45,7 @@ def html_of(mail: EmailMessage) -> str:
     [
         (MailKind.VERIFY_EMAIL, "Confirm your e-mail address", "verify-email"),
         (MailKind.RESET_PASSWORD, "Reset your password", "reset-password"),
+        (MailKind.SET_PASSWORD, "Choose a password", "reset-password"),
     ],
 )
 def test_mail_has_its_link_in_text_and_html(
@@ -94,6 +95,8 @@ def test_mail_holds_nothing_that_somebody_else_wrote(mailoutbox: list[EmailMessa
         (MailKind.RESET_PASSWORD, {"is_active": False}),
         (MailKind.RESET_PASSWORD, {"password": "!"}),
         (MailKind.RESET_PASSWORD, {"email": "bob@example.com", "email_key": "bob@example.com"}),
+        (MailKind.SET_PASSWORD, {"is_active": False}),
+        (MailKind.SET_PASSWORD, {"email": "bob@example.com", "email_key": "bob@example.com"}),
     ],
 )
 def test_mail_that_is_for_nobody_any_more_is_dropped(

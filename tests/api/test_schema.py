@@ -79,6 +79,13 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "get /api/users/{id}/": {200: set(), 404: {"not_found"}, **STAFF},
     "patch /api/users/{id}/": {200: set(), 400: {"parse_error"}, 404: {"not_found"}, **STAFF},
     "post /api/users/{id}/revoke-sessions/": {200: set(), 404: {"not_found"}, **STAFF},
+    "post /api/users/{id}/send-password-reset/": {
+        202: set(),
+        400: {"no_reset_possible"},
+        404: {"not_found"},
+        **STAFF,
+        **THROTTLED,
+    },
     "get /api/security-events/": {200: set(), 400: set(), 404: {"not_found"}, **STAFF},
     "get /api/schema/": {200: set()},
     "get /health/live": {200: set()},
@@ -328,6 +335,7 @@ def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff:
         ("staff", "patch /api/users/{id}/", "ann", {"isActive": 7}, 400),
         ("staff", "patch /api/users/{id}/", "staff", {"isActive": False}, 403),
         ("staff", "post /api/users/{id}/revoke-sessions/", "/api/users/x/revoke-sessions/", None, 404),
+        ("staff", "post /api/users/{id}/send-password-reset/", "/api/users/x/send-password-reset/", None, 404),
         ("ann", "get /.well-known/jwks.json", None, None, 200),
         ("ann", "get /.well-known/oauth-authorization-server", None, None, 200),
         ("ann", "get /health/live", None, None, 200),
@@ -342,6 +350,21 @@ def test_answers_of_the_api_are_as_told(
     response = people[who].call(method, people[path].path if path in people else path or template, body)
     assert response.status_code == status, response.content
     assert_as_told(schema, name, response)
+
+
+def test_answers_about_a_link_that_staff_sends_are_as_told(
+    schema: Any, ann: Person, staff: Person, settings: Settings
+) -> None:
+    settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
+    path = f"{ann.path}send-password-reset/"
+    for who, status in ((ann, 403), (staff, 202), (staff, 429)):
+        response = who.call("post", path)
+        assert response.status_code == status
+        assert_as_told(schema, "post /api/users/{id}/send-password-reset/", response)
+    staff.call("patch", ann.path, {"isActive": False})
+    response = staff.call("post", path)
+    assert response.status_code == 400
+    assert_as_told(schema, "post /api/users/{id}/send-password-reset/", response)
 
 
 # The page

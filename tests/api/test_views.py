@@ -6,12 +6,15 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.mail import EmailMessage
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
+from accounts import outbox
 from accounts.models import Mail, MailKind, User
+from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
 from tests.clients import PASSWORD, claims_of
 from tests.racing import in_parallel, just_before
@@ -32,6 +35,7 @@ EVERYTHING = [
     ("get", "/api/users/987654321/"),
     ("patch", "/api/users/987654321/"),
     ("post", "/api/users/987654321/revoke-sessions/"),
+    ("post", "/api/users/987654321/send-password-reset/"),
     ("get", "/api/security-events/"),
 ]
 FOR_STAFF = [(method, path) for method, path in EVERYTHING if "users" in path]
@@ -465,7 +469,9 @@ def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Perso
         403,
         {"detail": "Only a superuser may do this to a superuser.", "code": "permission_denied"},
     )
-    assert staff.call("post", f"{superuser.path}revoke-sessions/").status_code == 403
+    for action in ("revoke-sessions", "send-password-reset"):
+        assert staff.call("post", f"{superuser.path}{action}/").status_code == 403
+    assert not Mail.objects.exists()
     assert staff.call("get", superuser.path).status_code == 200
     assert superuser.user.is_active
     assert superuser.refresh().status_code == 200
@@ -498,8 +504,61 @@ def test_staff_ends_the_sessions_of_a_user(ann: Person, ben: Person, staff: Pers
     assert staff.call("post", f"{ann.path}revoke-sessions/").json() == {"revoked": 0}
 
 
+def test_staff_sends_a_link_with_which_the_user_chooses_a_password(
+    ann: Person, staff: Person, mailoutbox: list[EmailMessage]
+) -> None:
+    """Sue has a link sent to Ann, who chooses a password that Sue never sees."""
+    outbox.deliver()
+    mailoutbox.clear()
+    response = staff.call("post", f"{ann.path}send-password-reset/")
+    assert (response.status_code, response.content) == (202, b"")
+    assert ann.refresh().status_code == 200
+    log = ann.call("get", "/api/security-events/").json()["results"]
+    assert (log[0]["kind"], log[0]["session"]) == ("password_reset_sent", None)
+    outbox.deliver()
+    (mail,) = mailoutbox
+    assert (mail.to, mail.subject) == (["ann@example.com"], "Choose a password")
+    body = {**link_in(mail), "newPassword": "another horse battery"}
+    assert Person("ann").post("/auth/password/reset/confirm", body).status_code == 204
+    assert ann.refresh().json()["code"] == "token_revoked"
+    assert ann.login("ann", "another horse battery").status_code == 200
+    assert staff.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"email": "", "email_key": None}, {"is_active": False}], ids=str)
+def test_link_that_reaches_nobody_is_not_sent(ann: Person, staff: Person, change: dict[str, Any]) -> None:
+    User.objects.filter(pk=ann.user.pk).update(**change)
+    Mail.objects.all().delete()
+    events = events_of(ann)
+    response = staff.call("post", f"{ann.path}send-password-reset/")
+    assert (response.status_code, response.json()) == (
+        400,
+        {"detail": "The account has no e-mail address, or is deactivated.", "code": "no_reset_possible"},
+    )
+    assert (Mail.objects.count(), events_of(ann)) == (0, events)
+
+
+def test_user_who_goes_in_that_moment_is_sent_no_link(ann: Person, staff: Person) -> None:
+    path = f"{ann.path}send-password-reset/"
+    with just_before("SAVEPOINT", lambda: User.objects.filter(username="ann").delete()):
+        response = staff.call("post", path)
+    assert (response.status_code, response.json()["code"]) == (400, "no_reset_possible")
+    assert not Mail.objects.filter(kind=MailKind.SET_PASSWORD).exists()
+
+
+def test_links_count_towards_the_limit_of_the_address(ann: Person, staff: Person, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
+    assert ann.post("/auth/password/reset", {"email": "ANN@example.com"}).status_code == 202
+    response = staff.call("post", f"{ann.path}send-password-reset/")
+    assert (response.status_code, response.json()["code"], response["Retry-After"]) == (429, "throttled", "600")
+    assert not Mail.objects.filter(kind=MailKind.SET_PASSWORD).exists()
+    assert Kind.PASSWORD_RESET_SENT not in events_of(ann)
+
+
 @pytest.mark.parametrize("identifier", ["987654321", "0", "-1", "nonsense", "1e3", "%00", "9" * 100, "9" * 5000, "²"])
-@pytest.mark.parametrize(("method", "tail"), [("get", ""), ("patch", ""), ("post", "revoke-sessions/")])
+@pytest.mark.parametrize(
+    ("method", "tail"), [("get", ""), ("patch", ""), ("post", "revoke-sessions/"), ("post", "send-password-reset/")]
+)
 def test_user_that_is_not_there_is_not_found(staff: Person, method: str, tail: str, identifier: str) -> None:
     response = staff.call(method, f"/api/users/{identifier}/{tail}", {} if method == "patch" else None)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
