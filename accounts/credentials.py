@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tokens import limits, log, sessions
 from tokens.models import Kind, Reason, Session, fingerprints
+from tokens.outages import retried
 from tokens.sessions import UNKNOWN, Client
 
 from . import links, names, notices, outbox
@@ -37,6 +38,7 @@ class NoResetPossible(ValidationError):
         super().__init__(self.text, "no_reset_possible")
 
 
+@retried
 def register(
     username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
 ) -> Session:
@@ -68,6 +70,7 @@ def register_unverified(username: str, password: str, email: str, client: Client
         _enter(user, client, is_known=True)  # the address was taken in this moment
 
 
+@retried
 def _enter(user: User, client: Client, is_known: bool) -> None:
     made, mail = copy(user), MailKind.VERIFY_EMAIL
     if is_known:
@@ -78,6 +81,7 @@ def _enter(user: User, client: Client, is_known: bool) -> None:
         outbox.queue(mail, user.email)
 
 
+@retried
 def change_username(user: User, username: str) -> None:
     changed = copy(user)
     changed.username = username
@@ -87,6 +91,7 @@ def change_username(user: User, username: str) -> None:
     user.username = changed.username
 
 
+@retried
 def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
     """Give the account another address, or none. The user's password has been judged.
 
@@ -104,12 +109,14 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
     user.email, user.email_verified = changed.email, False
 
 
+@retried
 def request_verification(user: User) -> None:
     """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
     if user.email and not user.email_verified:
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
 
 
+@retried
 def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
     """Take it that the address is the user's, since the link was read there. Raises LinkNotValid."""
     user = links.verify_email.open(uid, token)
@@ -118,6 +125,7 @@ def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
         _mark_verified(user, client)
 
 
+@retried
 def change_password(session: Session, new_password: str, client: Client = UNKNOWN) -> None:
     """Change the password of the session's user, which has been judged, and end every other session."""
     user = session.user
@@ -131,6 +139,7 @@ def change_password(session: Session, new_password: str, client: Client = UNKNOW
         log.record(Kind.PASSWORD_CHANGED, user, client, session)
 
 
+@retried
 def request_reset(email: str) -> None:
     """Mail a link that sets a new password, if the address is known: that is found out when the mail is sent.
 
@@ -139,6 +148,7 @@ def request_reset(email: str) -> None:
     outbox.queue(MailKind.RESET_PASSWORD, email)
 
 
+@retried
 def send_reset(user: User, client: Client = UNKNOWN) -> None:
     """Mail the user, for staff, a link that sets a new password. Raises NoResetPossible or TooManyTries.
 
@@ -154,6 +164,7 @@ def send_reset(user: User, client: Client = UNKNOWN) -> None:
         outbox.queue(MailKind.SET_PASSWORD, held.email)
 
 
+@retried
 def reset_password(uid: str, token: str, new_password: str, client: Client = UNKNOWN) -> None:
     """Set a new password by a mailed link, and end every session. Raises LinkNotValid."""
     user = links.reset_password.open(uid, token)
@@ -169,12 +180,13 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
             _mark_verified(user, client)
 
 
+@retried
 def delete_account(user: User, client: Client = UNKNOWN) -> None:
     """Delete the user, whose password has been judged, with every session and the log; one line of the logger stays."""
     with transaction.atomic():
         hold(user, WrongPassword())
         log.record(Kind.ACCOUNT_DELETED, user, client)
-        user.delete()
+        copy(user).delete()  # which takes the key away, although it may have to be tried again
 
 
 def _mark_verified(user: User, client: Client) -> None:

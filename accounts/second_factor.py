@@ -26,6 +26,7 @@ from django.utils.translation import gettext_lazy as _
 from tokens import limits, log, sessions
 from tokens.exceptions import SecondFactorRequired
 from tokens.models import Kind, Session
+from tokens.outages import retried
 from tokens.sessions import PASSWORD, UNKNOWN, Client
 
 from . import encryption
@@ -130,6 +131,7 @@ def reauthenticate(session: Session, code: str, client: Client = UNKNOWN) -> Non
         sessions.reauthenticate(session, client, amr)
 
 
+@retried
 def enrol(session: Session) -> tuple[str, str]:
     """Give the session's user, whose password has been judged, a secret; return it in base32, and as an otpauth URI.
 
@@ -190,6 +192,7 @@ def remove(session: Session, code: str, client: Client = UNKNOWN) -> None:
 # By staff
 
 
+@retried
 def take_away(user: User, client: Client = UNKNOWN) -> bool:
     """Remove the second factor of somebody who can't do it any more; return whether there was one."""
     with transaction.atomic():
@@ -225,6 +228,7 @@ def _use(factor: SecondFactor, code: str, client: Client) -> Sequence[str]:
     return amr
 
 
+@retried
 def _use_time_step(factor: SecondFactor, code: str) -> bool:
     step = _step_of(factor, code)
     if step is None:
@@ -232,6 +236,7 @@ def _use_time_step(factor: SecondFactor, code: str) -> bool:
     return bool(SecondFactor.objects.filter(pk=factor.pk, last_step__lt=step).update(last_step=step))
 
 
+@retried
 def _use_recovery_code(factor: SecondFactor, code: str, client: Client) -> bool:
     with transaction.atomic():
         used, __ = RecoveryCode.objects.filter(factor=factor, digest=_digest(code)).delete()

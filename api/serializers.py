@@ -9,6 +9,7 @@ from accounts.models import User
 from accounts.serializers import CurrentPasswordField, UseCaseSerializer
 from tokens import devices
 from tokens.models import SecurityEvent, Session
+from tokens.outages import retried
 from tokens.sessions import Client
 
 
@@ -63,6 +64,7 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
             attrs["email"] = email
         return attrs
 
+    @retried
     def perform(self, client: Client, **values: Any) -> None:
         with transaction.atomic():
             if "username" in values:

@@ -22,6 +22,7 @@ from accounts.credentials import NoResetPossible
 from accounts.models import User
 from tokens import sessions
 from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
+from tokens.outages import retried
 from tokens.requests import client_of
 from tokens.tokens import AccessToken
 
@@ -118,6 +119,7 @@ class UserViewSet(
         users = super().get_queryset()
         return users.select_for_update(no_key=True) if self.action == "partial_update" else users
 
+    @retried
     @transaction.atomic
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().partial_update(request, *args, **kwargs)

@@ -8,8 +8,12 @@ from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db.backends.signals import connection_created
+
+from config.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+connection_created.connect(limit)
 
 try:
     application = get_asgi_application()

@@ -1,16 +1,27 @@
 """Answers to errors that happen outside the API's own views: JSON for programs, a page for browsers."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
-from tokens.handlers import BadRequest
+from tokens.handlers import BadRequest, Unavailable
+from tokens.outages import OUTAGES
 
 
 def answer(error: type[APIException]) -> JsonResponse:
     """Answer an error as the API's views do."""
     return JsonResponse({"detail": str(error.default_detail), "code": error.default_code}, status=error.status_code)
+
+
+def unavailable(error: Exception) -> JsonResponse:
+    """Answer while the database can't do its work."""
+    Unavailable.because_of(error)
+    response = answer(Unavailable)
+    response["Retry-After"] = str(Unavailable.wait)
+    return response
 
 
 def reads_html(request: HttpRequest) -> bool:
@@ -33,6 +44,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
+    error = sys.exception()
+    if isinstance(error, OUTAGES):
+        # In a middleware, whose errors reach no other: the admin's session could not be saved.
+        return unavailable(error)
     return defaults.server_error(request) if reads_html(request) else answer(APIException)
 
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, resolve
 
-from config.errors import answer, unknown_path
+from config.errors import answer, unavailable, unknown_path
 from tokens.handlers import TooLarge
-from tokens.handlers import Unavailable as ServiceUnavailable
+from tokens.outages import OUTAGES
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -88,7 +87,7 @@ def exists(path: str) -> bool:
 
 
 class Unavailable:
-    """Answer 503 while the database can't be reached, for views that are not DRF's."""
+    """Answer 503 while the database can't do its work, for views that are not DRF's."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -97,8 +96,4 @@ class Unavailable:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        if not isinstance(exception, (OperationalError, InterfaceError)):
-            return None
-        response = answer(ServiceUnavailable)
-        response["Retry-After"] = str(ServiceUnavailable.wait)
-        return response
+        return unavailable(exception) if isinstance(exception, OUTAGES) else None

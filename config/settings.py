@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -197,6 +198,8 @@ database = env.url(
     parse=environ.Env.db_url_config,
     example="postgresql://user:password@host:5432/name or sqlite:///db.sqlite3",
 )
+# How long a request waits for the database: to connect, for each answer, and with SQLite for the lock.
+DATABASE_TIMEOUT = env.integer("DATABASE_TIMEOUT", default=5, minimum=1, maximum=3600)  # seconds
 options: dict[str, Any]
 if database["ENGINE"] == "django.db.backends.sqlite3":
     if database["NAME"] != ":memory:":
@@ -204,7 +207,7 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
     options = {
         # A transaction takes the write lock when it begins: one that reads first and writes then can't fail between.
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+        "timeout": DATABASE_TIMEOUT,
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
     }
 else:
@@ -212,8 +215,8 @@ else:
     # cursors, and no prepared statements, which Django leaves off unless told otherwise.
     database["DISABLE_SERVER_SIDE_CURSORS"] = True
     options = {
-        # A host that is gone is noticed within seconds, while connecting and after.
-        "connect_timeout": 5,
+        # A host that is gone is noticed within seconds, by a command too.
+        "connect_timeout": DATABASE_TIMEOUT,
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -238,6 +241,12 @@ CACHES = {
         example="redis://host:6379/0",
     )
 }
+cache = CACHES["default"]
+if cache["BACKEND"] == "django.core.cache.backends.redis.RedisCache":
+    if find_spec("redis") is None:
+        env.reject("CACHE_URL", "needs the package redis (pip install redis)")
+    # What is counted there is not worth waiting for.
+    cache["OPTIONS"] = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5} | cache.get("OPTIONS", {})
 
 email = env.url(
     "EMAIL_URL",

@@ -44,7 +44,8 @@ def serve(database_url: str, output: Path | None = None, **environment: str) -> 
     """
     port = environment.get("PORT") or str(free_port())
     url = f"http://127.0.0.1:{port}"
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    passed_on = ("PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR")
+    inherited = {name: os.environ[name] for name in passed_on if name in os.environ}
     given = {
         **inherited,
         "ENV_FILE": os.devnull,

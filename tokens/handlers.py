@@ -1,9 +1,9 @@
 """How an error is answered: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
@@ -13,7 +13,10 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from .authentication import CHALLENGE, Refused
 from .cookies import RefreshTokenMissing
 from .exceptions import SecondFactorRequired, TokenRefused, TooManyTries
+from .outages import OUTAGES, describe
 from .permissions import ReauthenticationRequired
+
+logger = logging.getLogger(__name__)
 
 
 class BadRequest(exceptions.APIException):
@@ -29,13 +32,19 @@ class TooLarge(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """The database can't be reached. That is no fault of the client's token, so nothing is cleared or revoked."""
+    """The database can't do its work. That is no fault of the client's token, so nothing is cleared or revoked."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("The service is unavailable at the moment. Try again in a few seconds.")
     default_code = "unavailable"
     wait = 5
     """Seconds after which it is worth asking again."""
+
+    @classmethod
+    def because_of(cls, error: Exception) -> "Unavailable":
+        """Tell the log why, since the answer does not."""
+        logger.warning("The database can't do its work: %s", describe(error))
+        return cls()
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -57,6 +66,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def _as_api_exception(error: Exception) -> Exception:
+    if isinstance(error, OUTAGES):
+        return Unavailable.because_of(error)
     match error:
         case RefreshTokenMissing():
             return exceptions.NotAuthenticated(error.args[0], error.code)
@@ -67,8 +78,6 @@ def _as_api_exception(error: Exception) -> Exception:
             return exceptions.AuthenticationFailed(told)
         case TooManyTries():
             return exceptions.Throttled(error.wait)
-        case OperationalError() | InterfaceError():
-            return Unavailable()
         case RequestDataTooBig():
             return TooLarge()
         case SuspiciousOperation():

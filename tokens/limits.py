@@ -15,6 +15,7 @@ from django.utils.crypto import salted_hmac
 from .conf import conf
 from .exceptions import TooManyTries
 from .models import Bucket
+from .outages import retried
 
 SLOTS = 2**20
 
@@ -27,6 +28,7 @@ WHERE tokens_bucket.empty_at <= %s
 """
 
 
+@retried
 def spend(limit: str, *key: str) -> None:
     """Take one of the tries that the limit allows for that key.
 
@@ -44,6 +46,7 @@ def spend(limit: str, *key: str) -> None:
     raise TooManyTries(max(ceil(empty_at - now - (tries - 1) * interval), 1))
 
 
+@retried
 def pretend(*key: str) -> None:
     """Write a row that limits nothing, where a write would otherwise be missing by the time it takes."""
     slot, now = _slot("pretend", key), time()
@@ -51,6 +54,7 @@ def pretend(*key: str) -> None:
         cursor.execute(FILL, [slot, now, now, now, 0.0, now])
 
 
+@retried
 def clear(*buckets: tuple[str, ...]) -> None:
     """Give back all tries: each bucket is a limit and its key."""
     if conf.throttling:

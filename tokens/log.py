@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from . import limits, signals
 from .models import Kind, Reason, SecurityEvent, Session, User, uuid7_floor
+from .outages import retried
 from .requests import client_of
 from .sessions import UNKNOWN, Client
 
@@ -86,6 +87,7 @@ def record_revocation(sessions: list[Session], reason: Reason, client: Client, *
 
 
 @receiver(user_login_failed)
+@retried
 def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
     """Count the failure in the account's row of this hour. None for an unknown name, so that nobody fills the table."""
     user_model = get_user_model()

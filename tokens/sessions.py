@@ -21,6 +21,7 @@ from . import signals
 from .conf import conf
 from .exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
 from .models import Reason, Session, SessionQuerySet, User, group_names
+from .outages import retried
 from .reading import read
 
 LATE_RETRIES = 3
@@ -50,6 +51,7 @@ PASSWORD = ("pwd",)
 """How somebody has signed in who was asked for the password alone (RFC 8176)."""
 
 
+@retried
 def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *, remembered: bool = True) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
@@ -73,6 +75,7 @@ def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *
     return session
 
 
+@retried
 def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> None:
     """Write down that the session's user has just given the password, which has been judged, once more.
 
@@ -87,6 +90,7 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
         signals.session_reauthenticated.send(Session, session=session, client=client)
 
 
+@retried
 def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
     """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
 
@@ -113,6 +117,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
         raced = True
 
 
+@retried
 def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) -> Session:
     """Return the session of an access token, given as its verified claims, with its user; one SELECT.
 
@@ -127,6 +132,7 @@ def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) ->
             return session
 
 
+@retried
 def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
     """Return the session that `sid` and `sub` name, and put off its end as a rotation does.
 
@@ -176,6 +182,7 @@ def belongs(claims: Claims, session: Session) -> bool:
     return names == (str(session.pk), str(session.user_id)) and _is_genuine(session, claims)
 
 
+@retried
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
     """End the session; return whether it was this call that did."""
     now = timezone.now()
@@ -188,16 +195,19 @@ def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
     return True
 
 
+@retried
 def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN) -> int:
     """End every other session of the session's user; return how many that were."""
     return _revoke_all(session.user, reason, client, but=session)
 
 
+@retried
 def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN) -> int:
     """End every session of the user; return how many that were."""
     return _revoke_all(user, reason, client)
 
 
+@retried
 def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN) -> int:
     """End the sessions of a queryset, in one transaction; return how many of them were still alive."""
     with transaction.atomic(using=_db()):

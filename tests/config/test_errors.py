@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path, re_path
@@ -15,8 +16,24 @@ def fail(request: HttpRequest, kind: str) -> HttpResponse:
     raise {"400": SuspiciousOperation, "403": PermissionDenied, "500": ValueError}[kind]
 
 
+def lose_the_database(request: HttpRequest) -> HttpResponse:
+    """Change the admin's session, which is saved only after the view, when there is nowhere to save it any more."""
+    request.session["changed"] = True
+    with connection.cursor() as cursor:
+        cursor.execute(READ_ONLY[connection.vendor, True])
+    return HttpResponse()
+
+
+READ_ONLY = {
+    ("sqlite", True): "PRAGMA query_only = ON",
+    ("sqlite", False): "PRAGMA query_only = OFF",
+    ("postgresql", True): "SET default_transaction_read_only = on",
+    ("postgresql", False): "SET default_transaction_read_only = off",
+}
+
 urlpatterns = [
     path("fail/<kind>", fail),
+    path("lose-the-database", lose_the_database),
     path("api/fail/<kind>", fail),
     re_path(r"^(?:api|auth)/", errors.unknown_path),
 ]
@@ -46,6 +63,19 @@ def test_error_is_a_page_for_browsers_but_not_below_the_api(failing: Client, kin
     assert (page.status_code, page["Content-Type"]) == (int(kind), "text/html; charset=utf-8")
     answer = failing.get(f"/api/fail/{kind}", headers={"Accept": BROWSER})
     assert (answer.status_code, answer.json()["code"]) == (int(kind), code)
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.django_db(transaction=True)
+def test_database_that_is_lost_after_the_view_is_unavailable(failing: Client) -> None:
+    try:
+        response = failing.get("/lose-the-database", headers={"Accept": BROWSER})
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(READ_ONLY[connection.vendor, False])
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+    assert response["Retry-After"] == "5"
+    assert not response.cookies
 
 
 @pytest.mark.parametrize("debug", [False, True])

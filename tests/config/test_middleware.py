@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
 
@@ -97,7 +97,7 @@ def test_long_body_is_refused_unread(rf: RequestFactory, length: str, status: in
     assert BodyLimit(sender)(request).status_code == status
 
 
-@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed"), InternalError("read-only")])
 def test_unreachable_database_is_503(rf: RequestFactory, error: Exception) -> None:
     response = Unavailable(sender).process_exception(rf.get("/"), error)
     assert response is not None

@@ -2,18 +2,29 @@
 
 import datetime
 import runpy
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db.backends.signals import connection_created
 from gunicorn.config import Config
 
 import config.gunicorn
+from config.waiting import limit
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Leave the other tests of this process to wait for their database."""
+    yield
+    connection_created.disconnect(limit)
 
 
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])
 def test_entry_point_is_an_application(entry: str) -> None:
     assert callable(runpy.run_module(entry)["application"])
+    assert connection_created.disconnect(limit)  # it waits for its database no longer than this
 
 
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])

@@ -1,5 +1,6 @@
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -134,6 +135,32 @@ def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
     assert not database["OPTIONS"].keys() & {"options", "prepare_threshold", "assume_role", "isolation_level"}
 
 
+def test_one_timeout_is_for_both_engines(read: Settings) -> None:
+    postgresql = "postgresql://db.example.com/latchkey"
+    options = read(DATABASE_URL=postgresql)["DATABASES"]["default"]["OPTIONS"]
+    assert options["connect_timeout"] == 5
+    options = read(DATABASE_URL=postgresql, DATABASE_TIMEOUT="8")["DATABASES"]["default"]["OPTIONS"]
+    assert options["connect_timeout"] == 8
+    assert read(DATABASE_URL="")["DATABASES"]["default"]["OPTIONS"]["timeout"] == 8
+
+
+def test_redis_is_not_waited_for(read: Settings) -> None:
+    cache = read(CACHE_URL="redis://cache.example.com:6379/0")["CACHES"]["default"]
+    assert cache["LOCATION"] == "redis://cache.example.com:6379/0"
+    assert cache["OPTIONS"] == {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+    cache = read(CACHE_URL="redis://cache.example.com:6379/0?socket_timeout=2")["CACHES"]["default"]
+    assert cache["OPTIONS"] == {"socket_connect_timeout": 0.5, "socket_timeout": 2}
+
+
+def test_redis_without_its_package_stops_the_start(read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(CACHE_URL="redis://:secret@cache.example.com:6379/0")
+    assert str(caught.value) == (
+        "The environment variable CACHE_URL needs the package redis (pip install redis); see .env.example."
+    )
+
+
 def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
     settings = read(EMAIL_URL="smtp+tls://me:s%40crt@mail.example.com:587")
     assert settings["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
@@ -157,6 +184,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("SESSION_LIFETIME", "9" * 30, "a whole number"),
         ("REFRESH_GRACE_PERIOD", "1.5", "a whole number"),
         ("MAX_SESSIONS_PER_USER", "many", "a whole number"),
+        ("DATABASE_TIMEOUT", "0", "a whole number from 1 to 3600"),
         ("TRUSTED_PROXIES", "11", "a whole number from 0 to 10"),
         ("ALLOWED_HOSTS", "https://example.com", "host names"),
         ("PUBLIC_URL", "example.com", "a URL like https://example.com"),

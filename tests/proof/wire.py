@@ -43,6 +43,7 @@ class Answer:
 
     body: dict[str, Any] = field(default_factory=dict)
     cookie: str = ""
+    clears_cookie: bool = False
     retry_after: str = ""
     began: float = 0.0
     """When the request was sent; `ended`: when the answer was there. Both on this machine's monotonic clock."""
@@ -119,6 +120,7 @@ def _read(connection: socket.socket, began: float) -> Answer:
         response.status,
         _parse(data),
         morsel.value if morsel else "",
+        morsel is not None and not morsel.value,
         response.headers.get("Retry-After", ""),
         began,
         monotonic(),

@@ -2,14 +2,14 @@
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import ValidationError
 
 from tokens.handlers import exception_handler
 
 
-@pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed")])
+@pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed"), InternalError("read-only")])
 def test_database_that_cant_be_reached_is_unavailable(error: Exception) -> None:
     response = exception_handler(error, {})
     assert response is not None

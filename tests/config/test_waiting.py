@@ -1,0 +1,47 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from config import waiting
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    connection.close()
+    connection.connect()
+    waiting.limit(connection)
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite answers or fails by itself")
+def test_answer_is_not_waited_for_longer_than_the_timeout(settings: Any) -> None:
+    settings.DATABASE_TIMEOUT = 1
+    with limited(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.1), 1")
+        assert cursor.fetchone() == ("", 1)
+        began = monotonic()
+        with pytest.raises(OperationalError, match="no answer within 1 seconds"), transaction.atomic():
+            cursor.execute("SELECT pg_sleep(30)")
+        assert 1 <= monotonic() - began < 5
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_is_limited_works_as_before() -> None:
+    with limited(), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+        is_limited = isinstance(connection.connection, waiting.Connection)
+        assert is_limited == (connection.vendor == "postgresql")
+        assert issubclass(waiting.Connection, psycopg.Connection)

@@ -1,0 +1,55 @@
+"""What stands between the server and its database, and can hold back every answer."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+
+
+class Proxy:
+    """Passes on what comes in on a port of this machine to a Unix socket, and back."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.open: list[socket.socket] = [self.listener]
+        self.flowing = Event()
+        self.flowing.set()
+        Thread(target=self._accept, daemon=True).start()
+
+    @contextmanager
+    def holding_back(self) -> Iterator[None]:
+        """Let everything through to the database, and nothing back until the end."""
+        self.flowing.clear()
+        try:
+            yield
+        finally:
+            self.flowing.set()
+
+    def close(self) -> None:
+        self.flowing.set()
+        for end in self.open:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                database = socket.socket(socket.AF_UNIX)
+                database.connect(self.target)
+                self.open += [client, database]
+                Thread(target=self._pass_on, args=(client, database), daemon=True).start()
+                Thread(target=self._pass_on, args=(database, client, self.flowing), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, flowing: Event | None = None) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if flowing:
+                    flowing.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,466 @@
+"""A database that is there and can't do its work, and a cache that is gone: a clear 503, nobody is thrown out, nothing
+is half made, and once it is over the same server goes on as before.
+
+The server is the one of production, and so is what fails: PostgreSQL, SQLite, the disk, the network.
+"""
+
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from accounts import credentials
+from tests.proof.counts import Counts
+from tests.proof.postgres import servers
+from tests.proof.proxy import Proxy
+from tests.proof.size import LONG
+from tests.proof.test_crashes import migrate, workers_of
+from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send, together
+from tests.racing import in_parallel
+from tests.server import free_port, serve
+from tokens.models import SecurityEvent, Session
+from tokens.tokens import AccessToken, RefreshToken
+
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="what fails is PostgreSQL's")
+on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="what fails is SQLite's")
+
+PASSWORD = "correct horse battery staple"
+TIMEOUT = settings.DATABASE_TIMEOUT if LONG else 2  # seconds
+SLACK = 2  # seconds, on a machine that is busy
+ROUNDS = 20 if LONG else 3
+
+
+@dataclass
+class Person:
+    """Somebody who has signed in, and whose session has been seen in use."""
+
+    name: str
+    refresh: str
+    access: str
+
+
+def register(username: str) -> Person:
+    session = credentials.register(username, PASSWORD)
+    return Person(username, str(RefreshToken.of(session)), str(AccessToken.of(session)))
+
+
+def start(database_url: str, **environment: str) -> AbstractContextManager[str]:
+    """Run the server, which takes the tokens that were made here for its own."""
+    return serve(database_url, None, PUBLIC_URL=settings.PUBLIC_URL, WORKERS="2", THREADS="4", **environment)
+
+
+def log_in(username: str, password: str = PASSWORD) -> Request:
+    return Request("POST", "/auth/login", body={"username": username, "password": password})
+
+
+def writes(person: Person) -> list[Request]:
+    """Return requests that can't be answered without writing something down."""
+    changes = {"currentPassword": PASSWORD, "newPassword": "the analytical engine"}
+    return [
+        by_cookie(person.refresh),
+        by_body(person.refresh),
+        log_in(person.name),
+        log_in(person.name, "wrong"),
+        log_in("nobody"),
+        Request("POST", "/auth/register", body={"username": f"{person.name}2", "password": PASSWORD}),
+        Request("POST", "/auth/password/change", access=person.access, body=changes),
+        Request("POST", "/auth/password/reset", body={"email": "ann@example.com"}),
+        Request("POST", "/api/token/blacklist/", body={"refresh": person.refresh}),
+        Request("POST", "/auth/logout-all", access=person.access),
+        log_out(person.access, person.refresh),
+    ]
+
+
+def reads(person: Person) -> list[Request]:
+    return [
+        me(person.access),
+        Request("GET", "/api/sessions/", access=person.access),
+        Request("POST", "/api/token/verify/", body={"token": person.access}),
+        Request("GET", "/health/ready"),
+    ]
+
+
+LIVE = Request("GET", "/health/live")
+
+
+def everything() -> list[Any]:
+    return [*Session.objects.order_by("pk").values_list(), *SecurityEvent.objects.order_by("pk").values_list()]
+
+
+def assert_unavailable(answers: list[Answer]) -> None:
+    for answer in answers:
+        assert (answer.status, answer.code, answer.retry_after) == (503, "unavailable", "5"), answer
+        assert (answer.cookie, answer.clears_cookie) == ("", False)
+
+
+def assert_writes_fail_and_reads_do_not(url: str, person: Person) -> int:
+    """Return how many requests that were."""
+    before = everything()
+    assert_unavailable([send(url, request) for request in writes(person)])
+    assert [send(url, request).status for request in [*reads(person), LIVE]] == [200] * 5
+    assert everything() == before
+    return len([*writes(person), *reads(person), LIVE])
+
+
+def assert_all_is_well(url: str, person: Person) -> None:
+    """What the person holds is good, and so is the server."""
+    answer = send(url, by_cookie(person.refresh))
+    assert answer.status == 200, answer
+    assert [send(url, request).status for request in (me(answer.access), log_in(person.name))] == [200, 200]
+    assert Session.objects.filter(revoked_at=None).count() == 2
+
+
+def ask_at_once(url: str, *requests: Request) -> list[Answer]:
+    return in_parallel(*(partial(send, url, request) for request in requests))
+
+
+def note(counts: Counts, what: str, requests: int, unavailable: int) -> None:
+    counts.add("Outages", what, requests=requests, unavailable=unavailable, other_server_errors=0, thrown_out=0)
+
+
+# PostgreSQL
+
+
+@dataclass
+class Site:
+    """A server with its database, in which it is no superuser, and what stands between them."""
+
+    url: str
+    proxy: Proxy
+    role: str
+    database: str
+
+    def set(self, setting: str) -> None:
+        """Set a default of the database, and have the server connect anew."""
+        execute(f"ALTER DATABASE {self.database} {setting}")
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{self.role}'")
+
+
+@pytest.fixture
+def timeout() -> int:
+    """Seconds that the server waits: long, where it is not this that is tried."""
+    return 20
+
+
+impatient = pytest.mark.parametrize("timeout", [TIMEOUT])
+
+
+@pytest.fixture
+def site(transactional_db: None, timeout: int) -> Iterator[Site]:
+    database = str(connection.settings_dict["NAME"])
+    role = f"app_of_{database}"
+    execute(f"CREATE ROLE {role} LOGIN")
+    execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    with closing(Proxy(f"{connection.settings_dict['OPTIONS']['host']}/.s.PGSQL.5432")) as proxy:
+        address = f"postgresql://{role}@127.0.0.1:{proxy.port}/{database}"
+        with start(address, THROTTLING="off", DATABASE_TIMEOUT=str(timeout)) as url:
+            yield Site(url, proxy, role, database)
+    execute(f"ALTER DATABASE {database} RESET ALL")
+    execute(f"DROP OWNED BY {role}")
+    execute(f"DROP ROLE {role}")
+
+
+def execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@contextmanager
+def beside() -> Iterator[psycopg.Connection[Any]]:
+    """Connect as somebody else who is at work in the database, in a transaction."""
+    database = connection.settings_dict
+    with psycopg.connect(f"postgresql://postgres@/{database['NAME']}?host={database['OPTIONS']['host']}") as somebody:
+        yield somebody
+
+
+@on_postgresql
+def test_read_only_database_is_read(site: Site, counts: Counts) -> None:
+    ann = register("ann")
+    site.set("SET default_transaction_read_only = on")
+    requests = assert_writes_fail_and_reads_do_not(site.url, ann)
+    site.set("RESET default_transaction_read_only")
+    assert_all_is_well(site.url, ann)
+    note(counts, "a read-only database", requests, len(writes(ann)))
+
+
+@on_postgresql
+def test_use_that_has_to_be_written_down_waits_for_a_read_only_database(site: Site) -> None:
+    """Whoever is let in unwritten would look like somebody who had never got the token, to a late retry."""
+    ann = register("ann")
+    answer = send(site.url, by_cookie(ann.refresh))
+    site.set("SET default_transaction_read_only = on")
+    assert_unavailable([send(site.url, me(answer.access))])
+    site.set("RESET default_transaction_read_only")
+    assert send(site.url, me(answer.access)).status == 200
+
+
+@on_postgresql
+def test_database_without_a_connection_left_is_unavailable(site: Site, counts: Counts) -> None:
+    ann, before = register("ann"), everything()
+    execute(f"ALTER ROLE {site.role} CONNECTION LIMIT 0")
+    site.disconnect()
+    began = monotonic()
+    asked = [*writes(ann), *reads(ann)]
+    assert_unavailable([send(site.url, request) for request in asked])
+    assert monotonic() - began < SLACK * 2
+    assert send(site.url, LIVE).status == 200
+    assert everything() == before
+    execute(f"ALTER ROLE {site.role} CONNECTION LIMIT -1")
+    assert_all_is_well(site.url, ann)
+    note(counts, "no connection left", len(asked) + 1, len(asked))
+
+
+@on_postgresql
+@impatient
+def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts) -> None:
+    ann = register("ann")
+    assert [answer.status for answer in ask_at_once(site.url, *[me(ann.access)] * 8)] == [200] * 8
+    ready = Request("GET", "/health/ready")
+    for _ in range(ROUNDS if LONG else 1):
+        with site.proxy.holding_back():
+            began = monotonic()
+            *answers, live = ask_at_once(site.url, by_cookie(ann.refresh), me(ann.access), log_in("ann"), ready, LIVE)
+            # To find out that a connection is dead, and that there is no other.
+            assert monotonic() - began < 2 * TIMEOUT + SLACK
+        assert_unavailable(answers)
+        assert live.status == 200
+        assert live.ended - live.began < SLACK
+    assert send(site.url, by_cookie(ann.refresh)).status == 200
+    assert Session.objects.filter(revoked_at=None).count() >= 1
+    note(counts, "answers after 30 seconds", 5, 4)
+
+
+@on_postgresql
+@impatient
+def test_row_that_somebody_holds_keeps_nobody_else(site: Site, counts: Counts) -> None:
+    ann, bob = register("ann"), register("bob")
+    with beside() as somebody:
+        somebody.execute("SELECT FROM tokens_session ORDER BY id LIMIT 1 FOR UPDATE")
+        began = monotonic()
+        stuck, free, read = ask_at_once(site.url, by_cookie(ann.refresh), by_cookie(bob.refresh), me(ann.access))
+        assert monotonic() - began < TIMEOUT + SLACK
+        assert (free.status, read.status) == (200, 200)
+        assert_unavailable([stuck])
+    assert send(site.url, by_cookie(ann.refresh)).status == 200
+    note(counts, "a row that is locked", 3, 1)
+
+
+@on_postgresql
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_serialization_failures_are_tried_again(site: Site, counts: Counts, level: str) -> None:
+    ann = register("ann")
+    site.set(f"SET default_transaction_isolation = '{level}'")
+    token = ann.refresh
+    for _ in range(ROUNDS):
+        Session.objects.update(rotated_at=timezone.now() - timedelta(minutes=1))
+        with beside() as somebody:
+            somebody.execute("SELECT FROM tokens_session FOR UPDATE")
+            answers, _ = in_parallel(
+                partial(together, site.url, *[by_cookie(token)] * 50), partial(let_go_once_all_wait, site, somebody)
+            )
+        assert {answer.status for answer in answers} == {200}, answers
+        [token] = {answer.refresh for answer in answers}
+        assert send(site.url, me(answers[0].access)).status == 200
+    for _ in range(ROUNDS):
+        access = send(site.url, log_in("ann")).access
+        end = Request("POST", "/auth/logout-all", access=access)
+        answers = together(site.url, log_in("ann"), end, log_in("ann"))
+        assert [answer.status for answer in answers] == [200, 204, 200], answers
+    note(counts, f"{level} transactions", ROUNDS * 56, 0)
+
+
+@on_postgresql
+def test_deadlock_is_tried_again(site: Site, counts: Counts) -> None:
+    ann = register("ann")
+    assert send(site.url, log_in("ann")).status == 200
+    first, second = Session.objects.order_by("pk").values_list("pk", flat=True)
+    with beside() as somebody:
+        somebody.execute("SET deadlock_timeout = '60s'")  # so that it is the server that notices, and loses
+        lock = "SELECT FROM tokens_session WHERE id = %s FOR UPDATE"
+        somebody.execute(lock, [second])
+
+        def lock_the_other_way_round() -> None:
+            await_waiting(site)
+            somebody.execute(lock, [first])
+            somebody.rollback()
+
+        answer, _ = in_parallel(
+            lambda: send(site.url, Request("POST", "/auth/logout-all", access=ann.access)), lock_the_other_way_round
+        )
+    assert answer.status == 204, answer
+    assert send(site.url, me(ann.access)).code == "token_revoked"
+    note(counts, "a deadlock", 1, 0)
+
+
+def let_go_once_all_wait(site: Site, somebody: psycopg.Connection[Any]) -> None:
+    await_waiting(site, 4)
+    somebody.rollback()
+
+
+def await_waiting(site: Site, number: int = 1) -> None:
+    """Wait until so many of the server's threads wait for a lock."""
+    deadline = monotonic() + 15
+    while waiting(site) < number:
+        assert monotonic() < deadline
+        sleep(0.02)
+
+
+def waiting(site: Site) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND wait_event_type = 'Lock'", [site.role]
+        )
+        return int(cursor.fetchone()[0])
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="latchkey-disk-") as path:
+        Path(path).chmod(0o755)  # PostgreSQL does not run as root
+        mount = ["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", path]
+        if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("PostgreSQL's full disk was not tried: it takes root, who may mount a small one.")
+        try:
+            yield Path(path)
+        finally:
+            subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@on_postgresql
+@pytest.mark.skipif(not LONG, reason="part of make proof")
+def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts) -> None:
+    with servers(small_disk) as (server, _):
+        migrate(server.url)
+        with serve(server.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
+            answer = send(url, Request("POST", "/auth/register", body={"username": "ann", "password": PASSWORD}))
+            ann = Person("ann", answer.refresh, answer.access)
+            ballast = small_disk / "ballast"
+            with ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, psutil.disk_usage(str(small_disk)).free)
+            # There is room left in the tables' last pages.
+            answers = (send(url, log_in("ann")) for _ in range(500))
+            signed_in = len([*takewhile(lambda answer: answer.status == 200, answers)])
+            refused = [send(url, log_in("ann")) for _ in range(3)]
+            assert_unavailable(refused)
+            assert [send(url, request).status for request in [*reads(ann), LIVE]] == [200] * 5
+            # A refresh changes its row in place, while there is room in the page.
+            assert_unavailable([answer for answer in [send(url, by_cookie(ann.refresh))] if answer.status != 200])
+            assert server.execute("SELECT count(*) FROM tokens_session WHERE revoked_at IS NULL") == [(signed_in + 1,)]
+            ballast.unlink()
+            assert send(url, log_in("ann")).status == 200
+            assert send(url, by_cookie(ann.refresh)).status == 200
+    note(counts, "a full disk", signed_in + 9, 4)
+
+
+# SQLite
+
+
+@pytest.fixture
+def file(transactional_db: None) -> Path:
+    return Path(connection.settings_dict["NAME"])
+
+
+@on_sqlite
+def test_full_disk_of_sqlite_is_unavailable(file: Path, counts: Counts) -> None:
+    ann = register("ann")
+    with start(f"sqlite:///{file}", THROTTLING="off") as url:
+        # Nobody needs rights for a disk that takes no more from these processes.
+        with full_disk_for(workers_of(url)):
+            requests = assert_writes_fail_and_reads_do_not(url, ann)
+        assert_all_is_well(url, ann)
+    note(counts, "a full disk", requests, len(writes(ann)))
+
+
+@contextmanager
+def full_disk_for(processes: list[psutil.Process]) -> Iterator[None]:
+    """Let the processes write into no file."""
+    former = [(process, process.rlimit(resource.RLIMIT_FSIZE)) for process in processes]
+    assert former
+    try:
+        for process, (_, hard) in former:
+            process.rlimit(resource.RLIMIT_FSIZE, (0, hard))
+        yield
+    finally:
+        for process, limits in former:
+            process.rlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@on_sqlite
+def test_read_only_file_is_read(file: Path, counts: Counts) -> None:
+    ann = register("ann")
+    with start(f"sqlite:///{file}?init_command={quote('PRAGMA query_only = ON')}", THROTTLING="off") as url:
+        requests = assert_writes_fail_and_reads_do_not(url, ann)
+    with start(f"sqlite:///{file}", THROTTLING="off") as url:
+        assert_all_is_well(url, ann)
+    note(counts, "a read-only database", requests, len(writes(ann)))
+
+
+@on_sqlite
+def test_file_that_somebody_holds_is_not_waited_for(file: Path, counts: Counts) -> None:
+    ann = register("ann")
+    with start(f"sqlite:///{file}", THROTTLING="off", DATABASE_TIMEOUT=str(TIMEOUT)) as url:
+        with closing(sqlite3.connect(file, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            began = monotonic()
+            *answers, read, live = ask_at_once(
+                url, by_cookie(ann.refresh), log_in("ann"), log_in("nobody"), me(ann.access), LIVE
+            )
+            assert monotonic() - began < TIMEOUT + SLACK
+        assert_unavailable(answers)
+        assert (read.status, live.status) == (200, 200)
+        assert max(answer.ended - answer.began for answer in (read, live)) < SLACK
+        assert_all_is_well(url, ann)
+    note(counts, "a file that is locked", 5, 3)
+
+
+# Redis
+
+
+@contextmanager
+def port_that_is_closed() -> Iterator[int]:
+    yield free_port()
+
+
+@contextmanager
+def port_that_never_answers() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("redis", [port_that_is_closed, port_that_never_answers])
+def test_redis_that_is_gone_is_not_waited_for(
+    database_url: str, counts: Counts, redis: Callable[[], AbstractContextManager[int]]
+) -> None:
+    """The rates of an address go with it; the limits on guessing do not."""
+    ann = register("ann")
+    with redis() as port, start(database_url, CACHE_URL=f"redis://127.0.0.1:{port}/0") as url:
+        began = monotonic()
+        assert_all_is_well(url, ann)
+        assert monotonic() - began < 2 * SLACK
+        answers = ask_at_once(url, *[log_in("ann", "wrong")] * 12)
+        assert sorted(answer.status for answer in answers) == [401] * 10 + [429] * 2
+    note(counts, "Redis gone", 15, 0)

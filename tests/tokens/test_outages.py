@@ -1,0 +1,72 @@
+"""What is tried again: an act that the database undid in favour of another, from its beginning."""
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from tokens.outages import describe, retried
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no such errors"),
+]
+
+
+class Act:
+    """An act that fails so often, with an error of PostgreSQL's own."""
+
+    def __init__(self, sqlstate: str, failures: int) -> None:
+        self.sqlstate, self.failures = sqlstate, failures
+        self.tries = 0
+
+    def __call__(self) -> str:
+        self.tries += 1
+        if self.tries <= self.failures:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DO $$ BEGIN RAISE 'somebody was faster' USING ERRCODE = '{self.sqlstate}'; END $$")
+        return "done"
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_act_that_was_given_up_is_tried_again(sqlstate: str, failures: int) -> None:
+    act = Act(sqlstate, failures)
+    assert retried(act)() == "done"
+    assert act.tries == failures + 1
+
+
+def test_third_try_is_the_last() -> None:
+    act = Act("40001", failures=3)
+    with pytest.raises(OperationalError):
+        retried(act)()
+    assert act.tries == 3
+
+
+@pytest.mark.parametrize(("sqlstate", "error"), [("57014", OperationalError), ("23505", IntegrityError)])
+def test_other_errors_are_not_tried_again(sqlstate: str, error: type[Exception]) -> None:
+    act = Act(sqlstate, failures=1)
+    with pytest.raises(error):
+        retried(act)()
+    assert act.tries == 1
+
+
+def test_part_of_a_transaction_is_not_tried_again_but_the_whole() -> None:
+    act = Act("40001", failures=1)
+
+    @retried
+    def whole() -> str:
+        with transaction.atomic():
+            return retried(act)()
+
+    assert whole() == "done"
+    assert act.tries == 2
+    act.tries = 0
+    with pytest.raises(OperationalError), transaction.atomic():
+        retried(act)()
+    assert act.tries == 1
+
+
+def test_log_is_told_what_happened_and_no_row() -> None:
+    with pytest.raises(OperationalError) as caught, connection.cursor() as cursor:
+        cursor.execute("DO $$ BEGIN RAISE 'full' USING ERRCODE = '53100', DETAIL = 'the row of ann'; END $$")
+    assert describe(caught.value) == "53100: full"
+    assert describe(OperationalError("gone")) == "OperationalError: gone"

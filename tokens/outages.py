@@ -1,0 +1,59 @@
+"""The database can't do its work: which errors say so, and what is tried again because that is safe."""
+
+from collections.abc import Callable
+from functools import wraps
+from random import uniform
+from time import sleep
+from typing import ParamSpec, TypeVar
+
+from django.db import InterfaceError, InternalError, OperationalError, connections
+
+OUTAGES = (OperationalError, InterfaceError, InternalError)
+"""It is gone, full, too slow, or has no connection left; read-only, which psycopg calls an internal error."""
+
+GIVEN_UP = {"40001", "40P01"}
+"""SQLSTATE of what was undone in favour of another: a serialization failure, a deadlock."""
+
+PAUSES = (0.05, 0.2)
+"""Seconds, at most, before the second and the third try; by chance, so that two who met do not meet again."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def retried(act: Callable[P, R]) -> Callable[P, R]:
+    """Run it again from its beginning if the database gave it up in favour of another, at most three times in all.
+
+    For what changes nothing until its one transaction, or its one statement, is committed. Inside the transaction of
+    somebody else it is not tried again: that one is lost as a whole.
+    """
+
+    @wraps(act)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in PAUSES:
+            try:
+                return act(*args, **kwargs)
+            except OperationalError as error:
+                if not _is_given_up(error) or _in_transaction():
+                    raise
+            sleep(uniform(0, pause))  # noqa: S311 (nothing secret)
+        return act(*args, **kwargs)
+
+    return wrapper
+
+
+def describe(error: Exception) -> str:
+    """Return what happened, for the log: the first line only, since those below may quote rows."""
+    return f"{_sqlstate(error) or type(error).__name__}: {error}".partition("\n")[0]
+
+
+def _is_given_up(error: Exception) -> bool:
+    return _sqlstate(error) in GIVEN_UP
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)
+
+
+def _in_transaction() -> bool:
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
