@@ -385,6 +385,7 @@ def file(transactional_db: None) -> Path:
 
 
 @on_sqlite
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="only Linux limits a process from outside")
 def test_full_disk_of_sqlite_is_unavailable(file: Path, counts: Counts) -> None:
     ann = register("ann")
     with start(f"sqlite:///{file}", THROTTLING="off") as url:
