@@ -199,7 +199,7 @@ database = env.url(
     example="postgresql://user:password@host:5432/name or sqlite:///db.sqlite3",
 )
 # How long a request waits for the database: to connect, for each answer, and with SQLite for the lock.
-DATABASE_TIMEOUT = env.integer("DATABASE_TIMEOUT", default=5, minimum=1, maximum=3600)  # seconds
+DATABASE_TIMEOUT = env.integer("DATABASE_TIMEOUT", default=10, minimum=1, maximum=3600)  # seconds
 options: dict[str, Any]
 if database["ENGINE"] == "django.db.backends.sqlite3":
     if database["NAME"] != ":memory:":

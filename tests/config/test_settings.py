@@ -138,7 +138,7 @@ def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
 def test_one_timeout_is_for_both_engines(read: Settings) -> None:
     postgresql = "postgresql://db.example.com/latchkey"
     options = read(DATABASE_URL=postgresql)["DATABASES"]["default"]["OPTIONS"]
-    assert options["connect_timeout"] == 5
+    assert options["connect_timeout"] == 10
     options = read(DATABASE_URL=postgresql, DATABASE_TIMEOUT="8")["DATABASES"]["default"]["OPTIONS"]
     assert options["connect_timeout"] == 8
     assert read(DATABASE_URL="")["DATABASES"]["default"]["OPTIONS"]["timeout"] == 8
