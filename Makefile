@@ -7,6 +7,7 @@
 # make proof-peers  the races against other packages, installed into an environment of their own
 # make screenshots  take the README's pictures anew, with Chromium
 # make format put the code in shape
+# make messages gather what is to be translated, and compile what is
 # make bench  measure, beside SimpleJWT, and write docs/benchmarks.md
 # make clean  remove what can be made again; .env and the database stay
 
@@ -26,7 +27,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # One process more than there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) + 1 )) --maxprocesses=4
 
-.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots
+.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED) $(STATIC) .env
@@ -80,6 +81,9 @@ check: $(INSTALLED_DEV)
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
+
+messages: $(INSTALLED_DEV)
+	$(PY) -m tests.messages
 
 bench: $(INSTALLED_DEV)
 	$(PY) -m benchmarks

@@ -6,8 +6,8 @@ from django.contrib.auth.forms import UserChangeForm
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from tokens.admin import SessionAdmin
 from tokens.exceptions import TooManyTries
@@ -118,7 +118,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         try:
             with transaction.atomic():
                 credentials.send_reset(user, client_of(request))
-                self.log_change(request, user, "Sent a link to reset the password.")
+                self.log_change(request, user, gettext("Sent a link to reset the password."))
         except (NoResetPossible, TooManyTries):
             return False
         return True
@@ -133,7 +133,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         for user in chosen:
             with transaction.atomic():
                 if second_factor.take_away(user, client_of(request)):
-                    self.log_change(request, user, "Removed the second factor.")
+                    self.log_change(request, user, gettext("Removed the second factor."))
                     removed += 1
         if removed:
             told = ngettext("%d second factor was removed.", "%d second factors were removed.", removed)

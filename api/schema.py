@@ -12,6 +12,8 @@ from http import HTTPStatus
 from threading import Lock
 from typing import Any
 
+from django.conf import settings
+from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.types import OpenApiTypes
@@ -473,5 +475,6 @@ def schema() -> Schema:
 
 @cache
 def _schema() -> Schema:
-    made: Schema = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    with translation.override(settings.LANGUAGE_CODE):  # and not in the language of whoever is first to ask
+        made: Schema = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
     return made

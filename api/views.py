@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
 from rest_framework import mixins, status, viewsets
@@ -32,9 +33,30 @@ from .permissions import OnlySuperusersActOnSuperusers
 from .schema import schema
 
 
-class RootView(APIView):
-    """What there is."""
+class Page(APIView):
+    """A view whose page in a browser has a heading, which is its name or else that of its rows, and a line below it.
 
+    DRF would make them of names and docstrings, which are for who reads the code.
+    """
+
+    name: Any = None
+    description: Any = None
+    about: Any = None
+
+    def get_view_name(self) -> str:
+        if self.name is not None:
+            return str(self.name)
+        view: Any = self
+        rows = view.queryset.model._meta
+        return capfirst(str(rows.verbose_name if view.detail else rows.verbose_name_plural))
+
+    def get_view_description(self, html: bool = False) -> str:
+        return str(self.description or self.about)
+
+
+class RootView(Page):
+    name = _("API")
+    about = _("What there is.")
     authentication_classes = (PassAuthentication,)
     permission_classes = ()
 
@@ -61,9 +83,9 @@ class SchemaView(APIView):
         return Response(schema())
 
 
-class MeView(RetrieveUpdateAPIView[Any]):
-    """The account of the caller."""
-
+class MeView(Page, RetrieveUpdateAPIView[Any]):
+    name = _("Account")
+    about = _("The account of the caller.")
     serializer_class = serializers.MeSerializer
     http_method_names = ("get", "patch", "head", "options")
 
@@ -71,9 +93,8 @@ class MeView(RetrieveUpdateAPIView[Any]):
         return self.request.user
 
 
-class SessionViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]):
-    """The live sessions of the caller: those whose refresh token would be accepted."""
-
+class SessionViewSet(Page, mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]):
+    about = _("The live sessions of the caller: those whose refresh token would be accepted.")
     queryset = Session.objects.all()
     serializer_class = serializers.SessionSerializer
 
@@ -85,9 +106,14 @@ class SessionViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.G
         if not sessions.revoke(session, Reason.REVOKED, client_of(self.request)):
             raise NotFound  # it ended in this moment
 
-    @action(detail=False, methods=["post"], url_path="revoke-others")
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="revoke-others",
+        name=_("Revoke others"),  # type: ignore[arg-type]  # its stubs know no lazy text
+        description=_("End every session of the caller but the one that asks."),
+    )
     def revoke_others(self, request: Request) -> Response:
-        """End every session of the caller but the one that asks."""
         count = sessions.revoke_others(cast(AccessToken, request.auth).session, Reason.REVOKED, client_of(request))
         return Response({"revoked": count})
 
@@ -99,13 +125,13 @@ class NoReset(APIException):
 
 
 class UserViewSet(
+    Page,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.UpdateModelMixin,
     viewsets.GenericViewSet[Any],
 ):
-    """The users, for staff."""
-
+    about = _("The users, for staff.")
     queryset = User.objects.prefetch_related("groups")
     serializer_class = serializers.UserSerializer
     permission_classes = (IsAdminUser, OnlySuperusersActOnSuperusers)
@@ -129,9 +155,14 @@ class UserViewSet(
             raise PermissionDenied(_("You can't deactivate yourself."))
         super().perform_update(serializer)
 
-    @action(detail=True, methods=["post"], url_path="revoke-sessions")
+    @action(
+        detail=True,
+        methods=["post"],
+        url_path="revoke-sessions",
+        name=_("Revoke sessions"),  # type: ignore[arg-type]
+        description=_("End every session of the user."),
+    )
     def revoke_sessions(self, request: Request, pk: str) -> Response:
-        """End every session of the user."""
         count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request))
         return Response({"revoked": count})
 
@@ -145,9 +176,8 @@ class UserViewSet(
         return Response(status=status.HTTP_202_ACCEPTED)
 
 
-class SecurityEventViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
-    """The log of what happened to the caller's account, newest first."""
-
+class SecurityEventViewSet(Page, mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
+    about = _("The log of what happened to the caller's account, newest first.")
     queryset = SecurityEvent.objects.order_by("-created_at")
     serializer_class = serializers.SecurityEventSerializer
 

@@ -1,11 +1,15 @@
 """How gunicorn serves the project: `gunicorn -c python:config.gunicorn config.wsgi`."""
 
+import atexit
+import os
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config.settings import PORT, env
+from config.settings import METRICS_TOKEN, PORT, env
 
 
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -35,6 +39,19 @@ keepalive = 5  # seconds
 
 # A heartbeat file on a slow disk would stall the workers.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def remove(folder: str, owner: int) -> None:
+    """Remove the folder at the end of the process that made it: a worker that ends leaves it to the others."""
+    if os.getpid() == owner:
+        rmtree(folder, ignore_errors=True)
+
+
+if METRICS_TOKEN:
+    # Each worker counts in files of its own in this folder, and whoever is asked adds them up. Those of a worker that
+    # has ended stay, or the sums would fall. The library wants to know before it is imported.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = mkdtemp(prefix="latchkey-metrics-", dir=worker_tmp_dir)
+    atexit.register(remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 # Whom to believe is decided in one place, by TRUSTED_PROXIES; by default gunicorn believes X-Forwarded-Proto
 # from this machine.

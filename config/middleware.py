@@ -5,7 +5,9 @@ from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django.middleware.locale import LocaleMiddleware
 from django.urls import Resolver404, resolve
+from django.utils import translation
 
 from config.errors import answer, unavailable, unknown_path
 from tokens.handlers import TooLarge
@@ -47,6 +49,19 @@ def parse_address(entry: str) -> str | None:
         return str(ip_address(entry.partition("%")[0]))
     except ValueError:
         return None
+
+
+class Language(LocaleMiddleware):
+    """Django's: speak the language that the request asks for, and say so. Not where only programs read, whose answers
+    are kept by caches: there would be one for each wording of Accept-Language."""
+
+    FOR_PROGRAMS = ("/.well-known/", "/health/", "/metrics")
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if not request.path_info.startswith(self.FOR_PROGRAMS):
+            response = super().process_response(request, response)
+        translation.deactivate()  # what this thread does next may be nobody's request
+        return response
 
 
 class BodyLimit:

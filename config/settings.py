@@ -122,9 +122,12 @@ PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=f"{urlsplit(PUBLIC_URL).hostname},localhost,127.0.0.1,[::1]")
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, maximum=10)
 
+METRICS_TOKEN = env.string("METRICS_TOKEN", default="")
+
 # What the project is made of
 
 INSTALLED_APPS = [
+    "config",
     "tokens",
     "accounts",
     "api",
@@ -149,6 +152,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "config.middleware.Language",
     "config.middleware.BodyLimit",
     "config.middleware.OptionalTrailingSlash",
     "config.middleware.Unavailable",
@@ -188,6 +192,9 @@ STORAGES = {
 
 USE_TZ = True
 TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 
 # Where things are kept
 
@@ -377,7 +384,7 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000  # a year
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=False)
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", *([r"^metrics/?$"] if METRICS_TOKEN else [])]
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
@@ -388,7 +395,7 @@ CSRF_COOKIE_HTTPONLY = True
 # What only the owner of a domain can decide: whether its other hosts are on TLS too, and for good.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
@@ -405,3 +412,6 @@ LOGGING = {
         "accounts": {"level": "INFO"},
     },
 }
+if METRICS_TOKEN:
+    LOGGING["handlers"]["counters"] = {"class": "config.counters.EventCounter"}
+    LOGGING["loggers"]["latchkey.security"] = {"handlers": ["counters"]}

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 
@@ -14,6 +15,7 @@ urlpatterns = [
     path("api/", include("api.urls")),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
+    *([path("", include("config.metrics"))] if settings.METRICS_TOKEN else []),
     path("admin/", admin.site.urls),
     re_path(r"^(?:api|auth)/", unknown_path),
 ]

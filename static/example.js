@@ -2,20 +2,21 @@ import { Latchkey, Refused } from "./latchkey.js";
 
 const client = new Latchkey();
 const page = (id) => document.getElementById(id);
+const texts = page("state").dataset;
 const say = (line) => page("output").prepend(`${new Date().toLocaleTimeString()}  ${line}\n`);
 
 // Whatever signs this tab in or out: its own form, another tab, or the server.
 client.addEventListener("change", () => {
   const signedIn = client.status === "in";
-  page("state").textContent = signedIn ? "signed in" : "signed out";
+  page("state").textContent = signedIn ? texts.in : texts.out;
   page("login").hidden = signedIn;
   page("actions").hidden = !signedIn;
-  if (client.reason) say(`signed out: ${client.reason}`);
+  if (client.reason) say(`${texts.out}: ${client.reason}`);
 });
 
 async function attempt(work) {
   try {
-    say(JSON.stringify(await work(), null, 2) ?? "done");
+    say(JSON.stringify(await work(), null, 2) ?? texts.done);
   } catch (error) {
     // Refused has a sentence for people and a code for programs.
     // Anything else means that the server was out of reach.

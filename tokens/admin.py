@@ -17,8 +17,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import Promise, cached_property
 from django.utils.timezone import template_localtime  # type: ignore[attr-defined]  # its stubs leave it out
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from . import sessions
 from .devices import describe
@@ -214,7 +214,7 @@ class SessionAdmin(ReadOnlyAdmin):
                 live = list(some.select_for_update(of=("self",)))
                 these = Session.objects.filter(pk__in=[session.pk for session in live])
                 ended += sessions.revoke_these(these, Reason.STAFF, client_of(request))
-                LogEntry.objects.log_actions(cast(int, request.user.pk), live, CHANGE, "Revoked.")
+                LogEntry.objects.log_actions(cast(int, request.user.pk), live, CHANGE, gettext("Revoked."))
         return ended
 
     def _tell(self, request: HttpRequest, ended: int) -> None:

@@ -50,6 +50,8 @@ class Unavailable(exceptions.APIException):
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
     error = _as_api_exception(error)
+    if isinstance(error, exceptions.ParseError):
+        error = exceptions.ParseError()  # DRF's own quotes its parser, which speaks English to everybody
     response = drf_exception_handler(error, context)
     if response is None or not isinstance(error, exceptions.APIException):
         return response

@@ -84,6 +84,9 @@ class LoginSerializer(CredentialsSerializer):
 
 
 class TokenObtainPairSerializer(CredentialsSerializer):
+    # SimpleJWT's sentence; nobody has to install its app for the translations of it.
+    default_error_messages = {"no_active_account": _("No active account found with the given credentials")}
+
     refresh = serializers.CharField(read_only=True)
     access = serializers.CharField(read_only=True)
 

@@ -54,11 +54,11 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "incomplete link": ("/verify-email", heading("Open the link from the mail")),
     "client": ("/client", client),
     "no such page": ("/nowhere", heading("There is no such page")),
-    "API": ("/api/", heading("Root")),
+    "API": ("/api/", heading("API")),
     "API sign-in": ("/api/sign-in", heading("Sign in to browse the API")),
     "API form": ("", signed_in("/api/me/")),
     "API list": ("", signed_in("/api/sessions/")),
-    "API users": ("/api/users/", heading("User List")),
+    "API users": ("/api/users/", heading("Users")),
 }
 
 

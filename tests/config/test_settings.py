@@ -54,6 +54,13 @@ def test_debug_relaxes_cookies_and_hsts(read: Settings) -> None:
     assert settings["SECURE_HSTS_SECONDS"] == 0
 
 
+def test_nothing_is_counted_unless_somebody_may_ask(read: Settings) -> None:
+    assert read()["LOGGING"]["handlers"].keys() == {"stderr"}
+    settings = read(METRICS_TOKEN="a-token-that-only-the-scraper-has", SECURE_SSL_REDIRECT="on")
+    assert settings["LOGGING"]["loggers"]["latchkey.security"]["handlers"] == ["counters"]
+    assert any(re.search(path, "metrics") for path in settings["SECURE_REDIRECT_EXEMPT"])
+
+
 def test_lifetimes_are_seconds(read: Settings) -> None:
     settings = read(ACCESS_TOKEN_LIFETIME="5", REFRESH_TOKEN_LIFETIME="60")
     assert settings["SIMPLE_JWT"]["ACCESS_TOKEN_LIFETIME"] == timedelta(seconds=5)

@@ -1,4 +1,4 @@
-"""No secret is left behind: not in the database, not in what the server prints, not on the admin's pages."""
+"""No secret is left behind: not in the database, nor in what is printed, nor in what the admin and the metrics show."""
 
 import re
 from base64 import b64encode
@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import parse_qs
+from urllib.request import Request as HTTPRequest
+from urllib.request import urlopen
 
 import jwt
 import pytest
@@ -26,6 +28,7 @@ from tokens.tokens import AccessToken, RefreshToken
 PASSWORD = "a-password-that-nobody-else-has"
 CHANGED = "another-password-of-hers"
 WRONG = "what-she-typed-by-mistake"
+SCRAPER = "what-only-the-scraper-knows"
 
 
 def post(url: str, path: str, body: Any, access: str = "") -> Answer:
@@ -78,6 +81,12 @@ def live(url: str, mails: Path) -> Iterator[str]:
     send(url, Request("GET", "/api/me/", access=answer.refresh))
 
 
+def metrics(url: str) -> str:
+    request = HTTPRequest(f"{url}/metrics", headers={"Authorization": f"Bearer {SCRAPER}"})
+    with urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
 def dump() -> str:
     """Return every value of every table, bytes in the forms in which they might be looked for."""
     values = []
@@ -110,16 +119,25 @@ def test_no_secret_is_left_in_the_database_the_log_or_the_admin(database_url: st
     mails, printed = tmp_path / "mails", tmp_path / "printed"
     mails.mkdir()
     # The issuer is part of no secret, so the address of this server can stand in the tables.
-    with serve(database_url, output=printed, EMAIL_URL=f"filemail:///{mails}", THROTTLING="off") as url:
-        secrets = list(live(url, mails))
+    environment = {"EMAIL_URL": f"filemail:///{mails}", "THROTTLING": "off", "METRICS_TOKEN": SCRAPER}
+    with serve(database_url, output=printed, **environment) as url:
+        secrets = [SCRAPER, *live(url, mails)]
+        scraped = metrics(url)
     manager: Any = get_user_model()._default_manager
     root = manager.create_superuser("root", "root@example.com", "the root password 1")
     admin = Client()
     admin.force_login(root)
-    places = {"the database": dump(), "the log": printed.read_text(), "the admin": pages(admin)}
+    places = {
+        "the database": dump(),
+        "the log": printed.read_text(),
+        "the admin": pages(admin),
+        "the metrics": scraped,
+    }
     assert "ann@example.com" in places["the database"]
     assert "POST /auth/login" in places["the log"]
     assert "ann" in places["the admin"]
+    assert 'kind="login_failed"} 2.0' in places["the metrics"]
+    assert "ann" not in places["the metrics"]
     # Of a token no signature either: with it the rest can be put together again.
     signatures = [secret.rsplit(".", 1)[1] for secret in secrets if secret.count(".") == 2]
     assert len(signatures) >= 8
@@ -128,7 +146,7 @@ def test_no_secret_is_left_in_the_database_the_log_or_the_admin(database_url: st
     for session in Session.objects.all():
         secret = bytes(session.secret)
         for form in (secret.hex(), b64encode(secret).decode(), repr(secret)):
-            assert form not in places["the log"] + places["the admin"]
+            assert form not in places["the log"] + places["the admin"] + places["the metrics"]
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")

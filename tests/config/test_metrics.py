@@ -1,0 +1,278 @@
+"""What is counted, who is told, and that it is right with several processes."""
+
+import logging
+import os
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.request import Request as HTTPRequest
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.checks import run_checks
+from django.db import transaction
+from django.test import Client
+from django.urls import include, path
+from prometheus_client import values
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+import config.gunicorn
+from config import urls
+from config.counters import EventCounter
+from tests.clients import PASSWORD, App, Browser
+from tests.proof.wire import Request, by_body, together
+from tests.server import serve
+from tokens import log, sessions
+from tokens.models import Kind
+from tokens.tokens import RefreshToken
+
+TOKEN = "a-token-that-only-the-scraper-has"
+
+urlpatterns = [path("", include("config.metrics")), path("", include("config.urls"))]
+handler400, handler403, handler404, handler500 = urls.handler400, urls.handler403, urls.handler404, urls.handler500
+
+
+@pytest.fixture
+def opened(settings: Settings) -> Iterator[None]:
+    settings.METRICS_TOKEN = TOKEN
+    settings.ROOT_URLCONF = __name__
+    log, handler = logging.getLogger("latchkey.security"), EventCounter()
+    log.addHandler(handler)
+    yield
+    log.removeHandler(handler)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return what was counted: by the kind of event, or by the name of the counter where it counts one thing."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {
+        sample.labels.get("kind", sample.name): sample.value for sample in samples if sample.name.endswith("_total")
+    }
+
+
+@pytest.fixture
+def scrape(opened: None) -> Callable[[], dict[str, float]]:
+    """Return a function that returns what was counted since the test began."""
+
+    def total() -> dict[str, float]:
+        return parse(Client().get("/metrics", headers={"authorization": f"Bearer {TOKEN}"}).content.decode())
+
+    start = total()
+    return lambda: {name: value - start.get(name, 0) for name, value in total().items() if value != start.get(name, 0)}
+
+
+# Who is told
+
+
+def test_path_does_not_exist_unless_a_token_is_set() -> None:
+    client = Client()
+    for headers in ({}, {"authorization": "Bearer "}, {"authorization": f"Bearer {TOKEN}"}):
+        for answer in (client.get("/metrics", headers=headers), client.post("/metrics/", headers=headers)):
+            assert (answer.status_code, answer.json()) == (404, {"detail": "Not found.", "code": "not_found"})
+
+
+def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
+    answer = Client().get("/metrics/", headers={"authorization": f"bearer {TOKEN}", "accept": "application/json"})
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    text = answer.content.decode()
+    assert "# TYPE latchkey_security_events_total counter" in text
+    assert "# TYPE latchkey_rotations_total counter" in text
+    assert {*parse(text)} >= {*Kind.values, "latchkey_rotations_total"}
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", TOKEN, f"Token {TOKEN}"])
+def test_whoever_brings_no_token_is_challenged(opened: None, header: str) -> None:
+    answer = Client().get("/metrics", headers={"authorization": header})
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"].startswith('Bearer realm="api"')
+    assert "latchkey" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("token", [TOKEN + "x", TOKEN[:-1], TOKEN.upper(), "ä", "\x80\xff"])
+def test_wrong_token_is_refused(opened: None, token: str) -> None:
+    answer = Client().get("/metrics", headers={"authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+    assert answer["WWW-Authenticate"] == 'Bearer realm="api", error="invalid_token"'
+
+
+@pytest.mark.django_db
+def test_access_token_opens_nothing_here(opened: None, django_user_model: Any) -> None:
+    django_user_model.objects.create_superuser("root", "root@example.com", PASSWORD)
+    browser = Browser()
+    assert browser.login("root").status_code == 200
+    assert browser.get("/metrics").status_code == 401
+
+
+def test_nothing_but_reading_is_possible(opened: None) -> None:
+    answer = Client(enforce_csrf_checks=True).post("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(("token", "ids"), [("", []), ("x" * 15, ["config.E001"]), ("x" * 16, [])])
+def test_short_token_stops_the_start(settings: Settings, token: str, ids: list[str]) -> None:
+    settings.METRICS_TOKEN = token
+    assert [message.id for message in run_checks() if f"{message.id}".startswith("config.")] == ids
+
+
+# What is counted
+
+
+@pytest.mark.django_db(transaction=True)
+def test_events_and_rotations_are_counted(django_user_model: Any, scrape: Callable[[], dict[str, float]]) -> None:
+    django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
+    app = App()
+    app.login()
+    app.refresh()
+    app.refresh()  # the same again, as it is young
+    app.login("ann", "wrong")
+    app.login("nobody", "wrong")
+    app.blacklist(app.refresh_token)
+    assert scrape() == {"login": 1, "latchkey_rotations_total": 1, "login_failed": 2, "logout": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_not_committed_is_not_counted(django_user_model: Any, scrape: Callable[[], dict[str, float]]) -> None:
+    ann = django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
+    with transaction.atomic():
+        log.record(Kind.PASSWORD_CHANGED, ann)
+        assert scrape() == {}
+        transaction.set_rollback(True)
+    assert scrape() == {}
+    with transaction.atomic():
+        log.record(Kind.PASSWORD_CHANGED, ann)
+        log.record("a_kind_of_a_project", ann)
+    assert scrape() == {"password_changed": 1, "a_kind_of_a_project": 1}
+
+
+def test_line_without_an_event_is_not_counted(scrape: Callable[[], dict[str, float]]) -> None:
+    logging.getLogger("latchkey.security").info("Somebody else's line.")
+    assert scrape() == {}
+
+
+def test_count_that_can_not_be_kept_is_told_and_no_error(
+    opened: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
+    logging.getLogger("latchkey.security").info("A line.", extra={"event": "never_heard_of"})
+    [record] = [record for record in caplog.records if record.name == "config.counters"]
+    assert record.getMessage().startswith("A count was lost: FileNotFoundError")
+
+
+# Several processes
+
+
+def counted(url: str) -> dict[str, float]:
+    with urlopen(HTTPRequest(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}), timeout=30) as answer:
+        return {name: value for name, value in parse(answer.read().decode()).items() if value}
+
+
+def workers_of(url: str) -> list[psutil.Process]:
+    port = url.rpartition(":")[2]
+    [server] = [process for process in psutil.Process().children() if process.environ().get("PORT") == port]
+    workers: list[psutil.Process] = server.children()
+    return workers
+
+
+def files_of(process: psutil.Process) -> set[Path]:
+    """Return the file in which that process counts, if it has counted."""
+    return {Path(file.path) for file in process.open_files() if file.path.endswith(f"counter_{process.pid}.db")}
+
+
+def wait_for(fact: Callable[[], Any]) -> Any:
+    deadline = monotonic() + 30
+    while not (found := fact()) and monotonic() < deadline:
+        sleep(0.05)
+    assert found
+    return found
+
+
+class Crowd:
+    """Sessions that are refreshed and ended in parallel, through the server at that address."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.sessions, self.events = url, 0, dict[str, float]()
+        self.user = get_user_model()._default_manager.create_user("ann", "ann@example.com", PASSWORD)
+
+    def live(self) -> None:
+        tokens = [str(RefreshToken.of(sessions.start(self.user))) for _ in range(12)]
+        answers = together(self.url, *map(by_body, tokens))
+        answers += together(
+            self.url, *(Request("POST", "/api/token/blacklist/", body={"refresh": token}) for token in tokens)
+        )
+        assert {answer.status for answer in answers} == {200}
+        self.sessions += len(tokens)
+        self.events = {"latchkey_rotations_total": self.sessions, "logout": self.sessions}
+
+
+@pytest.fixture
+def crowd(database_url: str) -> Iterator[Crowd]:
+    public = "http://127.0.0.1:8000"  # the issuer is that of this process, which starts the sessions
+    with serve(database_url, METRICS_TOKEN=TOKEN, WORKERS="3", THREADS="1", THROTTLING="off", PUBLIC_URL=public) as url:
+        yield Crowd(url)
+
+
+def test_counts_of_several_workers_add_up_and_outlive_them(crowd: Crowd) -> None:
+    def counting() -> list[psutil.Process]:
+        return [worker for worker in workers_of(crowd.url) if files_of(worker)]
+
+    def live_until_two_count() -> bool:
+        crowd.live()
+        assert counted(crowd.url) == crowd.events
+        return len(counting()) > 1
+
+    wait_for(live_until_two_count)
+    killed, ended, *_ = counting()
+    [folder] = {file.parent for file in files_of(killed)}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    killed.kill()
+    ended.terminate()
+    wait_for(lambda: not killed.is_running() and not ended.is_running() and len(workers_of(crowd.url)) == 3)
+    assert counted(crowd.url) == crowd.events
+    crowd.live()
+    assert counted(crowd.url) == crowd.events
+
+
+def test_counts_leave_nothing_behind(database_url: str) -> None:
+    with serve(database_url, METRICS_TOKEN=TOKEN) as url:
+        [server] = {worker.parent() for worker in workers_of(url)}
+        [file] = files_of(server)
+        assert file.exists()
+    assert not file.parent.exists()
+
+
+def test_lost_count_costs_nobody_anything(crowd: Crowd) -> None:
+    [server] = {worker.parent() for worker in workers_of(crowd.url)}
+    [file] = files_of(server)
+    for left in file.parent.iterdir():
+        left.unlink()
+    file.parent.rmdir()
+    crowd.live()
+    crowd.live()
+
+
+def test_server_makes_a_folder_for_the_counts_and_removes_only_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    monkeypatch.setattr("config.settings.METRICS_TOKEN", TOKEN)
+    configuration = runpy.run_path(config.gunicorn.__file__)
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    configuration["remove"](str(folder), os.getpid() + 1)
+    assert folder.is_dir()
+    configuration["remove"](str(folder), os.getpid())
+    assert not folder.exists()
+
+
+def test_processes_of_other_servers_meet_in_the_folder_that_is_named(
+    opened: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    answer = Client().get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert (answer.status_code, answer.content) == (200, b"")
