@@ -82,13 +82,14 @@ class SessionViewSet(mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.G
         return live.order_by("-rotated_at")
 
     def perform_destroy(self, session: Session) -> None:
-        if not sessions.revoke(session, Reason.REVOKED, client_of(self.request)):
+        if not sessions.revoke(session, Reason.REVOKED, client_of(self.request), cast(User, self.request.user)):
             raise NotFound  # it ended in this moment
 
     @action(detail=False, methods=["post"], url_path="revoke-others")
     def revoke_others(self, request: Request) -> Response:
         """End every session of the caller but the one that asks."""
-        count = sessions.revoke_others(cast(AccessToken, request.auth).session, Reason.REVOKED, client_of(request))
+        session = cast(AccessToken, request.auth).session
+        count = sessions.revoke_others(session, Reason.REVOKED, client_of(request), session.user)
         return Response({"revoked": count})
 
 
@@ -132,7 +133,7 @@ class UserViewSet(
     @action(detail=True, methods=["post"], url_path="revoke-sessions")
     def revoke_sessions(self, request: Request, pk: str) -> Response:
         """End every session of the user."""
-        count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request))
+        count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request), cast(User, request.user))
         return Response({"revoked": count})
 
     @action(detail=True, methods=["post"], url_path="send-password-reset")

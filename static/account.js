@@ -7,7 +7,9 @@ import { Latchkey, Refused } from "./latchkey.js";
 const FACTOR = "/auth/second-factor";
 const client = new Latchkey();
 const language = document.documentElement.lang;
-const kinds = new Map(JSON.parse(find("#kinds").textContent ?? "[]"));
+/** @type {(id: string) => Map<string, string>} */
+const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));
+const [kinds, reasons] = ["#kinds", "#reasons"].map(labels);
 /** @type {[string, RegExp][]} */
 const browsers = [
   ["Edge", /Edg/],
@@ -159,6 +161,9 @@ const lists = {
     fill(item, event) {
       find(".dot", item).classList.toggle("warning", alarming.has(event.kind));
       find("[data-kind]", item).textContent = kinds.get(event.kind) ?? event.kind.replaceAll("_", " ");
+      const reason = find("[data-reason]", item);
+      reason.hidden = event.kind !== "session_revoked"; // the others say it
+      reason.textContent = reasons.get(event.reason) ?? "";
       find("[data-address]", item).textContent = event.ipAddress ? ` · ${event.ipAddress}` : "";
       find("[data-agent]", item).textContent = device(event.userAgent);
       find("[data-agent]", item).title = event.userAgent;
