@@ -5,13 +5,16 @@ from django.contrib.auth import admin as auth
 from django.contrib.auth.forms import UserChangeForm
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.forms import BaseInlineFormSet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from tokens.admin import SessionAdmin
+from tokens import sessions
+from tokens.admin import SecurityEventAdmin, SessionAdmin
 from tokens.exceptions import TooManyTries
-from tokens.models import Session
+from tokens.models import Reason, SecurityEvent, Session
 from tokens.requests import client_of
 
 from . import credentials, names, second_factor
@@ -20,28 +23,56 @@ from .forms import AdminLoginForm
 from .models import User
 
 admin.site.login_form = AdminLoginForm
+admin.site.site_header = admin.site.site_title = "Latchkey"
+
+RECENT = 10
+"""How many events of the log a user's page shows."""
 
 
-class SessionInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Where the user is signed in; each leads to its own page, where it can be ended."""
+class UserInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Rows of a user, to look at; each leads to its own page."""
 
-    model = Session
     fk_name = "user"
-    ordering = ("-rotated_at",)
-    fields = readonly_fields = ("status", "device", "ip_address", "created_at", "rotated_at", "expires_at")
     show_change_link = True
     can_delete = False
-
-    status, device = SessionAdmin.status, SessionAdmin.device
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
-        return super().get_queryset(request).select_related("user")
 
     def has_add_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
+
+
+class SessionInline(UserInline):
+    """Where the user is signed in."""
+
+    model = Session
+    ordering = ("-rotated_at",)
+    fields = readonly_fields = ("status", "ended", "device", "ip_address", "created_at", "rotated_at", "expires_at")
+
+    status, device, ended = SessionAdmin.status, SessionAdmin.device, SessionAdmin.ended
+    Media = SessionAdmin.Media
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        return super().get_queryset(request).select_related("user")
+
+
+class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
+    """The first rows alone, however many there are."""
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset()[:RECENT]
+
+
+class SecurityEventInline(UserInline):
+    """What happened to the account lately."""
+
+    model = SecurityEvent
+    formset = Recent
+    verbose_name_plural = _("recent security events")
+    fields = readonly_fields = ("created_at", "event", "ip_address", "device", "count", "reason")
+
+    event, device = SecurityEventAdmin.event, SecurityEventAdmin.device
 
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]
@@ -87,8 +118,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
             },
         ),
     )
-    inlines = (SessionInline,)
-    actions = ("send_password_reset", "remove_second_factor")
+    inlines = (SessionInline, SecurityEventInline)
+    actions = ("end_sessions", "send_password_reset", "remove_second_factor")
+    change_form_template = "admin/accounts/user/change_form.html"
 
     @admin.display(description=_("password"), boolean=True)
     def has_password(self, user: User) -> bool:
@@ -97,6 +129,28 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
         return second_factor.enabled(user) is not None
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("tokens.change_session")
+
+    @admin.action(description=_("End all sessions of selected users"), permissions=["revoke"])
+    def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
+        """Sign the users out everywhere. As in the API, only a superuser does this to a superuser."""
+        users = list(queryset if request.user.is_superuser else queryset.exclude(is_superuser=True))
+        ended = 0
+        for user in users:
+            with transaction.atomic():
+                count = sessions.revoke_all(user, Reason.STAFF, client_of(request), cast(User, request.user))
+                if count:
+                    self.log_change(request, user, gettext("Ended all sessions."))
+                    ended += count
+        if ended:
+            told = ngettext("%d session was ended.", "%d sessions were ended.", ended)
+            self.message_user(request, told % ended, messages.SUCCESS)
+        else:
+            self.message_user(request, _("There was no live session to end."), messages.WARNING)
+        # Whoever asked on a user's page goes on there.
+        return redirect("admin:accounts_user_change", users[0].pk) if "on_page" in request.POST and users else None
 
     @admin.action(description=_("Send a link to reset the password"), permissions=["change"])
     def send_password_reset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

@@ -133,7 +133,7 @@ def change_password(session: Session, new_password: str, client: Client = UNKNOW
     with transaction.atomic():
         hold(user, WrongPassword())
         # They are found by the former password's fingerprint.
-        sessions.revoke_others(session, Reason.PASSWORD, client)
+        sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"])
         sessions.renew_auth_hash(changed, fingerprints(user), only=session)
         log.record(Kind.PASSWORD_CHANGED, user, client, session)

@@ -205,6 +205,9 @@ class MailKind(models.TextChoices):
     PASSWORD_CHANGED = "password_changed", _("Your password was changed")
     NEW_SIGN_IN = "new_sign_in", _("A sign-in from a new device")
     TOKEN_REUSED = "token_reused", _("You were signed out for your safety")
+    SECOND_FACTOR_ENABLED = "second_factor_enabled", _("Your second factor was switched on")
+    SECOND_FACTOR_REMOVED = "second_factor_removed", _("Your second factor was switched off")
+    RECOVERY_CODE_USED = "recovery_code_used", _("A recovery code was used")
 
 
 class Mail(models.Model):

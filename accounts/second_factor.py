@@ -29,9 +29,9 @@ from tokens.models import Kind, Session
 from tokens.outages import retried
 from tokens.sessions import PASSWORD, UNKNOWN, Client
 
-from . import encryption
+from . import encryption, notices
 from .credentials import WrongPassword, hold
-from .models import RecoveryCode, SecondFactor, User
+from .models import MailKind, RecoveryCode, SecondFactor, User
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ def confirm(session: Session, code: str, client: Client = UNKNOWN) -> list[str]:
         if not pending.update(enabled_at=timezone.now(), last_step=step):
             raise refused
         log.record(Kind.SECOND_FACTOR_ENABLED, user, client, session)
+        notices.queue(MailKind.SECOND_FACTOR_ENABLED, user.email)
         return _issue_recovery_codes(factor)
 
 
@@ -242,6 +243,7 @@ def _use_recovery_code(factor: SecondFactor, code: str, client: Client) -> bool:
         used, __ = RecoveryCode.objects.filter(factor=factor, digest=_digest(code)).delete()
         if used:
             log.record(Kind.RECOVERY_CODE_USED, factor.user, client)
+            notices.queue(MailKind.RECOVERY_CODE_USED, factor.user.email)
     return bool(used)
 
 
@@ -298,4 +300,5 @@ def _delete(user: User, client: Client, session: Session | None = None) -> bool:
     if not deleted:
         return False
     log.record(Kind.SECOND_FACTOR_REMOVED, user, client, session)
+    notices.queue(MailKind.SECOND_FACTOR_REMOVED, user.email)
     return True

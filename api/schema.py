@@ -101,7 +101,8 @@ ENROLMENT = inline_serializer(
     "SecondFactorSecret",
     {
         "secret": drf.CharField(help_text="In base32, to be typed."),
-        "otpauthUri": drf.CharField(help_text="The same, to be scanned as a QR code."),
+        "otpauthUri": drf.CharField(help_text="The same, for an app on this device."),
+        "qrCode": drf.CharField(help_text="The same, to be scanned: an SVG picture, as a `data:` URI."),
     },
 )
 RECOVERY_CODES = inline_serializer("IssuedRecoveryCodes", {"recoveryCodes": drf.ListField(child=drf.CharField())})

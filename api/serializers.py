@@ -2,13 +2,14 @@ import re
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from accounts import credentials
 from accounts.models import User
 from accounts.serializers import CurrentPasswordField, UseCaseSerializer
 from tokens import devices
-from tokens.models import SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session
 from tokens.outages import retried
 from tokens.sessions import Client
 
@@ -39,7 +40,7 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
     instance: User
     username = serializers.CharField(trim_whitespace=False)
     email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
-    current_password = CurrentPasswordField(required=False)
+    current_password = CurrentPasswordField(required=False, label=_("Current password"))
 
     class Meta:
         model = User
@@ -109,10 +110,20 @@ class SessionSerializer(ModelSerializer):
 
 
 class SecurityEventSerializer(ModelSerializer):
+    reason = serializers.ChoiceField(
+        Reason.choices, required=False, help_text=_("Why the session ended, where one did.")
+    )
+
     class Meta:
         model = SecurityEvent
-        fields = ("id", "kind", "created_at", "ip_address", "user_agent", "session")
+        fields = ("id", "kind", "created_at", "ip_address", "user_agent", "session", "reason")
         read_only_fields = fields
+
+    def to_representation(self, event: SecurityEvent) -> dict[str, Any]:
+        told: dict[str, Any] = super().to_representation(event)
+        if not event.reason:
+            del told["reason"]
+        return told
 
 
 class LogSerializer(serializers.Serializer[None]):

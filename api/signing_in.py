@@ -94,7 +94,7 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     if found := Pass.read(request):
-        sessions.revoke(found.session, Reason.LOGOUT, client_of(request))
+        sessions.revoke(found.session, Reason.LOGOUT, client_of(request), found.session.user)
     response = redirect("api:root")
     Pass.clear(response)
     return response

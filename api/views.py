@@ -103,7 +103,7 @@ class SessionViewSet(Page, mixins.ListModelMixin, mixins.DestroyModelMixin, view
         return live.order_by("-rotated_at")
 
     def perform_destroy(self, session: Session) -> None:
-        if not sessions.revoke(session, Reason.REVOKED, client_of(self.request)):
+        if not sessions.revoke(session, Reason.REVOKED, client_of(self.request), cast(User, self.request.user)):
             raise NotFound  # it ended in this moment
 
     @action(
@@ -114,7 +114,8 @@ class SessionViewSet(Page, mixins.ListModelMixin, mixins.DestroyModelMixin, view
         description=_("End every session of the caller but the one that asks."),
     )
     def revoke_others(self, request: Request) -> Response:
-        count = sessions.revoke_others(cast(AccessToken, request.auth).session, Reason.REVOKED, client_of(request))
+        session = cast(AccessToken, request.auth).session
+        count = sessions.revoke_others(session, Reason.REVOKED, client_of(request), session.user)
         return Response({"revoked": count})
 
 
@@ -163,7 +164,7 @@ class UserViewSet(
         description=_("End every session of the user."),
     )
     def revoke_sessions(self, request: Request, pk: str) -> Response:
-        count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request))
+        count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request), cast(User, request.user))
         return Response({"revoked": count})
 
     @action(detail=True, methods=["post"], url_path="send-password-reset")

@@ -8,7 +8,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import TemplateView
 
-from tokens.models import Kind
+from tokens.models import Kind, Reason
 
 
 class AccountPage(TemplateView):
@@ -19,6 +19,7 @@ class AccountPage(TemplateView):
             registration_open=settings.REGISTRATION_OPEN,
             verification_required=settings.EMAIL_VERIFICATION_REQUIRED,
             kinds=Kind.choices,
+            reasons=Reason.choices,
             **kwargs,
         )
 

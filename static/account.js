@@ -7,7 +7,9 @@ import { Latchkey, Refused } from "./latchkey.js";
 const FACTOR = "/auth/second-factor";
 const client = new Latchkey();
 const language = document.documentElement.lang;
-const kinds = new Map(JSON.parse(find("#kinds").textContent ?? "[]"));
+/** @type {(id: string) => Map<string, string>} */
+const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));
+const [kinds, reasons] = ["#kinds", "#reasons"].map(labels);
 /** @type {[string, RegExp][]} */
 const browsers = [
   ["Edge", /Edg/],
@@ -24,7 +26,13 @@ const systems = [
   ["macOS", /Mac OS X/],
   ["Linux", /Linux/],
 ];
-const alarming = new Set(["login_failed", "token_reused"]);
+const alarming = new Set([
+  "login_failed",
+  "second_factor_failed",
+  "second_factor_removed",
+  "recovery_code_used",
+  "token_reused",
+]);
 
 /** What the login answered that wants a second factor. */
 let challenge = "";
@@ -52,7 +60,7 @@ function render() {
   // A new view is read from its heading on; a new page is read from its top anyway.
   if (!isStart) heading.focus();
   if (name === "login" && client.reason) {
-    find("#ended").textContent = text(client.reason === "token_reused" ? "reused" : "ended");
+    find("#why").textContent = text(client.reason === "token_reused" ? "reused" : "ended");
   }
 }
 
@@ -115,7 +123,10 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft }) {
 async function factorChanged(what, answer) {
   announce(text(what));
   find("#recovery-codes").hidden = !answer;
-  find("#codes").textContent = answer?.recoveryCodes.join("\n") ?? "";
+  const codes = answer?.recoveryCodes.join("\n") ?? "";
+  find("#codes").textContent = codes;
+  find("#copy-codes").hidden = !navigator.clipboard; // which a page without TLS does not have
+  find("#save-codes").setAttribute("href", `data:text/plain,${encodeURIComponent(`${codes}\n`)}`);
   for (const details of document.querySelectorAll("[data-factor]")) details.removeAttribute("open");
   find("#enrol").hidden = false;
   find("#confirm-factor").hidden = true;
@@ -150,6 +161,9 @@ const lists = {
     fill(item, event) {
       find(".dot", item).classList.toggle("warning", alarming.has(event.kind));
       find("[data-kind]", item).textContent = kinds.get(event.kind) ?? event.kind.replaceAll("_", " ");
+      const reason = find("[data-reason]", item);
+      reason.hidden = event.kind !== "session_revoked"; // the others say it
+      reason.textContent = reasons.get(event.reason) ?? "";
       find("[data-address]", item).textContent = event.ipAddress ? ` · ${event.ipAddress}` : "";
       find("[data-agent]", item).textContent = device(event.userAgent);
       find("[data-agent]", item).title = event.userAgent;
@@ -216,6 +230,17 @@ const actions = {
   askForOthers() {
     /** @type {HTMLDialogElement} */ (find("#confirm-others")).showModal();
   },
+  async copyCodes() {
+    await navigator.clipboard.writeText(find("#codes").textContent ?? "");
+    announce(text("codes-copied"));
+  },
+  askForDeletion() {
+    /** @type {HTMLFormElement} */ (find("#delete-account")).reset();
+    /** @type {HTMLDialogElement} */ (find("#confirm-deletion")).showModal();
+  },
+  keepAccount() {
+    /** @type {HTMLDialogElement} */ (find("#confirm-deletion")).close();
+  },
 };
 
 document.addEventListener("click", ({ target }) => {
@@ -256,9 +281,9 @@ async function attempt(work, button) {
 }
 
 onSubmit({
-  async login({ username, password }) {
+  async login({ username, password, remember }) {
     try {
-      await client.login(username, password);
+      await client.login(username, password, { remember: Boolean(remember) });
     } catch (error) {
       if (!(error instanceof Refused && error.code === "second_factor_required")) throw error;
       challenge = error.challenge ?? "";
@@ -276,12 +301,13 @@ onSubmit({
     }
   },
 
-  async register({ email, ...account }) {
-    const { detail } = await client.register(email ? { ...account, email } : account);
+  async register({ username, password, email, remember }) {
+    const account = { username, password, email: email || undefined, remember: Boolean(remember) };
+    const { detail } = await client.register(account);
     if (!detail) return;
-    history.replaceState(null, "", location.pathname);
+    history.replaceState(null, "", location.pathname); // the address has to be verified first
     render();
-    find("#ended").textContent = detail; // the address has to be verified first
+    find("#why").textContent = detail;
   },
 
   async forgot({ email }) {
@@ -304,8 +330,14 @@ onSubmit({
     done("password");
   },
 
+  async "delete-account"({ currentPassword }) {
+    await client.deleteAccount(currentPassword);
+    announce(text("account-deleted"));
+  },
+
   async enrol(values) {
-    const { secret, otpauthUri } = await client.json(FACTOR, "POST", values);
+    const { secret, otpauthUri, qrCode } = await client.json(FACTOR, "POST", values);
+    find("#picture").setAttribute("src", qrCode);
     find("#secret").textContent = secret.replace(/(.{4})(?=.)/g, "$1 ");
     find("#authenticator").setAttribute("href", otpauthUri);
     find("#enrol").hidden = true;

@@ -39,5 +39,5 @@ page("login").onsubmit = (event) => {
 // A page that has just been opened knows nothing; the cookie does.
 attempt(() => client.restore());
 
-// What you are reading.
-page("code").textContent = await (await fetch(import.meta.url)).text();
+// What you are reading. In production it runs under a name with a hash in it.
+page("code").textContent = await (await fetch(new URL("example.js", import.meta.url))).text();

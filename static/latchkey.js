@@ -109,9 +109,12 @@ export class Latchkey extends EventTarget {
     return this.status === "in";
   }
 
-  /** @param {string} username @param {string} password */
-  login(username, password) {
-    return this.#signIn("/auth/login", { username, password });
+  /**
+   * Sign in; return the user. The session outlives the browser, unless `remember` is false.
+   * @param {string} username @param {string} password @param {{remember?: boolean}} [options]
+   */
+  login(username, password, { remember } = {}) {
+    return this.#signIn("/auth/login", { username, password, remember });
   }
 
   /** Go on with a login that was refused with `second_factor_required`. @param {string} challenge @param {string} code */
@@ -120,8 +123,9 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Make an account and sign in to it; where the address has to be verified first, only make it, and return `detail`.
-   * @param {{username: string, password: string, email?: string}} account
+   * Make an account and sign in to it; return the user. Where the address has to be verified first, only make it, and
+   * return `{detail}`, what the person is to be told.
+   * @param {{username: string, password: string, email?: string, remember?: boolean}} account
    */
   register(account) {
     return this.#signIn("/auth/register", account);
@@ -135,6 +139,12 @@ export class Latchkey extends EventTarget {
   /** End every session of the user, on every device. */
   logoutAll() {
     return this.#signOut("/auth/logout-all");
+  }
+
+  /** Delete the account, with every session of the user. Throws Refused. @param {string} currentPassword */
+  async deleteAccount(currentPassword) {
+    await this.json("/auth/account/delete", "POST", { currentPassword });
+    this.#end("");
   }
 
   /**

@@ -15,14 +15,16 @@ from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.functional import Promise, cached_property
+from django.utils.html import format_html, format_html_join
 from django.utils.timezone import template_localtime  # type: ignore[attr-defined]  # its stubs leave it out
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import sessions
 from .devices import describe
-from .models import Kind, Reason, SecurityEvent, Session, SessionQuerySet
+from .models import Kind, Reason, SecurityEvent, Session, SessionQuerySet, User
 from .ranges import ranges
 from .requests import client_of
 
@@ -138,12 +140,12 @@ class SessionAdmin(ReadOnlyAdmin):
     list_display = (
         "user",
         "status",
+        "ended",
         "device",
         "ip_address",
         "created_at",
         "rotated_at",
         "expires_at",
-        "revoked_at",
     )
     list_filter = (StatusFilter, "revoked_reason", "created_at")
     search_fields = ("=id", "ip_address")
@@ -163,21 +165,32 @@ class SessionAdmin(ReadOnlyAdmin):
         "remembered",
         "revoked_at",
         "revoked_reason",
+        "revoked_by",
+        "revoked_from",
     )
     actions = ("revoke_selected", "revoke_all_of_users")
+
+    class Media:
+        css = {"all": ("tokens/admin.css",)}
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("tokens.change_session")
 
     @admin.display(description=_("status"))
-    def status(self, session: Session) -> str | Promise:
-        if session.revoked_at:
-            return _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}
-        if session.expires_at <= timezone.now():
-            return _("expired")
-        if not session.user.is_active:
-            return _("user deactivated")
-        return _("ended by a password change") if session.password_changed else _("live")
+    def status(self, session: Session) -> str:
+        return format_html('<span class="session-status {}">{}</span>', *_status(session))
+
+    @admin.display(description=_("ended"))
+    def ended(self, session: Session) -> str:
+        """Tell when it was revoked, by whom and from where."""
+        if not session.revoked_at:
+            return ""
+        told = [localize(template_localtime(session.revoked_at))]
+        if session.revoked_by:
+            told.append(_("by %(name)s") % {"name": session.revoked_by})
+        if session.revoked_from:
+            told.append(_("from %(address)s") % {"address": session.revoked_from})
+        return format_html_join(" ", '<span class="session-ended">{}</span>', ((part,) for part in told))
 
     @admin.display(description=_("ends at the latest"))
     def ends_at(self, session: Session) -> datetime:
@@ -203,7 +216,7 @@ class SessionAdmin(ReadOnlyAdmin):
             with transaction.atomic(using=router.db_for_write(Session)):
                 # By key, for the same reason.
                 chosen = Session.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
-                sessions.revoke_these(chosen.live(), Reason.STAFF, client_of(request))
+                sessions.revoke_these(chosen.live(), Reason.STAFF, client_of(request), cast(User, request.user))
                 super().delete_queryset(request, chosen)
 
     def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
@@ -213,7 +226,7 @@ class SessionAdmin(ReadOnlyAdmin):
             with transaction.atomic(using=router.db_for_write(Session)):
                 live = list(some.select_for_update(of=("self",)))
                 these = Session.objects.filter(pk__in=[session.pk for session in live])
-                ended += sessions.revoke_these(these, Reason.STAFF, client_of(request))
+                ended += sessions.revoke_these(these, Reason.STAFF, client_of(request), cast(User, request.user))
                 LogEntry.objects.log_actions(cast(int, request.user.pk), live, CHANGE, gettext("Revoked."))
         return ended
 
@@ -227,10 +240,20 @@ class SessionAdmin(ReadOnlyAdmin):
 
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "event", "user", "ip_address", "device", "count", "session")
+    list_display = ("created_at", "event", "user", "ip_address", "device", "count", "reason", "session")
     list_filter = (KindFilter, "created_at")
     search_fields = ("=session", "ip_address")
-    fields = readonly_fields = ("created_at", "event", "user", "ip_address", "device", "user_agent", "count", "session")
+    fields = readonly_fields = (
+        "created_at",
+        "event",
+        "user",
+        "ip_address",
+        "device",
+        "user_agent",
+        "count",
+        "session",
+        "reason",
+    )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # The log goes with its user: whoever may delete both may delete the user. On its own pages it stays.
@@ -241,6 +264,18 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("event"))
     def event(self, event: SecurityEvent) -> str:
         return str(dict(Kind.choices).get(event.kind, event.kind))
+
+
+def _status(session: Session) -> tuple[str, str | Promise]:
+    """Return what the status is to the eye, and what it is to the reader."""
+    if session.revoked_at:
+        sort = "reused" if session.revoked_reason == Reason.REUSED else "ended"
+        return sort, _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}
+    if session.expires_at <= timezone.now():
+        return "ended", _("expired")
+    if not session.user.is_active:
+        return "ended", _("user deactivated")
+    return ("ended", _("ended by a password change")) if session.password_changed else ("live", _("live"))
 
 
 def _has_field(name: str) -> bool:

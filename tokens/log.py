@@ -54,22 +54,25 @@ def _tell(events: Iterable[SecurityEvent]) -> None:
             "address": event.ip_address,
             "agent": event.user_agent,
         }
+        if event.reason:
+            facts["reason"] = event.reason
         logger.info(json.dumps(facts, default=str), extra={"event": event.kind})
 
 
-def _event(kind: str, user_id: Any, client: Client, session: Session | None) -> SecurityEvent:
+def _event(kind: str, user_id: Any, client: Client, session: Session | None, reason: str = "") -> SecurityEvent:
     return SecurityEvent(
         kind=kind,
         user_id=user_id,
         session=session.pk if session else None,
         ip_address=client.ip_address,
         user_agent=client.user_agent,
+        reason=reason,
     )
 
 
 @receiver(signals.session_started)
 def record_login(session: Session, client: Client, evicted: list[Session], **kwargs: Any) -> None:
-    events = [_event(Kind.SESSION_REVOKED, session.user_id, client, ended) for ended in evicted]
+    events = [_event(Kind.SESSION_REVOKED, session.user_id, client, ended, Reason.CAP) for ended in evicted]
     _write([*events, _event(Kind.LOGIN, session.user_id, client, session)])
 
 
@@ -83,7 +86,7 @@ def record_revocation(sessions: list[Session], reason: Reason, client: Client, *
     if reason == Reason.CAP:
         return  # These come with the login that they made room for, in its one statement.
     kind = KINDS.get(reason, Kind.SESSION_REVOKED)
-    _write(_event(kind, session.user_id, client, session) for session in sessions)
+    _write(_event(kind, session.user_id, client, session, reason) for session in sessions)
 
 
 @receiver(user_login_failed)

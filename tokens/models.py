@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from .conf import conf
 
 USER_AGENT_LENGTH = 256
+NAME_LENGTH = 254
 
 User = AbstractBaseUser
 
@@ -147,6 +148,11 @@ class Session(models.Model):
 
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
+    revoked_by = models.CharField(_("revoked by"), max_length=NAME_LENGTH, blank=True, default="", db_default="")
+    """The name, at that time, of the person who ended it. No foreign key: it outlives that person's account, and the
+    deletion of a user takes no look through the sessions of all others."""
+
+    revoked_from = models.GenericIPAddressField(_("revoked from"), null=True, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
 
@@ -233,6 +239,9 @@ class SecurityEvent(models.Model):
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
     session = models.UUIDField(_("session"), null=True, blank=True)
     """No foreign key: the log outlives the session."""
+
+    reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True, default="", db_default="")
+    """Why the session ended, where one did."""
 
     count = models.PositiveIntegerField(_("count"), default=1)
     """Failed logins of one account within one hour share a row."""

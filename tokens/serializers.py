@@ -125,7 +125,7 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         session = sessions.find(RefreshToken.claims(attrs["refresh"]))
-        sessions.revoke(session, Reason.LOGOUT, client_of(self.context["request"]))
+        sessions.revoke(session, Reason.LOGOUT, client_of(self.context["request"]), session.user)
         return {}
 
 

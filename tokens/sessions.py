@@ -20,7 +20,7 @@ from django.utils.crypto import constant_time_compare
 from . import signals
 from .conf import conf
 from .exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
-from .models import Reason, Session, SessionQuerySet, User, group_names
+from .models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
 from .outages import retried
 from .reading import read
 
@@ -183,37 +183,32 @@ def belongs(claims: Claims, session: Session) -> bool:
 
 
 @retried
-def revoke(session: Session, reason: Reason, client: Client = UNKNOWN) -> bool:
-    """End the session; return whether it was this call that did."""
-    now = timezone.now()
+def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
+    """End the session; return whether it was this call that did. `by` is the person who did, if it was one."""
     with transaction.atomic(using=_db()):
         alive = _sessions().filter(pk=session.pk, revoked_at=None)
-        if not alive.update(revoked_at=now, revoked_reason=reason):
-            return False
-        session.revoked_at, session.revoked_reason = now, reason
-        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)
-    return True
+        return _end([session], alive, reason, client, by)
 
 
 @retried
-def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN) -> int:
+def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
     """End every other session of the session's user; return how many that were."""
-    return _revoke_all(session.user, reason, client, but=session)
+    return _revoke_all(session.user, reason, client, by, but=session)
 
 
 @retried
-def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN) -> int:
+def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
     """End every session of the user; return how many that were."""
-    return _revoke_all(user, reason, client)
+    return _revoke_all(user, reason, client, by)
 
 
 @retried
-def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN) -> int:
+def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
     """End the sessions of a queryset, in one transaction; return how many of them were still alive."""
     with transaction.atomic(using=_db()):
         # Locked in the order of the key, so that two of these never wait for each other.
         locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
-        _end(locked, reason, client)
+        _end_locked(locked, reason, client, by)
     return len(locked)
 
 
@@ -331,7 +326,7 @@ def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, 
     return True
 
 
-def _revoke_all(user: User, reason: Reason, client: Client, *, but: Session | None = None) -> int:
+def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, but: Session | None = None) -> int:
     with transaction.atomic(using=_db()):
         # As the password now is: a change that came between would leave the session that it kept out of reach. And
         # whoever locks both locks the user first.
@@ -339,17 +334,29 @@ def _revoke_all(user: User, reason: Reason, client: Client, *, but: Session | No
         if current is None:
             return 0
         ended = _sessions().live(CLOCK_SKEW).of(current)
-        return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client)
+        return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by)
 
 
-def _end(locked: list[Session], reason: Reason, client: Client) -> None:
-    if not locked:
-        return
-    now = timezone.now()
-    _sessions().filter(pk__in=[session.pk for session in locked]).update(revoked_at=now, revoked_reason=reason)
-    for session in locked:
-        session.revoked_at, session.revoked_reason = now, reason
-    signals.sessions_revoked.send(Session, sessions=locked, reason=reason, client=client)
+def _end_locked(locked: list[Session], reason: Reason, client: Client, by: User | None = None) -> None:
+    if locked:
+        _end(locked, _sessions().filter(pk__in=[session.pk for session in locked]), reason, client, by)
+
+
+def _end(sessions: list[Session], rows: SessionQuerySet, reason: Reason, client: Client, by: User | None) -> bool:
+    """End the sessions, whose rows these are, and tell of it; return whether any row was left to end."""
+    changes = {
+        "revoked_at": timezone.now(),
+        "revoked_reason": reason,
+        "revoked_by": by.get_username()[:NAME_LENGTH] if by else "",
+        "revoked_from": client.ip_address,
+    }
+    if not rows.update(**changes):
+        return False
+    for session in sessions:
+        for name, value in changes.items():
+            setattr(session, name, value)
+    signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
+    return True
 
 
 def _end_for_reuse(session: Session, client: Client) -> NoReturn:
@@ -381,7 +388,7 @@ def _evict(user: User, client: Client) -> list[Session]:
     # What ended meanwhile for another reason is left as it is.
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
     evicted = list(locked)
-    _end(evicted, Reason.CAP, client)
+    _end_locked(evicted, Reason.CAP, client)
     return evicted
 
 

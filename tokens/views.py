@@ -103,7 +103,7 @@ class LogoutView(AuthView):
         session = _session(request)
         if not sessions.belongs(RefreshToken.claims(cookies.read(request)), session):
             raise TokenNotValid
-        sessions.revoke(session, Reason.LOGOUT, client_of(request))
+        sessions.revoke(session, Reason.LOGOUT, client_of(request), session.user)
         return _without_cookie()
 
 
@@ -112,7 +112,8 @@ class LogoutAllView(AuthView):
     permission_classes = (IsAuthenticated,)
 
     def post(self, request: Request) -> Response:
-        sessions.revoke_all(_session(request).user, Reason.LOGOUT_ALL, client_of(request))
+        user = _session(request).user
+        sessions.revoke_all(user, Reason.LOGOUT_ALL, client_of(request), user)
         return _without_cookie()
 
 
@@ -125,7 +126,8 @@ class RevokeView(AuthView):
         token = _token_from(request)
         try:
             claims = RefreshToken.claims(token) if jwt.is_refresh(token) else AccessToken.claims(token)
-            sessions.revoke(sessions.find(claims), Reason.LOGOUT, client_of(request))
+            session = sessions.find(claims)
+            sessions.revoke(session, Reason.LOGOUT, client_of(request), session.user)
         except TokenRefused:
             pass
         return Response()

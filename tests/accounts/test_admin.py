@@ -156,13 +156,98 @@ def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, brow
     sessions.revoke(ended, Reason.LOGOUT)
     sessions.start(User.objects.create_user("bob"))
     response: Any = admin.get(page_of(ann))
-    (shown,) = response.context["inline_admin_formsets"]
+    shown, _ = response.context["inline_admin_formsets"]
     assert {form.instance for form in shown.formset.forms} == set(Session.objects.filter(user=ann))
     html = response.content.decode()
     assert "Firefox on Linux" in html
     assert "revoked: signed out" in html
     assert len(re.findall(r"/admin/tokens/session/[0-9a-f-]{36}/change/", html)) == 2
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
+
+
+def test_page_shows_the_ten_events_that_came_last(admin: Client, ann: User, browser: Browser) -> None:
+    for _ in range(6):
+        sessions.revoke(sessions.start(ann), Reason.STAFF)
+    sessions.start(User.objects.create_user("bob"))
+    response: Any = admin.get(page_of(ann))
+    _, shown = response.context["inline_admin_formsets"]
+    assert [form.instance for form in shown.formset.forms] == list(SecurityEvent.objects.filter(user=ann)[:10])
+    html = response.content.decode()
+    assert re.search(r"session ended.*ended by staff", html, re.DOTALL)
+    assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
+
+
+def test_page_is_saved_although_something_happened_meanwhile(admin: Client, ann: User) -> None:
+    page: Any = admin.get(page_of(ann))
+    sessions.start(ann)
+    assert admin.post(page_of(ann), form_of(page) | {"username": "anne"}).status_code == 302
+    ann.refresh_from_db()
+    assert (ann.username, SecurityEvent.objects.count()) == ("anne", 1)
+
+
+# Ending sessions
+
+
+def end_sessions(admin: Client, *users: User, **extra: str) -> tuple[str, str]:
+    """End the sessions of the users; return the page that follows, and what it says."""
+    chosen = {"action": "end_sessions", "_selected_action": [user.pk for user in users], **extra}
+    response: Any = admin.post(LIST, chosen, follow=True)
+    return response.request["PATH_INFO"], " ".join(str(message) for message in response.context["messages"])
+
+
+def test_all_sessions_of_the_chosen_users_are_ended(admin: Client, ann: User, browser: Browser) -> None:
+    bob, carl = User.objects.create_user("bob"), User.objects.create_user("carl")
+    sessions.start(ann)
+    sessions.start(bob)
+    other = sessions.start(carl)
+    assert end_sessions(admin, ann, bob) == (LIST, "3 sessions were ended.")
+    assert Session.objects.live().get() == other
+    assert browser.refresh().json()["code"] == "token_revoked"
+    ended = Session.objects.exclude(pk=other.pk)
+    assert set(ended.values_list("revoked_reason", "revoked_by", "revoked_from")) == {("staff", "root", "127.0.0.1")}
+    assert set(LogEntry.objects.values_list("object_id", "change_message")) == {
+        (str(user.pk), "Ended all sessions.") for user in (ann, bob)
+    }
+
+
+def test_page_of_a_user_has_a_button_that_ends_the_sessions(admin: Client, ann: User, browser: Browser) -> None:
+    html = admin.get(page_of(ann)).content.decode()
+    form = re.search(rf'<form method="post" action="{LIST}">.*?</form>', html, re.DOTALL)
+    assert form
+    fields = dict(re.findall(r'name="(\w+)"(?: value="(\w+)")?', form[0]))
+    assert fields.pop("csrfmiddlewaretoken")
+    assert fields == {"action": "end_sessions", "_selected_action": str(ann.pk), "on_page": ""}
+    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "1 session was ended.")
+    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "There was no live session to end.")
+    assert LogEntry.objects.count() == 1
+
+
+def test_button_for_nobody_ends_nothing(admin: Client, ann: User, browser: Browser) -> None:
+    nobody = User(pk=0)
+    assert end_sessions(admin, nobody, on_page="") == (LIST, "There was no live session to end.")
+    assert Session.objects.live().count() == 1
+
+
+def test_only_a_superuser_ends_the_sessions_of_a_superuser(ann: User, browser: Browser) -> None:
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_session"]))
+    client = Client()
+    client.force_login(helper)
+    User.objects.filter(pk=ann.pk).update(is_superuser=True)
+    assert end_sessions(client, ann, on_page="")[1] == "There was no live session to end."
+    assert Session.objects.live().count() == 1
+    User.objects.filter(pk=ann.pk).update(is_superuser=False)
+    assert end_sessions(client, ann, on_page="") == (page_of(ann), "1 session was ended.")
+
+
+def test_who_may_not_revoke_ends_nothing(ann: User, browser: Browser) -> None:
+    helper = User.objects.create_user("helper", is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
+    client = Client()
+    client.force_login(helper)
+    assert "End all sessions" not in client.get(page_of(ann)).content.decode()
+    end_sessions(client, ann)
+    assert Session.objects.live().count() == 1
 
 
 def test_page_holds_nothing_secret(admin: Client, ann: User, browser: Browser) -> None:

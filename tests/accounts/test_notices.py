@@ -7,12 +7,14 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.management import call_command
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts import outbox
 from accounts.models import Mail, User
+from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tokens.models import Session
 
@@ -32,7 +34,15 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
 
 @pytest.fixture(autouse=True)
 def notices(settings: Settings) -> None:
-    settings.NOTICES = ["new_sign_in", "password_changed", "email_changed", "token_reused"]
+    settings.NOTICES = [
+        "new_sign_in",
+        "password_changed",
+        "email_changed",
+        "token_reused",
+        "second_factor_enabled",
+        "second_factor_removed",
+        "recovery_code_used",
+    ]
 
 
 def told() -> list[tuple[str, str]]:
@@ -102,6 +112,54 @@ def test_password_change_by_any_route_is_told(ann: User, route: str, monkeypatch
             monkeypatch.setattr("getpass.getpass", lambda **_kwargs: new)
             call_command("changepassword", "ann", stdout=StringIO())
     assert told() == [("Your password was changed", "ann@example.com")]
+
+
+def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
+    browser = Browser()
+    browser.login()
+    device = Device(enrol(browser).json()["secret"])
+    assert confirm(browser, device.wrong()).status_code == 400
+    assert told() == []
+    assert confirm(browser, device.code()).status_code == 200
+    assert told() == [("Your second factor was switched on", "ann@example.com")]
+    assert "2030-01-01 12:00 (UTC)" in str(mail.outbox[0].body)
+
+
+def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, clock: TimeMachineFixture) -> None:
+    browser = Browser(FIREFOX)
+    browser.login()
+    enrolled = set_up(browser)
+    told()
+    clock.shift(300)
+    assert browser.answer(challenge(browser), enrolled.device.code()).status_code == 200
+    assert browser.answer(challenge(browser), "no such code").status_code == 401
+    assert told() == []
+    assert browser.answer(challenge(browser), enrolled.codes[0]).status_code == 200
+    assert told() == [("A recovery code was used", "ann@example.com")]
+
+
+def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> None:
+    browser = Browser()
+    browser.login()
+    enrolled = set_up(browser)
+    told()
+    clock.shift(300)
+    for code, answer in ((enrolled.device.wrong(), 400), (enrolled.device.code(), 204)):
+        assert told() == []
+        body = {"currentPassword": PASSWORD, "code": code}
+        assert browser.post("/auth/second-factor/remove", body, browser.access).status_code == answer
+    assert told() == [("Your second factor was switched off", "ann@example.com")]
+
+
+def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Client) -> None:
+    browser = Browser()
+    browser.login()
+    set_up(browser)
+    told()
+    for _ in range(2):
+        chosen = {"action": "remove_second_factor", "_selected_action": [ann.pk]}
+        assert admin_client.post("/admin/accounts/user/", chosen).status_code == 302
+    assert told() == [("Your second factor was switched off", "ann@example.com")]
 
 
 def test_new_account_and_other_changes_are_not_told(ann: User) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import segno
 from django.contrib.auth.hashers import make_password
 from django.core import signing
 from django.core.exceptions import ValidationError
@@ -18,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import encryption, outbox, second_factor
+from accounts import credentials, encryption, outbox, second_factor
 from accounts.models import RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Device, Enrolled, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
@@ -80,7 +81,7 @@ def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browse
     given = enrol(browser)
     assert (given.status_code, given.json().keys(), given["Cache-Control"]) == (
         200,
-        {"secret", "otpauthUri"},
+        {"secret", "otpauthUri", "qrCode"},
         "no-store",
     )
     assert Browser().login().status_code == 200
@@ -110,6 +111,17 @@ def test_uri_is_what_apps_scan(browser: Browser, settings: Settings) -> None:
         "period": ["30"],
     }
     assert len(Device(given["secret"]).key) == 20
+    assert given["qrCode"] == segno.make_qr(given["otpauthUri"]).svg_data_uri(scale=4, light="white")
+
+
+def test_longest_name_fits_into_the_picture(ann: User, settings: Settings) -> None:
+    settings.PUBLIC_URL = f"https://{'.'.join(['a' * 63] * 4)[:253]}"
+    credentials.change_username(ann, "\U00020000" * 150)
+    browser = Browser()
+    browser.login(ann.username)
+    given = enrol(browser).json()
+    assert len(given["otpauthUri"]) > 2300
+    assert given["qrCode"].startswith("data:image/svg+xml")
 
 
 def test_codes_are_those_of_rfc_6238(ann: User, time_machine: TimeMachineFixture) -> None:

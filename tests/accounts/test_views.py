@@ -167,7 +167,7 @@ def test_password_change_ends_every_other_session(ann: User, browser: Browser) -
     response = change_password(browser)
     assert (response.status_code, response.content) == (204, b"")
     kept, ended = Session.objects.order_by("created_at")
-    assert (kept.revoked_at, ended.revoked_reason) == (None, Reason.PASSWORD)
+    assert (kept.revoked_at, ended.revoked_reason, ended.revoked_by) == (None, Reason.PASSWORD, "ann")
     assert elsewhere.refresh().json()["code"] == "token_revoked"
     assert elsewhere.post("/auth/email/resend", access=elsewhere.access).json()["code"] == "token_revoked"
     assert browser.post("/auth/email/resend", access=browser.access).status_code == 202

@@ -292,7 +292,7 @@ def test_deleted_session_is_over(ann: Person, django_assert_num_queries: DjangoA
     assert other.call("get", "/api/me/").json()["code"] == "token_revoked"
     assert ann.call("get", "/api/me/").status_code == 200
     ended = Session.objects.get(pk=claims_of(other.access)["sid"])
-    assert ended.revoked_reason == Reason.REVOKED
+    assert (ended.revoked_reason, ended.revoked_by) == (Reason.REVOKED, "ann")
     assert events_of(ann)[-1] == Kind.SESSION_REVOKED
     assert ann.call("delete", path).status_code == 404
 
@@ -499,7 +499,8 @@ def test_staff_ends_the_sessions_of_a_user(ann: Person, ben: Person, staff: Pers
     response = staff.call("post", f"{ann.path}revoke-sessions/")
     assert (response.status_code, response.json()) == (200, {"revoked": 2})
     assert [who.refresh().json()["code"] for who in (ann, other)] == ["token_revoked", "token_revoked"]
-    assert set(Session.objects.filter(user=ann.user).values_list("revoked_reason", flat=True)) == {Reason.STAFF}
+    ended = Session.objects.filter(user=ann.user).values_list("revoked_reason", "revoked_by")
+    assert set(ended) == {(Reason.STAFF, staff.user.username)}
     assert ben.refresh().status_code == staff.refresh().status_code == 200
     assert staff.call("post", f"{ann.path}revoke-sessions/").json() == {"revoked": 0}
 
@@ -597,6 +598,17 @@ def test_log_is_the_callers_own_newest_first(
         "session": claims_of(ann.access)["sid"],
     }
     assert events[0]["session"] is None
+
+
+def test_log_says_why_a_session_ended_and_that_staff_did_it(ann: Person, staff: Person) -> None:
+    assert staff.call("post", f"{ann.path}revoke-sessions/").json() == {"revoked": 1}
+    events = sign_in("ann").call("get", "/api/security-events/").json()["results"]
+    assert [(event["kind"], event.get("reason")) for event in events] == [
+        ("login", None),
+        ("session_revoked", "staff"),
+        ("login", None),
+        ("registered", None),
+    ]
 
 
 def test_log_of_another_is_for_staff(ann: Person, ben: Person, staff: Person) -> None:

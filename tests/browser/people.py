@@ -6,6 +6,7 @@ from time import monotonic, sleep
 
 from playwright.sync_api import Page, expect
 
+from tests.accounts.devices import Device
 from tests.clients import PASSWORD
 
 LINUX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -41,6 +42,21 @@ def sign_in_to_api(page: Page, username: str = "ann", password: str = PASSWORD) 
     page.get_by_role("link", name="Sign in").click()
     fill_in(page, username, password)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def switch_on(page: Page) -> tuple[Device, list[str]]:
+    """Switch it on; return the device and the recovery codes."""
+    page.get_by_text("Switch it on").click()
+    page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("The code that it shows")).to_be_focused()
+    device = Device(page.locator("#secret").inner_text().replace(" ", ""))
+    page.keyboard.type(device.code())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
+    codes = page.locator("#codes").inner_text().split()
+    assert len(codes) == 10
+    return device, codes
 
 
 def link_in_mail(mails: Path, page_name: str) -> str:

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.people import register, sign_in_to_api
+from tests.browser.people import register, sign_in_to_api, switch_on
 from tests.clients import PASSWORD
 
 DESK: ViewportSize = {"width": 1180, "height": 900}
@@ -31,6 +31,19 @@ def account(page: Page) -> None:
     expect(page.locator("#change-password .error").first).to_be_visible()
 
 
+def codes(page: Page) -> None:
+    register(page)
+    switch_on(page)
+
+
+def deletion(page: Page) -> None:
+    register(page)
+    page.get_by_text("Delete the account").first.click()
+    page.get_by_role("button", name="Delete the account").click()
+    page.get_by_role("button", name="Delete it for good").click()
+    expect(page.locator("#delete-account .error")).to_be_visible()
+
+
 def client(page: Page) -> None:
     expect(page.locator("#code")).to_contain_text("import")
 
@@ -49,6 +62,8 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "registration": ("/#register", heading("Create an account")),
     "forgotten password": ("/#forgot", heading("Reset your password")),
     "account": ("", account),
+    "recovery codes": ("", codes),
+    "deletion": ("", deletion),
     "reset": ("/reset-password#uid=a&token=b", heading("Choose a new password")),
     "verification": ("/verify-email#uid=a&token=b", heading("Confirm your address")),
     "incomplete link": ("/verify-email", heading("Open the link from the mail")),

@@ -286,6 +286,59 @@ def test_long_lists_are_read_page_by_page(visit: Visit) -> None:
     expect(page.locator("#events > li")).to_have_count(13)
 
 
+@pytest.mark.parametrize("remember", [True, False])
+def test_device_is_remembered_unless_that_is_refused(page: Page, remember: bool) -> None:
+    box = page.get_by_label("Keep me signed in on this device")
+    page.goto("/#register")
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill(PASSWORD)
+    expect(box).to_be_checked()
+    box.set_checked(remember)
+    with page.expect_request("**/auth/register") as registration:
+        page.get_by_role("button", name="Create the account").click()
+    assert registration.value.post_data_json == {"username": "ann", "password": PASSWORD, "remember": remember}
+    expect(devices(page)).to_have_count(1)
+    page.get_by_role("button", name="Sign out").click()
+    expect(box).to_be_checked()
+    box.set_checked(remember)
+    with page.expect_request("**/auth/login") as login:
+        fill_in(page, "ann", PASSWORD)
+    assert login.value.post_data_json == {"username": "ann", "password": PASSWORD, "remember": remember}
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    (cookie,) = page.context.cookies()
+    assert (cookie["expires"] == -1) is not remember  # -1: it goes with the browser
+
+
+def test_account_is_deleted_after_a_question_and_with_the_password(visit: Visit) -> None:
+    visitor, other = visit(), visit(PHONE)
+    visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)")
+    other.expect_complaint("401 (Unauthorized)")
+    page, elsewhere = visitor.open(), other.open()
+    register(page)
+    sign_in(elsewhere)
+    page.get_by_text("Delete the account").first.click()
+    page.get_by_role("button", name="Delete the account").click()
+    password = page.get_by_role("dialog").get_by_label("Your password")
+    expect(password).to_be_focused()
+    password.fill(PASSWORD)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Delete the account").click()
+    expect(password).to_have_value("")
+    password.fill("wrong")
+    page.keyboard.press("Enter")
+    expect(password).to_have_accessible_description("This is not your password.")
+    password.fill(PASSWORD)
+    page.get_by_role("button", name="Delete it for good").click()
+    expect(page.get_by_role("status")).to_have_text("Your account has been deleted.")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
+    assert page.context.cookies() == []
+    elsewhere.get_by_role("button", name="Mail the link again").click()
+    expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+
+
 def test_times_are_told_as_people_do(page: Page) -> None:
     register(page)
     expect(page.locator("[data-last-used]")).to_have_text("now")
@@ -354,8 +407,9 @@ def test_whoever_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: st
     expect(page.get_by_label("E-mail address")).to_have_accessible_description(re.compile("This field is required."))
     page.get_by_label("E-mail address").fill("ann@example.com")
     page.get_by_role("button", name="Create the account").click()
-    expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
-    expect(page.get_by_text("Open the link in the mail")).to_be_visible()
+    heading = page.get_by_role("heading", name="Sign in")
+    expect(heading).to_be_focused()
+    expect(heading).to_have_accessible_description(re.compile("Open the link in the mail"))
     fill_in(page, "ann", PASSWORD)
     expect(page.get_by_role("alert")).to_contain_text("open the link in the mail first")
 

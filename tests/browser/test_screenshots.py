@@ -7,9 +7,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.people import LINUX, PHONE, register, sign_in, sign_in_to_api
+from tests.browser.people import LINUX, PHONE, link_in_mail, register, sign_in, sign_in_to_api
 
-DESK = {"width": 1120, "height": 660}
+DESK = {"width": 1120, "height": 680}
 
 
 def wait_a_little(page: Page) -> None:
@@ -18,10 +18,20 @@ def wait_a_little(page: Page) -> None:
     page.reload()
 
 
-def test_pictures_show_the_pages_in_use(visit: Visit, tmp_path: Path) -> None:
+def verify(page: Page, link: str) -> None:
+    page.goto(link)
+    page.get_by_role("button", name="This is my address").click()
+    page.get_by_role("link", name="To your account").click()
+    expect(page.get_by_text("verified", exact=True)).to_be_visible()
+
+
+def test_pictures_show_the_pages_in_use(visit: Visit, mails: Path, tmp_path: Path) -> None:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     page = visit(LINUX, viewport=DESK, color_scheme="light").open()
+    for mail in mails.iterdir():
+        mail.unlink()
     register(page, "ada")
+    verify(page, link_in_mail(mails, "verify-email"))
     sign_in(visit(PHONE).open(), "ada")
     wait_a_little(page)
     expect(page.locator("#devices > li")).to_have_count(2)

@@ -8,23 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tests.accounts.devices import Device
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import fill_in, register
+from tests.browser.people import fill_in, register, switch_on
 from tests.clients import PASSWORD
-
-
-def switch_on(page: Page) -> tuple[Device, list[str]]:
-    """Switch it on; return the device and the recovery codes."""
-    page.get_by_text("Switch it on").click()
-    page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_label("The code that it shows")).to_be_focused()
-    device = Device(page.locator("#secret").inner_text().replace(" ", ""))
-    page.keyboard.type(device.code())
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
-    codes = page.locator("#codes").inner_text().split()
-    assert len(codes) == 10
-    return device, codes
 
 
 def enter(page: Page, code: str) -> None:
@@ -56,6 +41,9 @@ def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page
     fill_in(page, "ann", PASSWORD)
     enter(page, f" {codes[0]} ")
     expect(page.locator("#factor-state")).to_have_text(re.compile("Recovery codes left: 9"))
+    expect(page.locator("#events li:has(.warning) [data-kind]")).to_have_text(
+        ["recovery code used", "wrong code for the second factor"]
+    )
     expect(page.locator("#codes")).to_be_hidden()
 
 
@@ -71,6 +59,9 @@ def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
     expect(page.get_by_role("link", name="Open your authenticator app")).to_have_attribute(
         "href", re.compile("^otpauth:")
     )
+    picture = page.get_by_role("img", name="A QR code")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("picture => picture.naturalWidth") > 100
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
     code = page.get_by_label("The code that it shows")
     code.fill(device.wrong())
@@ -78,6 +69,19 @@ def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
     expect(code).to_have_attribute("aria-invalid", "true")
     page.reload()
     expect(page.get_by_text("Switch it on")).to_be_visible()
+
+
+def test_recovery_codes_are_copied_and_downloaded(visit: Visit) -> None:
+    page = visit(permissions=["clipboard-read", "clipboard-write"]).open()
+    register(page)
+    _, codes = switch_on(page)
+    page.get_by_role("button", name="Copy them").click()
+    expect(page.get_by_role("status")).to_have_text("The recovery codes have been copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == "\n".join(codes)
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download them").click()
+    assert downloading.value.suggested_filename == "recovery-codes.txt"
+    assert downloading.value.path().read_text().split() == codes
 
 
 def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page) -> None:
@@ -100,6 +104,7 @@ def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page
     form.get_by_label("Code").fill(renewed[0])
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Signing in takes only your password again.")
+    expect(page.locator("#events li:has(.warning) [data-kind]").first).to_have_text("second factor removed")
     sign_out(page)
     fill_in(page, "ann", PASSWORD)
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()

@@ -36,6 +36,17 @@ test("login sends the credentials and tells who it is", async () => {
   assert.equal(request.credentials, "include");
 });
 
+test("whoever is not to be remembered is signed in as such", async () => {
+  const tab = browser.tab();
+  await tab.login("ann", "secret", { remember: false });
+  await tab.register({ username: "bob", password: "secret", remember: false });
+  const sent = server.requests.map(({ body }) => JSON.parse(body));
+  assert.deepEqual(sent, [
+    { username: "ann", password: "secret", remember: false },
+    { username: "bob", password: "secret", remember: false },
+  ]);
+});
+
 test("storage holds a hint and no token", async () => {
   await signedIn();
   assert.deepEqual([...browser.storage.items], [["latchkey", "in"]]);
@@ -334,6 +345,27 @@ test("signing out everywhere asks for that", async () => {
   await tab.logoutAll();
   assert.equal(server.calls("/auth/logout-all").length, 1);
   assert.equal(tab.status, "out");
+});
+
+test("an account that is deleted is signed out in every tab", async () => {
+  const [tab, other] = [await signedIn(), browser.tab()];
+  await other.restore();
+  server.script.push(["/auth/account/delete", new Response(null, { status: 204 })]);
+  await tab.deleteAccount("secret");
+  await settle();
+  const [request] = server.calls("/auth/account/delete");
+  assert.deepEqual(JSON.parse(request.body), { currentPassword: "secret" });
+  assert.match(request.token, /^Bearer /);
+  assert.deepEqual([tab.status, tab.reason], ["out", ""]);
+  assert.deepEqual([other.status, other.reason], ["out", ""]);
+});
+
+test("an account that is not deleted stays signed in", async () => {
+  const tab = await signedIn();
+  const fields = { currentPassword: ["This is not your password."] };
+  server.script.push(["/auth/account/delete", Response.json(fields, { status: 400 })]);
+  await assert.rejects(tab.deleteAccount("wrong"), { status: 400, fields });
+  assert.equal(tab.status, "in");
 });
 
 test("the end of one session leaves a tab alone that has another by now", async () => {

@@ -129,10 +129,10 @@ MUTATIONS = (
     ),
     Mutation(
         "The end of a reused session is committed although the request fails",
-        "        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)\n",
-        "        signals.sessions_revoked.send(Session, sessions=[session], reason=reason, client=client)\n"
-        "        if reason == Reason.REUSED:\n"
-        "            raise TokenReused\n",
+        "    signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)\n",
+        "    signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)\n"
+        "    if reason == Reason.REUSED:\n"
+        "        raise TokenReused\n",
         ROTATION + "test_older_token_is_reuse_and_nothing_works_from_then_on",
     ),
     Mutation(

@@ -113,8 +113,9 @@ def test_list_tells_status_user_device_and_times(ann: Any, admin_client: Http) -
     page = admin_client.get(SESSIONS)
     assert (column(page, "user"), column(page, "status")) == (["ann"], ["live"])
     assert (column(page, "device"), column(page, "ip_address")) == (["Firefox on Linux"], ["192.0.2.1"])
-    for name in ("created_at", "rotated_at", "expires_at", "revoked_at"):
+    for name in ("created_at", "rotated_at", "expires_at"):
         assert len(column(page, name)) == 1
+    assert column(page, "ended") == ["-"]
     assert f"{SESSIONS}{session.pk}/change/" in page.content.decode()
 
 
@@ -122,6 +123,43 @@ def test_status_says_how_a_session_ended(every_status: dict[str, Session], admin
     page = admin_client.get(SESSIONS)
     shown = dict(zip(column(page, "status"), listed(page), strict=True))
     assert shown == every_status
+
+
+def test_list_says_when_a_session_ended_by_whom_and_from_where(
+    ann: Any, admin_user: Any, clerk: Clerk, settings: Settings, time_machine: TimeMachineFixture
+) -> None:
+    settings.TIME_ZONE = "UTC"
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    session = sessions.start(ann)
+    page = act(clerk("view_session", "change_session"), "revoke_selected", session)
+    assert (column(page, "status"), column(page, "ended")) == (
+        ["revoked: ended by staff"],
+        ["Jan. 1, 2030, noon by clerk from 198.51.100.7"],
+    )
+    # It stays known when the clerk has gone.
+    get_user_model()._default_manager.get(username="clerk").delete()
+    http = Http()
+    http.force_login(admin_user)
+    assert "by clerk" in column(http.get(SESSIONS), "ended")[0]
+
+
+def test_list_names_nobody_where_no_person_ended_a_session(ann: Any, admin_client: Http) -> None:
+    sessions.revoke(sessions.start(ann), Reason.COMMAND)
+    (ended,) = column(admin_client.get(SESSIONS), "ended")
+    assert ended
+    assert "by" not in ended
+    assert "from" not in ended
+
+
+@pytest.mark.parametrize(("reason", "sort"), [(None, "live"), (Reason.LOGOUT, "ended"), (Reason.REUSED, "reused")])
+def test_status_is_seen_at_a_glance(ann: Any, admin_client: Http, reason: Reason | None, sort: str) -> None:
+    session = sessions.start(ann)
+    if reason:
+        sessions.revoke(session, reason)
+    for page in (SESSIONS, f"{SESSIONS}{session.pk}/change/"):
+        html = admin_client.get(page).content.decode()
+        assert f'<span class="session-status {sort}">' in html
+        assert "tokens/admin.css" in html
 
 
 @pytest.mark.parametrize(
@@ -324,7 +362,7 @@ def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: C
     assert told(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]
     event = SecurityEvent.objects.get(kind=Kind.SESSION_REVOKED)
     assert (event.user, event.session) == (ann, session.pk)
-    assert (event.ip_address, event.user_agent) == ("198.51.100.7", "the clerk's")
+    assert (event.ip_address, event.user_agent, event.reason) == ("198.51.100.7", "the clerk's", Reason.STAFF)
     entry = LogEntry.objects.get()
     assert (entry.user.get_username(), entry.object_id, entry.action_flag) == ("clerk", str(session.pk), CHANGE)
     assert entry.get_change_message() == "Revoked."

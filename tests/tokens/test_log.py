@@ -79,6 +79,41 @@ def test_revocation_is_logged_by_its_reason(app: App, reason: Reason, kind: str)
     assert sessions.revoke(session, reason)
     assert not sessions.revoke(session, reason)
     assert kinds() == ["login", kind]
+    assert SecurityEvent.objects.get(kind=kind).reason == reason
+
+
+@pytest.mark.parametrize("how", ["logout", "logout-all", "revoke", "blacklist"])
+def test_session_that_its_owner_ends_says_so(ann: Any, browser: Browser, how: str) -> None:
+    access = browser.access
+    where: Any = {"REMOTE_ADDR": "192.0.2.7"}
+    match how:
+        case "logout" | "logout-all":
+            answer = browser.post(f"/auth/{how}", None, access, **where)
+        case "revoke":
+            form = "application/x-www-form-urlencoded"
+            answer = browser.http.post("/auth/revoke", f"token={access}", content_type=form, **where)
+        case _:
+            answer = browser.http.post("/api/token/blacklist/", {"refresh": browser.cookie}, format="json", **where)
+    assert answer.status_code < 300
+    session = Session.objects.get()
+    assert (session.revoked_by, session.revoked_from) == ("ann", "192.0.2.7")
+
+
+def test_reuse_is_nobody_s_doing_and_says_where_it_came_from(app: App, settings: Settings) -> None:
+    settings.TOKENS_GRACE_PERIOD, settings.TOKENS_LATE_RETRY = timedelta(), False
+    first = app.refresh_token
+    app.refresh()
+    answer = app.http.post("/api/token/refresh/", {"refresh": first}, format="json", REMOTE_ADDR="192.0.2.66")
+    assert answer.status_code == 401
+    session = Session.objects.get()
+    assert (session.revoked_reason, session.revoked_by, session.revoked_from) == ("reused", "", "192.0.2.66")
+
+
+def test_name_of_who_ended_a_session_may_be_long(ann: Any) -> None:
+    session = sessions.start(ann)
+    ann.username = "a" * 300
+    sessions.revoke(session, Reason.REVOKED, by=ann)
+    assert Session.objects.get().revoked_by == session.revoked_by == "a" * 254
 
 
 def test_revoking_others_is_logged_a_row_a_session(ann: Any) -> None:
@@ -93,7 +128,9 @@ def test_eviction_is_logged_with_the_login_that_caused_it(app: App, settings: Se
     settings.TOKENS_MAX_SESSIONS_PER_USER = 1
     evicted = Session.objects.get()
     app.login()
-    assert SecurityEvent.objects.get(kind="session_revoked").session == evicted.pk
+    event = SecurityEvent.objects.get(kind="session_revoked")
+    assert (event.session, event.reason) == (evicted.pk, Reason.CAP)
+    assert Session.objects.get(pk=evicted.pk).revoked_by == ""
     assert sorted(kinds()) == ["login", "login", "session_revoked"]
 
 
@@ -158,8 +195,11 @@ def test_events_go_to_the_logger_as_json_once_they_are_committed(
         log.record(Kind.PASSWORD_CHANGED, ann)
         transaction.set_rollback(True)
     Browser("agent").login(REMOTE_ADDR="192.0.2.7")
-    line = {"event": "login", "user": ann.pk, "address": "192.0.2.7", "agent": "agent"}
-    assert lines(caplog) == [{**line, "session": str(Session.objects.get().pk)}]
+    session = Session.objects.get()
+    sessions.revoke(session, Reason.STAFF)
+    login = {"event": "login", "user": ann.pk, "session": str(session.pk), "address": "192.0.2.7", "agent": "agent"}
+    ended = {**login, "event": "session_revoked", "address": None, "agent": "", "reason": "staff"}
+    assert lines(caplog) == [login, ended]
 
 
 @pytest.mark.parametrize("name", ["ann", "nobody"])

@@ -1,0 +1,61 @@
+"""The admin, as an operator uses it, with what the account's owner sees of it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from accounts.models import User
+from tests.browser.conftest import Visit
+from tests.browser.people import PHONE, fill_in, register, sign_in
+from tests.clients import PASSWORD
+from tests.server import serve
+
+
+@pytest.fixture
+def office(database_url: str) -> Iterator[str]:
+    """Return the base URL of a server with an administrator, root.
+
+    It is one of its own: Django remembers the ids of content types, which the database of another test does not have.
+    """
+    User.objects.create_superuser("root", "root@example.com", PASSWORD)
+    with serve(database_url) as url:
+        yield url
+
+
+def enter(page: Page) -> None:
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
+
+
+def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, visit: Visit) -> None:
+    owner = visit(PHONE, base_url=office)
+    owner.expect_complaint("401 (Unauthorized)")
+    phone, laptop, page = owner.open(), visit(base_url=office).open(), visit(base_url=office).open()
+    register(phone)
+    sign_in(laptop)
+    enter(page)
+    expect(page.locator("#content")).to_contain_text("Live sessions: 2")
+    page.get_by_role("link", name="Users", exact=True).click()
+    page.get_by_role("link", name="ann", exact=True).click()
+    expect(page.locator(".session-status.live")).to_have_count(2)
+    expect(page.get_by_role("heading", name="Recent security events")).to_be_visible()
+    page.get_by_role("button", name="End all sessions").click()
+    expect(page.get_by_text("2 sessions were ended.")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/admin/accounts/user/\d+/change/"))
+
+    page.goto("/admin/tokens/session/")
+    rows = page.locator("#result_list tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("revoked: ended by staff")
+    expect(rows.first).to_contain_text("by root from 127.0.0.1")
+    expect(rows.first.locator(".session-status.ended")).to_be_visible()
+
+    phone.get_by_role("button", name="Mail the link again").click()
+    expect(phone.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
+    fill_in(phone, "ann", PASSWORD)
+    expect(phone.locator("#events li").nth(1)).to_have_text(re.compile(r"session ended\s+ended by staff"))
