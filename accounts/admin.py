@@ -3,6 +3,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth
 from django.contrib.auth.forms import UserChangeForm
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import BaseInlineFormSet
@@ -76,14 +77,14 @@ class SecurityEventInline(UserInline):
 
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]
-    """Django's, without the password: nobody chooses that of another (OWASP ASVS 5.0, 6.4.6)."""
+    """Django's, without the password: staff chooses that of nobody else (OWASP ASVS 5.0, 6.4.6)."""
 
     password = None  # type: ignore[assignment]  # so a form leaves out a field that it inherits
 
 
 @admin.register(User)
 class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
-    form = add_form = UserForm
+    form = UserForm
     add_form_template = None
     list_display = (
         "username",
@@ -109,7 +110,8 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         (_("Times"), {"fields": ("date_joined", "last_login")}),
     )
     readonly_fields = ("awaiting_verification", "has_password", "has_second_factor", "date_joined", "last_login")
-    add_fieldsets = (
+    add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
+    add_fieldsets_without_password = (
         (
             None,
             {
@@ -195,8 +197,22 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         else:
             self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
 
-    def get_urls(self) -> list[Any]:
-        return [url for url in super().get_urls() if url.name != "auth_user_password_change"]
+    # A superuser can set passwords from the shell anyway, and has to where there are no mails; other staff sends links.
+
+    def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        if not request.user.is_superuser:
+            kwargs["form"] = UserForm
+        return super().get_form(request, obj, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj or request.user.is_superuser:
+            return super().get_fieldsets(request, obj)
+        return self.add_fieldsets_without_password
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        return super().user_change_password(request, id, form_url)
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()
@@ -211,6 +227,6 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
             obj.email_verified = False  # that was the former address
         if obj.email_verified:
             obj.awaiting_verification = False
-        if not change:
+        if not change and "password1" not in form.fields:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
