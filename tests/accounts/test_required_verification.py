@@ -367,9 +367,8 @@ def test_staff_lets_in_by_vouching_for_the_address(vouches: bool) -> None:
     assert "awaiting_verification" not in page.context["adminform"].form.fields
     assert "until then nobody can sign in" in page.content.decode()
     form = {"username": "bob", "email": "bob@example.com", "is_active": "on", "awaiting_verification": ""}
-    inlines = {f"__prefix__-{name}": 0 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    prefix = page.context["inline_admin_formsets"][0].formset.prefix
-    form |= {name.replace("__prefix__", prefix): str(value) for name, value in inlines.items()}
+    for inline in page.context["inline_admin_formsets"]:
+        form |= {f"{inline.formset.prefix}-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
     form |= {"email_verified": "on"} if vouches else {}
     assert client.post(f"/admin/accounts/user/{bob.pk}/change/", form).status_code == 302
     bob.refresh_from_db()
