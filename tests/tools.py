@@ -15,7 +15,7 @@ def find_node() -> str | None:
     return node if tuple(map(int, re.findall(r"\d+", told)))[:2] >= NODE_VERSION else None
 
 
-CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chromium-browser") or which("google-chrome")
 NODE = find_node()
 
 NEEDS = {
