@@ -18,7 +18,7 @@ def client_of(request: HttpRequest | Request) -> Client:
     """Return the sender's address, which is REMOTE_ADDR, and its user agent, shortened."""
     return Client(
         _address(request.META.get("REMOTE_ADDR", "")),
-        request.META.get("HTTP_USER_AGENT", "")[:USER_AGENT_LENGTH],
+        request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],
     )
 
 
