@@ -12,22 +12,19 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from tokens import sessions
+from tokens import log, sessions
 from tokens.admin import SecurityEventAdmin, SessionAdmin
 from tokens.exceptions import TooManyTries
-from tokens.models import Reason, SecurityEvent, Session
+from tokens.models import Kind, Reason, SecurityEvent, Session
 from tokens.requests import client_of
 
-from . import credentials, names, second_factor
+from . import credentials, names, notices, second_factor
 from .credentials import NoResetPossible
 from .forms import AdminLoginForm
-from .models import User
+from .models import MailKind, User
 
 admin.site.login_form = AdminLoginForm
 admin.site.site_header = admin.site.site_title = "Latchkey"
-
-RECENT = 10
-"""How many events of the log a user's page shows."""
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -44,10 +41,24 @@ class UserInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
 
+class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
+    """The first rows alone, however many there are: with more fields than Django takes, the page could not be saved."""
+
+    shown = 100
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset()[: self.shown]
+
+
+class Latest(Recent):
+    shown = 10
+
+
 class SessionInline(UserInline):
     """Where the user is signed in."""
 
     model = Session
+    formset = Recent
     ordering = ("-rotated_at",)
     fields = readonly_fields = ("status", "ended", "device", "ip_address", "created_at", "rotated_at", "expires_at")
 
@@ -58,18 +69,11 @@ class SessionInline(UserInline):
         return super().get_queryset(request).select_related("user")
 
 
-class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
-    """The first rows alone, however many there are."""
-
-    def get_queryset(self) -> Any:
-        return super().get_queryset()[:RECENT]
-
-
 class SecurityEventInline(UserInline):
     """What happened to the account lately."""
 
     model = SecurityEvent
-    formset = Recent
+    formset = Latest
     verbose_name_plural = _("recent security events")
     fields = readonly_fields = ("created_at", "event", "ip_address", "device", "count", "reason")
 
@@ -197,6 +201,21 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         else:
             self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
 
+    # Whoever may change users, and no more, would otherwise become a superuser: by making one, or by taking one over.
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and not self._is_above(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not self._is_above(request, obj)
+
+    def _is_above(self, request: HttpRequest, user: User | None) -> bool:
+        return user is not None and user.is_superuser and not request.user.is_superuser
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        rights = () if request.user.is_superuser else ("is_superuser", "groups", "user_permissions")
+        return (*super().get_readonly_fields(request, obj), *rights)
+
     # A superuser can set passwords from the shell anyway, and has to where there are no mails; other staff sends links.
 
     def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -223,8 +242,14 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         return super().get_search_results(request, queryset, names.key(search_term))
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        client = client_of(request)
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
             obj.email_verified = False  # that was the former address
+        if change and "email" in form.changed_data:
+            log.record(Kind.EMAIL_CHANGED, obj, client)
+            notices.queue(MailKind.EMAIL_CHANGED, form.initial["email"])
+        if change and "is_active" in form.changed_data and not obj.is_active:
+            sessions.revoke_all(obj, Reason.DEACTIVATED, client, cast(User, request.user))
         if obj.email_verified:
             obj.awaiting_verification = False
         if not change and "password1" not in form.fields:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from base64 import b32encode
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from secrets import token_bytes
 from time import time
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
@@ -223,7 +224,8 @@ def _use(factor: SecondFactor, code: str, client: Client) -> Sequence[str]:
     elif _use_recovery_code(factor, code, client):
         amr = RECOVERED
     else:
-        log.record(Kind.SECOND_FACTOR_FAILED, factor.user, client)
+        with suppress(IntegrityError):  # the user was deleted in this moment
+            log.record(Kind.SECOND_FACTOR_FAILED, factor.user, client)
         raise CodeNotValid
     limits.clear(bucket)
     return amr

@@ -152,8 +152,11 @@ class UserViewSet(
         return super().partial_update(request, *args, **kwargs)
 
     def perform_update(self, serializer: BaseSerializer[Any]) -> None:
-        if serializer.instance == self.request.user and not serializer.validated_data.get("is_active", True):
-            raise PermissionDenied(_("You can't deactivate yourself."))
+        if not serializer.validated_data.get("is_active", True):
+            by = cast(User, self.request.user)
+            if serializer.instance == by:
+                raise PermissionDenied(_("You can't deactivate yourself."))
+            sessions.revoke_all(cast(User, serializer.instance), Reason.DEACTIVATED, client_of(self.request), by)
         super().perform_update(serializer)
 
     @action(

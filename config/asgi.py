@@ -14,6 +14,8 @@ from config.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 connection_created.connect(limit)
+# Sent along when a connection begins. Otherwise Django would set it by a statement of its own, before there is a limit.
+os.environ.setdefault("PGTZ", "UTC")
 
 try:
     application = get_asgi_application()

@@ -195,7 +195,7 @@ from people.models import User
 from tokens.models import Session
 from tokens.tokens import AccessToken
 token = AccessToken.for_user(User.objects.get())
-Session.objects.update(authenticated_at=token.authenticated_at - timedelta(days=1))
+Session.objects.update(created_at=token.authenticated_at - timedelta(days=1))
 for password in ("wrong", "the analytical engine"):
     asked = APIRequestFactory().post(
         "/", {"currentPassword": password}, format="json", HTTP_AUTHORIZATION=f"Bearer {token}"

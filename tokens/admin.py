@@ -157,7 +157,7 @@ class SessionAdmin(ReadOnlyAdmin):
         "user_agent",
         "ip_address",
         "created_at",
-        "authenticated_at",
+        "reauthenticated_at",
         "rotated_at",
         "generation",
         "expires_at",

@@ -14,7 +14,6 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models import Aggregate, JSONField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
@@ -133,8 +132,8 @@ class Session(models.Model):
     """Whether anything that the last rotation issued has been seen in use."""
 
     created_at = models.DateTimeField(_("signed in"))
-    authenticated_at = models.DateTimeField(_("password last given"), db_default=Now())
-    """At the login, and later wherever the sign-in was renewed."""
+    reauthenticated_at = models.DateTimeField(_("password given again"), null=True, blank=True)
+    """When the sign-in was renewed, if it was."""
 
     remembered = models.BooleanField(_("outlives the browser"), default=True, db_default=True)
     rotated_at = models.DateTimeField(_("last used"))
@@ -165,6 +164,11 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When the user last gave the password."""
+        return self.reauthenticated_at or self.created_at
 
     def jti(self, generation: int) -> str:
         """Return the `jti` of the refresh token of that generation."""

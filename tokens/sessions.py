@@ -66,7 +66,7 @@ def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *
             _prune(user)
         now = timezone.now()
         session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
-        session.authenticated_at, session.remembered = now, remembered
+        session.remembered = remembered
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups = " ".join(amr), groups
@@ -84,9 +84,10 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
     """
     now, how = timezone.now(), " ".join(amr)
     with transaction.atomic(using=_db()):
-        if not _sessions().filter(pk=session.pk, revoked_at=None).update(authenticated_at=now, amr=how):
+        # Nor one that nobody has used for long: what ends all sessions would no longer look for it.
+        if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
             raise TokenRevoked
-        session.authenticated_at, session.amr = now, how
+        session.reauthenticated_at, session.amr = now, how
         signals.session_reauthenticated.send(Session, session=session, client=client)
 
 
@@ -363,8 +364,14 @@ def _end_for_reuse(session: Session, client: Client) -> NoReturn:
     """Revoke the session, commit that, and raise."""
     if not revoke(session, Reason.REUSED, client):
         raise TokenRevoked
-    signals.token_reused.send(Session, session=session, client=client)
+    _tell_of_reuse(session, client)
     raise TokenReused
+
+
+@retried
+def _tell_of_reuse(session: Session, client: Client) -> None:
+    # Tried again by itself: whoever tried the whole again would find the session revoked, and tell nobody.
+    signals.token_reused.send(Session, session=session, client=client)
 
 
 def _lock(user: User) -> list[str] | None:

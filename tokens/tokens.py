@@ -116,6 +116,8 @@ class AccessToken(Token, simplejwt.AccessToken):
         """
         token = self.of(self.session)
         token["generation"] = self["generation"]
+        # Without a refresh, the session does not last longer.
+        token["exp"] = min(token["exp"], _epoch(self.session.expires_at))
         return token
 
     @property

@@ -9,6 +9,7 @@ from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts import encryption, outbox, second_factor
@@ -36,7 +37,9 @@ def admin(db: None) -> Client:
 def staff(db: None) -> Client:
     """Somebody who manages users, and is no superuser."""
     manager = User.objects.create_user("manager", is_staff=True)
-    manager.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "add_user", "change_user"]))
+    manager.user_permissions.set(
+        Permission.objects.filter(codename__in=["view_user", "add_user", "change_user", "delete_user"])
+    )
     client = Client()
     client.force_login(manager)
     return client
@@ -144,7 +147,47 @@ def test_other_changes_leave_the_address_verified(admin: Client, ann: User) -> N
 
 def test_deactivation_in_the_admin_ends_the_sessions(admin: Client, ann: User, browser: Browser) -> None:
     assert change(admin, ann, is_active=None).status_code == 302
-    assert Session.objects.get().revoked_reason == Reason.DEACTIVATED
+    ended = Session.objects.get()
+    assert (ended.revoked_reason, ended.revoked_by, ended.revoked_from) == (Reason.DEACTIVATED, "root", "127.0.0.1")
+
+
+def test_former_address_is_told_of_a_change_by_staff(staff: Client, ann: User, mailoutbox: list[EmailMessage]) -> None:
+    former = ann.email
+    assert change(staff, ann, email="other@example.com").status_code == 302
+    outbox.deliver()
+    (mail,) = mailoutbox
+    assert mail.to == [former]
+    assert SecurityEvent.objects.get(kind=Kind.EMAIL_CHANGED).user == ann
+
+
+@pytest.mark.parametrize("path", ["change", "delete"])
+def test_staff_does_nothing_to_a_superuser(staff: Client, admin: Client, path: str) -> None:
+    root = User.objects.get(username="root")
+    form = {"username": "root", "email": "thief@example.com", "is_active": "on", "post": "yes"}
+    assert staff.post(page_of(root, path), form).status_code == 403
+    root.refresh_from_db()
+    assert root.email == "root@example.com"
+
+
+def test_staff_gives_nobody_rights(staff: Client, ann: User) -> None:
+    rights = {"is_superuser": "on", "user_permissions": [Permission.objects.get(codename="delete_user").pk]}
+    assert change(staff, ann, username="anne", **rights).status_code == 302
+    ann.refresh_from_db()
+    assert (ann.username, ann.is_superuser, ann.user_permissions.count()) == ("anne", False, 0)
+
+
+def test_user_with_a_thousand_sessions_is_saved(admin: Client, ann: User) -> None:
+    now = timezone.now()
+    Session.objects.bulk_create(
+        Session(user=ann, created_at=now, rotated_at=now, expires_at=now, auth_hash="") for _ in range(1000)
+    )
+    page: Any = admin.get(page_of(ann))
+    shown, _ = page.context["inline_admin_formsets"]
+    assert len(shown.formset.forms) == 100
+    forms = [form for formset in page.context["inline_admin_formsets"] for form in formset.formset.forms]
+    keys = {f"{form.prefix}-{name}": str(form[name].value()) for form in forms for name in form.fields}
+    counted = {f"{shown.formset.prefix}-{name}": 100 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    assert admin.post(page_of(ann), form_of(page) | keys | counted | {"username": "anne"}).status_code == 302
 
 
 def test_staff_chooses_no_password(staff: Client, ann: User, browser: Browser) -> None:

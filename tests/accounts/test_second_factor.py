@@ -689,6 +689,15 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
     assert len(events(Kind.SECOND_FACTOR_REMOVED)) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_wrong_code_of_a_user_who_was_deleted_meanwhile_is_just_that(ann: User, ann_has: Enrolled) -> None:
+    challenge = Browser().login().json()["challenge"]
+    with just_before('INSERT INTO "tokens_securityevent"', lambda: User.objects.get().delete()):
+        response = Browser().answer(challenge, "000000")
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_code")
+    assert not events(Kind.SECOND_FACTOR_FAILED)
+
+
 def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: Browser) -> None:
     session = session_of(browser)
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):

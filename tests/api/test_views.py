@@ -433,7 +433,8 @@ def test_deactivated_user_is_out_and_a_reactivation_restores_no_session(ann: Per
     assert ann.refresh().json()["code"] == "token_revoked"
     assert ann.call("get", "/api/me/").json()["code"] == "token_revoked"
     assert ann.login().json()["code"] == "invalid_credentials"
-    assert Session.objects.get(user=ann.user).revoked_reason == Reason.DEACTIVATED
+    ended = Session.objects.get(user=ann.user)
+    assert (ended.revoked_reason, ended.revoked_by) == (Reason.DEACTIVATED, staff.user.username)
 
     response = staff.call("patch", ann.path, {"isActive": True})
     assert (response.status_code, response.json()["isActive"]) == (200, True)

@@ -1,6 +1,7 @@
 """The entry points of servers: wsgi, asgi and gunicorn's configuration."""
 
 import datetime
+import os
 import runpy
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -22,9 +23,11 @@ def patience() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])
-def test_entry_point_is_an_application(entry: str) -> None:
+def test_entry_point_is_an_application(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
+    monkeypatch.delenv("PGTZ", raising=False)
     assert callable(runpy.run_module(entry)["application"])
     assert connection_created.disconnect(limit)  # it waits for its database no longer than this
+    assert os.environ["PGTZ"] == "UTC"  # which spares the one statement that comes before the limit
 
 
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.db.utils import ConnectionHandler
 
 from config import waiting
 
@@ -45,3 +46,13 @@ def test_connection_that_is_limited_works_as_before() -> None:
         is_limited = isinstance(connection.connection, waiting.Connection)
         assert is_limited == (connection.vendor == "postgresql")
         assert issubclass(waiting.Connection, psycopg.Connection)
+
+
+@pytest.mark.django_db
+def test_other_engines_are_left_alone() -> None:
+    sqlite = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
+    sqlite.connect()
+    before = type(sqlite.connection)
+    waiting.limit(sqlite)
+    assert type(sqlite.connection) is before
+    sqlite.close()

@@ -51,7 +51,6 @@ class Scene:
         common = {
             "user": user,
             "created_at": now - timedelta(days=1),
-            "authenticated_at": now - timedelta(days=1),
             "auth_hash": user.get_session_auth_hash(),
             "generation": NEWEST,
             "predecessor": EXCHANGED,

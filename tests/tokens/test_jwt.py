@@ -1,5 +1,6 @@
 """The two kinds of JWT: their form, their limits, and each algorithm's own traps."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import App, claims_of, header_of
 from tests.forgery import access_token, encode, forge, hs, refresh_token
-from tokens import jwt, keys
+from tokens import jwt, keys, sessions
 from tokens.exceptions import TokenExpired, TokenNotValid
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
@@ -400,3 +401,20 @@ def test_remembered_token_of_another_issuer_is_refused(app: App, settings: Setti
     settings.SIMPLE_JWT = {"ISSUER": "https://another.example"}
     with pytest.raises(TokenNotValid):
         AccessToken.claims(app.access)
+
+
+@pytest.mark.parametrize("sid", [None, 1, "", "nonsense", "01A20CF1-7A10-7B8A-BEBC-6713BE378FEA"])
+def test_session_is_named_by_a_uuid_as_we_write_it(access: dict[str, Any], sid: object) -> None:
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(access_token({**access, "sid": sid}))
+
+
+def test_claim_that_comes_twice_is_refused(access: dict[str, Any]) -> None:
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(access_token(json.dumps(access).encode()[:-1] + b', "sub": "1"}'))
+
+
+def test_refresh_token_that_its_session_did_not_issue_is_refused(refresh: dict[str, Any]) -> None:
+    with pytest.raises(TokenNotValid):
+        sessions.rotate({**refresh, "jti": "A" * 43})
+    assert Session.objects.get().generation == 0

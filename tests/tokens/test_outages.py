@@ -1,9 +1,18 @@
 """What is tried again: an act that the database undid in favour of another, from its beginning."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import F
 
+from tokens import sessions
+from tokens.exceptions import TokenReused
+from tokens.models import Session
 from tokens.outages import describe, retried
+from tokens.signals import token_reused
+from tokens.tokens import RefreshToken
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -63,6 +72,27 @@ def test_part_of_a_transaction_is_not_tried_again_but_the_whole() -> None:
     with pytest.raises(OperationalError), transaction.atomic():
         retried(act)()
     assert act.tries == 1
+
+
+def test_theft_is_told_although_a_receiver_was_given_up_once(ann: Any) -> None:
+    session = sessions.start(ann)
+    stolen = dict(RefreshToken.of(session).payload)
+    for _ in range(2):
+        session = sessions.rotate(dict(RefreshToken.of(session).payload))
+        Session.objects.update(rotated_at=F("rotated_at") - timedelta(minutes=1))
+        session.refresh_from_db()
+    act = Act("40P01", failures=1)
+
+    def hear(**kwargs: Any) -> None:
+        act()
+
+    token_reused.connect(hear)
+    try:
+        with pytest.raises(TokenReused):
+            sessions.rotate(stolen)
+    finally:
+        token_reused.disconnect(hear)
+    assert act.tries == 2
 
 
 def test_log_is_told_what_happened_and_no_row() -> None:

@@ -240,6 +240,22 @@ def test_session_that_has_ended_is_not_renewed(browser: Browser, clock: Clock) -
     assert not SecurityEvent.objects.filter(kind="reauthenticated").exists()
 
 
+def test_session_that_nobody_has_used_for_long_is_not_renewed(
+    browser: Browser, clock: Clock, settings: Settings
+) -> None:
+    """What ends all sessions looks for those that could still be refreshed, so no other may last on."""
+    settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": timedelta(minutes=5)}
+    session = sessions.start(row().user)
+    clock.shift(299)
+    sessions.reauthenticate(session)
+    renewed = AccessToken.of(session).renew()
+    assert renewed["exp"] == int(session.expires_at.timestamp())
+    assert renewed.expires_in == 1
+    clock.shift(1)
+    with pytest.raises(TokenRevoked):
+        sessions.reauthenticate(session)
+
+
 def test_sign_in_is_as_old_as_the_login_at_first(browser: Browser) -> None:
     assert row().authenticated_at == row().created_at
     assert claims_of(browser.access)["auth_time"] == int(row().created_at.timestamp())

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tokens", "0005_session_authenticated_at"),
+        ("tokens", "0005_session_reauthenticated_at"),
     ]
 
     operations = [
