@@ -84,7 +84,7 @@ def test_parallel_refreshes_all_get_the_same_token(
             continue
         assert len({answer.refresh for answer in answers}) == 1
         assert held.row.generation == 1
-    assert held_up <= ROUNDS // 20
+    assert held_up <= max(1, ROUNDS // 20)
     counts.add("Parallel refreshes", f"{PARALLEL} at once", rounds=ROUNDS // 2, refreshes=PARALLEL * (ROUNDS // 2))
 
 

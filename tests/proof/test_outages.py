@@ -252,7 +252,7 @@ def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts
         assert live.ended - live.began < SLACK
     assert send(site.url, by_cookie(ann.refresh)).status == 200
     assert Session.objects.filter(revoked_at=None).count() >= 1
-    note(counts, "answers after 30 seconds", 5, 4)
+    note(counts, "answers that come too late", 5, 4)
 
 
 @on_postgresql
