@@ -1,7 +1,7 @@
 # make run    start the server: everything it needs is made first
 # make admin  create an administrator
 # make test   make check, then the tests on SQLite and on PostgreSQL
-# make check  lint, format, types, imports, migrations, production settings
+# make check  lint, format, types, imports, migrations, production settings, the API's schema
 # make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 20 minutes
 # make fuzz   hostile input at length
 # make proof-peers  the races against other packages, installed into an environment of their own
@@ -77,6 +77,7 @@ check: $(INSTALLED_DEV)
 	$(VENV)/bin/lint-imports
 	$(PRODUCTION) $(PY) manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+	$(PRODUCTION) $(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
 
 format: $(INSTALLED_DEV)
 	$(PY) -m ruff check --fix-only .

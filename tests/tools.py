@@ -19,7 +19,10 @@ CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chrom
 NODE = find_node()
 
 NEEDS = {
-    "tests/browser/": (CHROMIUM, "The browser tests were not run: they need Chromium (apt-get install chromium)."),
+    "tests/browser/": (
+        CHROMIUM,
+        "The browser tests were not run: they need Chromium (apt-get install chromium-headless-shell).",
+    ),
     "tests/client/": (
         NODE,
         "The tests of the client were not run: they need Node.js 20.11 or newer (https://nodejs.org).",
