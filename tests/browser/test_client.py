@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import Visit, Visitor
+from tests.browser.conftest import Chromium, Visit, Visitor
 from tests.browser.people import PHONE, fill_in, register, sign_in
 from tests.clients import PASSWORD
 from tests.server import free_port, serve
@@ -22,10 +22,10 @@ LIFE = 4  # seconds
 
 
 @pytest.fixture
-def calls(visitor: Visitor) -> Counter[str]:
+def calls(chromium: Chromium, visitor: Visitor) -> Counter[str]:
     """Count what the visitor's pages ask of the API, by path."""
     counter: Counter[str] = Counter()
-    visitor.context.on("request", lambda request: counter.update([urlsplit(request.url).path]))
+    chromium.run(visitor.context.on, "request", lambda request: counter.update([urlsplit(request.url).path]))
     return counter
 
 

@@ -4,6 +4,7 @@ import pytest
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
+from pytest_django import Settings
 
 from config.middleware import BodyLimit, ClientAddress, OptionalTrailingSlash, Unavailable
 
@@ -119,3 +120,10 @@ def test_every_answer_carries_the_security_headers(client: Client, path: str) ->
     assert response["Strict-Transport-Security"] == "max-age=31536000"
     assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
     assert "script-src 'self';" in response["Content-Security-Policy"] + ";"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere"])
+def test_no_other_site_frames_what_is_not_found_while_debugging(client: Client, settings: Settings, path: str) -> None:
+    settings.DEBUG = True
+    response = client.get(path)
+    assert (response.status_code, response["Content-Security-Policy"]) == (404, "frame-ancestors 'none'")
