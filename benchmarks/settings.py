@@ -10,6 +10,7 @@ LATCHKEY = os.environ["BENCHMARK"] == "Latchkey"
 
 SECRET_KEY = settings.SECRET_KEY
 DATABASES = settings.DATABASES
+DATABASE_TIMEOUT = settings.DATABASE_TIMEOUT
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [
     "django.contrib.auth",
