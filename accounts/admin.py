@@ -1,3 +1,4 @@
+from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -231,7 +232,10 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
         if not request.user.is_superuser:
             raise PermissionDenied
-        return super().user_change_password(request, id, form_url)
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+            log.record(Kind.PASSWORD_CHANGED, User.objects.get(pk=id), client_of(request))
+        return response
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()

@@ -108,7 +108,11 @@ def test_superuser_adds_a_user_with_a_password(admin: Client) -> None:
 def test_password_that_a_superuser_sets_ends_the_sessions(admin: Client, ann: User, browser: Browser) -> None:
     assert page_of(ann, "password") in admin.get(page_of(ann)).content.decode()
     form = {"usable_password": "true", "password1": "another horse battery", "password2": "another horse battery"}
+    wrong = admin.post(page_of(ann, "password"), form | {"password2": "a horse"})
+    assert (wrong.status_code, browser.refresh().status_code) == (200, 200)
+    assert not SecurityEvent.objects.filter(kind=Kind.PASSWORD_CHANGED).exists()
     assert admin.post(page_of(ann, "password"), form).status_code == 302
+    assert SecurityEvent.objects.get(kind=Kind.PASSWORD_CHANGED).user == ann
     assert browser.refresh().json()["code"] == "token_revoked"
     assert browser.login(password="another horse battery").status_code == 200
 
