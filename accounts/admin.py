@@ -143,7 +143,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("End all sessions of selected users"), permissions=["revoke"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
         """Sign the users out everywhere. As in the API, only a superuser does this to a superuser."""
-        users = list(queryset if request.user.is_superuser else queryset.exclude(is_superuser=True))
+        users = list(self._within_reach(request, queryset))
         ended = 0
         for user in users:
             with transaction.atomic():
@@ -162,7 +162,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Send a link to reset the password"), permissions=["change"])
     def send_password_reset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Help those who can't get in. As in the API, only a superuser does this to a superuser."""
-        chosen = queryset if request.user.is_superuser else queryset.exclude(is_superuser=True)
+        chosen = self._within_reach(request, queryset)
         asked, sent = queryset.count(), sum(self._send_reset(request, user) for user in chosen)
         if sent:
             told = ngettext("%d link was sent.", "%d links were sent.", sent)
@@ -187,9 +187,8 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Help those who have lost their device. Nobody gets around the own one here, nor around a superuser's."""
-        chosen = queryset.filter(second_factor__enabled_at__isnull=False).exclude(pk=cast(int, request.user.pk))
-        if not request.user.is_superuser:
-            chosen = chosen.exclude(is_superuser=True)
+        enabled = queryset.filter(second_factor__enabled_at__isnull=False).exclude(pk=cast(int, request.user.pk))
+        chosen = self._within_reach(request, enabled)
         removed = 0
         for user in chosen:
             with transaction.atomic():
@@ -209,6 +208,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not self._is_above(request, obj)
+
+    def _within_reach(self, request: HttpRequest, users: QuerySet[User]) -> QuerySet[User]:
+        return users if request.user.is_superuser else users.exclude(is_superuser=True)
 
     def _is_above(self, request: HttpRequest, user: User | None) -> bool:
         return user is not None and user.is_superuser and not request.user.is_superuser
