@@ -21,11 +21,7 @@ from tokens.requests import client_of
 
 from . import credentials, names, notices, second_factor
 from .credentials import NoResetPossible
-from .forms import AdminLoginForm
 from .models import MailKind, User
-
-admin.site.login_form = AdminLoginForm
-admin.site.site_header = admin.site.site_title = "Latchkey"
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]

@@ -1,6 +1,7 @@
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 from django.core.signals import request_started
 from django.utils.translation import gettext_lazy as _
 
@@ -14,3 +15,8 @@ class AccountsConfig(AppConfig):
         import_module(f"{self.name}.notices")
         outbox = import_module(f"{self.name}.outbox")
         request_started.connect(outbox.worker.start)
+
+
+class AdminConfig(admin.AdminConfig):
+    default = False
+    default_site = "accounts.sites.AdminSite"

@@ -1,12 +1,13 @@
 """Signing in by a form of this server's own, which asks for a code along with the password."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from tokens import credentials
@@ -27,6 +28,22 @@ def authenticate(request: HttpRequest, username: str, password: str, code: str) 
     except SecondFactorRequired as required:
         user, amr, __ = second_factor.answer(required.challenge, code, client_of(request))
         return user, amr
+
+
+class Throttled(ValidationError):
+    def __init__(self, error: TooManyTries) -> None:
+        super().__init__(_("Too many tries. Try again in %(wait)d seconds."), "throttled", {"wait": error.wait})
+        self.wait = error.wait
+
+
+def hold_off(response: HttpResponse) -> HttpResponse:
+    """Make the answer 429 (RFC 6585, section 4), if the form that it shows was refused as Throttled."""
+    form = (getattr(response, "context_data", None) or {}).get("form")
+    for error in chain(*form.errors.as_data().values()) if form else ():
+        if isinstance(error, Throttled):
+            response.status_code = 429
+            response["Retry-After"] = str(error.wait)
+    return response
 
 
 class CodeField(forms.CharField):
@@ -60,7 +77,7 @@ class AdminLoginForm(AdminAuthenticationForm):
         try:
             user, __ = authenticate(self.request, typed["username"], typed["password"], typed["code"])
         except TooManyTries as error:
-            raise ValidationError(_("Too many tries. Try again in %d seconds.") % error.wait, "throttled") from error
+            raise Throttled(error) from error
         if user is None:
             raise self.get_invalid_login_error()
         self.confirm_login_allowed(user)

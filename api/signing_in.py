@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from accounts.forms import CodeField, authenticate
+from accounts.forms import CodeField, Throttled, authenticate, hold_off
 from tokens import credentials, sessions
 from tokens.exceptions import NoActiveAccount, TooManyTries
 from tokens.models import Reason, Session
@@ -40,8 +40,6 @@ class SignInForm(forms.Form):
     )
     code = CodeField()
     session: Session
-    wait = 0
-    """Seconds until there may be another try."""
 
     def __init__(self, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -60,8 +58,7 @@ class SignInForm(forms.Form):
         except NoActiveAccount:
             raise refused from None
         except TooManyTries as error:
-            self.wait = error.wait
-            raise forms.ValidationError(_("Too many tries. Try again in %d seconds.") % error.wait) from error
+            raise Throttled(error) from error
         return cleaned
 
 
@@ -80,11 +77,7 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
         return response
 
     def form_invalid(self, form: SignInForm) -> HttpResponse:
-        response = super().form_invalid(form)
-        if form.wait:
-            response.status_code = 429
-            response["Retry-After"] = str(form.wait)
-        return response
+        return hold_off(super().form_invalid(form))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(next=self.get_redirect_url(), **kwargs)

@@ -131,7 +131,7 @@ INSTALLED_APPS = [
     "tokens",
     "accounts",
     "api",
-    "django.contrib.admin",
+    "accounts.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -5,9 +5,6 @@ from django.urls import include, path, re_path
 from api import health
 from config.errors import unknown_path
 
-# Otherwise it answers every path below /admin/, and those without their trailing slash would be 404.
-admin.site.final_catch_all_view = False
-
 urlpatterns = [
     path("", include("config.pages")),
     path("", include("tokens.urls")),

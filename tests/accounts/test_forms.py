@@ -46,8 +46,8 @@ def login(client: Client | None = None, /, **form: str) -> Any:
     return (client or Client()).post(LOGIN, form)
 
 
-def errors_of(response: Any) -> dict[str, list[str]]:
-    assert response.status_code == 200
+def errors_of(response: Any, status: int = 200) -> dict[str, list[str]]:
+    assert response.status_code == status
     assert "sessionid" not in response.cookies
     errors: dict[str, list[str]] = response.context["form"].errors
     return errors
@@ -113,7 +113,9 @@ def test_who_is_not_staff_is_refused(ann: User) -> None:
 def test_limits_on_passwords_hold(root: User, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (2, 60.0)}
     assert [errors_of(login(password="wrong")) for _ in range(2)] == [{"__all__": REFUSED}] * 2
-    assert errors_of(login()) == {"__all__": ["Too many tries. Try again in 60 seconds."]}
+    response = login()
+    assert errors_of(response, 429) == {"__all__": ["Too many tries. Try again in 60 seconds."]}
+    assert response["Retry-After"] == "60"
     assert Browser().login("root").status_code == 429
 
 
@@ -122,7 +124,8 @@ def test_limits_on_codes_hold(root_has: Enrolled, settings: Settings) -> None:
     for _ in range(2):
         assert errors_of(login(code=root_has.device.wrong())).keys() == {"code"}
     response = login(code=root_has.device.code())
-    assert errors_of(response) == {"__all__": ["Too many tries. Try again in 300 seconds."]}
+    assert errors_of(response, 429) == {"__all__": ["Too many tries. Try again in 300 seconds."]}
+    assert response["Retry-After"] == "300"
     assert "Too many tries" in response.content.decode()
 
 
