@@ -1,4 +1,3 @@
-from http import HTTPStatus
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -21,7 +20,7 @@ from tokens.requests import client_of
 
 from . import credentials, names, notices, second_factor
 from .credentials import NoResetPossible
-from .models import MailKind, User
+from .models import MailKind, PasswordEvent, User
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -230,10 +229,12 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
         if not request.user.is_superuser:
             raise PermissionDenied
-        response = super().user_change_password(request, id, form_url)
-        if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
-            log.record(Kind.PASSWORD_CHANGED, User.objects.get(pk=id), client_of(request))
-        return response
+        return super().user_change_password(request, id, form_url)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> User | None:
+        if user := super().get_object(request, object_id, from_field):
+            user.password_event = PasswordEvent(client=client_of(request))
+        return user
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()

@@ -20,7 +20,7 @@ from tokens.sessions import UNKNOWN, Client
 
 from . import links, names, notices, outbox
 from .links import LinkNotValid
-from .models import MailKind, User
+from .models import MailKind, PasswordEvent, User
 
 
 class WrongPassword(ValidationError):
@@ -130,13 +130,13 @@ def change_password(session: Session, new_password: str, client: Client = UNKNOW
     """Change the password of the session's user, which has been judged, and end every other session."""
     user = session.user
     changed = _with_password(user, new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
         hold(user, WrongPassword())
         # They are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"])
         sessions.renew_auth_hash(changed, fingerprints(user), only=session)
-        log.record(Kind.PASSWORD_CHANGED, user, client, session)
 
 
 @retried
@@ -169,12 +169,12 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     """Set a new password by a mailed link, and end every session. Raises LinkNotValid."""
     user = links.reset_password.open(uid, token)
     changed = _with_password(user, new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_RESET, client)
     with transaction.atomic():
         # The token is bound to what is compared here, so of two tries at once one is refused.
         hold(user, LinkNotValid())
         sessions.revoke_all(user, Reason.PASSWORD, client)
         changed.save(update_fields=["password"])
-        log.record(Kind.PASSWORD_RESET, user, client)
         if not user.email_verified:
             # The token is bound to the address as well, so that is where it was read.
             _mark_verified(user, client)

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from django import forms
-from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +16,7 @@ from tokens.requests import client_of
 from tokens.sessions import PASSWORD
 
 from . import second_factor
+from .models import PasswordEvent
 
 
 def authenticate(request: HttpRequest, username: str, password: str, code: str) -> tuple[Any, Sequence[str]]:
@@ -83,3 +84,21 @@ class AdminLoginForm(AdminAuthenticationForm):
         self.confirm_login_allowed(user)
         self.user_cache = user
         return typed
+
+
+class OwnPasswordForm(AdminPasswordChangeForm):
+    """The admin's, with the limits on guessing the current password, and for the log who changed it."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.user.password_event = PasswordEvent(client=client_of(request))
+
+    def clean_old_password(self) -> str:
+        password: str = self.cleaned_data["old_password"]
+        try:
+            if credentials.confirm(self.request, password):
+                return password
+        except TooManyTries as error:
+            raise Throttled(error) from error
+        raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")

@@ -1,5 +1,5 @@
 from collections.abc import Collection, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import models as auth
@@ -12,7 +12,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tokens import sessions
-from tokens.models import fingerprints, uuid7
+from tokens.models import Kind, Session, fingerprints, uuid7
+from tokens.sessions import UNKNOWN, Client
 
 from . import names
 
@@ -42,6 +43,14 @@ class UserManager(auth.UserManager["User"]):
 def _natural_key(identifier: str | None) -> dict[str, str]:
     key = names.key(identifier or "")
     return {"email_key" if "@" in key else "username_key": key}
+
+
+class PasswordEvent(NamedTuple):
+    """What the log says of a changed password."""
+
+    kind: Kind = Kind.PASSWORD_CHANGED
+    client: Client = UNKNOWN
+    session: Session | None = None
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -78,6 +87,9 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects: ClassVar[UserManager] = UserManager()
 
+    password_event = PasswordEvent()
+    """For whoever changes the password and knows more of it: the log is written when it is saved."""
+
     EMAIL_FIELD = "email"
     USERNAME_FIELD = "username"
     REQUIRED_FIELDS = ["email"]
@@ -102,7 +114,9 @@ class User(AbstractBaseUser, PermissionsMixin):
         if update_fields is not None:
             changed = set(update_fields)
             update_fields = changed | {f"{name}_key" for name in changed & {"username", "email"}}
-        super().save(*args, update_fields=update_fields, **kwargs)
+        # With a changed password its line in the log, or neither.
+        with transaction.atomic(kwargs.get("using"), savepoint=False):
+            super().save(*args, update_fields=update_fields, **kwargs)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         # Before the validators see them: a character may be longer in the form that is kept.

@@ -1,11 +1,12 @@
-"""Mails that tell the owner of an account what happened to it; the setting NOTICES names those that are sent."""
+"""What happened to an account, told to its owner by mail; the setting NOTICES names those that are sent."""
 
 from typing import Any
 
 from django.conf import settings
-from django.db.models.signals import post_save
+from django.db.models.signals import pre_save
 from django.dispatch import receiver
 
+from tokens import log
 from tokens.models import Reason, Session
 from tokens.signals import session_started, sessions_revoked
 
@@ -32,8 +33,16 @@ def tell_of_reuse(sessions: list[Session], reason: Reason, **kwargs: Any) -> Non
             queue(MailKind.TOKEN_REUSED, session.user.email, session)
 
 
-@receiver(post_save, sender=User)
-def tell_of_password_change(instance: User, created: bool, raw: bool, **kwargs: Any) -> None:
-    # Django keeps the new password in this attribute while it saves, by whatever route it was set.
-    if not (created or raw) and getattr(instance, "_password") is not None:  # noqa: B009 (no stub knows it)
+@receiver(pre_save, sender=User)
+def tell_of_password_change(
+    instance: User, raw: bool, update_fields: frozenset[str] | None, using: str, **kwargs: Any
+) -> None:
+    """Tell of it and log it here, whatever the route: the API, the admin, a command, a line in the shell."""
+    if raw or "password" not in (update_fields or ["password"]):
+        return
+    # Locked before the log refers to it, as everywhere: otherwise a deletion and this wait for each other.
+    former = User.objects.using(using).exclude(password=instance.password).select_for_update(no_key=True)
+    if former.filter(pk=instance.pk).first():
+        kind, client, session = instance.password_event
+        log.record(kind, instance, client, session)
         queue(MailKind.PASSWORD_CHANGED, instance.email)

@@ -1,13 +1,13 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from tokens import limits
+from tokens.credentials import confirm
 from tokens.exceptions import NoActiveAccount
 from tokens.models import Session
 from tokens.requests import client_of
@@ -19,23 +19,14 @@ from .second_factor import ChallengeNotValid, CodeNotValid
 
 
 class CurrentPasswordField(PasswordField):
-    """The password of whoever asks. A wrong one is a guess like any other, and logged as one."""
+    """The password of whoever asks."""
 
     default_error_messages = {"wrong_password": _("This is not your password.")}
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value)
-        request = self.context["request"]
-        bucket = ("password", str(request.user.pk))
-        limits.spend(*bucket)
-        if not request.user.check_password(value):
-            user_login_failed.send(
-                sender=__name__,
-                credentials={"username": request.user.get_username()},
-                request=request._request,
-            )
+        if not confirm(self.context["request"]._request, value):
             self.fail("wrong_password")
-        limits.clear(bucket)
 
 
 class UseCaseSerializer(serializers.Serializer[Any]):

@@ -1,13 +1,26 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse_lazy
 
-from .forms import AdminLoginForm, hold_off
+from .forms import AdminLoginForm, OwnPasswordForm, hold_off
+
+
+class OwnPasswordView(PasswordChangeView):
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        return hold_off(super().form_invalid(form))
 
 
 class AdminSite(admin.AdminSite):
-    """Django's, with the limits on guessing, and a code at the login."""
+    """Django's, with the limits on guessing wherever a password is judged, and a code at the login."""
 
     site_header = site_title = "Latchkey"
     login_form = AdminLoginForm
@@ -16,3 +29,6 @@ class AdminSite(admin.AdminSite):
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return hold_off(super().login(request, extra_context))
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return OwnPasswordView.as_view(extra_context={**self.each_context(request), **(extra_context or {})})(request)

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import auth
 from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_login_failed
 from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
@@ -40,6 +41,21 @@ def authenticate(request: HttpRequest, username: str, password: str, *, remember
     if challenge is not None:
         raise SecondFactorRequired(challenge)
     return user
+
+
+def confirm(request: HttpRequest, password: str) -> bool:
+    """Return whether it is the password of whoever asks; a wrong one is a guess like any other, and logged as one.
+
+    Raises TooManyTries.
+    """
+    user: Any = request.user
+    bucket = ("password", str(user.pk))
+    limits.spend(*bucket)
+    if not user.check_password(password):
+        user_login_failed.send(sender=__name__, credentials={"username": user.get_username()}, request=request)
+        return False
+    limits.clear(bucket)
+    return True
 
 
 def refusal(sentence: str | Promise) -> str:

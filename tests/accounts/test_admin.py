@@ -209,10 +209,25 @@ def test_staff_chooses_no_password(staff: Client, ann: User, browser: Browser) -
 def test_own_password_changes_with_the_current_one(admin: Client) -> None:
     new = "another horse battery"
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-    assert admin.post("/admin/password_change/", form | {"old_password": "wrong"}).status_code == 200
+    wrong: Any = admin.post("/admin/password_change/", form | {"old_password": "wrong"})
+    assert wrong.status_code == 200
+    assert wrong.context["form"].errors.keys() == {"old_password"}
     assert User.objects.get().check_password(PASSWORD)
+    assert SecurityEvent.objects.get().kind == Kind.LOGIN_FAILED
     assert admin.post("/admin/password_change/", form).status_code == 302
     assert User.objects.get().check_password(new)
+
+
+def test_guesses_of_the_own_password_are_limited(admin: Client, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"password": (1, 60.0)}
+    new = "another horse battery"
+    form = {"old_password": "wrong", "new_password1": new, "new_password2": new}
+    admin.post("/admin/password_change/", form)
+    response: Any = admin.post("/admin/password_change/", form | {"old_password": PASSWORD})
+    assert (response.status_code, response["Retry-After"]) == (429, "60")
+    told = ["Too many tries. Try again in 60 seconds."]
+    assert response.context["form"].errors == {"old_password": told}
+    assert User.objects.get().check_password(PASSWORD)
 
 
 def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, browser: Browser) -> None:

@@ -4,9 +4,11 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.management import call_command
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -16,7 +18,7 @@ from accounts import outbox
 from accounts.models import Mail, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
-from tokens.models import Session
+from tokens.models import SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
@@ -96,22 +98,76 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
     assert "Firefox on Linux" in str(mail.outbox[0].body)
 
 
-@pytest.mark.parametrize("route", ["api", "shell", "command"])
-def test_password_change_by_any_route_is_told(ann: User, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+ADDRESS = "192.0.2.7"
+ROUTES = {
+    "api": ADDRESS,
+    "admin": ADDRESS,
+    "own, in the admin": ADDRESS,
+    "shell": None,
+    "hash": None,
+    "unusable": None,
+    "command": None,
+}
+
+
+@pytest.mark.parametrize(("route", "address"), ROUTES.items())
+def test_password_change_by_any_route_is_told_and_logged(
+    ann: User, route: str, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     new = "another password entirely"
     match route:
         case "api":
             browser = Browser()
             browser.login()
             body = {"currentPassword": PASSWORD, "newPassword": new}
-            assert browser.post("/auth/password/change", body, access=browser.access).status_code == 204
+            answer = browser.post("/auth/password/change", body, access=browser.access, REMOTE_ADDR=ADDRESS)
+            assert answer.status_code == 204
+        case "admin":
+            root = User.objects.create_superuser("root", "", PASSWORD)
+            form = {"usable_password": "true", "password1": new, "password2": new}
+            assert signed_in(root).post(f"/admin/accounts/user/{ann.pk}/password/", form).status_code == 302
+        case "own, in the admin":
+            User.objects.update(is_staff=True)
+            form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+            assert signed_in(ann).post("/admin/password_change/", form).status_code == 302
         case "shell":
             ann.set_password(new)
+            ann.save()
+        case "hash":
+            ann.password = make_password(new)
+            ann.save(update_fields=["password"])
+        case "unusable":
+            ann.set_unusable_password()
             ann.save()
         case "command":
             monkeypatch.setattr("getpass.getpass", lambda **_kwargs: new)
             call_command("changepassword", "ann", stdout=StringIO())
+    assert User.objects.get(username="ann").check_password(new) is (route != "unusable")
     assert told() == [("Your password was changed", "ann@example.com")]
+    [event] = SecurityEvent.objects.exclude(kind="login")
+    assert (event.kind, event.user, event.ip_address) == ("password_changed", ann, address)
+
+
+def signed_in(user: User) -> Client:
+    client = Client(REMOTE_ADDR=ADDRESS)
+    client.force_login(user)
+    return client
+
+
+def test_save_that_changes_no_password_tells_nothing(ann: User) -> None:
+    ann.save()
+    ann.set_password("another password entirely")
+    ann.save(update_fields=["is_staff"])
+    assert (told(), SecurityEvent.objects.count()) == ([], 0)
+
+
+def test_password_that_was_not_saved_is_not_told_of(ann: User) -> None:
+    User.objects.create_user("bob")
+    ann.username = "bob"
+    ann.set_password("another password entirely")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ann.save()
+    assert (told(), SecurityEvent.objects.count()) == ([], 0)
 
 
 def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
