@@ -222,6 +222,7 @@ class MailKind(models.TextChoices):
     SECOND_FACTOR_ENABLED = "second_factor_enabled", _("Your second factor was switched on")
     SECOND_FACTOR_REMOVED = "second_factor_removed", _("Your second factor was switched off")
     RECOVERY_CODE_USED = "recovery_code_used", _("A recovery code was used")
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed", _("You have new recovery codes")
 
 
 class Mail(models.Model):

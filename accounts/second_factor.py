@@ -179,6 +179,7 @@ def renew_recovery_codes(session: Session, code: str, client: Client = UNKNOWN) 
             raise _nothing_enabled()
         factor.recovery_codes.all().delete()
         log.record(Kind.RECOVERY_CODES_RENEWED, session.user, client, session)
+        notices.queue(MailKind.RECOVERY_CODES_RENEWED, session.user.email)
         return _issue_recovery_codes(factor)
 
 

@@ -274,7 +274,7 @@ EMAIL_TIMEOUT = 10
 NOTICES = env.items(
     "NOTICES",
     default="new_sign_in,password_changed,email_changed,token_reused,"
-    "second_factor_enabled,second_factor_removed,recovery_code_used",
+    "second_factor_enabled,second_factor_removed,recovery_code_used,recovery_codes_renewed",
 )
 # Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.
 MAIL_WORKER = env.choice("MAIL_WORKER", "thread", "command")

@@ -44,6 +44,7 @@ def notices(settings: Settings) -> None:
         "second_factor_enabled",
         "second_factor_removed",
         "recovery_code_used",
+        "recovery_codes_renewed",
     ]
 
 
@@ -192,6 +193,19 @@ def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, c
     assert told() == []
     assert browser.answer(challenge(browser), enrolled.codes[0]).status_code == 200
     assert told() == [("A recovery code was used", "ann@example.com")]
+
+
+def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> None:
+    browser = Browser()
+    browser.login()
+    enrolled = set_up(browser)
+    told()
+    clock.shift(300)
+    for code, answer in ((enrolled.device.wrong(), 400), (enrolled.device.code(), 200)):
+        assert told() == []
+        body = {"currentPassword": PASSWORD, "code": code}
+        assert browser.post("/auth/second-factor/recovery-codes", body, browser.access).status_code == answer
+    assert told() == [("You have new recovery codes", "ann@example.com")]
 
 
 def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> None:
