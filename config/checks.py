@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from accounts.models import MailKind
+
 METRICS_TOKEN_MIN_LENGTH = 16
 
 
@@ -16,4 +18,24 @@ def check_metrics_token(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             f"METRICS_TOKEN must have {METRICS_TOKEN_MIN_LENGTH} random characters or more, or be empty.",
             hint='python -c "import secrets; print(secrets.token_urlsafe())" makes one.',
             id="config.E001",
+        )
+
+
+@checks.register
+def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    if unknown := set(settings.NOTICES).difference(MailKind.values):
+        yield checks.Error(
+            f"NOTICES names what is no mail: {', '.join(sorted(unknown))}.",
+            hint="docs/settings.md lists those that there are.",
+            id="config.E002",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_mails_leave(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend" and not settings.DEBUG:
+        yield checks.Warning(
+            "Mails are written to the output of the server, and so to its log, with the links in them.",
+            hint="Set EMAIL_URL, as in smtp+tls://user:password@host:587.",
+            id="config.W001",
         )
