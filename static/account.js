@@ -75,7 +75,7 @@ client.addEventListener("change", () => {
   shown &&= "another's"; // whoever is signed in by now sees nothing of who was
   if (client.status === "in") history.replaceState(null, "", location.pathname);
   render();
-  if (client.status === "in") attempt(load);
+  if (client.status === "in") loaded = attempt(load);
 });
 
 addEventListener("hashchange", render);
@@ -87,6 +87,9 @@ function startAgain() {
 }
 
 // The account
+
+/** @type {Promise<void>} */
+let loaded;
 
 async function load() {
   const [me, factor] = await Promise.all([client.json("/api/me/"), client.json(FACTOR), loadLists()]);
@@ -103,6 +106,13 @@ function showAccount(me) {
   find("[data-me-value]").setAttribute("value", me.username);
   find("#verified").hidden = !me.email || !me.emailVerified;
   find("#unverified").hidden = find("#resend").hidden = !me.email || me.emailVerified;
+}
+
+/** @param {Record<string, string>} values */
+async function changeAccount(values) {
+  const me = await client.json("/api/me/", "PATCH", values);
+  await loaded; // what was asked for before may come after
+  showAccount(me);
 }
 
 /** @param {any} factor */
@@ -131,6 +141,7 @@ async function factorChanged(what, answer) {
   find("#enrol").hidden = false;
   find("#confirm-factor").hidden = true;
   find("#factor-title").focus();
+  await loaded;
   const [factor] = await Promise.all([client.json(FACTOR), loadLists()]);
   showFactor(factor);
 }
@@ -316,12 +327,12 @@ onSubmit({
   },
 
   async "change-username"({ username }) {
-    showAccount(await client.json("/api/me/", "PATCH", { username }));
+    await changeAccount({ username });
     done("username");
   },
 
   async "change-email"({ email, currentPassword }) {
-    showAccount(await client.json("/api/me/", "PATCH", { email, currentPassword }));
+    await changeAccount({ email, currentPassword });
     done("email");
   },
 

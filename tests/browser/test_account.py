@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import Visit, Visitor
 from tests.browser.people import LINUX, PHONE, fill_in, link_in_mail, register, sign_in
@@ -95,6 +95,27 @@ def test_no_script_can_get_at_a_token(page: Page) -> None:
     (cookie,) = page.context.cookies()
     assert (cookie["name"], cookie["httpOnly"], cookie["path"]) == ("refreshToken", True, "/auth")
     assert (cookie["sameSite"], cookie["secure"]) == ("Strict", True)
+
+
+def test_answer_from_before_a_change_is_not_shown_over_it(page: Page) -> None:
+    late: list[tuple[Route, APIResponse]] = []
+
+    def hold_back(route: Route) -> None:
+        if route.request.method == "GET":
+            late.append((route, route.fetch()))
+        else:
+            route.fulfill(response=route.fetch())
+            ((former, answer),) = late
+            former.fulfill(response=answer)
+
+    page.route("**/api/me/", hold_back)
+    register(page)
+    page.get_by_text("Change the username").first.click()
+    page.get_by_label("New username").fill("anne")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your username has been changed.")
+    expect(page.locator("#factor-state")).not_to_be_empty()  # the former answer has come
+    expect(page.locator("[data-me=username]")).to_have_text("anne")
 
 
 def test_username_changes(visitor: Visitor, page: Page) -> None:
