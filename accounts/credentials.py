@@ -42,7 +42,7 @@ class NoResetPossible(ValidationError):
 def register(
     username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
 ) -> Session:
-    """Make an account and sign in to it."""
+    """Make an account and sign in to it. Raises TooManyTries."""
     user = User(username=username, email=email or "")
     _judge(user, password)
     user.set_password(password)
@@ -93,7 +93,7 @@ def change_username(user: User, username: str) -> None:
 
 @retried
 def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
-    """Give the account another address, or none. The user's password has been judged.
+    """Give the account another address, or none. The user's password has been judged. Raises TooManyTries.
 
     The new address has to be verified; the old one is told, in case it was a thief.
     """
@@ -113,6 +113,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
 def request_verification(user: User) -> None:
     """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
     if user.email and not user.email_verified:
+        limits.spend("mail", names.key(user.email))
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
 
 

@@ -113,9 +113,7 @@ class VerificationSerializer(UseCaseSerializer):
 
 class ResendSerializer(UseCaseSerializer):
     def perform(self, client: Client, **values: Any) -> None:
-        user = self.context["request"].user
-        limits.spend("mail", names.key(user.email))
-        credentials.request_verification(user)
+        credentials.request_verification(self.context["request"].user)
 
 
 class CodeField(serializers.CharField):

@@ -130,6 +130,23 @@ def test_password_may_be_long_and_of_any_characters(password: str) -> None:
     assert Browser().login(password=password).status_code == 200
 
 
+def test_nobody_is_flooded_with_links_by_accounts_that_come_and_go(
+    settings: Settings, time_machine: TimeMachineFixture
+) -> None:
+    time_machine.move_to(timezone.now(), tick=False)
+    settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
+    browser = Browser()
+    for email in ("bob@example.com", "BOB@example.com"):
+        access = register(browser, email=email).json()["accessToken"]
+        assert browser.post("/auth/account/delete", {"currentPassword": PASSWORD}, access).status_code == 204
+    response = register(browser, email="bob@example.com")
+    assert (response.status_code, response.json()["code"], response["Retry-After"]) == (429, "throttled", "600")
+    assert not response.cookies
+    assert not any(rows.objects.exists() for rows in (User, Session, SecurityEvent))
+    assert Mail.objects.count() == 2
+    assert register(browser).status_code == 201
+
+
 def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
     settings.REGISTRATION_OPEN = False
     response = register(Browser())
@@ -367,6 +384,12 @@ def test_resend_sends_nothing_where_there_is_nothing_to_verify(browser: Browser,
     response = browser.post("/auth/email/resend", access=browser.access)
     assert (response.status_code, response.content) == (202, b"")
     assert not Mail.objects.exists()
+
+
+def test_resend_to_nowhere_counts_towards_no_limit(browser: Browser, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
+    User.objects.update(email="", email_key=None)
+    assert [browser.post("/auth/email/resend", access=browser.access).status_code for _ in range(2)] == [202, 202]
 
 
 def test_resend_queues_the_mail(browser: Browser) -> None:
