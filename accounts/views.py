@@ -103,6 +103,7 @@ class EmailVerificationView(UseCaseView):
 class VerificationRequestView(UseCaseView):
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
+    throttle_scope = "mail"
     serializer_class = serializers.ResendSerializer
     success = status.HTTP_202_ACCEPTED
 

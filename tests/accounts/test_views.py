@@ -392,6 +392,15 @@ def test_resend_to_nowhere_counts_towards_no_limit(browser: Browser, settings: S
     assert [browser.post("/auth/email/resend", access=browser.access).status_code for _ in range(2)] == [202, 202]
 
 
+def test_resend_is_limited_by_address(browser: Browser, settings: Settings) -> None:
+    settings.TOKENS_THROTTLE_RATES = {"mail": "1/min"}
+    browser.post("/auth/email/resend", access=browser.access)
+    response = browser.post("/auth/email/resend", access=browser.access)
+    assert (response.status_code, response.json()["code"]) == (429, "throttled")
+    assert Mail.objects.count() == 1
+    assert browser.post("/auth/email/resend", access=browser.access, REMOTE_ADDR="192.0.2.7").status_code == 202
+
+
 def test_resend_queues_the_mail(browser: Browser) -> None:
     browser.post("/auth/email/resend", access=browser.access)
     mail = Mail.objects.get()
