@@ -49,7 +49,8 @@ def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
     if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
         return None
     device = devices.describe(session.user_agent)
-    return _message(mail, mail.address, device=device, ip_address=session.ip_address)
+    places = {"ip_address": session.ip_address, "used_again_from": session.revoked_from}
+    return _message(mail, mail.address, device=device, **places)
 
 
 def _is_from_new_device(session: Session) -> bool:

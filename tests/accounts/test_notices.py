@@ -94,9 +94,11 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
     for _ in range(2):
         browser.refresh()
         clock.shift(11)
-    assert browser.refresh(first).json()["code"] == "token_reused"
+    assert browser.refresh(first, REMOTE_ADDR="203.0.113.66").json()["code"] == "token_reused"
     assert told() == [("You were signed out for your safety", "ann@example.com")]
-    assert "Firefox on Linux" in str(mail.outbox[0].body)
+    body = str(mail.outbox[0].body)
+    assert "Firefox on Linux, last used from 127.0.0.1" in body
+    assert "a second time, from 203.0.113.66" in body
 
 
 ADDRESS = "192.0.2.7"
