@@ -5,7 +5,7 @@ milliseconds, in which a transaction would keep every other writer of SQLite wai
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 
 from django.contrib.auth.password_validation import validate_password
@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
 from tokens import limits, log, sessions
+from tokens.exceptions import TooManyTries
 from tokens.models import Kind, Reason, Session, fingerprints
 from tokens.outages import retried
 from tokens.sessions import UNKNOWN, Client
@@ -42,14 +43,14 @@ class NoResetPossible(ValidationError):
 def register(
     username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
 ) -> Session:
-    """Make an account and sign in to it. Raises TooManyTries."""
+    """Make an account and sign in to it."""
     user = User(username=username, email=email or "")
     _judge(user, password)
     user.set_password(password)
     with _claiming(user):
         user.save(force_insert=True)
         log.record(Kind.REGISTERED, user, client)
-        request_verification(user)
+        _mail_link(user)
         return sessions.start(user, client, remembered=remembered)
 
 
@@ -93,7 +94,7 @@ def change_username(user: User, username: str) -> None:
 
 @retried
 def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
-    """Give the account another address, or none. The user's password has been judged. Raises TooManyTries.
+    """Give the account another address, or none. The user's password has been judged.
 
     The new address has to be verified; the old one is told, in case it was a thief.
     """
@@ -105,7 +106,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
         changed.save(update_fields=["email", "email_verified"])
         log.record(Kind.EMAIL_CHANGED, user, client)
         notices.queue(MailKind.EMAIL_CHANGED, user.email)
-        request_verification(changed)
+        _mail_link(changed)
     user.email, user.email_verified = changed.email, False
 
 
@@ -115,6 +116,12 @@ def request_verification(user: User) -> None:
     if user.email and not user.email_verified:
         limits.spend("mail", names.key(user.email))
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
+
+
+def _mail_link(user: User) -> None:
+    """Do so unless that address was sent too many: who reads its mails can ask again, and nobody else floods it."""
+    with suppress(TooManyTries):
+        request_verification(user)
 
 
 @retried

@@ -189,18 +189,11 @@ def test_address_has_to_be_one_and_nobody_elses(ann: Person, ben: Person, email:
     assert (ann.user.username, ann.user.email) == ("ann", "ann@example.com")
 
 
-def test_nobody_is_flooded_with_links_by_an_address_that_goes_to_and_fro(
-    ann: Person, settings: Settings, time_machine: TimeMachineFixture
-) -> None:
-    time_machine.move_to(timezone.now(), tick=False)
+def test_nobody_is_flooded_with_links_by_an_address_that_goes_to_and_fro(ann: Person, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
-    for email in ("bob@example.com", "", "BOB@example.com", ""):
+    for email in ("bob@example.com", "", "BOB@example.com", "", "bob@example.com"):
         assert ann.call("patch", "/api/me/", {"email": email, "currentPassword": PASSWORD}).status_code == 200
-    before = (events_of(ann), list(Mail.objects.values()))
-    body = {"username": "anna", "email": "bob@example.com", "currentPassword": PASSWORD}
-    response = ann.call("patch", "/api/me/", body)
-    assert (response.status_code, response.json()["code"], response["Retry-After"]) == (429, "throttled", "600")
-    assert (ann.user.email, events_of(ann), list(Mail.objects.values())) == ("", *before)
+    assert ann.user.email == "bob@example.com"
     assert Mail.objects.filter(kind=MailKind.VERIFY_EMAIL, address__iexact="bob@example.com").count() == 2
 
 
