@@ -13,7 +13,7 @@ from tokens import cookies
 from tokens.authentication import JWTAuthentication
 from tokens.models import Session
 from tokens.tokens import AccessToken
-from tokens.views import AuthView, BodyTokenView, renewed, signed_in
+from tokens.views import AuthView, BodyTokenView, LoginView, renewed, signed_in
 
 from . import second_factor, serializers
 from .models import User
@@ -40,6 +40,13 @@ class UseCaseView(AuthView):
         return Response(status=self.success)
 
 
+class OwnersView(UseCaseView):
+    """A use case of whoever is signed in."""
+
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+
 class RegisterView(UseCaseView):
     throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
@@ -60,24 +67,18 @@ class RegisterView(UseCaseView):
         return signed_in(result, status.HTTP_201_CREATED)
 
 
-class PasswordChangeView(UseCaseView):
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
+class PasswordChangeView(OwnersView):
     serializer_class = serializers.PasswordChangeSerializer
 
 
-class ReauthenticationView(UseCaseView):
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
+class ReauthenticationView(OwnersView):
     serializer_class = serializers.ReauthenticationSerializer
 
     def respond(self, result: None) -> Response:
         return renewed(cast(AccessToken, self.request.auth))
 
 
-class AccountDeletionView(UseCaseView):
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
+class AccountDeletionView(OwnersView):
     serializer_class = serializers.DeletionSerializer
 
     def respond(self, result: None) -> Response:
@@ -100,19 +101,15 @@ class EmailVerificationView(UseCaseView):
     serializer_class = serializers.VerificationSerializer
 
 
-class VerificationRequestView(UseCaseView):
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
+class VerificationRequestView(OwnersView):
     throttle_scope = "mail"
     serializer_class = serializers.ResendSerializer
     success = status.HTTP_202_ACCEPTED
 
 
-class SecondFactorView(UseCaseView):
+class SecondFactorView(OwnersView):
     """Whether there is a second factor, and the secret of one to come."""
 
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
     serializer_class = serializers.EnrolmentSerializer
 
     def get(self, request: Request) -> Response:
@@ -132,11 +129,9 @@ class SecondFactorView(UseCaseView):
         return Response({"secret": secret, "otpauthUri": uri, "qrCode": picture})
 
 
-class RecoveryCodesView(UseCaseView):
+class RecoveryCodesView(OwnersView):
     """Give recovery codes; they are told in this answer, and never again."""
 
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.RecoveryCodesSerializer
 
     def respond(self, result: list[str]) -> Response:
@@ -147,21 +142,14 @@ class SecondFactorConfirmationView(RecoveryCodesView):
     serializer_class = serializers.ConfirmationSerializer
 
 
-class SecondFactorRemovalView(UseCaseView):
-    authentication_classes = (JWTAuthentication,)
-    permission_classes = (IsAuthenticated,)
+class SecondFactorRemovalView(OwnersView):
     serializer_class = serializers.RemovalSerializer
 
 
-class SecondStepView(AuthView):
+class SecondStepView(LoginView):
     """The second step of a login that was answered with a challenge."""
 
-    throttle_scope = "login"
-
-    def post(self, request: Request) -> Response:
-        serializer = serializers.SecondStepSerializer(data=request.data, context={"request": request})
-        serializer.is_valid(raise_exception=True)
-        return signed_in(serializer.session)
+    serializer_class = serializers.SecondStepSerializer
 
 
 class SecondStepPairView(BodyTokenView):

@@ -70,9 +70,10 @@ class AuthView(TokenView):
 
 class LoginView(AuthView):
     throttle_scope = "login"
+    serializer_class: Any = serializers.LoginSerializer
 
     def post(self, request: Request) -> Response:
-        serializer = serializers.LoginSerializer(data=request.data, context={"request": request})
+        serializer = self.serializer_class(data=request.data, context={"request": request})
         serializer.is_valid(raise_exception=True)
         return signed_in(serializer.session)
 
