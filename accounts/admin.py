@@ -250,7 +250,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
             obj.email_verified = False  # that was the former address
         if change and "email" in form.changed_data:
             log.record(Kind.EMAIL_CHANGED, obj, client)
-            notices.queue(MailKind.EMAIL_CHANGED, form.initial["email"])
+            notices.queue(MailKind.EMAIL_CHANGED, form.initial["email"], client)
         if change and "is_active" in form.changed_data and not obj.is_active:
             sessions.revoke_all(obj, Reason.DEACTIVATED, client, cast(User, request.user))
         if obj.email_verified:

@@ -105,7 +105,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
         hold(user, WrongPassword())
         changed.save(update_fields=["email", "email_verified"])
         log.record(Kind.EMAIL_CHANGED, user, client)
-        notices.queue(MailKind.EMAIL_CHANGED, user.email)
+        notices.queue(MailKind.EMAIL_CHANGED, user.email, client)
         _mail_link(changed)
     user.email, user.email_verified = changed.email, False
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from tokens import devices
 from tokens.models import Kind, SecurityEvent, Session
@@ -49,8 +50,7 @@ def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
     if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
         return None
     device = devices.describe(session.user_agent)
-    places = {"ip_address": session.ip_address, "used_again_from": session.revoked_from}
-    return _message(mail, mail.address, device=device, **places)
+    return _message(mail, mail.address, device=device, ip_address=session.ip_address, used_again_from=mail.ip_address)
 
 
 def _is_from_new_device(session: Session) -> bool:
@@ -60,8 +60,16 @@ def _is_from_new_device(session: Session) -> bool:
     return bool(agents) and devices.describe(session.user_agent) not in map(devices.describe, agents)
 
 
+def _source(mail: Mail) -> str:
+    """Say from where it was done, for a mail about what was: nowhere known, where it was a command."""
+    if not mail.ip_address:
+        return ""
+    known = {"device": devices.describe(mail.user_agent), "ip_address": mail.ip_address}
+    return _("It was done with %(device)s, from %(ip_address)s.") % known
+
+
 def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives:
-    context |= {"site": urlsplit(settings.PUBLIC_URL).netloc, "at": mail.created_at}
+    context |= {"site": urlsplit(settings.PUBLIC_URL).netloc, "at": mail.created_at, "source": _source(mail)}
     text, html = (render_to_string(f"accounts/mail/{mail.kind}.{form}", context) for form in ("txt", "html"))
     message = EmailMultiAlternatives(
         subject=str(MailKind(mail.kind).label),

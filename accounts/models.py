@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tokens import sessions
-from tokens.models import Kind, Session, fingerprints, uuid7
+from tokens.models import USER_AGENT_LENGTH, Kind, Session, fingerprints, uuid7
 from tokens.sessions import UNKNOWN, Client
 
 from . import names
@@ -237,6 +237,9 @@ class Mail(models.Model):
     session = models.UUIDField(null=True)
     """The session that the mail tells of, if it tells of one."""
 
+    # Who caused it. With defaults in the database for servers of the version before, while they are updated.
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=USER_AGENT_LENGTH, default="", db_default="")
     language = models.CharField(max_length=20)
     created_at = models.DateTimeField(default=timezone.now)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -8,29 +8,30 @@ from django.dispatch import receiver
 
 from tokens import log
 from tokens.models import Reason, Session
+from tokens.sessions import Client
 from tokens.signals import session_started, sessions_revoked
 
 from . import outbox
 from .models import MailKind, User
 
 
-def queue(kind: MailKind, address: str, session: Session | None = None) -> None:
+def queue(kind: MailKind, address: str, client: Client, session: Session | None = None) -> None:
     """Have the notice sent, if there is an address and the setting does not leave it out."""
     if address and kind in settings.NOTICES:
-        outbox.queue(kind, address, session)
+        outbox.queue(kind, address, client, session)
 
 
 @receiver(session_started)
-def tell_of_sign_in(session: Session, **kwargs: Any) -> None:
+def tell_of_sign_in(session: Session, client: Client, **kwargs: Any) -> None:
     # Whether the device is a new one is found out when the mail is sent, so that a login does not wait for it.
-    queue(MailKind.NEW_SIGN_IN, session.user.email, session)
+    queue(MailKind.NEW_SIGN_IN, session.user.email, client, session)
 
 
 @receiver(sessions_revoked)
-def tell_of_reuse(sessions: list[Session], reason: Reason, **kwargs: Any) -> None:
+def tell_of_reuse(sessions: list[Session], reason: Reason, client: Client, **kwargs: Any) -> None:
     if reason == Reason.REUSED:
         for session in sessions:
-            queue(MailKind.TOKEN_REUSED, session.user.email, session)
+            queue(MailKind.TOKEN_REUSED, session.user.email, client, session)
 
 
 @receiver(pre_save, sender=User)
@@ -45,4 +46,4 @@ def tell_of_password_change(
     if former.filter(pk=instance.pk).first():
         kind, client, session = instance.password_event
         log.record(kind, instance, client, session)
-        queue(MailKind.PASSWORD_CHANGED, instance.email)
+        queue(MailKind.PASSWORD_CHANGED, instance.email, client)

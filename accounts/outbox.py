@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.utils import timezone, translation
 
 from tokens.models import Session
+from tokens.sessions import UNKNOWN, Client
 
 from . import mails
 from .models import Mail, MailKind
@@ -30,10 +31,16 @@ STOP_TIMEOUT = 5
 """Seconds that the end of the process waits for a mail that is being sent."""
 
 
-def queue(kind: MailKind, address: str, session: Session | None = None) -> None:
+def queue(kind: MailKind, address: str, client: Client = UNKNOWN, session: Session | None = None) -> None:
     """Have a mail sent to whoever the address belongs to, which is looked up when it is sent."""
-    language = translation.get_language() or settings.LANGUAGE_CODE
-    Mail.objects.create(kind=kind, address=address, language=language, session=session.pk if session else None)
+    Mail.objects.create(
+        kind=kind,
+        address=address,
+        session=session.pk if session else None,
+        ip_address=client.ip_address,
+        user_agent=client.user_agent,
+        language=translation.get_language() or settings.LANGUAGE_CODE,
+    )
     transaction.on_commit(worker.wake)
 
 

@@ -166,7 +166,7 @@ def confirm(session: Session, code: str, client: Client = UNKNOWN) -> list[str]:
         if not pending.update(enabled_at=timezone.now(), last_step=step):
             raise refused
         log.record(Kind.SECOND_FACTOR_ENABLED, user, client, session)
-        notices.queue(MailKind.SECOND_FACTOR_ENABLED, user.email)
+        notices.queue(MailKind.SECOND_FACTOR_ENABLED, user.email, client)
         return _issue_recovery_codes(factor)
 
 
@@ -179,7 +179,7 @@ def renew_recovery_codes(session: Session, code: str, client: Client = UNKNOWN) 
             raise _nothing_enabled()
         factor.recovery_codes.all().delete()
         log.record(Kind.RECOVERY_CODES_RENEWED, session.user, client, session)
-        notices.queue(MailKind.RECOVERY_CODES_RENEWED, session.user.email)
+        notices.queue(MailKind.RECOVERY_CODES_RENEWED, session.user.email, client)
         return _issue_recovery_codes(factor)
 
 
@@ -246,7 +246,7 @@ def _use_recovery_code(factor: SecondFactor, code: str, client: Client) -> bool:
         used, __ = RecoveryCode.objects.filter(factor=factor, digest=_digest(code)).delete()
         if used:
             log.record(Kind.RECOVERY_CODE_USED, factor.user, client)
-            notices.queue(MailKind.RECOVERY_CODE_USED, factor.user.email)
+            notices.queue(MailKind.RECOVERY_CODE_USED, factor.user.email, client)
     return bool(used)
 
 
@@ -303,5 +303,5 @@ def _delete(user: User, client: Client, session: Session | None = None) -> bool:
     if not deleted:
         return False
     log.record(Kind.SECOND_FACTOR_REMOVED, user, client, session)
-    notices.queue(MailKind.SECOND_FACTOR_REMOVED, user.email)
+    notices.queue(MailKind.SECOND_FACTOR_REMOVED, user.email, client)
     return True

@@ -147,6 +147,7 @@ def test_password_change_by_any_route_is_told_and_logged(
             call_command("changepassword", "ann", stdout=StringIO())
     assert User.objects.get(username="ann").check_password(new) is (route != "unusable")
     assert told() == [("Your password was changed", "ann@example.com")]
+    assert (f"from {ADDRESS}." in str(mail.outbox[0].body)) is (address is not None)
     [event] = SecurityEvent.objects.exclude(kind="login")
     assert (event.kind, event.user, event.ip_address) == ("password_changed", ann, address)
 
@@ -198,7 +199,7 @@ def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, c
 
 
 def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> None:
-    browser = Browser()
+    browser = Browser(FIREFOX)
     browser.login()
     enrolled = set_up(browser)
     told()
@@ -208,6 +209,7 @@ def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> No
         body = {"currentPassword": PASSWORD, "code": code}
         assert browser.post("/auth/second-factor/recovery-codes", body, browser.access).status_code == answer
     assert told() == [("You have new recovery codes", "ann@example.com")]
+    assert "The former ones are void. It was done with Firefox on Linux, from 127.0.0.1." in str(mail.outbox[0].body)
 
 
 def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> None:
