@@ -1,0 +1,67 @@
+"""Guesses in the same moment, at several processes: as many are judged as the limit says, and not one more."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from accounts import credentials, second_factor
+from tests.accounts.devices import Device
+from tests.proof.counts import Counts
+from tests.proof.wire import Request, send, together
+from tests.server import address_of_database, serve
+from tokens.conf import DEFAULT_LIMITS
+from tokens.models import Kind, SecurityEvent
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "correct horse battery staple"
+PARALLEL = 200
+
+
+@pytest.fixture
+def server(transactional_db: None) -> Iterator[str]:
+    with serve(address_of_database(), WORKERS="4", THREADS="4") as url:
+        yield url
+
+
+def log_in(username: str, password: str, path: str = "/auth/login") -> Request:
+    return Request("POST", path, body={"username": username, "password": password})
+
+
+def judged(url: str, requests: list[Request]) -> int:
+    """Send them all at once; return how many were judged, and expect that the others were told to wait."""
+    answers = together(url, *requests)
+    refused = [answer for answer in answers if answer.status == 429]
+    assert all(answer.code == "throttled" and int(answer.retry_after) > 0 for answer in refused)
+    assert {answer.status for answer in answers} == {401, 429}
+    return len(answers) - len(refused)
+
+
+@pytest.mark.parametrize("name", ["ann", "nobody"])
+def test_parallel_guesses_of_a_password_are_counted_exactly(server: str, counts: Counts, name: str) -> None:
+    credentials.register("ann", PASSWORD)
+    tries, _ = DEFAULT_LIMITS["login"]
+    transports, spellings = ("/auth/login", "/api/token/"), (name, name.upper())
+    guesses = [log_in(spelling, "guess", path) for path in transports for spelling in spellings]
+    assert judged(server, guesses * (PARALLEL // 4)) == tries
+    assert send(server, log_in(name, PASSWORD)).status == 429
+    failures = SecurityEvent.objects.filter(kind=Kind.LOGIN_FAILED).values_list("count", flat=True)
+    assert list(failures) == ([tries] if name == "ann" else [])
+    counts.add("Parallel guesses", f"passwords of {name}", tried=PARALLEL, judged=tries)
+
+
+def test_parallel_guesses_of_a_code_are_counted_exactly(server: str, counts: Counts) -> None:
+    session = credentials.register("ann", PASSWORD)
+    secret, _ = second_factor.enrol(session)
+    device = Device(secret)
+    second_factor.confirm(session, device.code())
+    tries, _ = DEFAULT_LIMITS["code"]
+    challenges = [send(server, log_in("ann", PASSWORD)).body["challenge"] for _ in range(2)]
+    guesses = [
+        Request("POST", path, body={"challenge": challenge, "code": device.wrong()})
+        for path in ("/auth/login/second-factor", "/api/token/second-factor/")
+        for challenge in challenges
+    ]
+    assert judged(server, guesses * (PARALLEL // 4)) == tries
+    assert SecurityEvent.objects.filter(kind=Kind.SECOND_FACTOR_FAILED).count() == tries
+    counts.add("Parallel guesses", "codes of ann", tried=PARALLEL, judged=tries)
