@@ -16,11 +16,13 @@ class Proxy:
         self.open: list[socket.socket] = [self.listener]
         self.flowing = Event()
         self.flowing.set()
+        self.delay: float | None = None
         Thread(target=self._accept, daemon=True).start()
 
     @contextmanager
-    def holding_back(self) -> Iterator[None]:
-        """Let everything through to the database, and nothing back until the end."""
+    def holding_back(self, seconds: float | None = None) -> Iterator[None]:
+        """Let everything through to the database, and each answer back so much later, or else at the end."""
+        self.delay = seconds
         self.flowing.clear()
         try:
             yield
@@ -48,7 +50,7 @@ class Proxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 if flowing:
-                    flowing.wait()
+                    flowing.wait(self.delay)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

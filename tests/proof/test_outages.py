@@ -45,6 +45,7 @@ on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="what fails
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT = settings.DATABASE_TIMEOUT if LONG else 2  # seconds
+LATE = 30  # seconds after the question comes the answer of a database that is hardly there
 SLACK = 2  # seconds, on a machine that is busy
 ROUNDS = 20 if LONG else 3
 WORKERS = 2
@@ -236,16 +237,20 @@ def test_database_without_a_connection_left_is_unavailable(site: Site, counts: C
 
 @on_postgresql
 @impatient
-def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts) -> None:
+@pytest.mark.parametrize("delay", [None, LATE] if LONG else [None])
+def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts, delay: int | None) -> None:
+    """Too late, or not at all while it lasts."""
     ann = register("ann")
     assert [answer.status for answer in ask_at_once(site.url, *[me(ann.access)] * 8)] == [200] * 8
     ready = Request("GET", "/health/ready")
-    for _ in range(ROUNDS if LONG else 1):
-        with site.proxy.holding_back():
+    for _ in range(ROUNDS if LONG and not delay else 1):
+        with site.proxy.holding_back(delay):
             began = monotonic()
             *answers, live = ask_at_once(site.url, by_cookie(ann.refresh), me(ann.access), log_in("ann"), ready, LIVE)
             # To find out that a connection is dead, and that there is no other.
             assert monotonic() - began < 2 * TIMEOUT + SLACK
+            if delay:
+                sleep(delay)  # so that each of the answers comes yet, to a connection that nobody listens to
         assert_unavailable(answers)
         assert live.status == 200
         assert live.ended - live.began < SLACK
@@ -350,6 +355,14 @@ def small_disk() -> Iterator[Path]:
             subprocess.run(["umount", "--lazy", path], check=True)
 
 
+def fill(disk: Path) -> Path:
+    """Return the file that takes up all the room there was."""
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, psutil.disk_usage(str(disk)).free)
+    return ballast
+
+
 @on_postgresql
 @pytest.mark.skipif(not LONG, reason="part of make proof")
 def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts) -> None:
@@ -358,9 +371,7 @@ def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts
         with serve(server.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
             answer = send(url, Request("POST", "/auth/register", body={"username": "ann", "password": PASSWORD}))
             ann = Person("ann", answer.refresh, answer.access)
-            ballast = small_disk / "ballast"
-            with ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, psutil.disk_usage(str(small_disk)).free)
+            ballast = fill(small_disk)
             # There is room left in the tables' last pages.
             answers = (send(url, log_in("ann")) for _ in range(500))
             signed_in = len([*takewhile(lambda answer: answer.status == 200, answers)])
@@ -374,6 +385,37 @@ def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts
             assert send(url, log_in("ann")).status == 200
             assert send(url, by_cookie(ann.refresh)).status == 200
     note(counts, "a full disk", signed_in + 9, 4)
+
+
+@on_postgresql
+@pytest.mark.skipif(not LONG, reason="part of make proof")
+def test_postgresql_that_has_no_room_for_its_log_and_stops_is_unavailable(small_disk: Path, counts: Counts) -> None:
+    with servers() as (server, _):
+        migrate(server.url)
+        server.close()
+        log = server.folder / "data" / "pg_wal"
+        subprocess.run(["cp", "-a", log, small_disk], check=True)
+        shutil.rmtree(log)
+        log.symlink_to(small_disk / "pg_wal")
+        server.start()
+        with serve(server.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
+            answer = send(url, Request("POST", "/auth/register", body={"username": "ann", "password": PASSWORD}))
+            ann = Person("ann", answer.refresh, answer.access)
+            ballast = fill(small_disk)
+            with pytest.raises(psycopg.OperationalError):
+                # As if somebody else wrote much: the last file that there is room for gets full.
+                server.execute("SELECT count(pg_logical_emit_message(false, '', '')) FROM generate_series(1, 10000000)")
+            assert "PANIC" in (server.folder / "log").read_text()
+            asked = [*writes(ann), *reads(ann)]
+            assert_unavailable([send(url, request) for request in asked])
+            assert send(url, LIVE).status == 200
+            ballast.unlink()
+            server.close()  # unless it has given up by itself
+            server.start()
+            assert server.execute("SELECT count(*) FROM tokens_session WHERE revoked_at IS NULL") == [(1,)]
+            assert [send(url, request).status for request in reads(ann)] == [200] * 4
+            assert [send(url, request).status for request in (log_in("ann"), by_cookie(ann.refresh))] == [200] * 2
+    note(counts, "no room for PostgreSQL's log", len(asked) + 8, len(asked))
 
 
 # SQLite
