@@ -17,6 +17,7 @@ def find_node() -> str | None:
 
 CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chromium-browser") or which("google-chrome")
 NODE = find_node()
+PGBOUNCER = which("pgbouncer") or which("pgbouncer", path="/usr/sbin")
 
 NEEDS = {
     "tests/browser/": (
@@ -26,6 +27,10 @@ NEEDS = {
     "tests/client/": (
         NODE,
         "The tests of the client were not run: they need Node.js 20.11 or newer (https://nodejs.org).",
+    ),
+    "tests/proof/test_pooler.py": (
+        PGBOUNCER,
+        "The tests of a connection pool were not run: they need PgBouncer (apt-get install pgbouncer).",
     ),
 }
 

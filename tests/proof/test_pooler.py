@@ -1,0 +1,142 @@
+"""PgBouncer between the server and PostgreSQL: each transaction gets another connection, of which there are few."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+
+import psycopg
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tests.proof.counts import Counts
+from tests.proof.size import LONG
+from tests.proof.test_outages import (
+    LIVE,
+    ROUNDS,
+    SLACK,
+    TIMEOUT,
+    ask_at_once,
+    assert_all_is_well,
+    assert_unavailable,
+    everything,
+    execute,
+    log_in,
+    note,
+    on_postgresql,
+    reads,
+    register,
+    start,
+)
+from tests.proof.wire import Request, by_cookie, me, send, together
+from tests.server import free_port
+from tests.tools import PGBOUNCER
+from tokens.models import Session
+
+pytestmark = on_postgresql
+
+CONNECTIONS = 2
+
+
+@contextmanager
+def pooler(**settings: str) -> Iterator[str]:
+    """Run PgBouncer before the test database; yield the DATABASE_URL that leads through it."""
+    database, port = connection.settings_dict, free_port()
+    settings = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "default_pool_size": str(CONNECTIONS),
+        # What a transaction leaves behind in its connection is gone before the next.
+        "server_reset_query_always": "1",
+        **settings,
+    }
+    with TemporaryDirectory(prefix="latchkey-pooler-") as folder:
+        Path(folder).chmod(0o755)  # PgBouncer does not run as root
+        file, printed = Path(folder, "pgbouncer.ini"), Path(folder, "output")
+        lines = ["[databases]", f"* = host={database['OPTIONS']['host']} user=postgres", "[pgbouncer]"]
+        file.write_text("\n".join([*lines, *(f"{name} = {value}" for name, value in settings.items())]))
+        user = "nobody" if os.geteuid() == 0 else None
+        command = [str(PGBOUNCER), str(file)]
+        with printed.open("wb") as sink, subprocess.Popen(command, user=user, stdout=sink, stderr=sink) as process:
+            try:
+                url = f"postgresql://postgres@127.0.0.1:{port}/{database['NAME']}"
+                wait_until_it_answers(url, printed)
+                yield url
+            finally:
+                process.kill()
+
+
+def wait_until_it_answers(url: str, printed: Path) -> None:
+    deadline = monotonic() + 15
+    while True:
+        try:
+            return psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert monotonic() < deadline, printed.read_text()
+            sleep(0.05)
+
+
+@contextmanager
+def every_connection_taken(database_url: str) -> Iterator[None]:
+    """Be at work, in a transaction, in each connection that the pool has."""
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(psycopg.connect(database_url)).execute("SELECT")
+        yield
+
+
+@pytest.fixture
+def elsewhere(transactional_db: None) -> Iterator[None]:
+    """Let the database's time be another than ours, so that it shows if a connection's own does not come along."""
+    database = connection.settings_dict["NAME"]
+    execute(f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
+    yield
+    execute(f"ALTER DATABASE {database} RESET timezone")
+
+
+def test_pooling_by_transaction_changes_nothing(elsewhere: None, counts: Counts) -> None:
+    ann = register("ann")
+    with pooler() as database_url, start(database_url, THROTTLING="off") as url:
+        for _ in range(ROUNDS):
+            Session.objects.update(rotated_at=timezone.now() - timedelta(minutes=1))
+            answers = together(url, *[by_cookie(ann.refresh)] * 50)
+            assert {answer.status for answer in answers} == {200}, answers
+            [ann.refresh] = {answer.refresh for answer in answers}
+            ann.access = answers[0].access
+        assert [send(url, request).status for request in reads(ann)] == [200] * 4
+        [shown] = send(url, Request("GET", "/api/sessions/", access=ann.access)).body["results"]
+        assert timezone.now() - datetime.fromisoformat(shown["lastUsedAt"]) < timedelta(minutes=1)
+        assert_all_is_well(url, ann)
+    note(counts, "PgBouncer, by transaction", ROUNDS * 50 + 8, 0)
+
+
+@pytest.mark.parametrize("patience", [1, 120] if LONG else [120])
+def test_pool_that_ran_dry_is_unavailable(transactional_db: None, counts: Counts, patience: int) -> None:
+    """PgBouncer lets whoever waits go after its own patience, if that is shorter than the server's."""
+    ann = register("ann")
+    asked = [by_cookie(ann.refresh), me(ann.access), log_in("ann"), Request("GET", "/health/ready")]
+    with (
+        pooler(query_wait_timeout=str(patience)) as database_url,
+        start(database_url, THROTTLING="off", DATABASE_TIMEOUT=str(TIMEOUT)) as url,
+    ):
+        assert [answer.status for answer in ask_at_once(url, *[me(ann.access)] * 8)] == [200] * 8
+        before = everything()
+        with every_connection_taken(database_url):
+            began = monotonic()
+            *answers, live = ask_at_once(url, *asked, LIVE)
+            # Once in vain with the connection to the pooler that there is, once with a new one.
+            assert monotonic() - began < 2 * min(patience, TIMEOUT) + SLACK
+        assert_unavailable(answers)
+        assert live.status == 200
+        assert live.ended - live.began < SLACK
+        assert everything() == before
+        assert_all_is_well(url, ann)
+    note(counts, "a pool that ran dry", len(asked) + 1, len(asked))
