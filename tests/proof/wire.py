@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
 from http.cookies import SimpleCookie
+from selectors import EVENT_READ, DefaultSelector
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,7 +79,22 @@ def together(url: str, *requests: Request) -> list[Answer]:
         began = monotonic()
         for connection, data in zip(connections, encoded, strict=True):
             connection.sendall(data[-1:])
-        return [_read(connection, began) for connection in connections]
+        return _read_all(connections, began)
+
+
+def _read_all(connections: list[socket.socket], began: float) -> list[Answer]:
+    """Read the answers as they come, and hang up at once: gunicorn waits for that, and accepts nobody meanwhile."""
+    answers = [LOST] * len(connections)
+    with DefaultSelector() as selector:
+        for number, connection in enumerate(connections):
+            selector.register(connection, EVENT_READ, number)
+        while selector.get_map() and (ready := selector.select(TIMEOUT)):
+            for key, _ in ready:
+                connection = connections[key.data]
+                selector.unregister(connection)
+                answers[key.data] = _read(connection, began)
+                connection.close()
+    return answers
 
 
 def send(url: str, request: Request) -> Answer:
