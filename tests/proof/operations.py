@@ -1,9 +1,9 @@
 """What the explorer lets meet: each operation on a session, as the views do it, and the states that it may find."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ end while the tokens were still verified before it."""
 
 @dataclass
 class Scene:
-    """One user with two sessions, laid afresh for each schedule: `main`, which things happen to, and `other`."""
+    """One user with two sessions: `main`, which things happen to, and `other`."""
 
     user: User
     main: Session
@@ -43,11 +43,23 @@ class Scene:
 
     @classmethod
     def lay(cls, state: str, password: str) -> "Scene":
-        now = timezone.now()
+        """Lay one afresh, with nothing beside it."""
         cls.clear()
-        user = User(username="ann", username_key="ann", email="", password=password)
-        User.objects.bulk_create([user])
-        rotated_at = now - AGES[state]
+        (scene,) = cls.lay_all(state, password, ["ann"])
+        return scene
+
+    @classmethod
+    def lay_all(cls, state: str, password: str, names: Iterable[str]) -> list["Scene"]:
+        """Lay one for each of the users named."""
+        now = timezone.now()
+        users = [User(username=name, username_key=name, email="", password=password) for name in names]
+        User.objects.bulk_create(users)
+        scenes = [cls._of(user, state, now) for user in users]
+        Session.objects.bulk_create([session for scene in scenes for session in (scene.main, scene.other)])
+        return scenes
+
+    @classmethod
+    def _of(cls, user: User, state: str, now: datetime) -> "Scene":
         common = {
             "user": user,
             "created_at": now - timedelta(days=1),
@@ -60,7 +72,7 @@ class Scene:
             **common,
             id=uuid7(now - timedelta(days=1)),
             confirmed=False,
-            rotated_at=rotated_at,
+            rotated_at=now - AGES[state],
             expires_at=ends.replace(microsecond=0),
         )
         other = Session(
@@ -69,7 +81,6 @@ class Scene:
             rotated_at=now - timedelta(milliseconds=1),
             expires_at=now + timedelta(days=6),
         )
-        Session.objects.bulk_create([main, other])
         return cls(user, main, other)
 
     @staticmethod
@@ -78,13 +89,14 @@ class Scene:
             rows._raw_delete(rows.db)
 
     def refresh_claims(self, generation: int) -> dict[str, Any]:
-        return dict(RefreshToken.of(_at(self.main, generation)).payload)
+        return dict(RefreshToken.of(at(self.main, generation)).payload)
 
     def access_claims(self, session: Session, generation: int = NEWEST) -> dict[str, Any]:
-        return AccessToken.of(_at(session, generation)).payload
+        return AccessToken.of(at(session, generation)).payload
 
 
-def _at(session: Session, generation: int) -> Session:
+def at(session: Session, generation: int) -> Session:
+    """Return the session as it is, or was, at that generation."""
     session = copy(session)
     session.groups = []
     session.generation = generation

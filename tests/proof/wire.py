@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.client import HTTPException, HTTPResponse
@@ -68,8 +69,11 @@ class Answer:
 LOST = Answer(0)
 
 
-def together(url: str, *requests: Request) -> list[Answer]:
-    """Send the requests so that the last byte of each leaves in the same moment; return the answers in their order."""
+def together(url: str, *requests: Request, beside: Callable[[], object] | None = None) -> list[Answer]:
+    """Send the requests so that the last byte of each leaves in the same moment; return the answers in their order.
+
+    `beside` is done here while the server is at them.
+    """
     host = urlsplit(url).netloc
     with ExitStack() as stack:
         connections = [stack.enter_context(_connect(url)) for _ in requests]
@@ -79,6 +83,8 @@ def together(url: str, *requests: Request) -> list[Answer]:
         began = monotonic()
         for connection, data in zip(connections, encoded, strict=True):
             connection.sendall(data[-1:])
+        if beside:
+            beside()
         return _read_all(connections, began)
 
 
