@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -229,7 +231,25 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
         if not request.user.is_superuser:
             raise PermissionDenied
-        return super().user_change_password(request, id, form_url)
+        with self._holding(request, id):
+            return super().user_change_password(request, id, form_url)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        with self._holding(request, object_id):
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    @contextmanager
+    def _holding(self, request: HttpRequest, object_id: str | None) -> Iterator[None]:
+        """Lock the user who is changed: a form saves the whole row, and would undo what changes meanwhile."""
+        user = self.get_object(request, object_id) if object_id and request.method == "POST" else None
+        if user is None:
+            yield
+            return
+        with transaction.atomic():
+            User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+            yield
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> User | None:
         if user := super().get_object(request, object_id, from_field):

@@ -13,13 +13,13 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
-from tokens import limits, log, sessions
+from tokens import log, sessions
 from tokens.exceptions import TooManyTries
 from tokens.models import Kind, Reason, Session, fingerprints
 from tokens.outages import retried
 from tokens.sessions import UNKNOWN, Client
 
-from . import links, names, notices, outbox
+from . import links, mails, notices, outbox
 from .links import LinkNotValid
 from .models import MailKind, PasswordEvent, User
 
@@ -62,7 +62,7 @@ def register_unverified(username: str, password: str, email: str, client: Client
     """
     user = User(username=username, email=email, awaiting_verification=True)
     _judge(user, password, untold=["email"])
-    limits.spend("mail", names.key(user.email))
+    mails.spend(MailKind.VERIFY_EMAIL, user.email)
     user.set_password(password)
     is_known = User.objects.filter(email_key=user.email_key).exists()
     try:
@@ -114,7 +114,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
 def request_verification(user: User) -> None:
     """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
     if user.email and not user.email_verified:
-        limits.spend("mail", names.key(user.email))
+        mails.spend(MailKind.VERIFY_EMAIL, user.email)
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
 
 
@@ -150,9 +150,11 @@ def change_password(session: Session, new_password: str, client: Client = UNKNOW
 @retried
 def request_reset(email: str) -> None:
     """Mail a link that sets a new password, if the address is known: that is found out when the mail is sent.
+    Raises TooManyTries.
 
     Here nothing is looked up, so that the work, and the time that it takes, tells nothing.
     """
+    mails.spend(MailKind.RESET_PASSWORD, email)
     outbox.queue(MailKind.RESET_PASSWORD, email)
 
 
@@ -167,9 +169,22 @@ def send_reset(user: User, client: Client = UNKNOWN) -> None:
         held = reachable.select_for_update(no_key=True).filter(pk=user.pk).first()
         if held is None:
             raise NoResetPossible
-        limits.spend("mail", names.key(held.email))
+        mails.spend(MailKind.SET_PASSWORD, held.email)
         log.record(Kind.PASSWORD_RESET_SENT, held, client)
         outbox.queue(MailKind.SET_PASSWORD, held.email)
+
+
+@retried
+def replace_password(user: User, new_password: str, client: Client = UNKNOWN) -> None:
+    """Set a password that has been judged, as has the user's present one, and end every session."""
+    changed = copy(user)
+    changed.set_password(new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client)
+    with transaction.atomic():
+        hold(user, WrongPassword())
+        sessions.revoke_all(user, Reason.PASSWORD, client, user)
+        changed.save(update_fields=["password"])
+    user.password = changed.password
 
 
 @retried

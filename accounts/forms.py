@@ -9,6 +9,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordCha
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from tokens import credentials
 from tokens.exceptions import SecondFactorRequired, TooManyTries
@@ -16,7 +17,7 @@ from tokens.requests import client_of
 from tokens.sessions import PASSWORD
 
 from . import second_factor
-from .models import PasswordEvent
+from .credentials import replace_password
 
 
 def authenticate(request: HttpRequest, username: str, password: str, code: str) -> tuple[Any, Sequence[str]]:
@@ -32,8 +33,12 @@ def authenticate(request: HttpRequest, username: str, password: str, code: str) 
 
 
 class Throttled(ValidationError):
+    text = ngettext_lazy(
+        "Too many tries. Try again in %(wait)d second.", "Too many tries. Try again in %(wait)d seconds.", "wait"
+    )
+
     def __init__(self, error: TooManyTries) -> None:
-        super().__init__(_("Too many tries. Try again in %(wait)d seconds."), "throttled", {"wait": error.wait})
+        super().__init__(self.text, "throttled", {"wait": error.wait})
         self.wait = error.wait
 
 
@@ -87,12 +92,11 @@ class AdminLoginForm(AdminAuthenticationForm):
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):
-    """The admin's, with the limits on guessing the current password, and for the log who changed it."""
+    """The admin's, with the limits on guessing the current password."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
-        self.user.password_event = PasswordEvent(client=client_of(request))
 
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
@@ -102,3 +106,8 @@ class OwnPasswordForm(AdminPasswordChangeForm):
         except TooManyTries as error:
             raise Throttled(error) from error
         raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
+
+    def save(self, commit: bool = True) -> Any:
+        """Raises WrongPassword, if the password that was judged is by now another."""
+        replace_password(self.user, self.cleaned_data["new_password1"], client_of(self.request))
+        return self.user

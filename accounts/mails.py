@@ -8,21 +8,43 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from tokens import devices
+from tokens import devices, limits
+from tokens.exceptions import TooManyTries
 from tokens.models import Kind, SecurityEvent, Session
 
 from . import links, names
-from .models import Mail, MailKind, User
+from .models import LINKS, Mail, MailKind, User
+
+
+def spend(kind: MailKind, address: str) -> None:
+    """Count a mail of that kind to that address. Raises TooManyTries.
+
+    By kind, so that whoever asks for resets in somebody's name keeps nobody from another mail.
+    """
+    limits.spend("mail", kind, names.key(address))
 
 
 def compose(mail: Mail) -> EmailMultiAlternatives | None:
     """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
-    match mail.kind:
-        case MailKind.VERIFY_EMAIL | MailKind.ALREADY_REGISTERED | MailKind.RESET_PASSWORD | MailKind.SET_PASSWORD:
-            return _with_link(mail)
-        case MailKind.NEW_SIGN_IN | MailKind.TOKEN_REUSED:
-            return _about_session(mail)
-    return _message(mail, mail.address)
+    if mail.kind in LINKS:
+        return _with_link(mail)
+    if mail.kind in (MailKind.NEW_SIGN_IN, MailKind.TOKEN_REUSED):
+        message = _about_session(mail)
+    else:
+        message = _message(mail, mail.address)
+    return message if message and _is_welcome(mail) else None
+
+
+def _is_welcome(mail: Mail) -> bool:
+    """Return whether a notice may go to the address: one that nobody has verified may be a stranger's, and is not
+    flooded with what somebody else does."""
+    if mail.attempts or User.objects.filter(email_key=names.key(mail.address), email_verified=True).exists():
+        return True
+    try:
+        spend(MailKind(mail.kind), mail.address)
+    except TooManyTries:
+        return False
+    return True
 
 
 def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
@@ -49,8 +71,8 @@ def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
     session: Session | None = Session.objects.filter(pk__in=[mail.session]).first()
     if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
         return None
-    device = devices.describe(session.user_agent)
-    return _message(mail, mail.address, device=device, ip_address=session.ip_address, used_again_from=mail.ip_address)
+    device, ip_address = devices.describe(session.user_agent), session.ip_address or _("an unknown address")
+    return _message(mail, mail.address, device=device, ip_address=ip_address)
 
 
 def _is_from_new_device(session: Session) -> bool:

@@ -6,7 +6,7 @@ from django.contrib.auth import models as auth
 from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.db.models import CheckConstraint, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -115,7 +115,8 @@ class User(AbstractBaseUser, PermissionsMixin):
             changed = set(update_fields)
             update_fields = changed | {f"{name}_key" for name in changed & {"username", "email"}}
         # With a changed password its line in the log, or neither.
-        with transaction.atomic(kwargs.get("using"), savepoint=False):
+        using = kwargs.get("using") or router.db_for_write(User, instance=self)
+        with transaction.atomic(using, savepoint=False):
             super().save(*args, update_fields=update_fields, **kwargs)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
@@ -223,6 +224,10 @@ class MailKind(models.TextChoices):
     SECOND_FACTOR_REMOVED = "second_factor_removed", _("Your second factor was switched off")
     RECOVERY_CODE_USED = "recovery_code_used", _("A recovery code was used")
     RECOVERY_CODES_RENEWED = "recovery_codes_renewed", _("You have new recovery codes")
+
+
+LINKS = (MailKind.VERIFY_EMAIL, MailKind.ALREADY_REGISTERED, MailKind.RESET_PASSWORD, MailKind.SET_PASSWORD)
+"""The mails that bring what somebody has asked for; the others are notices."""
 
 
 class Mail(models.Model):

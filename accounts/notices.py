@@ -41,9 +41,9 @@ def tell_of_password_change(
     """Tell of it and log it here, whatever the route: the API, the admin, a command, a line in the shell."""
     if raw or "password" not in (update_fields or ["password"]):
         return
-    # Locked before the log refers to it, as everywhere: otherwise a deletion and this wait for each other.
-    former = User.objects.using(using).exclude(password=instance.password).select_for_update(no_key=True)
-    if former.filter(pk=instance.pk).first():
+    # Under the lock, or a save that undoes a change which is just being made would pass for none.
+    former = User.objects.using(using).select_for_update(no_key=True).filter(pk=instance.pk).first()
+    if former and former.password != instance.password:
         kind, client, session = instance.password_event
         log.record(kind, instance, client, session)
-        queue(MailKind.PASSWORD_CHANGED, instance.email, client)
+        queue(MailKind.PASSWORD_CHANGED, former.email, client)

@@ -6,7 +6,6 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
-from tokens import limits
 from tokens.credentials import confirm
 from tokens.exceptions import NoActiveAccount
 from tokens.models import Session
@@ -14,7 +13,7 @@ from tokens.requests import client_of
 from tokens.serializers import PasswordField, RememberField, pair
 from tokens.sessions import Client
 
-from . import credentials, names, second_factor
+from . import credentials, second_factor
 from .second_factor import ChallengeNotValid, CodeNotValid
 
 
@@ -90,7 +89,6 @@ class ResetRequestSerializer(UseCaseSerializer):
     email = serializers.EmailField(max_length=254)
 
     def perform(self, client: Client, **values: Any) -> None:
-        limits.spend("mail", names.key(values["email"]))
         credentials.request_reset(**values)
 
 

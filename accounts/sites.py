@@ -5,6 +5,7 @@ from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse_lazy
 
+from .credentials import WrongPassword
 from .forms import AdminLoginForm, OwnPasswordForm, hold_off
 
 
@@ -14,6 +15,13 @@ class OwnPasswordView(PasswordChangeView):
 
     def get_form_kwargs(self) -> dict[str, Any]:
         return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            return super().form_valid(form)
+        except WrongPassword as error:
+            form.add_error("old_password", error.messages[0])
+            return self.form_invalid(form)
 
     def form_invalid(self, form: Any) -> HttpResponse:
         return hold_off(super().form_invalid(form))
@@ -26,6 +34,10 @@ class AdminSite(admin.AdminSite):
     login_form = AdminLoginForm
     # Otherwise it answers every path below /admin/, and those without their trailing slash would be 404.
     final_catch_all_view = False
+
+    def get_urls(self) -> list[Any]:
+        # Without the view behind "view on site", which no page here has: it fails on a key that is none.
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return hold_off(super().login(request, extra_context))

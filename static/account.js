@@ -99,6 +99,7 @@ async function load() {
 
 /** @param {any} me */
 function showAccount(me) {
+  if (shown !== "account") return;
   find("#who").textContent = me.username;
   find("[data-me=username]").textContent = me.username;
   find("[data-me=email]").textContent = me.email || text("no-address");

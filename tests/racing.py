@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -49,3 +50,14 @@ def just_before(statement: str, act: Callable[[], Any]) -> Iterator[None]:
     with connection.execute_wrapper(slip_in):
         yield
     assert done, f"nothing was sent that begins with {statement}"
+
+
+def await_somebody_who_waits() -> None:
+    """Wait until another connection to the test database, a PostgreSQL, waits for a lock."""
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline = monotonic() + 30
+    with connection.cursor() as cursor:
+        while not cursor.execute(waiting).rowcount:
+            assert monotonic() < deadline
+            sleep(0.02)
+            cursor.execute("SELECT pg_stat_clear_snapshot()")

@@ -416,7 +416,8 @@ def test_thief_with_a_copied_token_is_thrown_out_with_the_laptop_and_the_owner_i
     assert subject == "You were signed out for your safety"
     assert "2030-01-01 12:05 (UTC)" in str(told[subject].body)
     assert "Firefox on Linux, last used from 127.0.0.1" in str(told[subject].body)
-    assert "used a second time, from 203.0.113.66" in str(told[subject].body)
+    assert "used a second time" in str(told[subject].body)
+    assert "from 203.0.113.66." in str(told[subject].body)
     assert "end them and change your password" in str(told[subject].body)
     (event,) = [event for event in log_of(phone) if event["kind"] == "token_reused"]
     assert (event["ipAddress"], event["userAgent"], event["session"]) == ("203.0.113.66", "curl/8.0", sid_of(laptop))
@@ -481,10 +482,11 @@ def test_one_address_is_sent_so_many_links_whoever_asks_for_them(settings: Setti
         assert again is None or resend(again).status_code == 202
         assert arrived().keys() == {"Confirm your e-mail address"}
     assert [ask_for_reset("nobody@example.com").status_code for _ in range(3)] == [202] * 3
-    refusals = [resend(laptop), resend(phone), ask_for_reset("ANN@example.com"), ask_for_reset("NOBODY@example.com")]
-    for refused in refusals:
+    for refused in (resend(laptop), resend(phone), ask_for_reset("NOBODY@example.com")):
         assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, THROTTLED, "600")
     assert arrived() == {}
+    assert ask_for_reset("ANN@example.com").status_code == 202
+    assert arrived().keys() == {"Reset your password"}
     assert_in(laptop, phone)
     clock.shift(600)
     assert ask_for_reset("nobody@example.com").status_code == resend(phone).status_code == 202

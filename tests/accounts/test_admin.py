@@ -1,4 +1,5 @@
 import re
+from threading import Event
 from typing import Any
 
 import pytest
@@ -6,17 +7,18 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
 from django.core.mail import EmailMessage
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import encryption, outbox, second_factor
+from accounts import credentials, encryption, outbox, second_factor
 from accounts.models import Mail, RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Enrolled, set_up
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser
+from tests.racing import await_somebody_who_waits, in_parallel, just_before
 from tokens import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
@@ -192,6 +194,69 @@ def test_user_with_a_thousand_sessions_is_saved(admin: Client, ann: User) -> Non
     keys = {f"{form.prefix}-{name}": str(form[name].value()) for form in forms for name in form.fields}
     counted = {f"{shown.formset.prefix}-{name}": 100 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
     assert admin.post(page_of(ann), form_of(page) | keys | counted | {"username": "anne"}).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_own_password_changes_once_in_parallel_too(admin: Client) -> None:
+    cookies = admin.cookies
+
+    def change(number: int) -> Any:
+        client, new = Client(), f"another horse battery {number}"
+        client.cookies = cookies
+        form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+        return client.post("/admin/password_change/", form)
+
+    answers = in_parallel(*[lambda number=number: change(number) for number in range(6)])
+    # Whoever comes late is told so, or has to sign in again.
+    done = [
+        number
+        for number, answer in enumerate(answers)
+        if answer.headers.get("Location") == "/admin/password_change/done/"
+    ]
+    assert len(done) == 1
+    assert User.objects.get().check_password(f"another horse battery {done[0]}")
+    assert SecurityEvent.objects.filter(kind=Kind.PASSWORD_CHANGED).count() == 1
+
+
+@pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
+def test_own_password_is_refused_if_something_changes_in_that_moment(admin: Client, change: dict[str, Any]) -> None:
+    new = "another horse battery"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    with just_before("SAVEPOINT", lambda: User.objects.update(**change)):
+        response: Any = admin.post("/admin/password_change/", form)
+    assert (response.status_code, response.context["form"].errors) == (
+        200,
+        {"old_password": ["This is not your password."]},
+    )
+    assert not User.objects.get().check_password(new)
+    assert User.objects.filter(**change).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_form_undoes_nothing_that_changes_meanwhile(admin: Client, ann: User) -> None:
+    form = form_of(admin.get(page_of(ann))) | {"username": "anne"}
+    held = Event()
+
+    def reset() -> None:
+        with transaction.atomic():
+            credentials.replace_password(ann, "another horse battery")
+            held.set()
+            await_somebody_who_waits()
+
+    def save() -> Any:
+        held.wait(60)
+        return admin.post(page_of(ann), form)
+
+    _, response = in_parallel(reset, save)
+    assert response.status_code == 302
+    ann.refresh_from_db()
+    assert (ann.username, ann.check_password("another horse battery")) == ("anne", True)
+
+
+@pytest.mark.parametrize("path", ["r/1/1/", "r/9/nonsense/"])
+def test_what_is_seen_nowhere_else_has_no_link_there(admin: Client, path: str) -> None:
+    assert admin.get(f"/admin/{path}").status_code == 404
 
 
 def test_staff_chooses_no_password(staff: Client, ann: User, browser: Browser) -> None:

@@ -2,23 +2,26 @@
 
 from datetime import timedelta
 from io import StringIO
+from threading import Event
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import outbox
+from accounts import credentials, outbox
 from accounts.models import Mail, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
-from tokens.models import SecurityEvent, Session
+from tests.racing import await_somebody_who_waits, in_parallel
+from tokens import sessions
+from tokens.models import Reason, SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
@@ -98,7 +101,42 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
     assert told() == [("You were signed out for your safety", "ann@example.com")]
     body = str(mail.outbox[0].body)
     assert "Firefox on Linux, last used from 127.0.0.1" in body
-    assert "a second time, from 203.0.113.66" in body
+    assert "so somebody else may hold a copy. It was done with Firefox on Linux, from 203.0.113.66." in body
+
+
+def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
+    session = sessions.start(ann)
+    sessions.revoke(session, Reason.REUSED)
+    assert told() == [("You were signed out for your safety", "ann@example.com")]
+    body = str(mail.outbox[0].body)
+    assert "last used from an unknown address" in body
+    assert "It was done" not in body
+
+
+@pytest.mark.parametrize(("is_verified", "number"), [(False, 2), (True, 4)])
+def test_address_that_nobody_has_verified_is_not_flooded(
+    ann: User, settings: Settings, is_verified: bool, number: int
+) -> None:
+    settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
+    User.objects.update(email_verified=is_verified)
+    ann.refresh_from_db()
+    for last in range(4):
+        credentials.replace_password(ann, f"another password entirely {last}")
+    assert told() == [("Your password was changed", "ann@example.com")] * number
+    credentials.change_email(ann, "")
+    assert told() == [("Your e-mail address was changed", "ann@example.com")]
+
+
+def test_trouble_with_the_mail_server_counts_towards_no_limit(
+    ann: User, settings: Settings, clock: TimeMachineFixture
+) -> None:
+    settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
+    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "tests.accounts.mails.Refusing"
+    credentials.replace_password(ann, "another password entirely")
+    outbox.deliver()
+    settings.EMAIL_BACKEND = working
+    clock.shift(120)
+    assert told() == [("Your password was changed", "ann@example.com")]
 
 
 ADDRESS = "192.0.2.7"
@@ -148,7 +186,7 @@ def test_password_change_by_any_route_is_told_and_logged(
     assert User.objects.get(username="ann").check_password(new) is (route != "unusable")
     assert told() == [("Your password was changed", "ann@example.com")]
     assert (f"from {ADDRESS}." in str(mail.outbox[0].body)) is (address is not None)
-    [event] = SecurityEvent.objects.exclude(kind="login")
+    [event] = SecurityEvent.objects.exclude(kind__in=["login", "session_revoked"])
     assert (event.kind, event.user, event.ip_address) == ("password_changed", ann, address)
 
 
@@ -165,13 +203,44 @@ def test_save_that_changes_no_password_tells_nothing(ann: User) -> None:
     assert (told(), SecurityEvent.objects.count()) == ([], 0)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_password_that_was_not_saved_is_not_told_of(ann: User) -> None:
     User.objects.create_user("bob")
     ann.username = "bob"
     ann.set_password("another password entirely")
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises(IntegrityError):
         ann.save()
     assert (told(), SecurityEvent.objects.count()) == ([], 0)
+
+
+def test_password_is_told_of_where_the_account_was_reached_before(ann: User) -> None:
+    ann.email = "thief@example.com"
+    ann.set_password("another password entirely")
+    ann.save()
+    assert told() == [("Your password was changed", "ann@example.com")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_password_that_a_stale_save_brings_back_is_told_of(ann: User) -> None:
+    stale = User.objects.get(pk=ann.pk)
+
+    def change() -> None:
+        with transaction.atomic():
+            ann.set_password("another password entirely")
+            ann.save()
+            held.set()
+            await_somebody_who_waits()
+
+    def save() -> None:
+        held.wait(60)
+        stale.save()
+
+    held = Event()
+    assert in_parallel(change, save) == [None, None]
+    assert User.objects.get().check_password(PASSWORD)
+    assert told() == [("Your password was changed", "ann@example.com")] * 2
+    assert SecurityEvent.objects.filter(kind="password_changed").count() == 2
 
 
 def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
