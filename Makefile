@@ -25,8 +25,8 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on \
 	EMAIL_URL=smtp+tls://localhost:587
 
-# One process more than there are cores, since many a test waits for a server.
-PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) + 1 )) --maxprocesses=4
+# Twice as many processes as there are cores, since many a test waits for a server.
+PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4
 
 .PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages
 .DELETE_ON_ERROR:

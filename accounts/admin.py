@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -244,11 +244,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def _holding(self, request: HttpRequest, object_id: str | None) -> Iterator[None]:
         """Lock the user who is changed: a form saves the whole row, and would undo what changes meanwhile."""
         user = self.get_object(request, object_id) if object_id and request.method == "POST" else None
-        if user is None:
-            yield
-            return
-        with transaction.atomic():
-            User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+        with transaction.atomic() if user else nullcontext():
+            if user:
+                User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             yield
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> User | None:

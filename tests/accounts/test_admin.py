@@ -254,6 +254,13 @@ def test_form_undoes_nothing_that_changes_meanwhile(admin: Client, ann: User) ->
     assert (ann.username, ann.check_password("another horse battery")) == ("anne", True)
 
 
+@pytest.mark.parametrize("identifier", ["987654321", "nonsense", "9" * 100])
+def test_user_who_is_not_there_has_no_page(admin: Client, identifier: str) -> None:
+    path = f"{LIST}{identifier}/change/"
+    assert [ask(path).status_code for ask in (admin.get, admin.post)] == [302, 302]
+    assert [ask(f"{LIST}{identifier}/password/").status_code for ask in (admin.get, admin.post)] == [404, 404]
+
+
 @pytest.mark.parametrize("path", ["r/1/1/", "r/9/nonsense/"])
 def test_what_is_seen_nowhere_else_has_no_link_there(admin: Client, path: str) -> None:
     assert admin.get(f"/admin/{path}").status_code == 404
