@@ -288,6 +288,7 @@ def test_own_password_changes_with_the_current_one(admin: Client) -> None:
     assert SecurityEvent.objects.get().kind == Kind.LOGIN_FAILED
     assert admin.post("/admin/password_change/", form).status_code == 302
     assert User.objects.get().check_password(new)
+    assert admin.get("/admin/").status_code == 200
 
 
 def test_guesses_of_the_own_password_are_limited(admin: Client, settings: Settings) -> None:
