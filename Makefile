@@ -26,7 +26,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	EMAIL_URL=smtp+tls://localhost:587
 
 # Twice as many processes as there are cores, since many a test waits for a server.
-PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4
+PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
 .PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages
 .DELETE_ON_ERROR:
