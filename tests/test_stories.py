@@ -24,7 +24,7 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts import outbox
-from accounts.models import Mail, MailKind, RecoveryCode, SecondFactor, User
+from accounts.models import LINKS, Mail, MailKind, RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
@@ -39,16 +39,7 @@ PHONE = (
 )
 ANN = "ann@example.com"
 NEW_PASSWORD = "another horse battery"
-NOTICES = [
-    "new_sign_in",
-    "password_changed",
-    "email_changed",
-    "token_reused",
-    "second_factor_enabled",
-    "second_factor_removed",
-    "recovery_code_used",
-    "recovery_codes_renewed",
-]
+NOTICES = sorted(set(MailKind) - set(LINKS))
 REFUSED = {"detail": "The username or the password is wrong.", "code": "invalid_credentials"}
 LINK_REFUSED = {"token": ["The link is not valid or was used before. Ask for a new one."]}
 WRONG_PASSWORD = {"currentPassword": ["This is not your password."]}

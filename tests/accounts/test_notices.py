@@ -16,7 +16,7 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts import credentials, outbox
-from accounts.models import Mail, User
+from accounts.models import LINKS, Mail, MailKind, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel
@@ -39,16 +39,7 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
 
 @pytest.fixture(autouse=True)
 def notices(settings: Settings) -> None:
-    settings.NOTICES = [
-        "new_sign_in",
-        "password_changed",
-        "email_changed",
-        "token_reused",
-        "second_factor_enabled",
-        "second_factor_removed",
-        "recovery_code_used",
-        "recovery_codes_renewed",
-    ]
+    settings.NOTICES = sorted(set(MailKind) - set(LINKS))
 
 
 def told() -> list[tuple[str, str]]:

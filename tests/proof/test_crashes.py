@@ -214,7 +214,6 @@ def test_killed_postgresql_costs_nobody_a_session(crash_site: tuple[str, Postgre
     note(counts, "PostgreSQL", people, visitor, failed)
 
 
-@pytest.mark.skipif(not LONG, reason="part of make proof")
 def test_killed_server_costs_nobody_a_session(counts: Counts) -> None:
     start = partial(serve, PORT=str(free_port()), WORKERS="2", THREADS="4", THROTTLING="off")
     with servers() as (server, _), ExitStack() as stack:
