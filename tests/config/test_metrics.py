@@ -132,6 +132,20 @@ def test_events_and_rotations_are_counted(django_user_model: Any, scrape: Callab
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_happens_in_two_browsers_is_counted_together(
+    django_user_model: Any, scrape: Callable[[], dict[str, float]]
+) -> None:
+    django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
+    laptop, phone = Browser(), Browser()
+    for browser in (laptop, phone):
+        browser.login()
+    body = {"currentPassword": PASSWORD, "newPassword": "another password entirely"}
+    assert laptop.post("/auth/password/change", body, laptop.access).status_code == 204
+    assert phone.refresh().status_code == 401
+    assert scrape() == {"login": 2, "password_changed": 1, "session_revoked": 1}
+
+
+@pytest.mark.django_db(transaction=True)
 def test_what_was_not_committed_is_not_counted(django_user_model: Any, scrape: Callable[[], dict[str, float]]) -> None:
     ann = django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
     with transaction.atomic():
