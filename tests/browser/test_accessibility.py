@@ -22,6 +22,7 @@ def account(page: Page) -> None:
     register(page)
     expect(page.locator("#devices > li")).to_have_count(1)
     expect(page.locator("#events > li")).to_have_count(2)
+    expect(page.get_by_text("Switch it on")).to_be_visible()
     for summary in page.locator("summary:visible").all():
         summary.click()
     page.locator("#enrol-password").fill(PASSWORD)
