@@ -1,0 +1,8 @@
+"""The server's settings, with limits that a test sets."""
+
+import json
+import os
+
+from tests.settings_server import *
+
+TOKENS_LIMITS = json.loads(os.environ["LIMITS"])
