@@ -103,6 +103,19 @@ def test_throttling_can_be_switched_off(ann: Any, settings: Settings) -> None:
     assert not Bucket.objects.exists()
 
 
+def test_try_that_is_overtaken_is_not_refused_for_it(
+    db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOKENS_LIMITS = {"password": (2, 60.0)}
+    readings = iter([100.5, 100.0, 100.6, 100.7, 100.8, 100.9])
+    monkeypatch.setattr(limits, "time", lambda: next(readings))
+    limits.spend("password", "1")
+    limits.spend("password", "1")
+    with pytest.raises(TooManyTries) as refused:
+        limits.spend("password", "1")
+    assert refused.value.wait == 60
+
+
 @pytest.mark.django_db(transaction=True)
 def test_parallel_tries_are_counted_exactly(settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"password": (5, 60.0)}
