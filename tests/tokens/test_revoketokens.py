@@ -27,10 +27,15 @@ def bob(db: None, django_user_model: Any) -> Any:
     return django_user_model._default_manager.create_user("bob", email="bob@example.com", password=PASSWORD)
 
 
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Typist:
-    """Put something on the standard input."""
-    return lambda text: monkeypatch.setattr("sys.stdin", StringIO(text))
+    """Type something at a terminal."""
+    return lambda text: monkeypatch.setattr("sys.stdin", Terminal(text))
 
 
 def revoke(*arguments: str) -> list[str]:
@@ -95,7 +100,7 @@ def test_yes_goes_on(ann: Any, typed: Typist) -> None:
     assert not live()
 
 
-@pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", "YES!\n"])
+@pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", "YES!\n", ""])
 def test_anything_else_ends_nothing(ann: Any, typed: Typist, answer: str) -> None:
     session = sessions.start(ann)
     typed(answer)
@@ -103,12 +108,11 @@ def test_anything_else_ends_nothing(ann: Any, typed: Typist, answer: str) -> Non
     assert live() == [session]
 
 
-def test_nobody_to_ask_ends_nothing(ann: Any, typed: Typist) -> None:
-    session = sessions.start(ann)
-    typed("")
-    with pytest.raises(CommandError, match=r"^There is nobody to ask\. With --noinput nobody is asked\.$"):
-        revoke("--all")
-    assert live() == [session]
+def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions.start(ann)
+    monkeypatch.setattr("sys.stdin", StringIO())
+    assert revoke("--user=ann") == ["This will end 1 live session of ann.", "Ended 1 live session."]
+    assert not live()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import sys
 from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ class Command(BaseCommand):
             "--no-input",
             action="store_false",
             dest="interactive",
-            help="Do not ask before ending anything.",
+            help="Do not ask before ending anything; nobody is asked where there is no terminal, either.",
         )
 
     def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
@@ -44,7 +45,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing to end: there is no live session {whose}.")
             return
         self.stdout.write(f"This will end {_sessions(count)} {whose}.")
-        if interactive and not _is_confirmed():
+        if interactive and sys.stdin.isatty() and not _is_confirmed():
             self.stdout.write("Nothing was ended.")
             return
         ended = sum(sessions.revoke_these(some, Reason.COMMAND) for _, some in ranges(chosen, BATCH_SIZE))
@@ -74,7 +75,7 @@ def _is_confirmed() -> bool:
     try:
         return input("Type 'yes' to go on: ") == "yes"
     except EOFError:
-        raise CommandError("There is nobody to ask. With --noinput nobody is asked.") from None
+        return False
 
 
 def _sessions(count: int) -> str:
