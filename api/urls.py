@@ -1,5 +1,4 @@
 from django.urls import include, path
-from django.views.generic import TemplateView
 from rest_framework.routers import SimpleRouter
 
 from . import signing_in, views
@@ -18,5 +17,5 @@ urlpatterns = [
     path("schema/", views.SchemaView.as_view(), name="schema"),
     path("sign-in/", signing_in.SignInView.as_view(), name="sign_in"),
     path("sign-out/", signing_in.sign_out, name="sign_out"),
-    path("docs/", TemplateView.as_view(template_name="api/docs.html"), name="docs"),
+    path("docs/", views.DocsView.as_view(), name="docs"),
 ]

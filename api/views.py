@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiJsonRenderer2
@@ -12,6 +13,7 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 from rest_framework.generics import RetrieveUpdateAPIView
 from rest_framework.permissions import IsAdminUser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -26,6 +28,7 @@ from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
 from tokens.outages import retried
 from tokens.requests import client_of
 from tokens.tokens import AccessToken
+from tokens.views import AlwaysJSON
 
 from . import filters, serializers
 from .browsing import PassAuthentication
@@ -81,6 +84,19 @@ class SchemaView(APIView):
 
     def get(self, request: Request) -> Response:
         return Response(schema())
+
+
+class DocsView(APIView):
+    """The page of the schema. What is refused here is told as everywhere in the API."""
+
+    schema = None
+    authentication_classes = ()
+    permission_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = AlwaysJSON
+
+    def get(self, request: Request) -> TemplateResponse:
+        return TemplateResponse(request._request, "api/docs.html")
 
 
 class MeView(Page, RetrieveUpdateAPIView[Any]):

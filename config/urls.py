@@ -14,7 +14,7 @@ urlpatterns = [
     path("health/ready", health.ready, name="ready"),
     *([path("", include("config.metrics"))] if settings.METRICS_TOKEN else []),
     path("admin/", admin.site.urls),
-    re_path(r"^(?:api|auth)/", unknown_path),
+    re_path(r"^(?:api|auth)(?:/|$)", unknown_path),
 ]
 
 handler400 = "config.errors.bad_request"

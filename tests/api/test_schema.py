@@ -129,6 +129,8 @@ def endpoints(patterns: Any = None, prefix: str = "") -> Iterator[str]:
             yield from endpoints(pattern.url_patterns, path)
         elif isinstance(pattern, URLPattern) and hasattr(pattern.callback, "cls"):
             view: Any = pattern.callback
+            if view.cls.schema is None:
+                continue  # a page for people
             methods = getattr(view, "actions", {name for name in view.cls.http_method_names if hasattr(view.cls, name)})
             for method in set(methods).intersection(view.cls.http_method_names) - {"options", "head"}:
                 yield f"{method} {simplify_regex(path)}".replace("<pk>", "{id}")
@@ -382,6 +384,12 @@ def test_page_loads_nothing_from_another_host_and_has_no_script_of_its_own(db: N
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
     assert "script-src 'self'" in response["Content-Security-Policy"]
     assert "'unsafe-inline'" not in re.findall(r"script-src[^;]*", response["Content-Security-Policy"])[0]
+
+
+def test_page_refuses_other_methods_as_the_api_does(db: None) -> None:
+    response = APIClient(enforce_csrf_checks=True).post("/api/docs/", headers={"Accept": "text/html"})
+    assert (response.status_code, response["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert response.json()["code"] == "method_not_allowed"
 
 
 def test_page_asks_no_validator_and_keeps_no_token(db: None) -> None:

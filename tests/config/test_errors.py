@@ -35,7 +35,7 @@ urlpatterns = [
     path("fail/<kind>", fail),
     path("lose-the-database", lose_the_database),
     path("api/fail/<kind>", fail),
-    re_path(r"^(?:api|auth)/", errors.unknown_path),
+    re_path(r"^(?:api|auth)(?:/|$)", errors.unknown_path),
 ]
 handler400, handler403, handler404, handler500 = urls.handler400, urls.handler403, urls.handler404, urls.handler500
 
@@ -79,7 +79,7 @@ def test_database_that_is_lost_after_the_view_is_unavailable(failing: Client) ->
 
 
 @pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("path", ["/api/nowhere", "/auth/nowhere/", "/api/%00", "/auth/login/more"])
+@pytest.mark.parametrize("path", ["/auth", "/api/nowhere", "/auth/nowhere/", "/api/%00", "/auth/login/more"])
 def test_unknown_path_of_the_api_is_json(settings: Any, client: Client, debug: bool, path: str) -> None:
     settings.DEBUG = debug
     for response in (client.get(path, headers={"Accept": BROWSER}), Client(enforce_csrf_checks=True).post(path)):
