@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from tests.racing import in_parallel, just_before
+from tests.racing import await_somebody_who_waits, in_parallel, just_before
 from tokens import sessions
 from tokens.exceptions import NoActiveAccount, TokenRefused, TokenReused, TokenRevoked
 from tokens.models import Reason, SecurityEvent, Session, fingerprints
@@ -203,6 +204,25 @@ def test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew(a
     Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
     with just_before(UPDATE, lambda: sessions.revoke_all(ann, Reason.LOGOUT_ALL)), pytest.raises(TokenRevoked):
         sessions.rotate(claims)
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_login_leaves_a_session_that_a_refresh_under_way_renews(ann: Any, session: Session) -> None:
+    claims, renewed = refresh(session), Event()
+    Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
+
+    def renew() -> None:
+        with transaction.atomic():
+            sessions.rotate(claims)
+            renewed.set()
+            await_somebody_who_waits()
+
+    def log_in() -> Session:
+        renewed.wait(30)
+        return sessions.start(ann)
+
+    assert in_parallel(renew, log_in) == [None, Session.objects.latest("pk")]
+    assert sessions.rotate(claims).generation == 1
 
 
 def test_revoking_all_sessions_of_a_user_deleted_meanwhile_ends_none(ann: Any, session: Session) -> None:
