@@ -1,31 +1,40 @@
 """Whatever is sent, no answer is a 5xx, nobody gets in, and nothing grows by what anonymous people send."""
 
+import gc
 import json
+import logging
 import os
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.wsgi import get_wsgi_application
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
+from pytest_django import Settings
 from schemathesis.specs.openapi.checks import status_code_conformance
 
-from accounts.models import Mail, User
+from tests.forgery import anybody, forge
 from tests.proof.counts import Counts
+from tests.proof.size import LONG
 from tokens import sessions
 from tokens.exceptions import TokenRefused
-from tokens.models import SecurityEvent, Session
+from tokens.models import Bucket
 from tokens.tokens import AccessToken, RefreshToken
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
 """Of each operation, anonymous and signed in. With the default the same ones each time."""
+
+ROUNDS = 200 if LONG else 50
+"""Of requests in which everything is new."""
 
 LIMITS = how(
     max_examples=EXAMPLES,
@@ -144,7 +153,8 @@ def is_guarded(path: str) -> bool:
 
 
 def rows() -> dict[str, int]:
-    return {model.__name__: model._default_manager.count() for model in (Session, SecurityEvent, User, Mail)}
+    """Count the rows of every table but that of the limits, which says itself how large it grows."""
+    return {model._meta.label: model._default_manager.count() for model in apps.get_models() if model is not Bucket}
 
 
 @pytest.fixture
@@ -199,6 +209,56 @@ def test_nasty_headers_and_cookies_get_an_answer_and_leave_nothing(stranger: Cli
             sent += 1
     assert rows() == before
     counts.add("Hostile input", "headers and cookies", requests=sent, server_errors=0)
+
+
+def never_seen_before(number: int) -> Iterator[tuple[str, str, Any, dict[str, str]]]:
+    """Yield requests in which everything that could be remembered is new: method, path, body, headers."""
+    text = f"{number:040}"
+    access = forge({"alg": "EdDSA", "typ": "at+jwt", "kid": text}, {"sid": text}, anybody)
+    refresh = forge({"alg": "HS256", "typ": "rt+jwt"}, {"sid": text}, anybody)
+    yield "POST", "/auth/refresh-token", None, {"cookie": f"refreshToken={refresh}"}
+    yield "POST", "/auth/login", {"username": text, "password": text}, {"user-agent": text}
+    yield "POST", "/api/token/refresh/", {"refresh": refresh, text: text}, {}
+    yield "POST", "/api/token/verify/", {"token": access}, {}
+    yield "GET", "/api/me/", None, {"authorization": f"Bearer {access}"}
+    yield "GET", f"/api/sessions/{text}/?search={text}", None, {"origin": f"https://{text}.example"}
+    yield "GET", f"/{text}", None, {"accept": "text/html", "accept-language": text[-8:]}
+    yield "GET", "/", None, {"host": f"{text}.example"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="what a process remembers does not depend on the database")
+@pytest.mark.django_db(transaction=True)
+def test_memory_does_not_grow_by_what_strangers_send(settings: Settings, rf: RequestFactory) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    few = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20}}
+    settings.CACHES = {"default": few}  # full before it is measured
+    server: Any = get_wsgi_application()
+    before = rows()
+
+    def memory_after(numbers: range) -> int:
+        for number in numbers:
+            for method, path, body, headers in never_seen_before(number):
+                data = b"" if body is None else json.dumps(body).encode()
+                request = rf.generic(
+                    method, path, data, content_type=JSON, headers=headers, REMOTE_ADDR=f"2001:db8:{number:x}::1"
+                )
+                # As the server calls it: Django's client for tests keeps a little of each request.
+                response = server(request.environ, lambda _status, _headers: None)
+                response.close()
+                assert 400 <= response.status_code < 500, (method, path, response.status_code)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    logging.disable()  # pytest keeps each line
+    tracemalloc.start()
+    try:
+        first, second = memory_after(range(ROUNDS)), memory_after(range(ROUNDS, 2 * ROUNDS))
+    finally:
+        tracemalloc.stop()
+        logging.disable(logging.NOTSET)
+    # Less than one of the tokens, of which a round has four.
+    assert second - first < 250 * ROUNDS
+    assert rows() == before
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL refuses more")
