@@ -21,6 +21,11 @@ OLD_HASH = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
 """Of a kind that is upgraded when it is used."""
 
 
+@pytest.mark.django_db
+def test_new_database_has_no_account() -> None:
+    assert not User.objects.exists()
+
+
 # Names and addresses
 
 

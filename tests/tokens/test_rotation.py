@@ -250,6 +250,17 @@ def test_a_clock_behind_that_of_the_server_that_rotated_changes_nothing(app: App
     assert app.refresh().json()["refresh"] == second
 
 
+@pytest.mark.parametrize(("ahead", "answer"), [(8, 200), (10, 401)])
+def test_a_clock_ahead_takes_as_much_from_the_grace_period(
+    browser: Browser, clock: Clock, ahead: int, answer: int
+) -> None:
+    first = browser.cookie
+    browser.refresh()
+    browser.http.post("/auth/introspect", HTTP_AUTHORIZATION=f"Bearer {browser.access}")
+    later(clock, ahead + 1)  # to the other server, a second later
+    assert browser.refresh(first).status_code == answer
+
+
 def test_a_clock_behind_rotates_all_the_same_without_a_grace_period(app: App, clock: Clock, settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(0)
     app.refresh()
