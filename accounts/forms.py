@@ -15,6 +15,7 @@ from tokens import credentials
 from tokens.exceptions import SecondFactorRequired, TooManyTries
 from tokens.requests import client_of
 from tokens.sessions import PASSWORD
+from tokens.throttles import throttle
 
 from . import second_factor
 from .credentials import replace_password
@@ -25,6 +26,7 @@ def authenticate(request: HttpRequest, username: str, password: str, code: str) 
 
     Raises TooManyTries or, only after a right password, a ValidationError about the code.
     """
+    throttle(request, "login")
     try:
         return credentials.authenticate(request, username, password), PASSWORD
     except SecondFactorRequired as required:

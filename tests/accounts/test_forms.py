@@ -119,6 +119,16 @@ def test_limits_on_passwords_hold(root: User, settings: Settings) -> None:
     assert Browser().login("root").status_code == 429
 
 
+def test_address_that_tries_name_after_name_is_throttled(root: User, settings: Settings) -> None:
+    settings.TOKENS_THROTTLE_RATES = {"login": "2/min"}
+    for name in ("ann", "ben"):
+        errors_of(login(username=name))
+    response = login()
+    assert response["Retry-After"] == "60"
+    assert errors_of(response, 429) == {"__all__": ["Too many tries. Try again in 60 seconds."]}
+    assert Browser().login("root").status_code == 429
+
+
 def test_limits_on_codes_hold(root_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (2, 300.0)}
     for _ in range(2):

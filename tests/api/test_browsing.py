@@ -102,6 +102,12 @@ def test_guessing_is_limited_as_at_every_login(ann: Person, settings: Settings) 
     assert "browsing" not in page.cookies
 
 
+def test_address_that_tries_name_after_name_is_throttled_as_at_every_login(ann: Person, settings: Settings) -> None:
+    settings.TOKENS_THROTTLE_RATES = {"login": "2/min"}
+    assert [Visitor().sign_in("wrong").status_code for _ in range(3)] == [200, 200, 429]
+    assert ann.login("ben").status_code == 429
+
+
 @pytest.mark.parametrize(
     ("asked", "reached"),
     [
