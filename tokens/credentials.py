@@ -21,7 +21,8 @@ def authenticate(request: HttpRequest, username: str, password: str, *, remember
     """Return the user, or None; unknown, wrong and deactivated take the same work.
 
     Tries are limited for a name from one address, and for a name from all addresses together. The second limit would
-    let anybody lock the owner out, so it does not hold for an address that the account has signed in from before.
+    let anybody lock the owner out, so it does not hold for an address (of IPv6, a network) that the account has signed
+    in from before.
     Raises TooManyTries and, only after a right password, SecondFactorRequired, whose challenge carries `remembered` to
     the session that begins with the answer.
     """
@@ -72,5 +73,7 @@ def _has_signed_in_from(address: str | None, username: str) -> bool:
     try:
         user: Any = user_model._default_manager.get_by_natural_key(username)
     except user_model.DoesNotExist:
-        return False
-    return SecurityEvent.objects.filter(user_id=user.pk, kind=Kind.LOGIN, ip_address=address).exists()
+        user = None  # whose logins are looked for all the same, so that the work tells nothing
+    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind=Kind.LOGIN).order_by()
+    # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
+    return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())

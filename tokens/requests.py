@@ -24,9 +24,11 @@ def client_of(request: HttpRequest | Request) -> Client:
 
 def _address(text: str) -> str | None:
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:  # a Unix socket has none
         return None
+    # A socket for both versions shows those of IPv4 as ::ffff:192.0.2.1, which would all count as one network of IPv6.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 class CrossSiteRequest(PermissionDenied):

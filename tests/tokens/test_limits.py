@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
@@ -77,6 +79,25 @@ def test_tries_of_others_do_not_lock_the_owner_out(ann: Any, clock: TimeMachineF
     assert Browser().login(REMOTE_ADDR="198.51.100.1").status_code == 200
 
 
+def test_owner_whose_address_of_ipv6_changes_within_its_network_is_not_locked_out(ann: Any) -> None:
+    Browser().login(REMOTE_ADDR="2001:db8::1")
+    for last in range(5):
+        fail(address=f"192.0.2.{last}")
+    assert Browser().login(REMOTE_ADDR="2001:db8:0:1::1").status_code == 429
+    assert Browser().login(REMOTE_ADDR="2001:db8::2").status_code == 200
+
+
+def test_known_and_unknown_names_are_throttled_by_the_same_work(ann: Any) -> None:
+    statements = []
+    for name in ("ann", "nobody"):
+        for last in range(5):
+            fail(name, f"192.0.2.{last}")
+        with CaptureQueriesContext(connection) as queries:
+            assert fail(name, "192.0.2.9") == 429
+        statements.append(len(queries))
+    assert statements[0] == statements[1]
+
+
 def test_unknown_name_is_limited_over_all_addresses_too(ann: Any) -> None:
     assert [fail("nobody", f"192.0.2.{last}") for last in range(6)] == [401] * 5 + [429]
 
@@ -84,6 +105,13 @@ def test_unknown_name_is_limited_over_all_addresses_too(ann: Any) -> None:
 def test_addresses_of_one_ipv6_network_count_as_one(ann: Any) -> None:
     assert [fail(address=f"2001:db8::{last}") for last in range(1, 5)] == [401, 401, 401, 429]
     assert fail(address="2001:db8:0:1::1") == 401
+
+
+def test_addresses_of_ipv4_count_for_themselves_on_a_socket_for_both_versions(ann: Any) -> None:
+    assert [fail(address="::ffff:192.0.2.1") for _ in range(3)] == [401, 401, 401]
+    assert fail(address="192.0.2.1") == 429
+    assert fail(address="::ffff:192.0.2.2") == 401
+    assert SecurityEvent.objects.get().ip_address == "192.0.2.2"
 
 
 def test_sender_without_an_address_is_limited_too(ann: Any) -> None:
