@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -183,11 +184,10 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Help those who have lost their device. Nobody gets around the own one here, nor around a superuser's."""
+        """Help those who have lost their device. Nobody gets around the own one, nor that of who may do more."""
         enabled = queryset.filter(second_factor__enabled_at__isnull=False).exclude(pk=cast(int, request.user.pk))
-        chosen = self._within_reach(request, enabled)
         removed = 0
-        for user in chosen:
+        for user in [user for user in enabled if not self._is_above(request, user)]:
             with transaction.atomic():
                 if second_factor.take_away(user, client_of(request)):
                     self.log_change(request, user, gettext("Removed the second factor."))
@@ -198,7 +198,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         else:
             self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
 
-    # Whoever may change users, and no more, would otherwise become a superuser: by making one, or by taking one over.
+    # Whoever may change users, and no more, would otherwise get rights: by giving them, or by taking over who has them.
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_change_permission(request, obj) and not self._is_above(request, obj)
@@ -210,10 +210,13 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         return users if request.user.is_superuser else users.exclude(is_superuser=True)
 
     def _is_above(self, request: HttpRequest, user: User | None) -> bool:
-        return user is not None and user.is_superuser and not request.user.is_superuser
+        """Return whether the user may do what whoever asks may not."""
+        if user is None or request.user.is_superuser or user == request.user:
+            return False
+        return user.is_superuser or not _rights(user) <= request.user.get_all_permissions()
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        rights = () if request.user.is_superuser else ("is_superuser", "groups", "user_permissions")
+        rights = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
         return (*super().get_readonly_fields(request, obj), *rights)
 
     # A superuser can set passwords from the shell anyway, and has to where there are no mails; other staff sends links.
@@ -276,3 +279,10 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         if not change and "password1" not in form.fields:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
+
+
+def _rights(user: User) -> set[str]:
+    """Return the permissions of the user, those of a deactivated one too, who may be reactivated."""
+    judged = copy(user)
+    judged.is_active = True
+    return judged.get_all_permissions()

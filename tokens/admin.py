@@ -207,6 +207,17 @@ class SessionAdmin(ReadOnlyAdmin):
         batches = [users[start : start + BATCH_SIZE] for start in range(0, len(users), BATCH_SIZE)]
         self._tell(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
 
+    # As in the API, only a superuser does this to a superuser.
+
+    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        is_above = obj is not None and not request.user.is_superuser and getattr(obj.user, "is_superuser", False)
+        return super().has_delete_permission(request, obj) and not is_above
+
+    def _within_reach(self, request: HttpRequest, chosen: SessionQuerySet) -> SessionQuerySet:
+        if request.user.is_superuser or not _has_field("is_superuser"):
+            return chosen
+        return chosen.exclude(user__is_superuser=True)
+
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
         self.delete_queryset(request, Session.objects.filter(pk=obj.pk))
 
@@ -222,7 +233,7 @@ class SessionAdmin(ReadOnlyAdmin):
     def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
         """Revoke those that are live, and write so into the admin's own log; return how many that were."""
         ended = 0
-        for __, some in ranges(chosen.live(), BATCH_SIZE):
+        for __, some in ranges(self._within_reach(request, chosen).live(), BATCH_SIZE):
             with transaction.atomic(using=router.db_for_write(Session)):
                 live = list(some.select_for_update(of=("self",)))
                 these = Session.objects.filter(pk__in=[session.pk for session in live])

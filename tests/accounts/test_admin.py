@@ -176,10 +176,27 @@ def test_staff_does_nothing_to_a_superuser(staff: Client, admin: Client, path: s
 
 
 def test_staff_gives_nobody_rights(staff: Client, ann: User) -> None:
-    rights = {"is_superuser": "on", "user_permissions": [Permission.objects.get(codename="delete_user").pk]}
+    rights = {
+        "is_staff": "on",
+        "is_superuser": "on",
+        "user_permissions": [Permission.objects.get(codename="delete_user").pk],
+    }
     assert change(staff, ann, username="anne", **rights).status_code == 302
     ann.refresh_from_db()
-    assert (ann.username, ann.is_superuser, ann.user_permissions.count()) == ("anne", False, 0)
+    assert (ann.username, ann.is_staff, ann.is_superuser, ann.user_permissions.count()) == ("anne", False, False, 0)
+
+
+@pytest.mark.parametrize("path", ["change", "delete"])
+@pytest.mark.parametrize("is_active", [True, False])
+def test_staff_takes_over_nobody_who_may_do_more(staff: Client, ann: User, path: str, is_active: bool) -> None:
+    User.objects.filter(pk=ann.pk).update(is_active=is_active, is_staff=True)
+    ann.user_permissions.set(Permission.objects.filter(codename="change_session"))
+    form = {"username": "ann", "email": "thief@example.com", "is_active": "on", "post": "yes"}
+    assert staff.post(page_of(ann, path), form).status_code == 403
+    ann.refresh_from_db()
+    assert (ann.email, ann.is_active) == ("ann@example.com", is_active)
+    ann.user_permissions.set(Permission.objects.filter(codename="view_user"))
+    assert change(staff, ann, email="other@example.com").status_code == 302
 
 
 def test_user_with_a_thousand_sessions_is_saved(admin: Client, ann: User) -> None:
@@ -596,6 +613,9 @@ def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled)
     User.objects.filter(pk=ann.pk).update(is_superuser=True)
     assert take_away(client, ann) == "There was no second factor that you may remove."
     User.objects.filter(pk=ann.pk).update(is_superuser=False)
+    ann.user_permissions.set(Permission.objects.filter(codename="delete_user"))
+    assert take_away(client, ann) == "There was no second factor that you may remove."
+    ann.user_permissions.clear()
     assert take_away(client, ann) == "1 second factor was removed."
 
 

@@ -357,6 +357,20 @@ def test_selected_sessions_are_revoked_and_no_other(
     assert Session.objects.filter(revoked_reason=Reason.STAFF).count() == 2
 
 
+@pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users", "delete_selected", "delete"])
+def test_only_a_superuser_ends_the_session_of_a_superuser(
+    ann: Any, clerk: Clerk, admin_client: Http, action: str
+) -> None:
+    session = sessions.start(ann)
+    type(ann)._default_manager.filter(pk=ann.pk).update(is_superuser=True)
+    for http, left in ((clerk("view_session", "change_session", "delete_session"), [session]), (admin_client, [])):
+        if action == "delete":
+            http.post(f"{SESSIONS}{session.pk}/delete/", {"post": "yes"})
+        else:
+            act(http, action, session, post="yes")
+        assert live() == left
+
+
 def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: Clerk) -> None:
     session = sessions.start(ann)
     assert told(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]
