@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
-from django.db import transaction
+from django.db import connection, transaction
 from django.dispatch import Signal
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
@@ -57,6 +58,15 @@ def test_failed_logins_of_an_account_and_an_hour_share_a_row(ann: Any, time_mach
 def test_failed_login_of_an_unknown_name_leaves_no_row(ann: Any) -> None:
     Browser().login("nobody")
     assert kinds() == []
+
+
+def test_first_failed_login_of_an_hour_takes_the_work_of_an_unknown_name(ann: Any) -> None:
+    statements = []
+    for username in ("ann", "nobody", "ann"):
+        with CaptureQueriesContext(connection) as queries:
+            Browser().login(username, "wrong")
+        statements.append([query["sql"].split()[0] for query in queries])
+    assert statements[0] == statements[1] == statements[2]
 
 
 def test_failed_login_without_a_request_is_logged_too(ann: Any) -> None:
