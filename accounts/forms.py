@@ -17,7 +17,7 @@ from tokens.requests import client_of
 from tokens.sessions import PASSWORD
 from tokens.throttles import throttle
 
-from . import second_factor
+from . import notices, second_factor
 from .credentials import replace_password
 
 
@@ -89,6 +89,7 @@ class AdminLoginForm(AdminAuthenticationForm):
         if user is None:
             raise self.get_invalid_login_error()
         self.confirm_login_allowed(user)
+        notices.record_sign_in(user, client_of(self.request))
         self.user_cache = user
         return typed
 

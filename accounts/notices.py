@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 
 from tokens import log
-from tokens.models import Reason, Session
+from tokens.models import Kind, Reason, Session
+from tokens.outages import retried
 from tokens.sessions import Client
 from tokens.signals import session_started, sessions_revoked
 
@@ -25,6 +27,15 @@ def queue(kind: MailKind, address: str, client: Client, session: Session | None 
 def tell_of_sign_in(session: Session, client: Client, **kwargs: Any) -> None:
     # Whether the device is a new one is found out when the mail is sent, so that a login does not wait for it.
     queue(MailKind.NEW_SIGN_IN, session.user.email, client, session)
+
+
+@retried
+def record_sign_in(user: User, client: Client) -> None:
+    """Log and tell of a sign-in that begins no session of ours: one to the admin."""
+    with transaction.atomic():
+        # The mail first: it compares with the lines of before.
+        queue(MailKind.NEW_SIGN_IN, user.email, client)
+        log.record(Kind.LOGIN, user, client)
 
 
 @receiver(sessions_revoked)

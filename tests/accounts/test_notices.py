@@ -17,11 +17,12 @@ from time_machine import TimeMachineFixture
 
 from accounts import credentials, outbox
 from accounts.models import LINKS, Mail, MailKind, User
+from accounts.notices import record_sign_in
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel
 from tokens import sessions
-from tokens.models import Reason, SecurityEvent, Session
+from tokens.models import Kind, Reason, SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
@@ -64,6 +65,39 @@ def test_sign_in_from_a_new_device_is_told_and_the_first_ever_is_not(ann: User, 
     assert "Mobile Safari on iOS, from 192.0.2.7" in body
     clock.shift(60)
     Browser(SAFARI).login()
+    assert told() == []
+
+
+def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock: TimeMachineFixture) -> None:
+    User.objects.update(is_staff=True)
+    form = {"username": "ann", "password": PASSWORD, "next": "/admin/"}
+
+    def sign_in(agent: str, **changes: str) -> int:
+        clock.shift(60)
+        client = Client(REMOTE_ADDR="192.0.2.7", headers={"user-agent": agent})
+        status: int = client.post("/admin/login/", form | changes).status_code
+        return status
+
+    Browser(FIREFOX).login()
+    assert sign_in(NEWER_FIREFOX) == 302
+    assert told() == []
+    assert sign_in(SAFARI, password="wrong") == 200
+    assert sign_in(SAFARI) == 302
+    assert told() == [("A sign-in from a new device", "ann@example.com")]
+    assert "2030-01-01 12:03 (UTC)" in str(mail.outbox[0].body)
+    assert "Mobile Safari on iOS, from 192.0.2.7" in str(mail.outbox[0].body)
+    assert sign_in(SAFARI) == 302
+    assert told() == []
+    logged = SecurityEvent.objects.filter(kind=Kind.LOGIN, session=None)
+    assert [event.ip_address for event in logged] == ["192.0.2.7"] * 3
+
+
+def test_sign_in_to_the_admin_of_an_account_that_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
+    Browser(FIREFOX).login()
+    told()
+    clock.shift(60)
+    record_sign_in(ann, sessions.UNKNOWN)
+    ann.delete()
     assert told() == []
 
 
