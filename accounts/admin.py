@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import copy
+from datetime import datetime
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -8,7 +9,7 @@ from django.contrib.auth import admin as auth
 from django.contrib.auth.forms import UserChangeForm
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -23,7 +24,7 @@ from tokens.requests import client_of
 
 from . import credentials, names, notices, second_factor
 from .credentials import NoResetPossible
-from .models import MailKind, PasswordEvent, User
+from .models import MailKind, PasswordEvent, User, last_sign_in
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -97,7 +98,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         "is_staff",
         "is_active",
         "date_joined",
-        "last_login",
+        "last_sign_in",
     )
     list_select_related = ("second_factor",)
     list_filter = ("is_active", "is_staff", "is_superuser", "email_verified", "groups")
@@ -110,9 +111,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         (None, {"fields": ("username", "has_password", "has_second_factor")}),
         (_("E-mail"), {"fields": ("email", "email_verified", "awaiting_verification")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
-        (_("Times"), {"fields": ("date_joined", "last_login")}),
+        (_("Times"), {"fields": ("date_joined", "last_sign_in")}),
     )
-    readonly_fields = ("awaiting_verification", "has_password", "has_second_factor", "date_joined", "last_login")
+    readonly_fields = ("awaiting_verification", "has_password", "has_second_factor", "date_joined", "last_sign_in")
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
     add_fieldsets_without_password = (
         (
@@ -134,6 +135,14 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
         return second_factor.enabled(user) is not None
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(last_sign_in=last_sign_in())
+
+    @admin.display(description=_("last sign-in"), ordering=F("last_sign_in").asc(nulls_first=True))
+    def last_sign_in(self, user: Any) -> datetime | None:
+        moment: datetime | None = user.last_sign_in
+        return moment
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("tokens.change_session")

@@ -17,7 +17,10 @@ class LinkNotValid(ValidationError):
 
 
 class Link(PasswordResetTokenGenerator):
-    """The link to a page. Its token is good until what it is bound to changes: the password, a sign-in, the address."""
+    """The link to a page.
+
+    Its token is good until what it is bound to changes: the password, the address, a sign-in to the admin.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()

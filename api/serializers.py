@@ -75,6 +75,8 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
 
 
 class UserSerializer(AccountSerializer):
+    last_login = serializers.DateTimeField(source="last_sign_in", read_only=True, allow_null=True)
+
     class Meta:
         model = User
         fields = (

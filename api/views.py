@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 
 from accounts import credentials
 from accounts.credentials import NoResetPossible
-from accounts.models import User
+from accounts.models import User, last_sign_in
 from tokens import sessions
 from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
 from tokens.outages import retried
@@ -149,7 +149,7 @@ class UserViewSet(
     viewsets.GenericViewSet[Any],
 ):
     about = _("The users, for staff.")
-    queryset = User.objects.prefetch_related("groups")
+    queryset = User.objects.annotate(last_sign_in=last_sign_in()).prefetch_related("groups")
     serializer_class = serializers.UserSerializer
     permission_classes = (IsAdminUser, OnlySuperusersActOnSuperusers)
     filter_backends = (filters.NameSearch, filters.Ordering)

@@ -11,6 +11,8 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from pytest_django import Settings
 
 from accounts import credentials, encryption, outbox, second_factor
@@ -84,6 +86,17 @@ def test_list_filters_and_goes_by_date(admin: Client, ann: User) -> None:
     )
     assert response.status_code == 200
     assert not response.context["cl"].result_list
+
+
+def test_last_sign_in_is_shown_and_ordered_by(admin: Client, ann: User) -> None:
+    User.objects.create_user("bob")
+    sessions.start(ann)
+    moment = SecurityEvent.objects.get(kind=Kind.LOGIN).created_at
+    response: Any = admin.get(LIST, {"o": "-8"})
+    shown = [(user.username, user.last_sign_in) for user in response.context["cl"].result_list]
+    assert shown[0] == ("ann", moment)
+    assert {name: at for name, at in shown if name != "ann"} == {"root": None, "bob": None}
+    assert date_format(localtime(moment), "DATETIME_FORMAT") in admin.get(page_of(ann)).content.decode()
 
 
 @pytest.mark.parametrize("username", ["ANN", "a@b"])

@@ -362,7 +362,7 @@ def test_user_as_staff_sees_one(ann: Person, staff: Person, django_assert_num_qu
         "isSuperuser": False,
         "groups": ["writers"],
         "dateJoined": wire(ann.user.date_joined),
-        "lastLogin": None,
+        "lastLogin": wire(SecurityEvent.objects.get(user=ann.user, kind=Kind.LOGIN).created_at),
     }
 
 
