@@ -151,8 +151,8 @@ def ask_for_reset(email: str = ANN, **extra: Any) -> Any:
     return Browser().post("/auth/password/reset", {"email": email}, **extra)
 
 
-def reset(message: EmailMessage, new: str = NEW_PASSWORD) -> Any:
-    return Browser().post("/auth/password/reset/confirm", {**link_in(message), "newPassword": new})
+def reset(message: EmailMessage, new: str = NEW_PASSWORD, **extra: Any) -> Any:
+    return Browser().post("/auth/password/reset/confirm", {**link_in(message), "newPassword": new}, **extra)
 
 
 def resend(person: Person, **extra: Any) -> Any:
@@ -464,6 +464,20 @@ def test_failures_of_strangers_keep_nobody_out_who_has_been_there_before(
     (event,) = [event for event in log_of(phone) if event["kind"] == "login_failed"]
     assert event["ipAddress"] == "203.0.113.4"
     assert arrived() == {}
+
+
+def test_owner_who_is_kept_out_at_a_new_address_gets_in_by_the_mailed_link(laptop: Person, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"login": (3, 60.0), "login_anywhere": (5, 300.0)}
+    for last in range(5):
+        assert Browser().login("ann", "guess", REMOTE_ADDR=f"203.0.113.{last}").status_code == 401
+    abroad = {"REMOTE_ADDR": "203.0.113.9"}
+    assert Browser().login("ann", **abroad).status_code == 429
+    ask_for_reset(**abroad)
+    assert reset(arrived()["Reset your password"], **abroad).status_code == 204
+    assert arrived().keys() == {"Your password was changed"}
+    assert Browser().login("ann", NEW_PASSWORD, REMOTE_ADDR="203.0.113.8").status_code == 429
+    assert Browser().login("ann", NEW_PASSWORD, **abroad).status_code == 200
+    assert_out(laptop)
 
 
 def test_one_address_is_sent_so_many_links_whoever_asks_for_them(settings: Settings, clock: TimeMachineFixture) -> None:

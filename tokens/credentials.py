@@ -22,7 +22,7 @@ def authenticate(request: HttpRequest, username: str, password: str, *, remember
 
     Tries are limited for a name from one address, and for a name from all addresses together. The second limit would
     let anybody lock the owner out, so it does not hold for an address (of IPv6, a network) that the account has signed
-    in from before.
+    in from before, or in which a mailed link to reset the password was used.
     Raises TooManyTries and, only after a right password, SecondFactorRequired, whose challenge carries `remembered` to
     the session that begins with the answer.
     """
@@ -74,6 +74,7 @@ def _has_signed_in_from(address: str | None, username: str) -> bool:
         user: Any = user_model._default_manager.get_by_natural_key(username)
     except user_model.DoesNotExist:
         user = None  # whose logins are looked for all the same, so that the work tells nothing
-    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind=Kind.LOGIN).order_by()
+    proofs = (Kind.LOGIN, Kind.PASSWORD_RESET)  # the latter for an owner who gets in from nowhere else
+    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=proofs).order_by()
     # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
     return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())
