@@ -47,7 +47,10 @@ class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
     shown = 100
 
     def get_queryset(self) -> Any:
-        return super().get_queryset()[: self.shown]
+        # It is asked for with each form; one slice is read once.
+        if not hasattr(self, "_queryset"):
+            self._queryset = super().get_queryset()[: self.shown]
+        return self._queryset
 
 
 class Latest(Recent):
