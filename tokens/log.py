@@ -97,9 +97,8 @@ def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None
     try:
         user = user_model._default_manager.get_by_natural_key(credentials.get(user_model.USERNAME_FIELD))
     except user_model.DoesNotExist:
-        limits.pretend(
-            str(credentials.get(user_model.USERNAME_FIELD))
-        )  # a known name's failure is a write that is waited for
+        # A known name's failure is a write that is waited for.
+        limits.pretend(str(credentials.get(user_model.USERNAME_FIELD)))
         _tell([_event(Kind.LOGIN_FAILED, None, client, None)])
         return
     row = _event(Kind.LOGIN_FAILED, user.pk, client, None)
