@@ -2,7 +2,7 @@
 # make admin  create an administrator
 # make test   make check, then the tests on SQLite and on PostgreSQL
 # make check  lint, format, types, imports, migrations, production settings, the API's schema
-# make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 16 minutes
+# make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 17 minutes
 # make fuzz   hostile input at length
 # make proof-peers  the races against other packages, installed into an environment of their own
 # make screenshots  take the README's pictures anew, with Chromium
