@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.core.cache import cache
+from django.core.management import get_commands, load_command_class
 
 from accounts.hashers import Argon2idPasswordHasher
 from tests import tools
@@ -17,6 +18,13 @@ UNTRACED = (
     "tests/api/test_hostile.py",
 )
 """What does the same thing many times; each line that it reaches is reached by a test of its own as well."""
+
+
+def pytest_collection() -> None:
+    """Import the commands, which Django does in passing: perhaps in a test that is not traced."""
+    for name, app in get_commands().items():
+        if app in ("accounts", "tokens"):
+            load_command_class(app, name)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

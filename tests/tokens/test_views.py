@@ -12,6 +12,7 @@ from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser, claims_of, header_of
+from tests.racing import just_before
 from tokens import sessions
 from tokens.models import Reason, Session
 from tokens.tokens import RefreshToken
@@ -71,6 +72,15 @@ def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str
     response = browser.login(username, password)
     assert_refused(response, "invalid_credentials", BEARER)
     assert response.json()["detail"] == "The username or the password is wrong."
+    assert not response.cookies
+    assert not Session.objects.exists()
+
+
+def test_user_deactivated_once_the_password_was_judged_is_refused_alike(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    with just_before("SAVEPOINT", lambda: get_user_model()._default_manager.update(is_active=False)):
+        response = Browser().login()
+    assert_refused(response, "invalid_credentials", BEARER)
     assert not response.cookies
     assert not Session.objects.exists()
 
