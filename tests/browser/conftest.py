@@ -77,7 +77,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mails")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def server(django_db_setup: None, mails: Path) -> Iterator[str]:
     """Run no longer than these tests: it sends the mails in this database, those of other tests too."""
     with serve(address_of_database(), EMAIL_URL=f"filemail:///{mails}", THREADS="8") as url:
