@@ -117,7 +117,7 @@ def _count(row: SecurityEvent) -> None:
     table, names = quote(SecurityEvent._meta.db_table), {field.name: quote(str(field.column)) for field in fields}
     seen = ", ".join(f"{names[name]} = EXCLUDED.{names[name]}" for name in ("created_at", "ip_address", "user_agent"))
     statement = (
-        f"INSERT INTO {table} ({', '.join(names.values())}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608
+        f"INSERT INTO {table} ({', '.join(names.values())}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608 (names of columns alone)
         f"ON CONFLICT ({names['id']}) DO UPDATE SET {names['count']} = {table}.{names['count']} + 1, {seen}"
     )
     with connection.cursor() as cursor:

@@ -24,9 +24,9 @@ class AddressThrottle(ScopedRateThrottle):
 
     THROTTLE_RATES: Any = None
 
-    def allow_request(self, request: Request | HttpRequest, view: Any) -> bool:
+    def allow_request(self, request: Request, view: Any) -> bool:
         try:
-            return super().allow_request(request, view)  # type: ignore[arg-type]  # only client_of looks at it
+            return super().allow_request(request, view)
         except Exception as error:  # noqa: BLE001 (each cache has errors of its own)
             logger.warning("The cache can't be reached, so nobody is throttled by address: %s", type(error).__name__)
             return True
@@ -34,7 +34,7 @@ class AddressThrottle(ScopedRateThrottle):
     def get_rate(self) -> str | None:
         return conf.throttle_rates[str(self.scope)] if conf.throttling else None
 
-    def get_cache_key(self, request: Request | HttpRequest, view: Any) -> str:
+    def get_cache_key(self, request: Request, view: Any) -> str:
         ident = network(client_of(request).ip_address)
         return self.cache_format % {"scope": self.scope, "ident": ident}
 
@@ -42,5 +42,5 @@ class AddressThrottle(ScopedRateThrottle):
 def throttle(request: HttpRequest, scope: str) -> None:
     """Count a request for a page that is no view of DRF's among those of its address. Raises TooManyTries."""
     by_address = AddressThrottle()
-    if not by_address.allow_request(request, SimpleNamespace(throttle_scope=scope)):
+    if not by_address.allow_request(Request(request), SimpleNamespace(throttle_scope=scope)):
         raise TooManyTries(ceil(by_address.wait() or 1))
