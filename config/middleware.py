@@ -5,7 +5,8 @@ from ipaddress import ip_address
 
 from csp.middleware import CSPMiddleware
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
+from django.middleware.common import CommonMiddleware
 from django.middleware.locale import LocaleMiddleware
 from django.urls import Resolver404, resolve
 from django.utils import translation
@@ -100,6 +101,16 @@ def exists(path: str) -> bool:
         return resolve(path).func is not unknown_path
     except Resolver404:
         return False
+
+
+class HostCheck(CommonMiddleware):
+    """Django's, which refuses a Host that is not in ALLOWED_HOSTS. Probes and scrapers name the address of a container,
+    which nobody knows beforehand, and what they read does not depend on the Host."""
+
+    FOR_MACHINES = ("/health/", "/metrics")
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        return None if request.path_info.startswith(self.FOR_MACHINES) else super().process_request(request)
 
 
 class ContentSecurityPolicy(CSPMiddleware):

@@ -157,7 +157,7 @@ MIDDLEWARE = [
     "config.middleware.OptionalTrailingSlash",
     "config.middleware.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "config.middleware.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

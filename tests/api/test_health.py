@@ -49,3 +49,11 @@ def test_health_is_not_redirected_to_tls(db: None, path: str, settings: Settings
     assert APIClient().get("/api/").status_code == 301
     assert APIClient().get(path).status_code == 200
     assert APIClient().head(path).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["10.42.0.7:8000", "[fd00::7]:8000", "latchkey-7d9f.default.svc", "evil.example", ""])
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/live/", "/health/ready/"])
+def test_health_is_told_whatever_the_host(db: None, path: str, host: str) -> None:
+    assert APIClient().get("/api/me/", headers={"host": host}).status_code == 400
+    response = APIClient().get(path, headers={"host": host})
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})

@@ -87,6 +87,13 @@ def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
     assert {*parse(text)} >= {*Kind.values, "latchkey_rotations_total"}
 
 
+@pytest.mark.parametrize("host", ["10.42.0.7:8000", "latchkey-7d9f.default.svc"])
+def test_scraper_is_told_whatever_the_host(opened: None, host: str) -> None:
+    told = {"authorization": f"Bearer {TOKEN}", "host": host}
+    assert Client().get("/metrics", headers=told).status_code == 200
+    assert Client().get("/metrics", headers={**told, "authorization": "Bearer wrong"}).status_code == 401
+
+
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", TOKEN, f"Token {TOKEN}"])
 def test_whoever_brings_no_token_is_challenged(opened: None, header: str) -> None:
     answer = Client().get("/metrics", headers={"authorization": header})
