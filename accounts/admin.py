@@ -16,15 +16,18 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from tokens import log, sessions
 from tokens.admin import SecurityEventAdmin, SessionAdmin
+from tokens.domain import log, sessions
 from tokens.exceptions import TooManyTries
+from tokens.http.requests import client_of
 from tokens.models import Kind, Reason, SecurityEvent, Session
-from tokens.requests import client_of
 
-from . import credentials, names, notices, second_factor
-from .credentials import NoResetPossible
+from . import names
+from .factors import second_factor
+from .mail import notices
 from .models import MailKind, PasswordEvent, User, last_sign_in
+from .owner import password
+from .owner.password import NoResetPossible
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -148,7 +151,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         return moment
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tokens.change_session")
+        return request.user.has_perm("latchkey.change_session")
 
     @admin.action(description=_("End all sessions of selected users"), permissions=["revoke"])
     def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
@@ -188,7 +191,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def _send_reset(self, request: HttpRequest, user: User) -> bool:
         try:
             with transaction.atomic():
-                credentials.send_reset(user, client_of(request))
+                password.send_reset(user, client_of(request))
                 self.log_change(request, user, gettext("Sent a link to reset the password."))
         except (NoResetPossible, TooManyTries):
             return False

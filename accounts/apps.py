@@ -1,5 +1,3 @@
-from importlib import import_module
-
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin
 from django.core.signals import request_started
@@ -12,8 +10,8 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        import_module(f"{self.name}.notices")
-        outbox = import_module(f"{self.name}.outbox")
+        from .mail import notices, outbox  # noqa: F401 (the notices connect to signals)
+
         request_started.connect(outbox.worker.start)
 
 

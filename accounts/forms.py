@@ -12,13 +12,14 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from tokens import credentials
+from tokens.domain.sessions import PASSWORD
 from tokens.exceptions import SecondFactorRequired, TooManyTries
-from tokens.requests import client_of
-from tokens.sessions import PASSWORD
-from tokens.throttles import throttle
+from tokens.http.requests import client_of
+from tokens.http.throttles import throttle
 
-from . import notices, second_factor
-from .credentials import replace_password
+from .factors import second_factor
+from .mail import notices
+from .owner.password import replace_password
 
 
 def authenticate(request: HttpRequest, username: str, password: str, code: str) -> tuple[Any, Sequence[str]]:

@@ -11,9 +11,9 @@ from django.db.models import CheckConstraint, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tokens import sessions
+from tokens.domain import sessions
+from tokens.domain.sessions import UNKNOWN, Client
 from tokens.models import USER_AGENT_LENGTH, Kind, SecurityEvent, Session, fingerprints, uuid7
-from tokens.sessions import UNKNOWN, Client
 
 from . import names
 

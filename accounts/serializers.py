@@ -7,14 +7,15 @@ from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 
 from tokens.credentials import confirm
+from tokens.domain.sessions import Client
 from tokens.exceptions import NoActiveAccount
+from tokens.http.requests import client_of
 from tokens.models import Session
-from tokens.requests import client_of
 from tokens.serializers import PasswordField, RememberField, pair
-from tokens.sessions import Client
 
-from . import credentials, second_factor
-from .second_factor import ChallengeNotValid, CodeNotValid
+from .factors import second_factor
+from .factors.second_factor import ChallengeNotValid, CodeNotValid
+from .owner import address, deletion, password, registration
 
 
 class CurrentPasswordField(PasswordField):
@@ -64,9 +65,9 @@ class RegistrationSerializer(UseCaseSerializer):
     def perform(self, client: Client, **values: Any) -> Session | None:
         if settings.EMAIL_VERIFICATION_REQUIRED:
             del values["remembered"]  # no session begins
-            credentials.register_unverified(**values, client=client)
+            registration.register_unverified(**values, client=client)
             return None
-        return credentials.register(**values, client=client)
+        return registration.register(**values, client=client)
 
 
 class PasswordChangeSerializer(UseCaseSerializer):
@@ -75,21 +76,21 @@ class PasswordChangeSerializer(UseCaseSerializer):
 
     def perform(self, client: Client, **values: Any) -> None:
         session = self.context["request"].auth.session
-        credentials.change_password(session, values["new_password"], client)
+        password.change_password(session, values["new_password"], client)
 
 
 class DeletionSerializer(UseCaseSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.delete_account(self.context["request"].user, client)
+        deletion.delete_account(self.context["request"].user, client)
 
 
 class ResetRequestSerializer(UseCaseSerializer):
     email = serializers.EmailField(max_length=254)
 
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.request_reset(**values)
+        password.request_reset(**values)
 
 
 class ResetSerializer(UseCaseSerializer):
@@ -98,7 +99,7 @@ class ResetSerializer(UseCaseSerializer):
     newPassword = PasswordField(source="new_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.reset_password(**values, client=client)
+        password.reset_password(**values, client=client)
 
 
 class VerificationSerializer(UseCaseSerializer):
@@ -106,12 +107,12 @@ class VerificationSerializer(UseCaseSerializer):
     token = serializers.CharField()
 
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.verify_email(**values, client=client)
+        address.verify_email(**values, client=client)
 
 
 class ResendSerializer(UseCaseSerializer):
     def perform(self, client: Client, **values: Any) -> None:
-        credentials.request_verification(self.context["request"].user)
+        address.request_verification(self.context["request"].user)
 
 
 class CodeField(serializers.CharField):

@@ -5,8 +5,8 @@ from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse_lazy
 
-from .credentials import WrongPassword
 from .forms import AdminLoginForm, OwnPasswordForm, hold_off
+from .holding import WrongPassword
 
 
 class OwnPasswordView(PasswordChangeView):

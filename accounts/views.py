@@ -9,13 +9,14 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tokens import cookies
 from tokens.authentication import JWTAuthentication
+from tokens.http import cookies
 from tokens.models import Session
 from tokens.tokens import AccessToken
 from tokens.views import AuthView, BodyTokenView, LoginView, renewed, signed_in
 
-from . import second_factor, serializers
+from . import serializers
+from .factors import second_factor
 from .models import User
 from .serializers import UseCaseSerializer
 

@@ -23,11 +23,11 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tokens import sessions
 from tokens.conf import conf
+from tokens.domain import sessions
 from tokens.exceptions import TokenRefused
+from tokens.http.requests import SAFE_METHODS, client_of
 from tokens.models import Session
-from tokens.requests import SAFE_METHODS, client_of
 
 COOKIE = "browsing"
 PATH = "/api"

@@ -32,7 +32,7 @@ from accounts import serializers as accounts
 from tokens import serializers as tokens
 from tokens.authentication import JWTAuthentication, ServiceAuthentication
 from tokens.conf import conf
-from tokens.keys import KEY_SET_MAX_AGE
+from tokens.jose.keys import KEY_SET_MAX_AGE
 from tokens.views import AuthView, PublishedView, TokenView
 
 from . import serializers

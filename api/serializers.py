@@ -5,13 +5,13 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from accounts import credentials
 from accounts.models import User
+from accounts.owner import address, username
 from accounts.serializers import CurrentPasswordField, UseCaseSerializer
-from tokens import devices
+from tokens.domain import devices
+from tokens.domain.outages import retried
+from tokens.domain.sessions import Client
 from tokens.models import Reason, SecurityEvent, Session
-from tokens.outages import retried
-from tokens.sessions import Client
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
@@ -69,9 +69,9 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
     def perform(self, client: Client, **values: Any) -> None:
         with transaction.atomic():
             if "username" in values:
-                credentials.change_username(self.instance, values["username"])
+                username.change_username(self.instance, values["username"])
             if "email" in values:
-                credentials.change_email(self.instance, values["email"], client)
+                address.change_email(self.instance, values["email"], client)
 
 
 class UserSerializer(AccountSerializer):

@@ -14,10 +14,11 @@ from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
 from accounts.forms import CodeField, Throttled, authenticate, hold_off
-from tokens import credentials, sessions
+from tokens import credentials
+from tokens.domain import sessions
 from tokens.exceptions import NoActiveAccount, TooManyTries
+from tokens.http.requests import client_of
 from tokens.models import Reason, Session
-from tokens.requests import client_of
 from tokens.serializers import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 
 from .browsing import Pass

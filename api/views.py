@@ -20,13 +20,13 @@ from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from accounts import credentials
-from accounts.credentials import NoResetPossible
 from accounts.models import User, last_sign_in
-from tokens import sessions
+from accounts.owner import password
+from accounts.owner.password import NoResetPossible
+from tokens.domain import sessions
+from tokens.domain.outages import retried
+from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
-from tokens.outages import retried
-from tokens.requests import client_of
 from tokens.tokens import AccessToken
 from tokens.views import AlwaysJSON
 
@@ -190,7 +190,7 @@ class UserViewSet(
     def send_password_reset(self, request: Request, pk: str) -> Response:
         """Mail the user a link to choose a new password, which nobody else gets to see."""
         try:
-            credentials.send_reset(self.get_object(), client_of(request))
+            password.send_reset(self.get_object(), client_of(request))
         except NoResetPossible as error:
             raise NoReset from error
         return Response(status=status.HTTP_202_ACCEPTED)

@@ -28,7 +28,7 @@ class Kind:
     """Where its tokens leave rows."""
 
 
-LATCHKEY = Kind("Latchkey", ["tokens_session"])
+LATCHKEY = Kind("Latchkey", ["latchkey_session"])
 SIMPLEJWT = Kind("SimpleJWT", ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"])
 
 

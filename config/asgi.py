@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db.backends.signals import connection_created
 
-from config.waiting import limit
+from config.serving.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 connection_created.connect(limit)

@@ -146,16 +146,16 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.middleware.ClientAddress",
-    "config.middleware.ContentSecurityPolicy",
+    "config.serving.middleware.ClientAddress",
+    "config.serving.middleware.ContentSecurityPolicy",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "config.middleware.Language",
-    "config.middleware.BodyLimit",
-    "config.middleware.OptionalTrailingSlash",
-    "config.middleware.Unavailable",
+    "config.serving.middleware.Language",
+    "config.serving.middleware.BodyLimit",
+    "config.serving.middleware.OptionalTrailingSlash",
+    "config.serving.middleware.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "config.middleware.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -187,7 +187,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "config.storage.StaticFilesStorage"},
+    "staticfiles": {"BACKEND": "config.serving.storage.StaticFilesStorage"},
 }
 
 USE_TZ = True
@@ -329,7 +329,7 @@ TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG)
 TOKENS_COOKIE_PATH = "/auth"
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
-TOKENS_SECOND_FACTOR = "accounts.second_factor.demand"
+TOKENS_SECOND_FACTOR = "accounts.factors.second_factor.demand"
 if EMAIL_VERIFICATION_REQUIRED:
     TOKENS_LOGIN_HINT = _(
         "If you have just registered, open the link in the mail first, or reset your password to get another one."
@@ -344,7 +344,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PAGINATION_CLASS": "api.pagination.Pagination",
     "DEFAULT_PARSER_CLASSES": [
-        "tokens.parsers.JSONParser",
+        "tokens.http.parsers.JSONParser",
         "rest_framework.parsers.FormParser",
         "rest_framework.parsers.MultiPartParser",
     ],
@@ -353,7 +353,7 @@ REST_FRAMEWORK = {
         "api.browsing.PageRenderer",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "tokens.handlers.exception_handler",
+    "EXCEPTION_HANDLER": "tokens.http.errors.exception_handler",
     "NUM_PROXIES": 0,  # REMOTE_ADDR is the client's already; X-Forwarded-For is anybody's
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -393,7 +393,7 @@ if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
 
-SESSION_ENGINE = "config.admin_sessions"
+SESSION_ENGINE = "config.serving.admin_sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TOKENS_COOKIE_SECURE
 CSRF_COOKIE_HTTPONLY = True
 
@@ -418,5 +418,5 @@ LOGGING: dict[str, Any] = {
     },
 }
 if METRICS_TOKEN:
-    LOGGING["handlers"]["counters"] = {"class": "config.counters.EventCounter"}
+    LOGGING["handlers"]["counters"] = {"class": "config.serving.counters.EventCounter"}
     LOGGING["loggers"]["latchkey.security"] = {"handlers": ["counters"]}

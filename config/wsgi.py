@@ -10,7 +10,7 @@ from django.core.management.base import SystemCheckError
 from django.core.wsgi import get_wsgi_application
 from django.db.backends.signals import connection_created
 
-from config.waiting import limit
+from config.serving.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 connection_created.connect(limit)

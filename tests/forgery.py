@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tokens import keys
+from tokens.jose import keys
 
 Sign = Callable[[bytes], bytes]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tokens import outages
+from tokens.domain import outages
 
 
 def in_parallel(*acts: Callable[[], Any]) -> list[Any]:

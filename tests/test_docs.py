@@ -23,7 +23,7 @@ from django.test import Client
 from rest_framework.exceptions import APIException, ValidationError
 
 import tokens.conf
-import tokens.sessions
+import tokens.domain.sessions
 import tokens.signals
 from api.schema import schema
 from tests.server import serve
@@ -147,7 +147,7 @@ def revoke_in_the_admin() -> None:
     assert staff.post("/admin/login/?next=/admin/", credentials).headers["Location"] == "/admin/"
     [laptop] = Session.objects.live().filter(user__username="ada", user_agent__contains="Linux")
     answer = staff.post(
-        "/admin/tokens/session/", {"action": "revoke_selected", "_selected_action": [str(laptop.pk)]}, follow=True
+        "/admin/latchkey/session/", {"action": "revoke_selected", "_selected_action": [str(laptop.pk)]}, follow=True
     )
     assert "1 session was revoked." in answer.content.decode()
 
@@ -304,7 +304,7 @@ def test_every_kind_of_event_and_reason_is_documented() -> None:
 
 def test_every_signal_is_documented_with_its_arguments() -> None:
     sent: dict[str, list[str]] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(tokens.sessions))):
+    for node in ast.walk(ast.parse(inspect.getsource(tokens.domain.sessions))):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Attribute(attr=signal), attr="send"), keywords=keywords):
                 sent[signal] = [str(keyword.arg) for keyword in keywords]
@@ -333,7 +333,7 @@ def test_every_target_of_make_is_documented() -> None:
 
 
 def test_documented_apps_are_installed() -> None:
-    assert {app for app in APPS if app != "config"} <= {config.label for config in apps.get_app_configs()}
+    assert set(APPS) <= {config.name for config in apps.get_app_configs()}
 
 
 # Links

@@ -23,7 +23,7 @@ from django.test import Client
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import outbox
+from accounts.mail import outbox
 from accounts.models import LINKS, Mail, MailKind, RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
@@ -570,7 +570,7 @@ def test_what_the_laptop_does_is_read_on_the_phone_by_staff_and_by_machines(
         ("login_failed", "2030-01-01T12:02:00Z", None),
     ]
     assert all(event["ipAddress"] == "127.0.0.1" and "Firefox/140.0" in event["userAgent"] for event in newest)
-    page = office.get("/admin/tokens/securityevent/", {"q": "ann"}).content.decode()
+    page = office.get("/admin/latchkey/securityevent/", {"q": "ann"}).content.decode()
     for shown in ("signed out", "failed to sign in", "Firefox on Linux", "127.0.0.1", "Mobile Safari on iOS"):
         assert shown in page
     lines = [json.loads(record.message) for record in caplog.records if record.name == "latchkey.security"]

@@ -1,6 +1,6 @@
 """The admin's pages for sessions and the security log: to look and to revoke, never to change.
 
-Revoking needs the permission `tokens.change_session`.
+Revoking needs the permission `latchkey.change_session`.
 """
 
 from datetime import date, datetime, timedelta
@@ -22,11 +22,11 @@ from django.utils.timezone import template_localtime  # type: ignore[attr-define
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from . import sessions
-from .devices import describe
+from .domain import sessions
+from .domain.devices import describe
+from .domain.ranges import ranges
+from .http.requests import client_of
 from .models import Kind, Reason, SecurityEvent, Session, SessionQuerySet, User
-from .ranges import ranges
-from .requests import client_of
 
 BATCH_SIZE = 500
 """How many sessions are ended in one transaction."""
@@ -171,10 +171,10 @@ class SessionAdmin(ReadOnlyAdmin):
     actions = ("revoke_selected", "revoke_all_of_users")
 
     class Media:
-        css = {"all": ("tokens/admin.css",)}
+        css = {"all": ("latchkey/admin.css",)}
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("tokens.change_session")
+        return request.user.has_perm("latchkey.change_session")
 
     @admin.display(description=_("status"))
     def status(self, session: Session) -> str:
@@ -269,7 +269,7 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # The log goes with its user: whoever may delete both may delete the user. On its own pages it stays.
         page = request.resolver_match
-        on_own_page = page is not None and f"{page.url_name}".startswith("tokens_securityevent_")
+        on_own_page = page is not None and f"{page.url_name}".startswith("latchkey_securityevent_")
         return not on_own_page and super().has_delete_permission(request, obj)
 
     @admin.display(description=_("event"))

@@ -1,14 +1,15 @@
-from importlib import import_module
-
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
 
-class TokensConfig(AppConfig):
-    name = "tokens"
+class LatchkeyConfig(AppConfig):
+    """The app goes by its label, so its folder may have any name and lie anywhere."""
+
+    name = __package__
+    label = "latchkey"
     verbose_name = _("Sessions and tokens")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        for module in ("checks", "log", "receivers"):
-            import_module(f"{self.name}.{module}")
+        from . import checks, receivers  # noqa: F401 (register the system checks, connect to signals)
+        from .domain import log  # noqa: F401 (connects to signals)

@@ -7,39 +7,20 @@ from urllib.parse import unquote_plus
 
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
-from rest_framework import exceptions, status
+from rest_framework import exceptions
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.request import Request
 from rest_framework_simplejwt import authentication as simplejwt
 from rest_framework_simplejwt.models import TokenUser
 
-from . import sessions
 from .conf import conf
+from .domain import sessions
+from .domain.sessions import Client
 from .exceptions import TokenRefused
-from .keys import COOLDOWN, KeySetUnreachable
-from .requests import client_of
-from .sessions import Client
+from .http.refusals import CHALLENGE, KeysUnavailable, Refused
+from .http.requests import client_of
+from .jose.keys import KeySetUnreachable
 from .tokens import AccessToken
-
-CHALLENGE = 'Bearer realm="api"'
-"""What a 401 asks for (RFC 6750, section 3)."""
-
-
-class Refused(exceptions.AuthenticationFailed):
-    """A token that was presented and refused, as an answer of DRF's."""
-
-    def __init__(self, refusal: TokenRefused) -> None:
-        super().__init__(refusal.args[0], refusal.code)
-
-
-class KeysUnavailable(exceptions.APIException):
-    """The key set of the server that issues the tokens can't be fetched: no reason to sign anybody out."""
-
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Tokens can't be verified at the moment. Try again in a few seconds.")
-    default_code = "unavailable"
-    wait = COOLDOWN
-    """Seconds after which it is worth asking again."""
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):

@@ -20,8 +20,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from . import keys
 from .conf import conf
+from .jose import keys
 from .models import Session
 
 MAX_GRACE_PERIOD = timedelta(seconds=60)
@@ -181,13 +181,13 @@ def check_secret_keys(**kwargs: Any) -> Messages:
         yield checks.Error(
             f"SECRET_KEY must have {SECRET_KEY_MIN_LENGTH} random characters or more.",
             hint='python -c "import secrets; print(secrets.token_urlsafe(64))" makes one.',
-            id="tokens.E001",
+            id="latchkey.E001",
         )
     for index, former in enumerate(settings.SECRET_KEY_FALLBACKS):
         if _is_weak(former):
             yield checks.Error(
                 f"SECRET_KEY_FALLBACKS[{index}] is weak, and whoever guesses it can sign tokens: take it out.",
-                id="tokens.E002",
+                id="latchkey.E002",
             )
 
 
@@ -206,7 +206,7 @@ def check_cookie_secure(**kwargs: Any) -> Messages:
         yield checks.Warning(
             "TOKENS_COOKIE_SECURE should be True, or refresh tokens travel in the clear.",
             hint="Silence this check for a server that is reached without TLS from its own machine only.",
-            id="tokens.W001",
+            id="latchkey.W001",
         )
 
 
@@ -215,27 +215,29 @@ def check_cookie_name(**kwargs: Any) -> Messages:
     if not _fits("cookie_name", "cookie_path", "cookie_secure"):
         return
     if not COOKIE_NAME.fullmatch(conf.cookie_name):
-        yield checks.Error("TOKENS_COOKIE_NAME must be made of letters, digits, - and _.", id="tokens.E003")
+        yield checks.Error("TOKENS_COOKIE_NAME must be made of letters, digits, - and _.", id="latchkey.E003")
     # What the prefixes promise, browsers enforce: they drop the cookie otherwise.
     name = conf.cookie_name.lower()
     if name.startswith(("__host-", "__secure-")) and not conf.cookie_secure:
-        yield checks.Error("The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_SECURE to be True.", id="tokens.E004")
+        yield checks.Error(
+            "The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_SECURE to be True.", id="latchkey.E004"
+        )
     if name.startswith("__host-") and conf.cookie_path != "/":
-        yield checks.Error("The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_PATH to be '/'.", id="tokens.E004")
+        yield checks.Error("The prefix in TOKENS_COOKIE_NAME needs TOKENS_COOKIE_PATH to be '/'.", id="latchkey.E004")
 
 
 @checks.register(checks.Tags.security)
 def check_cookie_path(**kwargs: Any) -> Messages:
     if not _fits("cookie_path") or not getattr(settings, "ROOT_URLCONF", None):
         return
-    for name in ("tokens:refresh", "tokens:logout"):
+    for name in ("latchkey:refresh", "latchkey:logout"):
         try:
             url = reverse(name)
         except NoReverseMatch:
             return  # no endpoint, no cookie
         if not COOKIE_PATH.fullmatch(conf.cookie_path) or not _covers(conf.cookie_path, url):
             yield checks.Error(
-                f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E005"
+                f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="latchkey.E005"
             )
 
 
@@ -247,35 +249,35 @@ def _covers(path: str, url: str) -> bool:
 @checks.register(checks.Tags.security)
 def check_grace_period(**kwargs: Any) -> Messages:
     if _fits("grace_period") and not timedelta() <= conf.grace_period <= MAX_GRACE_PERIOD:
-        yield checks.Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E006")
+        yield checks.Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="latchkey.E006")
 
 
 @checks.register(checks.Tags.compatibility)
 def check_lifetimes(**kwargs: Any) -> Messages:
     for name in LIFETIMES:
         if _fits(name) and getattr(conf, name) <= timedelta():
-            yield checks.Error(f"{RULES[name].setting} must be longer than nothing.", id="tokens.E007")
+            yield checks.Error(f"{RULES[name].setting} must be longer than nothing.", id="latchkey.E007")
     if (
         _fits("access_token_lifetime", "refresh_token_lifetime")
         and conf.access_token_lifetime >= conf.refresh_token_lifetime
     ):
         yield checks.Warning(
-            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIME'] should be shorter than that of refresh tokens.", id="tokens.W002"
+            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIME'] should be shorter than that of refresh tokens.", id="latchkey.W002"
         )
     if _fits("refresh_token_lifetime", "session_lifetime") and conf.refresh_token_lifetime > conf.session_lifetime:
         yield checks.Warning(
-            "SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'] should not exceed TOKENS_SESSION_LIFETIME.", id="tokens.W002"
+            "SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'] should not exceed TOKENS_SESSION_LIFETIME.", id="latchkey.W002"
         )
     if _fits("short_session_lifetime", "session_lifetime") and conf.short_session_lifetime > conf.session_lifetime:
         yield checks.Warning(
-            "TOKENS_SHORT_SESSION_LIFETIME should not exceed TOKENS_SESSION_LIFETIME.", id="tokens.W002"
+            "TOKENS_SHORT_SESSION_LIFETIME should not exceed TOKENS_SESSION_LIFETIME.", id="latchkey.W002"
         )
 
 
 @checks.register(checks.Tags.compatibility)
 def check_cap(**kwargs: Any) -> Messages:
     if _fits("max_sessions_per_user") and conf.max_sessions_per_user < 0:
-        yield checks.Error("TOKENS_MAX_SESSIONS_PER_USER must be 0, for no cap, or more.", id="tokens.E008")
+        yield checks.Error("TOKENS_MAX_SESSIONS_PER_USER must be 0, for no cap, or more.", id="latchkey.E008")
 
 
 @checks.register(checks.Tags.security)
@@ -284,7 +286,7 @@ def check_signing_keys(**kwargs: Any) -> Messages:
         try:
             keys.access_keys()
         except ImproperlyConfigured as error:
-            yield checks.Error(str(error), hint="The files are named in TOKENS_SIGNING_KEYS.", id="tokens.E009")
+            yield checks.Error(str(error), hint="The files are named in TOKENS_SIGNING_KEYS.", id="latchkey.E009")
 
 
 @checks.register(checks.Tags.security)
@@ -292,7 +294,7 @@ def check_jwk_url(**kwargs: Any) -> Messages:
     if _fits("jwk_url") and conf.jwk_url and not (conf.jwk_url.startswith("https://") or settings.DEBUG):
         yield checks.Error(
             "SIMPLE_JWT['JWK_URL'] must start with https://, or whoever is on the way can sign anybody in.",
-            id="tokens.E010",
+            id="latchkey.E010",
         )
 
 
@@ -303,7 +305,7 @@ def check_trusted_origins(**kwargs: Any) -> Messages:
             yield checks.Error(
                 f"TOKENS_TRUSTED_ORIGINS must hold origins as browsers write them, like https://app.example; not "
                 f"{origin!r}.",
-                id="tokens.E011",
+                id="latchkey.E011",
             )
 
 
@@ -312,12 +314,12 @@ def check_introspection_credentials(**kwargs: Any) -> Messages:
     credentials = conf.introspection_credentials if _fits("introspection_credentials") else {}
     for name, secret in credentials.items():
         if not secret:
-            yield checks.Error(f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r}.", id="tokens.E012")
+            yield checks.Error(f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r}.", id="latchkey.E012")
         elif len(secret) < INTROSPECTION_SECRET_MIN_LENGTH and not settings.DEBUG:
             yield checks.Warning(
                 f"TOKENS_INTROSPECTION_CREDENTIALS should have a secret of {INTROSPECTION_SECRET_MIN_LENGTH} random "
                 f"characters or more for {name!r}.",
-                id="tokens.W003",
+                id="latchkey.W003",
             )
 
 
@@ -325,7 +327,7 @@ def check_introspection_credentials(**kwargs: Any) -> Messages:
 def check_throttling(**kwargs: Any) -> Messages:
     if _fits("throttling") and not (conf.throttling or settings.DEBUG):
         yield checks.Warning(
-            "TOKENS_THROTTLING should be True, or passwords can be guessed without limit.", id="tokens.W004"
+            "TOKENS_THROTTLING should be True, or passwords can be guessed without limit.", id="latchkey.W004"
         )
 
 
@@ -335,7 +337,7 @@ def check_hooks(**kwargs: Any) -> Messages:
         path = getattr(conf, name) if _fits(name) else None
         if path is not None and not _is_function(path):
             yield checks.Error(
-                f"{RULES[name].setting} must name a function that can be imported, not {path!r}.", id="tokens.E013"
+                f"{RULES[name].setting} must name a function that can be imported, not {path!r}.", id="latchkey.E013"
             )
 
 
@@ -352,7 +354,7 @@ def check_atomic_requests(**kwargs: Any) -> Messages:
         if connections[alias].settings_dict["ATOMIC_REQUESTS"] and router.allow_migrate_model(alias, Session):
             yield checks.Error(
                 f"DATABASES[{alias!r}]['ATOMIC_REQUESTS'] must be off: it undoes what a refused request revoked.",
-                id="tokens.E014",
+                id="latchkey.E014",
             )
 
 
@@ -360,7 +362,7 @@ def check_atomic_requests(**kwargs: Any) -> Messages:
 def check_types(**kwargs: Any) -> Messages:
     for name, rule in RULES.items():
         if not _fits(name):
-            yield checks.Error(f"{rule.setting} must be {rule.must_be}.", id="tokens.E015")
+            yield checks.Error(f"{rule.setting} must be {rule.must_be}.", id="latchkey.E015")
 
 
 @checks.register(checks.Tags.compatibility)
@@ -368,5 +370,5 @@ def check_blacklist(**kwargs: Any) -> Messages:
     if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
         yield checks.Warning(
             "INSTALLED_APPS should leave out rest_framework_simplejwt.token_blacklist: sessions are the blacklist.",
-            id="tokens.W005",
+            id="latchkey.W005",
         )

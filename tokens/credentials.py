@@ -10,11 +10,11 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from . import limits
 from .conf import conf
+from .domain import limits
 from .exceptions import SecondFactorRequired, TooManyTries
+from .http.requests import client_of
 from .models import Kind, SecurityEvent
-from .requests import client_of
 
 
 def authenticate(request: HttpRequest, username: str, password: str, *, remembered: bool = True) -> Any:

@@ -254,7 +254,7 @@ class SecurityEvent(models.Model):
         verbose_name = _("security event")
         verbose_name_plural = _("security events")
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["user", "-created_at", "-id"], name="tokens_event_by_user")]
+        indexes = [models.Index(fields=["user", "-created_at", "-id"], name="latchkey_event_by_user")]
 
     def __str__(self) -> str:
         return self.kind

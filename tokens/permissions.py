@@ -2,30 +2,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
-from rest_framework import exceptions, status
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from .authentication import CHALLENGE
 from .conf import conf
-
-
-class ReauthenticationRequired(exceptions.APIException):
-    """The token is good, and the sign-in behind it too long ago (RFC 9470, section 3).
-
-    Not one of DRF's AuthenticationFailed, which becomes a 403 where a view's first authenticator has no challenge.
-    """
-
-    status_code = status.HTTP_401_UNAUTHORIZED
-    default_detail = _("You signed in too long ago for this. Enter your password again.")
-    default_code = "reauthentication_required"
-
-    def __init__(self, max_age: timedelta) -> None:
-        super().__init__()
-        seconds = int(max_age.total_seconds())
-        self.auth_header = f'{CHALLENGE}, error="insufficient_user_authentication", max_age="{seconds}"'
+from .http.refusals import ReauthenticationRequired
 
 
 class RecentSignIn(IsAuthenticated):

@@ -2,10 +2,14 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_login_failed
 from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
+from django.http import HttpRequest
 
-from . import sessions
+from .domain import log, sessions
+from .domain.sessions import UNKNOWN
+from .http.requests import client_of
 from .models import Reason, Session, User
 
 
@@ -29,3 +33,9 @@ def lock_for_deletion(instance: User, using: str, **kwargs: Any) -> None:
     user.select_for_update(no_key=True).first()
     list(Session.objects.using(using).filter(user_id=instance.pk).select_for_update(of=("self",)).order_by("pk"))
     user.select_for_update().first()
+
+
+@receiver(user_login_failed)
+def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
+    name = credentials.get(get_user_model().USERNAME_FIELD)
+    log.record_failed_login(name, client_of(request) if request else UNKNOWN)

@@ -5,10 +5,12 @@ from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt import serializers as simplejwt
 
-from . import credentials, jwt, sessions
+from . import credentials
+from .domain import sessions
 from .exceptions import NoActiveAccount
+from .http.requests import client_of
+from .jose import jwt
 from .models import Reason, Session
-from .requests import client_of
 from .tokens import AccessToken, RefreshToken
 
 IDENTIFIER_LENGTH = 320

@@ -11,9 +11,10 @@ from django.utils.module_loading import import_string
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
-from . import jwt, sessions
 from .conf import conf
+from .domain import sessions
 from .exceptions import TokenExpired, TokenNotValid
+from .jose import jwt
 from .models import Reason, Session, User
 
 

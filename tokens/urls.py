@@ -2,7 +2,7 @@ from django.urls import path
 
 from . import views
 
-app_name = "tokens"
+app_name = "latchkey"
 
 urlpatterns = [
     path("auth/login", views.LoginView.as_view(), name="login"),

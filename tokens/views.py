@@ -19,21 +19,19 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
-from . import cookies, jwt, keys, serializers, sessions
-from .authentication import (
-    CHALLENGE,
-    JWTAuthentication,
-    LogoutAuthentication,
-    Service,
-    ServiceAuthentication,
-)
+from . import serializers
+from .authentication import JWTAuthentication, LogoutAuthentication, Service, ServiceAuthentication
 from .conf import conf
+from .domain import sessions
 from .exceptions import TokenNotValid, TokenRefused
-from .handlers import exception_handler
+from .http import cookies
+from .http.errors import exception_handler
+from .http.parsers import JSONParser
+from .http.refusals import CHALLENGE
+from .http.requests import check_same_site, client_of
+from .http.throttles import AddressThrottle
+from .jose import jwt, keys
 from .models import Reason, Session
-from .parsers import JSONParser
-from .requests import check_same_site, client_of
-from .throttles import AddressThrottle
 from .tokens import AccessToken, RefreshToken
 
 
@@ -208,7 +206,7 @@ class MetadataView(PublishedView):
 
     def document(self, request: Request) -> dict[str, Any]:
         def url(name: str) -> str:
-            return request.build_absolute_uri(reverse(f"tokens:{name}"))
+            return request.build_absolute_uri(reverse(f"latchkey:{name}"))
 
         return {
             "issuer": conf.issuer,

@@ -15,13 +15,15 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from pytest_django import Settings
 
-from accounts import credentials, encryption, outbox, second_factor
+from accounts.factors import encryption, second_factor
+from accounts.mail import outbox
 from accounts.models import Mail, RecoveryCode, SecondFactor, User
+from accounts.owner import password
 from tests.accounts.devices import Enrolled, set_up
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel, just_before
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -272,7 +274,7 @@ def test_form_undoes_nothing_that_changes_meanwhile(admin: Client, ann: User) ->
 
     def reset() -> None:
         with transaction.atomic():
-            credentials.replace_password(ann, "another horse battery")
+            password.replace_password(ann, "another horse battery")
             held.set()
             await_somebody_who_waits()
 
@@ -345,7 +347,7 @@ def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, brow
     html = response.content.decode()
     assert "Firefox on Linux" in html
     assert "revoked: signed out" in html
-    assert len(re.findall(r"/admin/tokens/session/[0-9a-f-]{36}/change/", html)) == 2
+    assert len(re.findall(r"/admin/latchkey/session/[0-9a-f-]{36}/change/", html)) == 2
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
 
 

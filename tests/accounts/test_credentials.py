@@ -9,14 +9,15 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMessage
 from django.db import IntegrityError
 
-from accounts import credentials, links, outbox
+from accounts.mail import links, outbox
 from accounts.models import Mail, MailKind, User
+from accounts.owner import address, judging, password, registration, username
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser
 from tests.racing import in_parallel, just_before
-from tokens import sessions
+from tokens.domain import sessions
+from tokens.domain.sessions import Client
 from tokens.models import Kind, Reason, SecurityEvent, Session
-from tokens.sessions import Client
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +45,7 @@ def mails() -> list[tuple[str, str]]:
 def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> None:
     User.objects.update(email_verified=True)
     ann.refresh_from_db()
-    credentials.change_email(ann, "Bob@Example.com", CLIENT)
+    address.change_email(ann, "Bob@Example.com", CLIENT)
     assert (ann.email, ann.email_verified) == ("Bob@example.com", False)
     ann.refresh_from_db()
     assert (ann.email, ann.email_key, ann.email_verified) == ("Bob@example.com", "bob@example.com", False)
@@ -55,7 +56,7 @@ def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> 
 
 @pytest.mark.parametrize("nothing", ["", None])
 def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
-    credentials.change_email(ann, nothing)
+    address.change_email(ann, nothing)
     ann.refresh_from_db()
     assert (ann.email, ann.email_key) == ("", None)
     assert mails() == [(MailKind.EMAIL_CHANGED, "ann@example.com")]
@@ -63,12 +64,12 @@ def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
 
 def test_first_address_tells_nobody_else() -> None:
     ann = User.objects.create_user("ann", password=PASSWORD)
-    credentials.change_email(ann, "ann@example.com")
+    address.change_email(ann, "ann@example.com")
     assert mails() == [(MailKind.VERIFY_EMAIL, "ann@example.com")]
 
 
 def test_case_of_the_own_address_can_change(ann: User) -> None:
-    credentials.change_email(ann, "Ann@example.com")
+    address.change_email(ann, "Ann@example.com")
     assert User.objects.get().email == "Ann@example.com"
 
 
@@ -78,7 +79,7 @@ def test_case_of_the_own_address_can_change(ann: User) -> None:
 )
 def test_bad_or_taken_address_changes_nothing(ann: User, email: str, message: str) -> None:
     User.objects.create_user("bob", "bob@example.com")
-    assert errors_of(lambda: credentials.change_email(ann, email)) == {"email": [message]}
+    assert errors_of(lambda: address.change_email(ann, email)) == {"email": [message]}
     assert ann.email == User.objects.get(pk=ann.pk).email == "ann@example.com"
     assert mails() == []
 
@@ -88,7 +89,7 @@ def test_address_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
         User.objects.create_user("bob", "bob@example.com")
 
     with just_before(TRANSACTION, take):
-        errors = errors_of(lambda: credentials.change_email(ann, "bob@example.com"))
+        errors = errors_of(lambda: address.change_email(ann, "bob@example.com"))
     assert errors == {"email": ["This address is taken."]}
     assert ann.email == User.objects.get(pk=ann.pk).email == "ann@example.com"
     assert mails() == []
@@ -99,7 +100,7 @@ def test_address_is_not_changed_by_a_password_that_was_changed_meanwhile(ann: Us
         User.objects.update(password=make_password(NEW_PASSWORD))
 
     with just_before(TRANSACTION, change):
-        errors = errors_of(lambda: credentials.change_email(ann, "thief@example.com"))
+        errors = errors_of(lambda: address.change_email(ann, "thief@example.com"))
     assert errors == {"current_password": ["This is not your password."]}
     assert User.objects.get().email == "ann@example.com"
     assert mails() == []
@@ -109,41 +110,41 @@ def test_address_is_not_changed_by_a_password_that_was_changed_meanwhile(ann: Us
 
 
 def test_username_changes_by_the_rules_of_registration(ann: User) -> None:
-    credentials.change_username(ann, "Bo\N{FULLWIDTH LATIN SMALL LETTER B}")
+    username.change_username(ann, "Bo\N{FULLWIDTH LATIN SMALL LETTER B}")
     assert ann.username == "Bob"
     ann.refresh_from_db()
     assert (ann.username, ann.username_key) == ("Bob", "bob")
 
 
 def test_case_of_the_own_username_can_change(ann: User) -> None:
-    credentials.change_username(ann, "ANN")
+    username.change_username(ann, "ANN")
     assert User.objects.get().username == "ANN"
 
 
 @pytest.mark.parametrize(
-    ("username", "message"),
+    ("typed", "message"),
     [
         ("BOB", "This username is taken."),
         ("a@b", "Enter a valid username: letters, digits and . + - _ only."),
         ("", "This field cannot be blank."),
     ],
 )
-def test_bad_or_taken_username_changes_nothing(ann: User, username: str, message: str) -> None:
+def test_bad_or_taken_username_changes_nothing(ann: User, typed: str, message: str) -> None:
     User.objects.create_user("bob")
-    assert errors_of(lambda: credentials.change_username(ann, username)) == {"username": [message]}
+    assert errors_of(lambda: username.change_username(ann, typed)) == {"username": [message]}
     assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
 
 
 def test_username_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
     with just_before(TRANSACTION, lambda: User.objects.create_user("bob")):
-        errors = errors_of(lambda: credentials.change_username(ann, "bob"))
+        errors = errors_of(lambda: username.change_username(ann, "bob"))
     assert errors == {"username": ["This username is taken."]}
     assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
 
 
 def test_error_that_is_no_lost_race_is_not_hidden() -> None:
     user = User(username="a@b")
-    with pytest.raises(IntegrityError), credentials._claiming(user):
+    with pytest.raises(IntegrityError), judging.claiming(user):
         user.save()
 
 
@@ -152,7 +153,7 @@ def test_error_that_is_no_lost_race_is_not_hidden() -> None:
 
 def test_name_taken_in_the_same_moment_is_taken() -> None:
     with just_before(TRANSACTION, lambda: User.objects.create_user("ANN")):
-        errors = errors_of(lambda: credentials.register("ann", PASSWORD))
+        errors = errors_of(lambda: registration.register("ann", PASSWORD))
     assert errors == {"username": ["This username is taken."]}
     assert User.objects.get().username == "ANN"
     assert not Session.objects.exists()
@@ -193,7 +194,7 @@ def test_password_is_not_changed_by_one_that_was_changed_meanwhile(ann: User) ->
     session = sessions.start(ann)
     changed = make_password(NEW_PASSWORD)
     with just_before(TRANSACTION, lambda: User.objects.update(password=changed)):
-        errors = errors_of(lambda: credentials.change_password(session, "yet another horse"))
+        errors = errors_of(lambda: password.change_password(session, "yet another horse"))
     assert errors == {"current_password": ["This is not your password."]}
     assert User.objects.get().password == changed
 
@@ -221,7 +222,7 @@ def test_one_of_many_password_changes_wins(ann: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_link_of_a_reset_works_once_in_parallel_too(ann: User, mailoutbox: list[EmailMessage]) -> None:
-    credentials.request_reset("ann@example.com")
+    password.request_reset("ann@example.com")
     outbox.deliver()
     link = link_in(mailoutbox[0])
 
@@ -240,7 +241,7 @@ def test_reset_and_a_change_in_the_same_moment_leave_the_change(ann: User, chang
     session = sessions.start(ann)
     uid, token = link_of(links.reset_password, ann)
     with just_before(TRANSACTION, lambda: User.objects.update(**change)):
-        errors = errors_of(lambda: credentials.reset_password(uid, token, NEW_PASSWORD))
+        errors = errors_of(lambda: password.reset_password(uid, token, NEW_PASSWORD))
     assert errors.keys() == {"token"}
     assert not User.objects.get().check_password(NEW_PASSWORD)
     session.refresh_from_db()
@@ -249,15 +250,15 @@ def test_reset_and_a_change_in_the_same_moment_leave_the_change(ann: User, chang
 
 def test_verification_and_a_change_of_the_address_in_the_same_moment_leave_the_change(ann: User) -> None:
     uid, token = link_of(links.verify_email, ann)
-    with just_before(TRANSACTION, lambda: credentials.change_email(ann, "bob@example.com")):
-        errors = errors_of(lambda: credentials.verify_email(uid, token))
+    with just_before(TRANSACTION, lambda: address.change_email(ann, "bob@example.com")):
+        errors = errors_of(lambda: address.verify_email(uid, token))
     assert errors.keys() == {"token"}
     assert User.objects.values("email", "email_verified").get() == {"email": "bob@example.com", "email_verified": False}
 
 
 def test_sessions_of_a_changed_password_say_why_they_ended(ann: User) -> None:
     kept, ended = sessions.start(ann), sessions.start(ann)
-    credentials.change_password(kept, NEW_PASSWORD, CLIENT)
+    password.change_password(kept, NEW_PASSWORD, CLIENT)
     ended.refresh_from_db()
     assert ended.revoked_reason == Reason.PASSWORD
     event = SecurityEvent.objects.get(kind=Kind.PASSWORD_CHANGED)

@@ -15,13 +15,14 @@ from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import credentials, outbox
+from accounts.mail import outbox
+from accounts.mail.notices import record_sign_in
 from accounts.models import LINKS, Mail, MailKind, User
-from accounts.notices import record_sign_in
+from accounts.owner import address, password
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -146,9 +147,9 @@ def test_address_that_nobody_has_verified_is_not_flooded(
     User.objects.update(email_verified=is_verified)
     ann.refresh_from_db()
     for last in range(4):
-        credentials.replace_password(ann, f"another password entirely {last}")
+        password.replace_password(ann, f"another password entirely {last}")
     assert told() == [("Your password was changed", "ann@example.com")] * number
-    credentials.change_email(ann, "")
+    address.change_email(ann, "")
     assert told() == [("Your e-mail address was changed", "ann@example.com")]
 
 
@@ -157,7 +158,7 @@ def test_trouble_with_the_mail_server_counts_towards_no_limit(
 ) -> None:
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "tests.accounts.mails.Refusing"
-    credentials.replace_password(ann, "another password entirely")
+    password.replace_password(ann, "another password entirely")
     outbox.deliver()
     settings.EMAIL_BACKEND = working
     clock.shift(120)

@@ -18,7 +18,7 @@ from django.utils import timezone, translation
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import outbox
+from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.clients import Browser
 from tests.racing import in_parallel, just_before

@@ -19,8 +19,8 @@ from accounts.models import User
 from tests.accounts.devices import Enrolled, challenge, set_up
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.racing import in_parallel, just_before
-from tokens import sessions
 from tokens.authentication import StatelessJWTAuthentication
+from tokens.domain import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 from tokens.permissions import RecentSignIn
 
@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 WRONG_PASSWORD = {"currentPassword": ["This is not your password."]}
 CODE_REQUIRED = {"code": ["Enter the code of your second factor."]}
 WRONG_CODE = {"code": ["The code is wrong or was used before."]}
-UPDATE = 'UPDATE "tokens_session"'
+UPDATE = 'UPDATE "latchkey_session"'
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import encryption
-from accounts.encryption import Undecipherable
+from accounts.factors import encryption
+from accounts.factors.encryption import Undecipherable
 from accounts.models import RecoveryCode, SecondFactor, User
 from tests.accounts.devices import Enrolled, challenge, set_up
 from tests.clients import Browser

@@ -18,9 +18,10 @@ from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import credentials, outbox
 from accounts.hashers import Argon2idPasswordHasher
+from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
+from accounts.owner import registration
 from tests.accounts.mails import HINT, link_in
 from tests.api.visitors import Visitor
 from tests.clients import PASSWORD, App, Browser
@@ -146,9 +147,9 @@ def test_new_and_known_address_are_answered_alike_with_the_same_work(
     assert work[0][0] == [PASSWORD]
     inserted = [sql.split(" (")[0] for sql in work[0][1] if sql.startswith("INSERT")]
     assert [re.sub('"|INSERT INTO ', "", sql) for sql in inserted] == [
-        "tokens_bucket",
+        "latchkey_bucket",
         "accounts_user",
-        "tokens_securityevent",
+        "latchkey_securityevent",
         "accounts_mail",
     ]
     assert not Session.objects.exists()
@@ -446,5 +447,5 @@ def test_error_that_is_no_lost_race_is_not_hidden(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(User, "save", fail)
     with pytest.raises(IntegrityError):
-        credentials.register_unverified("bob", PASSWORD, "bob@example.com")
+        registration.register_unverified("bob", PASSWORD, "bob@example.com")
     assert not User.objects.exists()

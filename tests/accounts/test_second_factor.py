@@ -19,8 +19,10 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import credentials, encryption, outbox, second_factor
+from accounts.factors import encryption, second_factor
+from accounts.mail import outbox
 from accounts.models import RecoveryCode, SecondFactor, User
+from accounts.owner import username
 from tests.accounts.devices import Device, Enrolled, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, App, Browser, claims_of
@@ -116,7 +118,7 @@ def test_uri_is_what_apps_scan(browser: Browser, settings: Settings) -> None:
 
 def test_longest_name_fits_into_the_picture(ann: User, settings: Settings) -> None:
     settings.PUBLIC_URL = f"https://{'.'.join(['a' * 63] * 4)[:253]}"
-    credentials.change_username(ann, "\U00020000" * 150)
+    username.change_username(ann, "\U00020000" * 150)
     browser = Browser()
     browser.login(ann.username)
     given = enrol(browser).json()
@@ -692,7 +694,7 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
 @pytest.mark.django_db(transaction=True)
 def test_wrong_code_of_a_user_who_was_deleted_meanwhile_is_just_that(ann: User, ann_has: Enrolled) -> None:
     challenge = Browser().login().json()["challenge"]
-    with just_before('INSERT INTO "tokens_securityevent"', lambda: User.objects.get().delete()):
+    with just_before('INSERT INTO "latchkey_securityevent"', lambda: User.objects.get().delete()):
         response = Browser().answer(challenge, "000000")
     assert (response.status_code, response.json()["code"]) == (401, "invalid_code")
     assert not events(Kind.SECOND_FACTOR_FAILED)

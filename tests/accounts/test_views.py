@@ -14,7 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts import outbox
+from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser

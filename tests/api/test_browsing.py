@@ -15,7 +15,7 @@ from accounts.models import User
 from tests.api.people import Person
 from tests.api.visitors import Visitor, csrf_of
 from tests.clients import PASSWORD
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session
 
 

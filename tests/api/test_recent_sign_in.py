@@ -14,7 +14,7 @@ from time_machine import TimeMachineFixture
 from api.browsing import PassAuthentication
 from tests.api.people import Person
 from tests.api.visitors import Visitor
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Session
 from tokens.permissions import RecentSignIn
 

@@ -12,13 +12,13 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
-from accounts import outbox
+from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
 from tests.clients import PASSWORD, claims_of
 from tests.racing import in_parallel, just_before
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -328,7 +328,7 @@ def test_session_that_is_not_the_callers_is_not_found(ann: Person, ben: Person, 
 def test_session_that_ends_meanwhile_is_not_found(ann: Person) -> None:
     other = sign_in("ann")
     session = Session.objects.get(pk=claims_of(other.access)["sid"])
-    with just_before('UPDATE "tokens_session"', lambda: sessions.revoke(session, Reason.LOGOUT)):
+    with just_before('UPDATE "latchkey_session"', lambda: sessions.revoke(session, Reason.LOGOUT)):
         response = ann.call("delete", f"/api/sessions/{session.pk}/")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert Session.objects.get(pk=session.pk).revoked_reason == Reason.LOGOUT

@@ -48,7 +48,7 @@ def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, v
     expect(page.get_by_text("2 sessions were ended.")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/admin/accounts/user/\d+/change/"))
 
-    page.goto("/admin/tokens/session/")
+    page.goto("/admin/latchkey/session/")
     rows = page.locator("#result_list tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("revoked: ended by staff")

@@ -189,6 +189,6 @@ def test_admin_opens(visitor: Visitor, page: Page, staff: Any) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
-    for path in ("accounts/user/", f"accounts/user/{staff.pk}/change/", "tokens/session/", "tokens/securityevent/"):
+    for path in ("accounts/user/", f"accounts/user/{staff.pk}/change/", "latchkey/session/", "latchkey/securityevent/"):
         page.goto(f"/admin/{path}")
         expect(page.locator("#content h1")).to_be_visible()

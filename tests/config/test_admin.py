@@ -40,7 +40,7 @@ def test_first_page_counts_what_is_live_and_what_happened_in_a_day(admin: Any) -
     browsers[1].login("ann", "wrong")
     line = "Live sessions: 2. In the last day: signed in: 3, failed to sign in: 2, refresh token used twice: 0."
     assert line in admin()
-    assert "Live sessions" not in admin("/admin/tokens/")
+    assert "Live sessions" not in admin("/admin/latchkey/")
 
 
 def test_day_ends(admin: Any, time_machine: TimeMachineFixture) -> None:

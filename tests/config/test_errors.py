@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path, re_path
 
-from config import errors, urls
+from config import urls
+from config.serving import errors
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 

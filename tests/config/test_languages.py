@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import translation
 from pytest_django import Settings
 
-from accounts import outbox
+from accounts.mail import outbox
 from accounts.models import User
 from api.schema import _schema
 from tests.clients import PASSWORD, Browser
@@ -272,14 +272,16 @@ def test_admin_is_in_german(ann: User) -> None:
     root = User.objects.create_superuser("root", "root@example.com", PASSWORD)
     admin = Client(headers=PAGE)
     admin.force_login(root)
-    page = text_of(admin.get("/admin/tokens/session/"))
+    page = text_of(admin.get("/admin/latchkey/session/"))
     assert "Ausgewählte Sitzungen beenden" in page
     assert "Firefox unter Linux" in page
     session = Session.objects.get()
     chosen = {"action": "revoke_selected", "_selected_action": [str(session.pk)]}
-    assert "1 Sitzung wurde beendet." in text_of(admin.post("/admin/tokens/session/", chosen, follow=True))
+    assert "1 Sitzung wurde beendet." in text_of(admin.post("/admin/latchkey/session/", chosen, follow=True))
     assert LogEntry.objects.get().get_change_message() == "Beendet."
-    assert "beendet: von einem Mitarbeiter beendet" in text_of(admin.get(f"/admin/tokens/session/{session.pk}/change/"))
+    assert "beendet: von einem Mitarbeiter beendet" in text_of(
+        admin.get(f"/admin/latchkey/session/{session.pk}/change/")
+    )
 
 
 # Mails

@@ -22,17 +22,17 @@ from pytest_django import Settings
 
 import config.gunicorn
 from config import urls
-from config.counters import EventCounter
+from config.serving.counters import EventCounter
 from tests.clients import PASSWORD, App, Browser
 from tests.proof.wire import Request, by_body, together
 from tests.server import serve
-from tokens import log, sessions
+from tokens.domain import log, sessions
 from tokens.models import Kind
 from tokens.tokens import RefreshToken
 
 TOKEN = "a-token-that-only-the-scraper-has"
 
-urlpatterns = [path("", include("config.metrics")), path("", include("config.urls"))]
+urlpatterns = [path("", include("config.serving.metrics")), path("", include("config.urls"))]
 handler400, handler403, handler404, handler500 = urls.handler400, urls.handler403, urls.handler404, urls.handler500
 
 
@@ -177,7 +177,7 @@ def test_count_that_can_not_be_kept_is_told_and_no_error(
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
     logging.getLogger("latchkey.security").info("A line.", extra={"event": "never_heard_of"})
-    [record] = [record for record in caplog.records if record.name == "config.counters"]
+    [record] = [record for record in caplog.records if record.name == "config.serving.counters"]
     assert record.getMessage().startswith("A count was lost: FileNotFoundError")
 
 

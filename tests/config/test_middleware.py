@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from config.middleware import BodyLimit, ClientAddress, OptionalTrailingSlash, Unavailable
+from config.serving.middleware import BodyLimit, ClientAddress, OptionalTrailingSlash, Unavailable
 
 
 def sender(request: HttpRequest) -> HttpResponse:

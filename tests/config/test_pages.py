@@ -81,7 +81,7 @@ def test_server_error_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("config.pages.AccountPage.get_context_data", fail)
+    monkeypatch.setattr("config.serving.pages.AccountPage.get_context_data", fail)
     response = Client(headers={"accept": "text/html"}, raise_request_exception=False).get("/")
     assert response.status_code == 500
     assert "Something went wrong here" in response.content.decode()

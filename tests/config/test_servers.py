@@ -12,7 +12,7 @@ from django.db.backends.signals import connection_created
 from gunicorn.config import Config
 
 import config.gunicorn
-from config.waiting import limit
+from config.serving.waiting import limit
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_unsafe_setting_stops_the_start(settings: Any, entry: str) -> None:
     settings.SECRET_KEY = "short"
     with pytest.raises(SystemExit) as caught:
         runpy.run_module(entry)
-    assert "tokens.E" in str(caught.value)
+    assert "latchkey.E" in str(caught.value)
 
 
 def test_gunicorn_listens_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

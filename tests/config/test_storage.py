@@ -7,7 +7,7 @@ from pathlib import Path
 from django.core.management import call_command
 from pytest_django import Settings
 
-from config.storage import StaticFilesStorage
+from config.serving.storage import StaticFilesStorage
 
 
 def test_scripts_import_each_other_by_names_that_change_with_what_they_hold(settings: Settings, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.utils import ConnectionHandler
 
-from config import waiting
+from config.serving import waiting
 
 
 @contextmanager

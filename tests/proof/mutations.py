@@ -26,7 +26,7 @@ class Mutation:
     test: str
     """The test that has to fail, or several that are named alike."""
 
-    file: str = "tokens/sessions.py"
+    file: str = "tokens/domain/sessions.py"
     database: str = "sqlite"
 
     def apply(self, root: Path) -> None:

@@ -13,10 +13,10 @@ from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
-from accounts import credentials
 from accounts.models import User
+from accounts.owner import password
 from tests.proof.schedules import next_part
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session, uuid7
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -162,7 +162,7 @@ def change_password(where: str, scene: Scene) -> Callable[[], Any]:
     def act() -> None:
         session = sessions.accept(claims)
         next_part()
-        credentials.change_password(session, NEW_PASSWORD)
+        password.change_password(session, NEW_PASSWORD)
 
     return act
 

@@ -167,12 +167,12 @@ def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor
         assert send(url, by_cookie(refresh)).code == "token_revoked"
         assert send(url, me(access)).code == "token_revoked"
     half_made = server.execute(
-        "SELECT count(*) FROM tokens_session s FULL JOIN (SELECT * FROM tokens_securityevent WHERE kind = 'login') e"
-        " ON e.session = s.id WHERE e.id IS NULL OR s.id IS NULL"
+        "SELECT count(*) FROM latchkey_session s FULL JOIN (SELECT * FROM latchkey_securityevent WHERE kind = 'login')"
+        " e ON e.session = s.id WHERE e.id IS NULL OR s.id IS NULL"
     )
     half_ended = server.execute(
-        "SELECT count(*) FROM tokens_session s WHERE (revoked_at IS NULL) = EXISTS (SELECT FROM tokens_securityevent e"
-        " WHERE e.session = s.id AND e.kind = 'logout')"
+        "SELECT count(*) FROM latchkey_session s WHERE (revoked_at IS NULL) = EXISTS"
+        " (SELECT FROM latchkey_securityevent e WHERE e.session = s.id AND e.kind = 'logout')"
     )
     assert (half_made, half_ended) == ([(0,)], [(0,)])
     return sum(answer.status in (0, 503) for answer in answers)
@@ -240,7 +240,7 @@ def test_clients_that_hang_up_keep_their_sessions(crash_site: tuple[str, Postgre
         send_and_hang_up(url, by_cookie(refresh))
     answer = send(url, by_cookie(refresh))
     assert answer.status == 200
-    assert server.execute("SELECT generation FROM tokens_session") == [(1,)]
+    assert server.execute("SELECT generation FROM latchkey_session") == [(1,)]
     counts.add("Killed under load", "clients, after they had sent a refresh", kills=times, thrown_out=0)
 
 

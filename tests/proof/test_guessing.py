@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from accounts import credentials, second_factor
+from accounts.factors import second_factor
+from accounts.owner import registration
 from tests.accounts.devices import Device
 from tests.proof.counts import Counts
 from tests.proof.wire import Request, send, together
@@ -53,7 +54,7 @@ def judged(url: str, requests: list[Request]) -> int:
 
 
 def test_parallel_guesses_of_a_password_are_counted_exactly(server: str, limits: Limits, counts: Counts) -> None:
-    credentials.register("ann", PASSWORD)
+    registration.register("ann", PASSWORD)
     tries, _ = limits["login"]
     for name in ("ann", "nobody"):
         transports, spellings = ("/auth/login", "/api/token/"), (name, name.upper())
@@ -65,7 +66,7 @@ def test_parallel_guesses_of_a_password_are_counted_exactly(server: str, limits:
 
 
 def test_parallel_guesses_of_a_code_are_counted_exactly(server: str, limits: Limits, counts: Counts) -> None:
-    session = credentials.register("ann", PASSWORD)
+    session = registration.register("ann", PASSWORD)
     secret, _ = second_factor.enrol(session)
     device = Device(secret)
     second_factor.confirm(session, device.code())

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import status_code_conformance
 from tests.forgery import anybody, forge
 from tests.proof.counts import Counts
 from tests.proof.size import LONG
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.exceptions import TokenRefused
 from tokens.models import Bucket
 from tokens.tokens import AccessToken, RefreshToken

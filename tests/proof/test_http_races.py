@@ -24,7 +24,7 @@ from tests.proof.pairs import OPERATIONS, Outcome, Round, possible, read, states
 from tests.proof.size import LONG
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send, together
 from tests.server import address_of_database, serve
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 

@@ -24,8 +24,9 @@ from django.test import Client
 from tests.forgery import forge, hs, our_access_key, our_refresh_key
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send
 from tests.server import serve
-from tokens import keys, sessions
+from tokens.domain import sessions
 from tokens.exceptions import TokenRefused
+from tokens.jose import keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 

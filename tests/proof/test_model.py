@@ -30,7 +30,7 @@ from pytest_django import Settings
 from tests.proof.counts import Counts
 from tests.proof.model import ACCESS_LIFE, GRACE, LATE_RETRIES, REFRESH_LIFE, Answer, ModelSession
 from tests.proof.size import LONG
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.exceptions import TokenRefused, TokenReused
 from tokens.models import Reason, Session, fingerprints
 from tokens.tokens import AccessToken, RefreshToken

@@ -28,7 +28,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from accounts import credentials
+from accounts.owner import registration
 from tests.proof.counts import Counts
 from tests.proof.postgres import servers
 from tests.proof.proxy import Proxy
@@ -61,7 +61,7 @@ class Person:
 
 
 def register(username: str) -> Person:
-    session = credentials.register(username, PASSWORD)
+    session = registration.register(username, PASSWORD)
     return Person(username, str(RefreshToken.of(session)), str(AccessToken.of(session)))
 
 
@@ -265,7 +265,7 @@ def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts
 def test_row_that_somebody_holds_keeps_nobody_else(site: Site, counts: Counts) -> None:
     ann, bob = register("ann"), register("bob")
     with beside() as somebody:
-        somebody.execute("SELECT FROM tokens_session ORDER BY id LIMIT 1 FOR UPDATE")
+        somebody.execute("SELECT FROM latchkey_session ORDER BY id LIMIT 1 FOR UPDATE")
         began = monotonic()
         stuck, free, read = ask_at_once(site.url, by_cookie(ann.refresh), by_cookie(bob.refresh), me(ann.access))
         assert monotonic() - began < TIMEOUT + SLACK
@@ -284,7 +284,7 @@ def test_serialization_failures_are_tried_again(site: Site, counts: Counts, leve
     for _ in range(ROUNDS):
         Session.objects.update(rotated_at=timezone.now() - timedelta(minutes=1))
         with beside() as somebody:
-            somebody.execute("SELECT FROM tokens_session FOR UPDATE")
+            somebody.execute("SELECT FROM latchkey_session FOR UPDATE")
             answers, _ = in_parallel(
                 partial(together, site.url, *[by_cookie(token)] * 50), partial(let_go_once_all_wait, site, somebody)
             )
@@ -306,7 +306,7 @@ def test_deadlock_is_tried_again(site: Site, counts: Counts) -> None:
     first, second = Session.objects.order_by("pk").values_list("pk", flat=True)
     with beside() as somebody:
         somebody.execute("SET deadlock_timeout = '60s'")  # so that it is the server that notices, and loses
-        lock = "SELECT FROM tokens_session WHERE id = %s FOR UPDATE"
+        lock = "SELECT FROM latchkey_session WHERE id = %s FOR UPDATE"
         somebody.execute(lock, [second])
 
         def lock_the_other_way_round() -> None:
@@ -381,7 +381,9 @@ def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts
             assert [send(url, request).status for request in [*reads(ann), LIVE]] == [200] * 5
             # A refresh changes its row in place, while there is room in the page.
             assert_unavailable([answer for answer in [send(url, by_cookie(ann.refresh))] if answer.status != 200])
-            assert server.execute("SELECT count(*) FROM tokens_session WHERE revoked_at IS NULL") == [(signed_in + 1,)]
+            assert server.execute("SELECT count(*) FROM latchkey_session WHERE revoked_at IS NULL") == [
+                (signed_in + 1,)
+            ]
             ballast.unlink()
             assert send(url, log_in("ann")).status == 200
             assert send(url, by_cookie(ann.refresh)).status == 200
@@ -413,7 +415,7 @@ def test_postgresql_that_has_no_room_for_its_log_and_stops_is_unavailable(small_
             ballast.unlink()
             server.close()  # unless it has given up by itself
             server.start()
-            assert server.execute("SELECT count(*) FROM tokens_session WHERE revoked_at IS NULL") == [(1,)]
+            assert server.execute("SELECT count(*) FROM latchkey_session WHERE revoked_at IS NULL") == [(1,)]
             assert [send(url, request).status for request in reads(ann)] == [200] * 4
             assert [send(url, request).status for request in (log_in("ann"), by_cookie(ann.refresh))] == [200] * 2
     note(counts, "no room for PostgreSQL's log", len(asked) + 8, len(asked))

@@ -16,7 +16,8 @@ from tests.proof.counts import Counts
 from tests.proof.operations import CAP, ENDS, NEWEST, OPERATIONS, USES, Scene, hashed
 from tests.proof.schedules import Schedule, Stage
 from tests.proof.size import LONG
-from tokens import outages, sessions, signals
+from tokens import signals
+from tokens.domain import outages, sessions
 from tokens.exceptions import TokenRefused
 from tokens.models import SecurityEvent, Session
 

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from tests.clients import App, claims_of
 from tests.services import documents
-from tokens import keys
 from tokens.exceptions import TokenRefused
+from tokens.jose import keys
 from tokens.tokens import AccessToken
 
 

@@ -19,13 +19,14 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser
-from tokens import admin, sessions
+from tokens import admin
+from tokens.domain import sessions
+from tokens.domain.sessions import Client
 from tokens.models import Kind, Reason, SecurityEvent, Session
-from tokens.sessions import Client
 from tokens.tokens import AccessToken, RefreshToken
 
-SESSIONS = "/admin/tokens/session/"
-EVENTS = "/admin/tokens/securityevent/"
+SESSIONS = "/admin/latchkey/session/"
+EVENTS = "/admin/latchkey/securityevent/"
 
 FIREFOX = Client("192.0.2.1", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -159,7 +160,7 @@ def test_status_is_seen_at_a_glance(ann: Any, admin_client: Http, reason: Reason
     for page in (SESSIONS, f"{SESSIONS}{session.pk}/change/"):
         html = admin_client.get(page).content.decode()
         assert f'<span class="session-status {sort}">' in html
-        assert "tokens/admin.css" in html
+        assert "latchkey/admin.css" in html
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_list_reads_a_page_at_one_end_of_the_key(ann: Any, admin_client: Http, p
     sessions.start(ann)
     with CaptureQueriesContext(connection) as captured:
         admin_client.get(path)
-    key = f'"tokens_{path.split("/")[-2]}"."id"'
+    key = f'"latchkey_{path.split("/")[-2]}"."id"'
     assert [
         " ".join(re.findall("COUNT|ORDER BY .*", query["sql"])) for query in captured if key[:-5] in query["sql"]
     ] == [

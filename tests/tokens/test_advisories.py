@@ -25,8 +25,8 @@ from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.forgery import access_token, anybody, forge, hs
 from tests.publisher import Publisher, publishing
 from tests.racing import in_parallel
-from tokens import keys
 from tokens.exceptions import NoActiveAccount, TokenNotValid
+from tokens.jose import keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -155,7 +155,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("tokens.keys.monotonic", clock)
+    monkeypatch.setattr("tokens.jose.keys.monotonic", clock)
     return clock
 
 

@@ -21,9 +21,9 @@ from rest_framework.views import APIView
 from tests.clients import claims_of, header_of
 from tests.forgery import access_token, anybody, encode, forge, hs, our_access_key, our_refresh_key, refresh_token
 from tests.urls_tokens import urlpatterns as project
-from tokens import keys
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
-from tokens.handlers import exception_handler
+from tokens.http.errors import exception_handler
+from tokens.jose import keys
 from tokens.models import SecurityEvent, Session
 from tokens.tokens import RefreshToken
 

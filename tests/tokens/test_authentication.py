@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from tests.clients import Browser
 from tests.urls_tokens import urlpatterns as project
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
-from tokens.handlers import exception_handler
+from tokens.http.errors import exception_handler
 
 CHALLENGE = 'Bearer realm="api"'
 

@@ -26,7 +26,7 @@ def found() -> list[str | None]:
 
 
 def messages() -> list[Any]:
-    return [message for message in run_checks() if f"{message.id}".startswith("tokens.")]
+    return [message for message in run_checks() if f"{message.id}".startswith("latchkey.")]
 
 
 def claims(session: Any) -> dict[str, Any]:
@@ -55,15 +55,15 @@ def test_ids_are_given_in_the_order_of_the_file_with_none_left_out() -> None:
 
 def test_message_is_a_sentence_and_ends_the_command(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
-    assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="tokens.E006")]
-    with pytest.raises(SystemCheckError, match=r"tokens\.E006"):
+    assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="latchkey.E006")]
+    with pytest.raises(SystemCheckError, match=r"latchkey\.E006"):
         call_command("check")
 
 
 def test_security_can_be_checked_alone(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
     settings.TOKENS_MAX_SESSIONS_PER_USER = -1
-    assert [message.id for message in run_checks(tags=[Tags.security])] == ["tokens.E006"]
+    assert [message.id for message in run_checks(tags=[Tags.security])] == ["latchkey.E006"]
 
 
 # SECRET_KEY
@@ -72,7 +72,7 @@ def test_security_can_be_checked_alone(settings: Settings) -> None:
 @pytest.mark.parametrize("secret", ["", STRONG[1:], "abcd" * 20, f"django-insecure-{STRONG}", b"\xff" * 80])
 def test_weak_secret_is_an_error(settings: Settings, secret: str | bytes) -> None:
     settings.SECRET_KEY = secret
-    assert found() == ["tokens.E001"]
+    assert found() == ["latchkey.E001"]
 
 
 @pytest.mark.parametrize("secret", [STRONG, STRONG.encode()])
@@ -84,7 +84,7 @@ def test_strong_secret_is_fine(settings: Settings, secret: str | bytes) -> None:
 def test_each_weak_former_secret_is_an_error(settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = ["weak", STRONG, "feeble"]
     told = "SECRET_KEY_FALLBACKS[%d] is weak, and whoever guesses it can sign tokens: take it out."
-    assert messages() == [Error(told % index, id="tokens.E002") for index in (0, 2)]
+    assert messages() == [Error(told % index, id="latchkey.E002") for index in (0, 2)]
 
 
 def test_weak_secrets_are_nobodys_business_in_debug(settings: Settings) -> None:
@@ -97,7 +97,7 @@ def test_weak_secrets_are_nobodys_business_in_debug(settings: Settings) -> None:
 
 def test_cookie_without_secure_is_warned_of_outside_debug(settings: Settings) -> None:
     settings.TOKENS_COOKIE_SECURE = False
-    assert found() == ["tokens.W001"]
+    assert found() == ["latchkey.W001"]
     settings.DEBUG = True
     assert not found()
 
@@ -110,18 +110,18 @@ def test_cookie_without_secure_does_not_stop_the_start(settings: Settings) -> No
 @pytest.mark.parametrize("name", ["refresh token", "refresh;token", "refresh=token", "réfresh", "a,b", "a/b", "a\n"])
 def test_cookie_name_that_is_no_token_is_an_error(settings: Settings, name: str) -> None:
     settings.TOKENS_COOKIE_NAME = name
-    assert found() == ["tokens.E003"]
+    assert found() == ["latchkey.E003"]
 
 
 @pytest.mark.parametrize(
     ("name", "path", "secure", "expected"),
     [
         ("__Host-rt", "/", True, []),
-        ("__Host-rt", "/auth", True, ["tokens.E004"]),
-        ("__host-rt", "/auth", True, ["tokens.E004"]),
-        ("__Host-rt", "/auth", False, ["tokens.E004", "tokens.E004"]),
+        ("__Host-rt", "/auth", True, ["latchkey.E004"]),
+        ("__host-rt", "/auth", True, ["latchkey.E004"]),
+        ("__Host-rt", "/auth", False, ["latchkey.E004", "latchkey.E004"]),
         ("__Secure-rt", "/auth", True, []),
-        ("__Secure-rt", "/auth", False, ["tokens.E004"]),
+        ("__Secure-rt", "/auth", False, ["latchkey.E004"]),
         ("Host-rt", "/auth", False, []),
     ],
 )
@@ -143,7 +143,7 @@ def test_cookie_path_covers_the_endpoints(settings: Settings, path: str) -> None
 def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> None:
     settings.TOKENS_COOKIE_PATH = path
     assert messages() == [
-        Error(f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="tokens.E005")
+        Error(f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="latchkey.E005")
         for url in ("/auth/refresh-token", "/auth/logout")
     ]
 
@@ -151,7 +151,7 @@ def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> Non
 def test_cookie_path_that_covers_the_refresh_only_is_an_error(settings: Settings) -> None:
     settings.TOKENS_COOKIE_PATH = "/auth/refresh-token"
     told = "TOKENS_COOKIE_PATH must cover /auth/logout, or browsers don't send the cookie there."
-    assert messages() == [Error(told, id="tokens.E005")]
+    assert messages() == [Error(told, id="latchkey.E005")]
 
 
 @pytest.mark.parametrize("urls", ["rest_framework.urls", None])
@@ -173,17 +173,17 @@ def test_grace_period_within_its_limits_is_fine(settings: Settings, seconds: int
 @pytest.mark.parametrize("seconds", [-1, 61])
 def test_grace_period_beyond_its_limits_is_an_error(settings: Settings, seconds: int) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=seconds)
-    assert found() == ["tokens.E006"]
+    assert found() == ["latchkey.E006"]
 
 
 @pytest.mark.parametrize(
     ("access", "refresh", "session", "expected"),
     [
         (1, 2, 2, []),
-        (2, 2, 2, ["tokens.W002"]),
-        (1, 3, 2, ["tokens.W002"]),
-        (0, 2, 3, ["tokens.E007"]),
-        (-1, 0, 0, ["tokens.E007", "tokens.E007", "tokens.E007", "tokens.W002"]),
+        (2, 2, 2, ["latchkey.W002"]),
+        (1, 3, 2, ["latchkey.W002"]),
+        (0, 2, 3, ["latchkey.E007"]),
+        (-1, 0, 0, ["latchkey.E007", "latchkey.E007", "latchkey.E007", "latchkey.W002"]),
     ],
 )
 def test_lifetimes_are_positive_and_in_order(
@@ -197,7 +197,7 @@ def test_lifetimes_are_positive_and_in_order(
     assert found() == expected
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0, []), (1, ["tokens.W002"])])
+@pytest.mark.parametrize(("seconds", "expected"), [(0, []), (1, ["latchkey.W002"])])
 def test_short_session_is_not_longer_than_one_that_is_remembered(
     settings: Settings, seconds: int, expected: list[str]
 ) -> None:
@@ -209,17 +209,17 @@ def test_short_session_is_not_longer_than_one_that_is_remembered(
 @pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME", "RECENT_SIGN_IN"])
 def test_nothing_lasts_for_no_time(settings: Settings, name: str) -> None:
     setattr(settings, f"TOKENS_{name}", timedelta())
-    assert messages() == [Error(f"TOKENS_{name} must be longer than nothing.", id="tokens.E007")]
+    assert messages() == [Error(f"TOKENS_{name} must be longer than nothing.", id="latchkey.E007")]
 
 
 def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
     settings.TOKENS_EVENT_LIFETIME = timedelta()
-    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="tokens.E007")]
+    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="latchkey.E007")]
 
 
 def test_negative_cap_is_an_error(settings: Settings) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = -1
-    assert found() == ["tokens.E008"]
+    assert found() == ["latchkey.E008"]
     settings.TOKENS_MAX_SESSIONS_PER_USER = 0
     assert not found()
 
@@ -246,7 +246,7 @@ def test_missing_signing_key_is_an_error(settings: Settings, pem: Path, tmp_path
         Error(
             f"The signing key {tmp_path}/none.pem can't be read: No such file or directory.",
             hint="The files are named in TOKENS_SIGNING_KEYS.",
-            id="tokens.E009",
+            id="latchkey.E009",
         )
     ]
 
@@ -261,12 +261,12 @@ def test_broken_small_and_public_signing_keys_are_errors(settings: Settings, pem
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     ):
         pem.write_bytes(content)
-        assert found() == ["tokens.E009"]
+        assert found() == ["latchkey.E009"]
 
 
 def test_keys_fetched_without_tls_are_an_error_outside_debug(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"JWK_URL": "http://issuer.example/jwks.json"}
-    assert found() == ["tokens.E010"]
+    assert found() == ["latchkey.E010"]
     settings.DEBUG = True
     assert not found()
 
@@ -307,19 +307,19 @@ def test_trusted_origin_as_browsers_write_it_is_fine(settings: Settings, origin:
 )
 def test_trusted_origin_that_no_browser_sends_is_an_error(settings: Settings, origin: str) -> None:
     settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example", origin]
-    assert found() == ["tokens.E011"]
+    assert found() == ["latchkey.E011"]
 
 
 def test_introspection_without_a_secret_is_an_error(settings: Settings) -> None:
     settings.DEBUG = True
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": ""}
     told = "TOKENS_INTROSPECTION_CREDENTIALS must have a secret for 'gateway'."
-    assert messages() == [Error(told, id="tokens.E012")]
+    assert messages() == [Error(told, id="latchkey.E012")]
 
 
 def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 31, "mesh": "x" * 32}
-    assert [(type(message), message.id) for message in messages()] == [(Warning, "tokens.W003")]
+    assert [(type(message), message.id) for message in messages()] == [(Warning, "latchkey.W003")]
     assert "xxx" not in str(messages())
     settings.DEBUG = True
     assert not found()
@@ -327,7 +327,7 @@ def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: 
 
 def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
-    assert found() == ["tokens.W004"]
+    assert found() == ["latchkey.W004"]
     settings.DEBUG = True
     assert not found()
 
@@ -343,24 +343,24 @@ HOOKS = ["TOKENS_ACCESS_CLAIMS", "TOKENS_SECOND_FACTOR"]
 @pytest.mark.parametrize("setting", HOOKS)
 def test_hook_from_nowhere_is_an_error(settings: Settings, setting: str, path: str) -> None:
     setattr(settings, setting, path)
-    assert found() == ["tokens.E013"]
+    assert found() == ["latchkey.E013"]
     assert messages()[0].msg.startswith(f"{setting} must name a function")
 
 
 @pytest.mark.parametrize("setting", HOOKS)
 def test_hook_that_is_a_function_is_fine(settings: Settings, setting: str) -> None:
-    setattr(settings, setting, "tokens.sessions.look")
+    setattr(settings, setting, "tokens.domain.sessions.look")
     assert not found()
 
 
 def test_atomic_requests_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    assert found() == ["tokens.E014"]
+    assert found() == ["latchkey.E014"]
 
 
 class NoSessionsHere:
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return app_label != "tokens"
+        return app_label != "latchkey"
 
 
 def test_atomic_requests_are_fine_where_there_are_no_sessions(
@@ -374,7 +374,7 @@ def test_atomic_requests_are_fine_where_there_are_no_sessions(
 def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
     others = [app for app in settings.INSTALLED_APPS if "admin" not in app.lower()]
     settings.INSTALLED_APPS = [*others, "rest_framework_simplejwt.token_blacklist"]
-    assert [(type(message), message.id) for message in checks.check_blacklist()] == [(Warning, "tokens.W005")]
+    assert [(type(message), message.id) for message in checks.check_blacklist()] == [(Warning, "latchkey.W005")]
 
 
 # Types
@@ -415,7 +415,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
 )
 def test_setting_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
     setattr(settings, f"TOKENS_{name}", value)
-    assert found() == ["tokens.E015"]
+    assert found() == ["latchkey.E015"]
     assert messages()[0].msg.startswith(f"TOKENS_{name} must be ")
 
 
@@ -437,20 +437,20 @@ def test_setting_of_the_wrong_type_is_an_error(settings: Settings, name: str, va
 )
 def test_setting_of_simplejwt_of_the_wrong_type_is_an_error(settings: Settings, name: str, value: object) -> None:
     settings.SIMPLE_JWT = {name: value}
-    assert found() == ["tokens.E015"]
+    assert found() == ["latchkey.E015"]
     assert messages()[0].msg.startswith(f"SIMPLE_JWT['{name}'] must be ")
 
 
 @pytest.mark.parametrize("issuer", [1, " "])
 def test_issuer_that_is_no_name_is_an_error(settings: Settings, issuer: object) -> None:
     settings.SIMPLE_JWT = {"ISSUER": issuer, "AUDIENCE": "https://api.example"}
-    assert found() == ["tokens.E015"]
+    assert found() == ["latchkey.E015"]
 
 
 @pytest.mark.parametrize("simple_jwt", [None, [], "HS256"])
 def test_simple_jwt_that_is_no_dictionary_is_an_error(settings: Settings, simple_jwt: object) -> None:
     settings.SIMPLE_JWT = simple_jwt
-    assert set(found()) == {"tokens.E015"}
+    assert set(found()) == {"latchkey.E015"}
 
 
 def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:

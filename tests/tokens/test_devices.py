@@ -1,7 +1,7 @@
 import pytest
 from django.utils.translation import override
 
-from tokens import devices
+from tokens.domain import devices
 
 KIT = "AppleWebKit/605.1.15 (KHTML, like Gecko)"
 IPHONE = "Mobile Safari on iOS"

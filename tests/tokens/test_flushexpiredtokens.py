@@ -13,7 +13,7 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.racing import in_parallel, just_before
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session
 
 START = datetime.fromisoformat("2030-01-01T12:00:00+00:00")
@@ -143,7 +143,7 @@ def test_rows_are_deleted_unseen_one_range_a_transaction(ann: Any, clock: TimeMa
         connection,
     ) as captured:
         flush("--batch-size=2")
-    statements = [query["sql"] for query in captured if '"tokens_session"' in query["sql"]]
+    statements = [query["sql"] for query in captured if '"latchkey_session"' in query["sql"]]
     assert [statement.split()[0] for statement in statements] == [
         "SELECT",  # the first key
         *["SELECT", "DELETE"] * 2,  # the range's last key, and the range
@@ -240,7 +240,7 @@ def test_interruption_undoes_one_batch_and_tells_what_was_done(
     clock.shift(YEAR)
     with (
         pytest.raises(CommandError, match=r"^Interrupted\. Deleted 3 expired sessions and 0 old") as stopped,
-        just_before('DELETE FROM "tokens_securityevent"', lambda: signal.raise_signal(signal.SIGINT)),
+        just_before('DELETE FROM "latchkey_securityevent"', lambda: signal.raise_signal(signal.SIGINT)),
     ):
         flush(out=out)
     assert stopped.value.returncode == 130

@@ -6,7 +6,7 @@ from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import ValidationError
 
-from tokens.handlers import exception_handler
+from tokens.http.errors import exception_handler
 
 
 @pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed"), InternalError("read-only")])

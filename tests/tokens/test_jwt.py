@@ -17,8 +17,9 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import App, claims_of, header_of
 from tests.forgery import access_token, encode, forge, hs, refresh_token
-from tokens import jwt, keys, sessions
+from tokens.domain import sessions
 from tokens.exceptions import TokenExpired, TokenNotValid
+from tokens.jose import jwt, keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -160,7 +161,7 @@ def test_groups_that_do_not_fit_are_left_out(ann: Any, caplog: pytest.LogCapture
     ann.groups.set(Group.objects.bulk_create(groups))
     app = App()
 
-    with caplog.at_level(logging.WARNING, "tokens.jwt"):
+    with caplog.at_level(logging.WARNING, "tokens.jose.jwt"):
         assert app.login().status_code == 200
 
     assert claims_of(app.access)["groups"] == []

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from tests.clients import App, claims_of, header_of
 from tests.publisher import Publisher, publishing
-from tokens import keys
+from tokens.jose import keys
 from tokens.models import Session
 
 OLD, NEW = "the former secret key " * 3, "the coming secret key " * 3
@@ -413,7 +413,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("tokens.keys.monotonic", clock)
+    monkeypatch.setattr("tokens.jose.keys.monotonic", clock)
     return clock
 
 

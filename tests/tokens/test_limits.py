@@ -10,7 +10,7 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser
 from tests.racing import in_parallel
-from tokens import limits
+from tokens.domain import limits
 from tokens.exceptions import TooManyTries
 from tokens.models import Bucket, SecurityEvent
 

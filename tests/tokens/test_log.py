@@ -14,7 +14,8 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser
-from tokens import log, sessions, signals
+from tokens import signals
+from tokens.domain import log, sessions
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 

@@ -9,9 +9,10 @@ from django.db import connections
 from pytest_django import Settings
 
 from tests.clients import App, claims_of
-from tokens import models, sessions
+from tokens import models
+from tokens.domain import sessions
+from tokens.domain.reading import read
 from tokens.models import Bucket, Session, uuid7, uuid7_floor
-from tokens.reading import read
 from tokens.tokens import AccessToken
 
 

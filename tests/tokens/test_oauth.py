@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser, claims_of
-from tokens import keys
+from tokens.jose import keys
 from tokens.models import SecurityEvent, Session
 
 SECRET = "s3cret: with a colon, a %41, a + and an é"

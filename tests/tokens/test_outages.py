@@ -7,10 +7,10 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import F
 
-from tokens import sessions
+from tokens.domain import sessions
+from tokens.domain.outages import describe, retried
 from tokens.exceptions import TokenReused
 from tokens.models import Session
-from tokens.outages import describe, retried
 from tokens.signals import token_reused
 from tokens.tokens import RefreshToken
 

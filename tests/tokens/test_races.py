@@ -13,12 +13,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tests.racing import await_somebody_who_waits, in_parallel, just_before
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.exceptions import NoActiveAccount, TokenRefused, TokenReused, TokenRevoked
 from tokens.models import Reason, SecurityEvent, Session, fingerprints
 from tokens.tokens import AccessToken, RefreshToken
 
-UPDATE = 'UPDATE "tokens_session"'
+UPDATE = 'UPDATE "latchkey_session"'
 THREADS = 8
 ROUNDS = 5
 
@@ -231,7 +231,7 @@ def test_revoking_all_sessions_of_a_user_deleted_meanwhile_ends_none(ann: Any, s
 
 
 def test_failed_login_of_a_user_deleted_meanwhile_is_just_that(ann: Any) -> None:
-    with just_before('INSERT INTO "tokens_securityevent"', lambda: type(ann).objects.filter(pk=ann.pk).delete()):
+    with just_before('INSERT INTO "latchkey_securityevent"', lambda: type(ann).objects.filter(pk=ann.pk).delete()):
         assert authenticate(username="ann", password="wrong") is None
     assert not SecurityEvent.objects.exists()
 

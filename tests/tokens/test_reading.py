@@ -9,10 +9,10 @@ from django.contrib.auth.models import Group
 from django.db import connections
 from django.db.models import Model
 
-from tokens import sessions
+from tokens.domain import sessions
+from tokens.domain.reading import read
+from tokens.domain.sessions import Client
 from tokens.models import Session
-from tokens.reading import read
-from tokens.sessions import Client
 
 
 def columns(row: Model) -> dict[str, tuple[type, Any]]:

@@ -16,12 +16,13 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, Browser, claims_of
 from tests.urls_tokens import urlpatterns as project
-from tokens import handlers, sessions
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
+from tokens.domain import sessions
+from tokens.domain.sessions import Client
 from tokens.exceptions import TokenRevoked
+from tokens.http import errors
 from tokens.models import Reason, SecurityEvent, Session
 from tokens.permissions import RecentSignIn
-from tokens.sessions import Client
 from tokens.signals import session_reauthenticated
 from tokens.tokens import AccessToken
 
@@ -39,7 +40,7 @@ class Sensitive(APIView):
     permission_classes: Any = (RecentSignIn,)
 
     def get_exception_handler(self) -> Any:
-        return handlers.exception_handler
+        return errors.exception_handler
 
     def get(self, request: Request) -> Response:
         return Response("done")

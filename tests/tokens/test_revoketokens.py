@@ -12,10 +12,10 @@ from django.utils import timezone
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser
-from tokens import sessions
+from tokens.domain import sessions
+from tokens.domain.sessions import Client
 from tokens.management.commands import revoketokens
 from tokens.models import Kind, Reason, SecurityEvent, Session
-from tokens.sessions import Client
 
 FIREFOX = Client("192.0.2.1", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
 

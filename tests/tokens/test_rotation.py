@@ -8,7 +8,7 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser, claims_of
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.exceptions import TokenNotValid
 from tokens.models import Reason, SecurityEvent, Session
 

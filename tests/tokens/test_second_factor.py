@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from tests.clients import App, Browser, claims_of
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.exceptions import SecondFactorRequired
 from tokens.models import SecurityEvent, Session
 from tokens.tokens import AccessToken

@@ -24,8 +24,9 @@ from rest_framework.views import APIView, exception_handler
 from tests.clients import claims_of, header_of
 from tests.forgery import access_token, anybody, forge
 from tests.publisher import Publisher, publishing
-from tokens import handlers, keys
 from tokens.authentication import ClaimsUser, StatelessJWTAuthentication
+from tokens.http import errors
+from tokens.jose import keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -42,7 +43,7 @@ class Stateless(APIView):
     queryset = Session.objects.none()  # whose permissions the model permissions ask for
 
     def get_exception_handler(self) -> Any:
-        return handlers.exception_handler
+        return errors.exception_handler
 
     def get(self, request: Request) -> Response:
         user: Any = request.user
@@ -164,9 +165,9 @@ def test_permission_classes_answer_from_the_claims(token: str, guard: str, djang
 def test_superuser_has_every_permission_and_nobody_else_any(token: str, superuser: bool) -> None:
     user = ClaimsUser(AccessToken.from_claims({**claims_of(token), "is_superuser": superuser}))
 
-    assert user.has_perm("tokens.add_session") is superuser
-    assert user.has_perm("tokens.add_session", object()) is superuser
-    assert user.has_perms(["tokens.add_session", "tokens.view_session"]) is superuser
+    assert user.has_perm("latchkey.add_session") is superuser
+    assert user.has_perm("latchkey.add_session", object()) is superuser
+    assert user.has_perms(["latchkey.add_session", "latchkey.view_session"]) is superuser
     assert user.has_perms([])
     assert user.has_module_perms("tokens") is superuser
 

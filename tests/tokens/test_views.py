@@ -13,7 +13,7 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser, claims_of, header_of
 from tests.racing import just_before
-from tokens import sessions
+from tokens.domain import sessions
 from tokens.models import Reason, Session
 from tokens.tokens import RefreshToken
 

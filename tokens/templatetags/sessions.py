@@ -7,8 +7,8 @@ from django import template
 from django.db.models import Sum
 from django.utils import timezone
 
-from tokens.conf import conf
-from tokens.models import Kind, SecurityEvent, Session, uuid7_floor
+from ..conf import conf
+from ..models import Kind, SecurityEvent, Session, uuid7_floor
 
 register = template.Library()
 
@@ -16,11 +16,11 @@ MOST = 10_000
 """How many live sessions are counted, so that the page comes at once however many there are."""
 
 
-@register.inclusion_tag("tokens/summary.html", takes_context=True)
+@register.inclusion_tag("latchkey/summary.html", takes_context=True)
 def session_summary(context: template.Context) -> dict[str, Any]:
     """Count the live sessions, and what the log has of the last day; nothing for whoever may see neither."""
     user, now = context["request"].user, timezone.now()
-    if not user.has_perms(["tokens.view_session", "tokens.view_securityevent"]):
+    if not user.has_perms(["latchkey.view_session", "latchkey.view_securityevent"]):
         return {}
     # By the key, which sorts by time: nothing else that is asked for here has an index.
     live = Session.objects.live().filter(pk__gte=uuid7_floor(now - conf.session_lifetime))[: MOST + 1].count()

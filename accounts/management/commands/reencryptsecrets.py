@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router, transaction
 
-from accounts import encryption
-from accounts.encryption import Undecipherable
+from accounts.factors import encryption
+from accounts.factors.encryption import Undecipherable
 from accounts.models import SecondFactor
-from tokens.ranges import ranges
+from tokens.domain.ranges import ranges
 
 MAX_BATCH_SIZE = 100_000
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from accounts import outbox
+from accounts.mail import outbox
 
 
 class Command(BaseCommand):

@@ -9,9 +9,9 @@ from django.db import router, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tokens.conf import conf
-from tokens.models import SecurityEvent, Session, uuid7_floor
-from tokens.ranges import ranges
+from ...conf import conf
+from ...domain.ranges import ranges
+from ...models import SecurityEvent, Session, uuid7_floor
 
 MAX_BATCH_SIZE = 100_000
 

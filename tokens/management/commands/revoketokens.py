@@ -7,10 +7,10 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from tokens import sessions
-from tokens.devices import describe
-from tokens.models import Reason, Session, SessionQuerySet
-from tokens.ranges import ranges
+from ...domain import sessions
+from ...domain.devices import describe
+from ...domain.ranges import ranges
+from ...models import Reason, Session, SessionQuerySet
 
 BATCH_SIZE = 500
 """How many sessions are ended in one transaction."""

@@ -1,0 +1,1 @@
+"""Mails: the outbox, the texts, the links in them, and the notices."""

@@ -1,0 +1,115 @@
+"""What a mail says, put together in the moment of sending."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from tokens.domain import devices, limits
+from tokens.exceptions import TooManyTries
+from tokens.models import Kind, SecurityEvent, Session
+
+from .. import names
+from ..models import LINKS, Mail, MailKind, User
+from . import links
+
+
+def spend(kind: MailKind, address: str) -> None:
+    """Count a mail of that kind to that address. Raises TooManyTries.
+
+    By kind, so that whoever asks for resets in somebody's name keeps nobody from another mail.
+    """
+    limits.spend("mail", kind, names.key(address))
+
+
+def compose(mail: Mail) -> EmailMultiAlternatives | None:
+    """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
+    if mail.kind in LINKS:
+        return _with_link(mail)
+    if mail.kind in (MailKind.NEW_SIGN_IN, MailKind.TOKEN_REUSED):
+        message = _about_session(mail)
+    else:
+        message = _message(mail, mail.address)
+    return message if message and _is_welcome(mail) else None
+
+
+def _is_welcome(mail: Mail) -> bool:
+    """Return whether a notice may go to the address: one that nobody has verified may be a stranger's, and is not
+    flooded with what somebody else does."""
+    if mail.attempts or User.objects.filter(email_key=names.key(mail.address), email_verified=True).exists():
+        return True
+    try:
+        spend(MailKind(mail.kind), mail.address)
+    except TooManyTries:
+        return False
+    return True
+
+
+def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
+    user = User.objects.filter(email_key=names.key(mail.address), is_active=True).first()
+    if user is None:
+        return None
+    match mail.kind:
+        case MailKind.VERIFY_EMAIL if not user.email_verified:
+            link = links.verify_email.url(user)
+        case MailKind.ALREADY_REGISTERED:
+            link = f"{settings.PUBLIC_URL}/#forgot"
+        case MailKind.RESET_PASSWORD if user.has_usable_password():
+            link = links.reset_password.url(user)
+        case MailKind.SET_PASSWORD:
+            # Staff has asked for it, and knows that whoever never had a password is to sign in here.
+            link = links.reset_password.url(user)
+        case _:
+            return None
+    # To the address that is kept, not to the one that was typed, which may be another mailbox.
+    return _message(mail, user.email, link=link)
+
+
+def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
+    session = _session_of(mail)
+    if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
+        return None
+    device, ip_address = devices.describe(session.user_agent), session.ip_address or _("an unknown address")
+    return _message(mail, mail.address, device=device, ip_address=ip_address)
+
+
+def _session_of(mail: Mail) -> Session | None:
+    """Return the session that the mail tells of, for a sign-in to the admin one that is kept nowhere."""
+    session: Session | None
+    if mail.session:
+        session = Session.objects.filter(pk=mail.session).first()
+        return session
+    user = User.objects.filter(email_key=names.key(mail.address)).first()
+    where = {"ip_address": mail.ip_address, "user_agent": mail.user_agent}
+    return Session(user=user, created_at=mail.created_at, **where) if user else None
+
+
+def _is_from_new_device(session: Session) -> bool:
+    """Return whether the user has signed in before, but not from a device that is called the same."""
+    before = SecurityEvent.objects.filter(user_id=session.user_id, kind=Kind.LOGIN, created_at__lt=session.created_at)
+    agents = set(before.order_by().values_list("user_agent", flat=True).distinct()[:200])
+    return bool(agents) and devices.describe(session.user_agent) not in map(devices.describe, agents)
+
+
+def _source(mail: Mail) -> str:
+    """Say from where it was done, for a mail about what was: nowhere known, where it was a command."""
+    if not mail.ip_address:
+        return ""
+    known = {"device": devices.describe(mail.user_agent), "ip_address": mail.ip_address}
+    return _("It was done with %(device)s, from %(ip_address)s.") % known
+
+
+def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives:
+    context |= {"site": urlsplit(settings.PUBLIC_URL).netloc, "at": mail.created_at, "source": _source(mail)}
+    text, html = (render_to_string(f"accounts/mail/{mail.kind}.{form}", context) for form in ("txt", "html"))
+    message = EmailMultiAlternatives(
+        subject=str(MailKind(mail.kind).label),
+        body=text,
+        to=[address],
+        headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
+    )
+    message.attach_alternative(html, "text/html")
+    return message

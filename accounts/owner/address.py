@@ -1,0 +1,65 @@
+"""The e-mail address: changing it, and verifying it by a mailed link."""
+
+from contextlib import suppress
+from copy import copy
+
+from django.db import transaction
+
+from tokens.domain import log
+from tokens.domain.outages import retried
+from tokens.domain.sessions import UNKNOWN, Client
+from tokens.exceptions import TooManyTries
+from tokens.models import Kind
+
+from ..holding import WrongPassword, hold
+from ..mail import composing, links, notices, outbox
+from ..mail.links import LinkNotValid
+from ..models import MailKind, User
+from .judging import claiming, clean
+
+
+@retried
+def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
+    """Give the account another address, or none. The user's password has been judged.
+
+    The new address has to be verified; the old one is told, in case it was a thief.
+    """
+    changed = copy(user)
+    changed.email, changed.email_verified = email or "", False
+    clean(changed, "email")
+    with claiming(changed):
+        hold(user, WrongPassword())
+        changed.save(update_fields=["email", "email_verified"])
+        log.record(Kind.EMAIL_CHANGED, user, client)
+        notices.queue(MailKind.EMAIL_CHANGED, user.email, client)
+        mail_link(changed)
+    user.email, user.email_verified = changed.email, False
+
+
+@retried
+def request_verification(user: User) -> None:
+    """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
+    if user.email and not user.email_verified:
+        composing.spend(MailKind.VERIFY_EMAIL, user.email)
+        outbox.queue(MailKind.VERIFY_EMAIL, user.email)
+
+
+def mail_link(user: User) -> None:
+    """Do so unless that address was sent too many: who reads its mails can ask again, and nobody else floods it."""
+    with suppress(TooManyTries):
+        request_verification(user)
+
+
+@retried
+def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
+    """Take it that the address is the user's, since the link was read there. Raises LinkNotValid."""
+    user = links.verify_email.open(uid, token)
+    with transaction.atomic():
+        hold(user, LinkNotValid())
+        mark_verified(user, client)
+
+
+def mark_verified(user: User, client: Client) -> None:
+    user.email_verified, user.awaiting_verification = True, False
+    user.save(update_fields=["email_verified", "awaiting_verification"])
+    log.record(Kind.EMAIL_VERIFIED, user, client)

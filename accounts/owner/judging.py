@@ -1,0 +1,56 @@
+"""Whether a name, an address and a password will do. What is refused is a ValidationError by field."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from ..models import User
+
+
+def judge(user: User, password: str, untold: Collection[str] = ()) -> None:
+    """Judge a new account. Of the fields `untold`, it is not told that somebody else has them."""
+    errors: dict[str, list[ValidationError]] = {}
+    judges: list[Callable[[], None]] = [
+        lambda: user.clean_fields(exclude=_all_but("username", "email")),
+        lambda: user.validate_unique(exclude={*untold, *errors}),
+        lambda: judge_password(user, password, "password"),
+    ]
+    for judge in judges:
+        try:
+            judge()
+        except ValidationError as error:
+            error.update_error_dict(errors)
+    if errors:
+        raise ValidationError(errors)
+
+
+def judge_password(user: User, password: str, field: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise ValidationError({field: error.error_list}) from error
+
+
+def clean(user: User, *fields: str) -> None:
+    user.full_clean(exclude=_all_but(*fields))
+
+
+def _all_but(*fields: str) -> set[str]:
+    return {field.name for field in User._meta.fields}.difference(fields)
+
+
+@contextmanager
+def claiming(user: User, untold: Collection[str] = ()) -> Iterator[None]:
+    """Run a transaction that takes a name; who loses the race for one hears the same as who comes late.
+
+    Of the fields `untold` it is not heard that somebody else has them: the IntegrityError stays.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError:
+        user.validate_unique(exclude=untold)
+        raise

@@ -1,0 +1,109 @@
+"""Changing the password, and resetting it by a mailed link.
+
+Passwords are hashed before a transaction begins, as at a registration.
+"""
+
+from copy import copy
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from tokens.domain import log, sessions
+from tokens.domain.outages import retried
+from tokens.domain.sessions import UNKNOWN, Client
+from tokens.models import Kind, Reason, Session, fingerprints
+
+from ..holding import WrongPassword, hold
+from ..mail import composing, links, outbox
+from ..mail.links import LinkNotValid
+from ..models import MailKind, PasswordEvent, User
+from .address import mark_verified
+from .judging import judge_password
+
+
+class NoResetPossible(ValidationError):
+    """There is nowhere that a link could go to, or nobody whom it would let in."""
+
+    text = _("The account has no e-mail address, or is deactivated.")
+
+    def __init__(self) -> None:
+        super().__init__(self.text, "no_reset_possible")
+
+
+@retried
+def change_password(session: Session, new_password: str, client: Client = UNKNOWN) -> None:
+    """Change the password of the session's user, which has been judged, and end every other session."""
+    user = session.user
+    changed = _with_password(user, new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client, session)
+    with transaction.atomic():
+        hold(user, WrongPassword())
+        # They are found by the former password's fingerprint.
+        sessions.revoke_others(session, Reason.PASSWORD, client, user)
+        changed.save(update_fields=["password"])
+        sessions.renew_auth_hash(changed, fingerprints(user), only=session)
+
+
+@retried
+def replace_password(user: User, new_password: str, client: Client = UNKNOWN) -> None:
+    """Set a password that has been judged, as has the user's present one, and end every session."""
+    changed = copy(user)
+    changed.set_password(new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client)
+    with transaction.atomic():
+        hold(user, WrongPassword())
+        sessions.revoke_all(user, Reason.PASSWORD, client, user)
+        changed.save(update_fields=["password"])
+    user.password = changed.password
+
+
+@retried
+def request_reset(email: str) -> None:
+    """Mail a link that sets a new password, if the address is known: that is found out when the mail is sent.
+    Raises TooManyTries.
+
+    Here nothing is looked up, so that the work, and the time that it takes, tells nothing.
+    """
+    composing.spend(MailKind.RESET_PASSWORD, email)
+    outbox.queue(MailKind.RESET_PASSWORD, email)
+
+
+@retried
+def send_reset(user: User, client: Client = UNKNOWN) -> None:
+    """Mail the user, for staff, a link that sets a new password. Raises NoResetPossible or TooManyTries.
+
+    Unlike a reset that anybody can ask for, it serves who has never had a password, too.
+    """
+    reachable = User.objects.filter(is_active=True).exclude(email="")
+    with transaction.atomic():
+        held = reachable.select_for_update(no_key=True).filter(pk=user.pk).first()
+        if held is None:
+            raise NoResetPossible
+        composing.spend(MailKind.SET_PASSWORD, held.email)
+        log.record(Kind.PASSWORD_RESET_SENT, held, client)
+        outbox.queue(MailKind.SET_PASSWORD, held.email)
+
+
+@retried
+def reset_password(uid: str, token: str, new_password: str, client: Client = UNKNOWN) -> None:
+    """Set a new password by a mailed link, and end every session. Raises LinkNotValid."""
+    user = links.reset_password.open(uid, token)
+    changed = _with_password(user, new_password)
+    changed.password_event = PasswordEvent(Kind.PASSWORD_RESET, client)
+    with transaction.atomic():
+        # The token is bound to what is compared here, so of two tries at once one is refused.
+        hold(user, LinkNotValid())
+        sessions.revoke_all(user, Reason.PASSWORD, client)
+        changed.save(update_fields=["password"])
+        if not user.email_verified:
+            # The token is bound to the address as well, so that is where it was read.
+            mark_verified(user, client)
+
+
+def _with_password(user: User, new_password: str) -> User:
+    """Return a copy of the user with another password, if that is strong enough."""
+    judge_password(user, new_password, "new_password")
+    changed = copy(user)
+    changed.set_password(new_password)
+    return changed

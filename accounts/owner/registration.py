@@ -1,0 +1,62 @@
+"""Making an account.
+
+Passwords are hashed before a transaction begins: hashing takes tens of milliseconds, and a transaction would keep every
+other writer of SQLite waiting that long.
+"""
+
+from copy import copy
+
+from django.db import IntegrityError
+
+from tokens.domain import log, sessions
+from tokens.domain.outages import retried
+from tokens.domain.sessions import UNKNOWN, Client
+from tokens.models import Kind, Session
+
+from ..mail import composing, outbox
+from ..models import MailKind, User
+from .address import mail_link
+from .judging import claiming, judge
+
+
+@retried
+def register(
+    username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
+) -> Session:
+    """Make an account and sign in to it."""
+    user = User(username=username, email=email or "")
+    judge(user, password)
+    user.set_password(password)
+    with claiming(user):
+        user.save(force_insert=True)
+        log.record(Kind.REGISTERED, user, client)
+        mail_link(user)
+        return sessions.start(user, client, remembered=remembered)
+
+
+def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:
+    """Make an account that lets nobody in before its address has been verified. Raises TooManyTries.
+
+    Whether the address is known is told nowhere but in the mail that goes to it. If it is, the account is made all the
+    same, without it, and so for good without a way in: the name is taken in either case, by the same work.
+    """
+    user = User(username=username, email=email, awaiting_verification=True)
+    judge(user, password, untold=["email"])
+    composing.spend(MailKind.VERIFY_EMAIL, user.email)
+    user.set_password(password)
+    is_known = User.objects.filter(email_key=user.email_key).exists()
+    try:
+        _enter(user, client, is_known)
+    except IntegrityError:
+        _enter(user, client, is_known=True)  # the address was taken in this moment
+
+
+@retried
+def _enter(user: User, client: Client, is_known: bool) -> None:
+    made, mail = copy(user), MailKind.VERIFY_EMAIL
+    if is_known:
+        made.email, mail = "", MailKind.ALREADY_REGISTERED
+    with claiming(made, untold=["email"]):
+        made.save(force_insert=True)
+        log.record(Kind.REGISTERED, made, client)
+        outbox.queue(mail, user.email)

@@ -1,0 +1,136 @@
+"""What every request passes through, beside Django's own middleware."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from csp.middleware import CSPMiddleware
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
+from django.middleware.common import CommonMiddleware
+from django.middleware.locale import LocaleMiddleware
+from django.urls import Resolver404, resolve
+from django.utils import translation
+
+from config.serving.errors import answer, unavailable, unknown_path
+from tokens.domain.outages import OUTAGES
+from tokens.http.errors import TooLarge
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class ClientAddress:
+    """Take the client's address, the scheme and the host from what the trusted proxies say.
+
+    A proxy adds to the right of X-Forwarded-For, so of n trusted ones the n-th value from the right is the first that
+    no client can forge. An address that is missing or none leaves REMOTE_ADDR as it is.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if proxies := settings.TRUSTED_PROXIES:
+            forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+            if len(forwarded) >= proxies and (address := parse_address(forwarded[-proxies])):
+                request.META["REMOTE_ADDR"] = address
+            # Most proxies replace these two; where they add to them, the same count holds.
+            for header in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
+                if header in request.META:
+                    request.META[header] = request.META[header].split(",")[-proxies:][0].strip()
+        return self.get_response(request)
+
+
+def parse_address(entry: str) -> str | None:
+    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    entry = entry.strip()
+    if entry.startswith("["):
+        entry = entry[1:].partition("]")[0]
+    elif entry.count(":") == 1:
+        entry = entry.partition(":")[0]
+    try:
+        return str(ip_address(entry.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+class Language(LocaleMiddleware):
+    """Django's: speak the language that the request asks for, and say so. Not where only programs read, whose answers
+    are kept by caches: there would be one for each wording of Accept-Language."""
+
+    FOR_PROGRAMS = ("/.well-known/", "/health/", "/metrics")
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if not request.path_info.startswith(self.FOR_PROGRAMS):
+            response = super().process_response(request, response)
+        translation.deactivate()  # what this thread does next may be nobody's request
+        return response
+
+
+class BodyLimit:
+    """Refuse a long body before it is read: DRF reads JSON whole, past Django's own limit."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return answer(TooLarge)
+        return self.get_response(request)
+
+
+class OptionalTrailingSlash:
+    """Let every path answer with and without a trailing slash, whatever the method, without a redirect."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not exists(request.path_info) and exists(twin := toggle_slash(request.path_info)):
+            request.path = toggle_slash(request.path)
+            request.path_info = twin
+        return self.get_response(request)
+
+
+def toggle_slash(path: str) -> str:
+    return path[:-1] if path.endswith("/") else f"{path}/"
+
+
+def exists(path: str) -> bool:
+    try:
+        return resolve(path).func is not unknown_path
+    except Resolver404:
+        return False
+
+
+class HostCheck(CommonMiddleware):
+    """Django's, which refuses a Host that is not in ALLOWED_HOSTS. Probes and scrapers name the address of a container,
+    which nobody knows beforehand, and what they read does not depend on the Host."""
+
+    FOR_MACHINES = ("/health/", "/metrics")
+
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+        return None if request.path_info.startswith(self.FOR_MACHINES) else super().process_request(request)
+
+
+class ContentSecurityPolicy(CSPMiddleware):
+    """django-csp's, which while DEBUG is on leaves 404 and 500 to Django's own pages, whose scripts no policy would
+    let run. No other site shows these in a frame either."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response = super().process_response(request, response)
+        response.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+        return response
+
+
+class Unavailable:
+    """Answer 503 while the database can't do its work, for views that are not DRF's."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        return unavailable(exception) if isinstance(exception, OUTAGES) else None

@@ -1,0 +1,83 @@
+"""Limits on guessing: exact under parallel tries against any number of processes, and bounded in size.
+
+Each limit is a leaky bucket in a row of the database, filled by one atomic statement, before the guess is judged. The
+row is found by a keyed hash: no name stands in the table, nobody can aim at another one's row, and there are never more
+than SLOTS rows, whatever names are tried.
+"""
+
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from time import time
+
+from django.db import connections, router
+from django.utils.crypto import salted_hmac
+
+from ..conf import conf
+from ..exceptions import TooManyTries
+from ..models import Bucket
+from .outages import retried
+
+SLOTS = 2**20
+
+# Adds one interval, unless the bucket is full; a bucket that has drained starts from now.
+FILL = """
+INSERT INTO latchkey_bucket (slot, empty_at) VALUES (%s, %s)
+ON CONFLICT (slot) DO UPDATE
+SET empty_at = CASE WHEN latchkey_bucket.empty_at > %s THEN latchkey_bucket.empty_at ELSE %s END + %s
+WHERE latchkey_bucket.empty_at <= %s
+"""
+
+
+@retried
+def spend(limit: str, *key: str) -> None:
+    """Take one of the tries that the limit allows for that key.
+
+    Raises TooManyTries, which says in how many seconds there will be one again.
+    """
+    if not conf.throttling:
+        return
+    tries, interval = conf.limits[limit]
+    slot, room = _slot(limit, key), (tries - 1) * interval
+    while True:
+        now = time()
+        with connections[_db()].cursor() as cursor:
+            cursor.execute(FILL, [slot, now + interval, now, now, interval, now + room])
+            if cursor.rowcount:
+                return
+        empty_at = Bucket.objects.using(_db()).filter(slot=slot).values_list("empty_at", flat=True).first() or 0
+        now = time()
+        if empty_at > now + room:
+            raise TooManyTries(max(ceil(empty_at - now - room), 1))
+        # There is room after all: this try read the clock before another one of the same moment, and came after it.
+
+
+@retried
+def pretend(*key: str) -> None:
+    """Write a row that limits nothing, where a write would otherwise be missing by the time it takes."""
+    slot, now = _slot("pretend", key), time()
+    with connections[_db()].cursor() as cursor:
+        cursor.execute(FILL, [slot, now, now, now, 0.0, now])
+
+
+@retried
+def clear(*buckets: tuple[str, ...]) -> None:
+    """Give back all tries: each bucket is a limit and its key."""
+    if conf.throttling:
+        Bucket.objects.using(_db()).filter(slot__in=[_slot(limit, key) for limit, *key in buckets]).update(empty_at=0)
+
+
+def network(address: str | None) -> str:
+    """Return what an address counts as: one client has 2**64 addresses of IPv6."""
+    if address is None:
+        return ""
+    ip = ip_address(address)
+    return str(IPv6Address(int(ip) >> 64 << 64)) if isinstance(ip, IPv6Address) else str(ip)
+
+
+def _slot(limit: str, key: tuple[str, ...] | list[str]) -> int:
+    digest = salted_hmac(f"tokens.domain.limits.{limit}", "\0".join(key), algorithm="sha256").digest()
+    return int.from_bytes(digest[:8], "big") % SLOTS
+
+
+def _db() -> str:
+    return router.db_for_write(Bucket)

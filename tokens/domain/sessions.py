@@ -1,0 +1,418 @@
+"""The verbs of a session: start, reauthenticate, rotate, accept, keep, look, revoke, prune.
+
+No lock is held across statements of the hot path: every change is one UPDATE that names the state it was decided on,
+and the row decides who wins a race. Whoever changed no row reads again and judges anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, NoReturn, cast
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import router, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from .. import signals
+from ..conf import conf
+from ..exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
+from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
+from .outages import retried
+from .reading import read
+
+LATE_RETRIES = 3
+"""How often one token can be retried late. Each late retry arms a grace period, and a thief must not be able to keep it
+armed by polling."""
+
+PRUNED_AT_LOGIN = 10
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""A session that ended by itself no longer ago than this is ended like a live one: a server whose clock is behind, or a
+refresh under way, may yet renew it."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks, as plain values; what is not known is left out."""
+
+    ip_address: str | None = None
+    user_agent: str = ""
+
+
+UNKNOWN = Client()
+
+Claims = Mapping[str, Any]
+
+PASSWORD = ("pwd",)
+"""How somebody has signed in who was asked for the password alone (RFC 8176)."""
+
+
+@retried
+def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *, remembered: bool = True) -> Session:
+    """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
+
+    `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
+    its cookie with the browser.
+    Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
+    """
+    with transaction.atomic(using=_db()):
+        groups = _lock(user)
+        evicted = _evict(user, client)
+        if not evicted:
+            _prune(user)
+        now = timezone.now()
+        session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
+        session.remembered = remembered
+        session.expires_at = session.expiry(now)
+        session.ip_address, session.user_agent = client.ip_address, client.user_agent
+        session.amr, session.groups = " ".join(amr), groups
+        session.save(using=_db(), force_insert=True)
+        signals.session_started.send(Session, session=session, client=client, evicted=evicted)
+    return session
+
+
+@retried
+def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> None:
+    """Write down that the session's user has just given the password, which has been judged, once more.
+
+    Every access token from now on says so; the refresh token stays as it is. Raises TokenRevoked if the session has
+    ended meanwhile.
+    """
+    now, how = timezone.now(), " ".join(amr)
+    with transaction.atomic(using=_db()):
+        # Nor one that nobody has used for long: what ends all sessions would no longer look for it.
+        if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
+            raise TokenRevoked
+        session.reauthenticated_at, session.amr = now, how
+        signals.session_reauthenticated.send(Session, session=session, client=client)
+
+
+@retried
+def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
+    """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
+
+    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    """
+    raced = False
+    while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
+        session = _get(claims, groups=True)
+        _check_jti(session, claims)
+        now = timezone.now()
+        match _judge(session, claims["generation"], now, raced):
+            case Step.GIVE_AGAIN:
+                done = True
+            case Step.GIVE_BACK:
+                done = session.confirmed or _confirm(session)
+            case Step.ROTATE:
+                done = _advance(session, now, client, predecessor=session.generation)
+            case Step.RETRY_LATE:
+                done = _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True)
+            case _:
+                _end_for_reuse(session, client)
+        if done:
+            return session
+        raced = True
+
+
+@retried
+def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) -> Session:
+    """Return the session of an access token, given as its verified claims, with its user; one SELECT.
+
+    The first use of what a rotation issued confirms it, unless the caller may yet refuse the request.
+    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    """
+    while True:
+        session = _get(claims)
+        if _given_up(session, claims["generation"]):
+            _end_for_reuse(session, client)
+        if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
+            return session
+
+
+@retried
+def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
+    """Return the session that `sid` and `sub` name, and put off its end as a rotation does.
+
+    For a page that keeps a session in use without its refresh token, which nobody was given. A session that is rotated
+    is none of those: to move its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
+    """
+    while True:
+        session = _get(claims)
+        now = timezone.now()
+        if session.generation:
+            raise TokenNotValid
+        if session.expires_at <= now:
+            raise TokenExpired
+        if _use(session, now, client, _sessions().filter(generation=0)):
+            return session
+
+
+def look(claims: Claims) -> Session:
+    """Return the session of a token of either kind, if it would be accepted now; looking never changes anything.
+
+    A refresh token has to be the current one. Raises TokenNotValid or TokenRevoked.
+    """
+    session = _get(claims, groups=True)
+    if claims["token_type"] == "refresh":
+        _check_jti(session, claims)
+        if claims["generation"] != session.generation:
+            raise TokenNotValid
+    elif _given_up(session, claims["generation"]):
+        raise TokenNotValid
+    return session
+
+
+def find(claims: Claims) -> Session:
+    """Return the live session of a genuine token of either kind and whatever generation.
+
+    Raises TokenNotValid or TokenRevoked.
+    """
+    session = _get(claims)
+    if claims["token_type"] == "refresh":
+        _check_jti(session, claims)
+    return session
+
+
+def belongs(claims: Claims, session: Session) -> bool:
+    """Return whether the refresh token is a genuine one of that session, of whatever generation."""
+    names = (claims["sid"], claims["sub"])
+    return names == (str(session.pk), str(session.user_id)) and _is_genuine(session, claims)
+
+
+@retried
+def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
+    """End the session; return whether it was this call that did. `by` is the person who did, if it was one."""
+    with transaction.atomic(using=_db()):
+        alive = _sessions().filter(pk=session.pk, revoked_at=None)
+        return _end([session], alive, reason, client, by)
+
+
+@retried
+def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
+    """End every other session of the session's user; return how many that were."""
+    return _revoke_all(session.user, reason, client, by, but=session)
+
+
+@retried
+def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
+    """End every session of the user; return how many that were."""
+    return _revoke_all(user, reason, client, by)
+
+
+@retried
+def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
+    """End the sessions of a queryset, in one transaction; return how many of them were still alive."""
+    with transaction.atomic(using=_db()):
+        # Locked in the order of the key, so that two of these never wait for each other.
+        locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
+        _end_locked(locked, reason, client, by)
+    return len(locked)
+
+
+def renew_auth_hash(user: User, former: Iterable[str], *, only: Session | None = None) -> None:
+    """Keep the user's sessions, or only that one, although the password's hash has changed.
+
+    `former` are the fingerprints before the change. To be called in the transaction that changes the hash.
+    """
+    kept = _sessions().filter(user_id=user.pk, auth_hash__in=list(former))
+    if only is not None:
+        kept = kept.filter(pk=only.pk)
+    kept.update(auth_hash=user.get_session_auth_hash())
+
+
+class Step(Enum):
+    """What becomes of a refresh token that is presented."""
+
+    GIVE_AGAIN = auto()
+    GIVE_BACK = auto()
+    ROTATE = auto()
+    RETRY_LATE = auto()
+    END = auto()
+
+
+def _judge(session: Session, generation: int, now: datetime, raced: bool) -> Step:
+    grace = conf.grace_period
+    # The clock of the server that rotated may be ahead of ours.
+    age = max(now - session.rotated_at, timedelta())
+    if generation == session.generation:
+        # The token from a login is rotated at its first use, however young.
+        return Step.GIVE_BACK if generation > 0 and age < grace else Step.ROTATE
+    if generation == session.predecessor:
+        if grace and age <= grace:
+            return Step.GIVE_AGAIN
+        # Without a grace period, parallel use is reuse: whoever lost the race is not late.
+        late = conf.late_retry and not session.confirmed and (grace or not raced)
+        if late and session.generation - session.predecessor <= LATE_RETRIES:
+            return Step.RETRY_LATE
+    return Step.END
+
+
+def _given_up(session: Session, generation: int) -> bool:
+    """Return whether a late retry gave up what came with that generation."""
+    return session.predecessor < generation < session.generation
+
+
+def _get(claims: Claims, *, groups: bool = False) -> Session:
+    """Return the session that a verified token names, with its user, if it is alive."""
+    session = read(UUID(claims["sid"]), _db(), groups=groups)
+    if session is None:
+        # The token is genuine, so there was a session, which was deleted since, or its user was.
+        raise TokenRevoked
+    # Who the user is comes from the row: a signing key alone must not let anybody in as somebody else.
+    if claims["sub"] != str(session.user_id):
+        raise TokenNotValid
+    if session.revoked_at is not None or not session.user.is_active or session.password_changed:
+        raise TokenRevoked
+    return session
+
+
+def _is_genuine(session: Session, claims: Claims) -> bool:
+    """Return whether the refresh token was issued for this row; the signing key alone does not make one."""
+    return constant_time_compare(claims["jti"], session.jti(claims["generation"]))
+
+
+def _check_jti(session: Session, claims: Claims) -> None:
+    if not _is_genuine(session, claims):
+        raise TokenNotValid
+
+
+def _confirm(session: Session) -> bool:
+    changed = _sessions().filter(pk=session.pk, generation=session.generation, revoked_at=None).update(confirmed=True)
+    session.confirmed = bool(changed)
+    return bool(changed)
+
+
+def _advance(
+    session: Session,
+    now: datetime,
+    client: Client,
+    *,
+    predecessor: int,
+    unconfirmed_only: bool = False,
+) -> bool:
+    """Move the row on by one generation, if it still is as it was read; return whether it was."""
+    row = _sessions().filter(generation=session.generation)
+    if unconfirmed_only:
+        # A use of what the late retry is about to give up must not be accepted as well.
+        row = row.filter(confirmed=False)
+    following = session.generation + 1
+    if not _use(session, now, client, row, generation=following, predecessor=predecessor, confirmed=False):
+        return False
+    signals.session_rotated.send(Session, session=session, client=client)
+    return True
+
+
+def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, **changes: Any) -> bool:
+    """Write down who uses the session now, and the changes, if the row is alive; return whether it was."""
+    row = row.filter(pk=session.pk, revoked_at=None)
+    changes |= {
+        "rotated_at": now,
+        "expires_at": session.expiry(now),
+        "ip_address": client.ip_address,
+        "user_agent": client.user_agent,
+    }
+    auth_hash = session.user.get_session_auth_hash()
+    if auth_hash != session.auth_hash:
+        # SECRET_KEY was rotated since the fingerprint was taken.
+        row = row.filter(auth_hash=session.auth_hash)
+        changes["auth_hash"] = auth_hash
+    if not row.update(**changes):
+        return False
+    for name, value in changes.items():
+        setattr(session, name, value)
+    return True
+
+
+def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, but: Session | None = None) -> int:
+    with transaction.atomic(using=_db()):
+        # As the password now is: a change that came between would leave the session that it kept out of reach. And
+        # whoever locks both locks the user first.
+        current = _users().filter(pk=user.pk).select_for_update(no_key=True).first()
+        if current is None:
+            return 0
+        ended = _sessions().live(CLOCK_SKEW).of(current)
+        return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by)
+
+
+def _end_locked(locked: list[Session], reason: Reason, client: Client, by: User | None = None) -> None:
+    if locked:
+        _end(locked, _sessions().filter(pk__in=[session.pk for session in locked]), reason, client, by)
+
+
+def _end(sessions: list[Session], rows: SessionQuerySet, reason: Reason, client: Client, by: User | None) -> bool:
+    """End the sessions, whose rows these are, and tell of it; return whether any row was left to end."""
+    changes = {
+        "revoked_at": timezone.now(),
+        "revoked_reason": reason,
+        "revoked_by": by.get_username()[:NAME_LENGTH] if by else "",
+        "revoked_from": client.ip_address,
+    }
+    if not rows.update(**changes):
+        return False
+    for session in sessions:
+        for name, value in changes.items():
+            setattr(session, name, value)
+    signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
+    return True
+
+
+def _end_for_reuse(session: Session, client: Client) -> NoReturn:
+    """Revoke the session, commit that, and raise."""
+    if not revoke(session, Reason.REUSED, client):
+        raise TokenRevoked
+    _tell_of_reuse(session, client)
+    raise TokenReused
+
+
+@retried
+def _tell_of_reuse(session: Session, client: Client) -> None:
+    # Tried again by itself: whoever tried the whole again would find the session revoked, and tell nobody.
+    signals.token_reused.send(Session, session=session, client=client)
+
+
+def _lock(user: User) -> list[str] | None:
+    """Lock the user's row until the end of the transaction, and return the names of the user's groups."""
+    rows = _users().filter(pk=user.pk)
+    groups = group_names("pk")
+    if groups is not None:
+        rows = rows.annotate(group_names=groups)
+    row: Any = rows.select_for_update(no_key=True).first()
+    if row is None or not row.is_active:
+        raise NoActiveAccount
+    return getattr(row, "group_names", None)
+
+
+def _evict(user: User, client: Client) -> list[Session]:
+    """End the sessions used longest ago, so that with the one to come the cap is kept; return them."""
+    cap = conf.max_sessions_per_user
+    if not cap:
+        return []
+    surplus = _sessions().live().of(user).order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
+    # What ended meanwhile for another reason is left as it is.
+    locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
+    evicted = list(locked)
+    _end_locked(evicted, Reason.CAP, client)
+    return evicted
+
+
+def _prune(user: User) -> None:
+    expired = _sessions().filter(user_id=user.pk).expired().order_by("pk").values("pk")[:PRUNED_AT_LOGIN]
+    # Looked at again, since a refresh under way may have renewed one meanwhile.
+    _sessions().filter(pk__in=expired).expired().delete()
+
+
+def _users() -> QuerySet[User]:
+    return get_user_model()._default_manager.using(_db())
+
+
+def _sessions() -> SessionQuerySet:
+    # Always where it is written: a replica that lags would let a revoked session live.
+    return Session.objects.using(_db())
+
+
+def _db() -> str:
+    return router.db_for_write(Session)

@@ -1,0 +1,1 @@
+"""What HTTP adds: who asks, the cookie, the rate by address, how an error is answered."""

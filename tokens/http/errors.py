@@ -1,0 +1,90 @@
+"""How an error is answered: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.http import Http404
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from ..domain.outages import OUTAGES, describe
+from ..exceptions import SecondFactorRequired, TokenRefused, TooManyTries
+from .cookies import RefreshTokenMissing
+from .refusals import CHALLENGE, ReauthenticationRequired, Refused
+
+logger = logging.getLogger(__name__)
+
+
+class BadRequest(exceptions.APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = _("The request is malformed.")
+    default_code = "bad_request"
+
+
+class TooLarge(exceptions.APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = _("The request is too large.")
+    default_code = "too_large"
+
+
+class Unavailable(exceptions.APIException):
+    """The database can't do its work. That is no fault of the client's token, so nothing is cleared or revoked."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("The service is unavailable at the moment. Try again in a few seconds.")
+    default_code = "unavailable"
+    wait = 5
+    """Seconds after which it is worth asking again."""
+
+    @classmethod
+    def because_of(cls, error: Exception) -> "Unavailable":
+        """Tell the log why, since the answer does not."""
+        logger.warning("The database can't do its work: %s", describe(error))
+        return cls()
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
+    error = _as_api_exception(error)
+    if isinstance(error, exceptions.ParseError):
+        error = exceptions.ParseError()  # DRF's own quotes its parser, which speaks English to everybody
+    response = drf_exception_handler(error, context)
+    if response is None or not isinstance(error, exceptions.APIException):
+        return response
+    if isinstance(error.detail, exceptions.ErrorDetail):
+        response.data = {"detail": error.detail, "code": error.detail.code}
+    elif isinstance(error.detail, list):
+        response.data = {"non_field_errors": error.detail}
+    # What asks for a recent sign-in says so in a challenge of its own.
+    if response.status_code == status.HTTP_401_UNAUTHORIZED and not isinstance(error, ReauthenticationRequired):
+        response["WWW-Authenticate"] = (
+            f'{CHALLENGE}, error="invalid_token"' if isinstance(error, Refused) else CHALLENGE
+        )
+    return response
+
+
+def _as_api_exception(error: Exception) -> Exception:
+    if isinstance(error, OUTAGES):
+        return Unavailable.because_of(error)
+    match error:
+        case RefreshTokenMissing():
+            return exceptions.NotAuthenticated(error.args[0], error.code)
+        case TokenRefused():
+            return Refused(error)
+        case SecondFactorRequired():
+            told: Any = {"detail": error.message, "code": error.code, "challenge": error.challenge}
+            return exceptions.AuthenticationFailed(told)
+        case TooManyTries():
+            return exceptions.Throttled(error.wait)
+        case RequestDataTooBig():
+            return TooLarge()
+        case SuspiciousOperation():
+            return BadRequest()
+        case Http404():
+            return exceptions.NotFound()
+        case PermissionDenied():
+            return exceptions.PermissionDenied()
+    return error

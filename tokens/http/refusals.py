@@ -1,0 +1,45 @@
+"""What a request is answered whose token, or whose sign-in, is refused."""
+
+from datetime import timedelta
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions, status
+
+from ..exceptions import TokenRefused
+from ..jose.keys import COOLDOWN
+
+CHALLENGE = 'Bearer realm="api"'
+"""What a 401 asks for (RFC 6750, section 3)."""
+
+
+class Refused(exceptions.AuthenticationFailed):
+    """A token that was presented and refused, as an answer of DRF's."""
+
+    def __init__(self, refusal: TokenRefused) -> None:
+        super().__init__(refusal.args[0], refusal.code)
+
+
+class KeysUnavailable(exceptions.APIException):
+    """The key set of the server that issues the tokens can't be fetched: no reason to sign anybody out."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("Tokens can't be verified at the moment. Try again in a few seconds.")
+    default_code = "unavailable"
+    wait = COOLDOWN
+    """Seconds after which it is worth asking again."""
+
+
+class ReauthenticationRequired(exceptions.APIException):
+    """The token is good, and the sign-in behind it too long ago (RFC 9470, section 3).
+
+    Not one of DRF's AuthenticationFailed, which becomes a 403 where a view's first authenticator has no challenge.
+    """
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+    default_detail = _("You signed in too long ago for this. Enter your password again.")
+    default_code = "reauthentication_required"
+
+    def __init__(self, max_age: timedelta) -> None:
+        super().__init__()
+        seconds = int(max_age.total_seconds())
+        self.auth_header = f'{CHALLENGE}, error="insufficient_user_authentication", max_age="{seconds}"'

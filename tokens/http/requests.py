@@ -1,0 +1,53 @@
+"""What is asked of a request before anything else: who sent it, and from which site."""
+
+from ipaddress import ip_address
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+
+from ..conf import conf
+from ..domain.sessions import Client
+from ..models import USER_AGENT_LENGTH
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def client_of(request: HttpRequest | Request) -> Client:
+    """Return the sender's address, which is REMOTE_ADDR, and its user agent, shortened."""
+    return Client(
+        _address(request.META.get("REMOTE_ADDR", "")),
+        request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],
+    )
+
+
+def _address(text: str) -> str | None:
+    try:
+        address = ip_address(text)
+    except ValueError:  # a Unix socket has none
+        return None
+    # A socket for both versions shows those of IPv4 as ::ffff:192.0.2.1, which would all count as one network of IPv6.
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+class CrossSiteRequest(PermissionDenied):
+    default_detail = _("This request came from another site.")
+    default_code = "cross_site_request"
+
+
+def check_same_site(request: HttpRequest) -> None:
+    """Refuse a request that another site made a browser send, whether or not a cookie came along.
+
+    SameSite=Strict keeps the cookie away from other sites, but not from the other hosts of this one, and not a login
+    from being forced on the browser. Raises CrossSiteRequest.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None:
+        # Older browsers leave Origin out of some requests; a client that is no browser sends neither header.
+        if request.META.get("HTTP_SEC_FETCH_SITE", "").lower() in ("cross-site", "same-site"):
+            raise CrossSiteRequest
+    elif origin != f"{request.scheme}://{request.get_host()}" and origin not in conf.trusted_origins:
+        raise CrossSiteRequest

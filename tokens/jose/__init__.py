@@ -1,0 +1,1 @@
+"""The keys, and the two kinds of JWT that they sign."""

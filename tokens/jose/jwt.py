@@ -1,0 +1,268 @@
+"""The two kinds of JWT: how each is signed, and what must be true of one before anybody looks at its claims."""
+
+import json
+import logging
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import lru_cache
+from time import time
+from typing import Any
+from uuid import UUID
+
+from jwt.api_jws import PyJWS
+from jwt.exceptions import InvalidTokenError
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
+
+from ..conf import conf
+from . import keys
+
+logger = logging.getLogger(__name__)
+
+MAX_LENGTH = 4096
+"""Bytes. A longer token is refused before it is parsed, and none is issued."""
+
+REMEMBERED = 2000
+"""Access tokens whose signature is not verified anew, for each process; at most 16 MB."""
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far ahead the clock of the server that issued a token may be."""
+
+LAST_TIMESTAMP = 253402300799
+"""The last second of the year 9999, beyond which Python knows no date."""
+
+LAST_GENERATION = 2**31 - 1
+"""The greatest that the column holds."""
+
+_SEGMENT = r"[A-Za-z0-9_-]+"
+_FORM = re.compile(rf"{_SEGMENT}\.{_SEGMENT}\.{_SEGMENT}", re.ASCII)
+
+_jws = PyJWS()
+
+
+def _is_text(value: object) -> bool:
+    # Lone surrogates, for one, are text that nothing can encode.
+    return isinstance(value, str) and value != "" and value.isprintable()
+
+
+def _is_timestamp(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LAST_TIMESTAMP
+
+
+def _is_generation(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LAST_GENERATION
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def _is_audience(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, list) and all(map(_is_text, value)))
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_string, value))
+
+
+class Backend(TokenBackend):
+    """Sign and check one kind of token.
+
+    `decode` returns the claims of a token that is genuine, of this kind, of this issuer, complete and unexpired, and
+    raises SimpleJWT's TokenBackendError, or TokenBackendExpiredToken where only its time is up.
+    """
+
+    token_type: str
+    header_type: str
+    required: Mapping[str, Callable[[object], bool]] = {
+        "iss": _is_text,
+        "sub": _is_text,
+        "sid": _is_uuid,
+        "jti": _is_text,
+        "iat": _is_timestamp,
+        "exp": _is_timestamp,
+        "generation": _is_generation,
+        "token_type": _is_text,
+    }
+
+    def __init__(self) -> None:
+        """Hold nothing: keys and settings are read when they are used."""
+
+    def get_leeway(self) -> timedelta:
+        return conf.leeway
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        try:
+            text = _compact(token)
+            claims = _object(self._verify(text, _header(text)) if verify else _segment(text, 1))
+        except (InvalidTokenError, ValueError, RecursionError) as error:
+            raise TokenBackendError("The token is not valid.") from error
+        if verify:
+            self._check(claims)
+        return claims
+
+    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
+        """Return the payload if the signature is that of one of the keys; the header never chooses the algorithm."""
+        raise NotImplementedError
+
+    def _check(self, claims: dict[str, Any]) -> None:
+        for name, is_well_formed in self.required.items():
+            if not is_well_formed(claims.get(name)):
+                raise TokenBackendError(f"The claim {name} is missing or malformed.")
+        if claims["token_type"] != self.token_type or claims["iss"] != conf.issuer:
+            raise TokenBackendError("The token is of another kind or issuer.")
+        now, leeway = time(), conf.leeway.total_seconds()
+        if claims["iat"] > now + max(leeway, CLOCK_SKEW.total_seconds()):
+            raise TokenBackendError("The token is from the future.")
+        if claims["exp"] <= now - leeway:
+            raise TokenBackendExpiredToken("The token has expired.")
+
+
+class AccessBackend(Backend):
+    """The access token of RFC 9068: asymmetric, so that any service verifies it and only this server makes it."""
+
+    token_type = "access"
+    header_type = "at+jwt"
+    required = {
+        **Backend.required,
+        "aud": _is_audience,
+        "client_id": _is_text,
+        "auth_time": _is_timestamp,
+        "amr": _is_strings,
+        "username": _is_string,
+        "is_staff": _is_flag,
+        "is_superuser": _is_flag,
+        "groups": _is_strings,
+    }
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        """Sign the claims; without the groups if with them the token would be too long.
+
+        Raises ValueError if it is too long without them.
+        """
+        token = self._sign(payload)
+        if len(token) > MAX_LENGTH:
+            logger.warning("The groups of user %s don't fit into an access token: it names none.", payload.get("sub"))
+            token = self._sign({**payload, "groups": []})
+        if len(token) > MAX_LENGTH:
+            raise ValueError(f"The access token would be longer than {MAX_LENGTH} bytes.")
+        return token
+
+    def _sign(self, payload: dict[str, Any]) -> str:
+        key = keys.access_keys()[0]
+        return _sign(payload, key.private, key.algorithm, {"typ": self.header_type, "kid": key.kid})
+
+    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
+        # Exactly what we write: `jwk`, `jku`, `x5u`, `x5c` and `crit` would each let the token say how to judge it.
+        if header.keys() != {"alg", "typ", "kid"} or header["typ"] != self.header_type:
+            raise InvalidTokenError
+        key = keys.access_key(header["kid"])
+        if key is None:
+            raise InvalidTokenError
+        return _payload(token, key)
+
+    def _check(self, claims: dict[str, Any]) -> None:
+        super()._check(claims)
+        if not _as_set(claims["aud"]) & _as_set(conf.audience):
+            raise TokenBackendError("The token is for another audience.")
+
+
+class RefreshBackend(Backend):
+    """The refresh token: symmetric, because nobody but this server reads it."""
+
+    token_type = "refresh"
+    header_type = "rt+jwt"
+    algorithm = "HS256"
+
+    def encode(self, payload: dict[str, Any]) -> str:
+        return _sign(payload, keys.refresh_keys()[0], self.algorithm, {"typ": self.header_type})
+
+    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
+        if header.keys() != {"alg", "typ"} or header["typ"] != self.header_type:
+            raise InvalidTokenError
+        *former, last = keys.refresh_keys()
+        for key in former:
+            try:
+                return _jws.decode(token, key, algorithms=[self.algorithm])  # type: ignore[no-any-return]
+            except InvalidTokenError:
+                continue
+        return _jws.decode(token, last, algorithms=[self.algorithm])  # type: ignore[no-any-return]
+
+
+access = AccessBackend()
+refresh = RefreshBackend()
+
+
+def is_refresh(token: str) -> bool:
+    """Return whether the token says that it is a refresh token; nothing about it has been verified."""
+    try:
+        return bool(_header(_compact(token)).get("typ") == RefreshBackend.header_type)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _sign(payload: Mapping[str, Any], key: Any, algorithm: str, header: dict[str, str]) -> str:
+    body = json.dumps(dict(payload), separators=(",", ":")).encode()
+    return _jws.encode(body, key, algorithm, header)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _payload(token: str, key: keys.Key) -> bytes:
+    """Return the payload of a token that the key has signed.
+
+    Remembered, since whoever has a token uses it many times, and what a key has signed stays so; whether the key is
+    still valid and the token unexpired is asked each time. What is refused is not remembered.
+    """
+    return _jws.decode(token, key.public, algorithms=[key.algorithm])  # type: ignore[no-any-return]
+
+
+def _compact(token: Any) -> str:
+    """Return the token as text if it has the form of a compact JWS (RFC 7515, section 7.1).
+
+    PyJWT forgives padding, so that one token would have several spellings; every other stray bit it refuses itself.
+    """
+    text = token.decode("ascii") if isinstance(token, bytes) else token
+    if not isinstance(text, str) or len(text) > MAX_LENGTH or not _FORM.fullmatch(text):
+        raise ValueError("not a compact JWS")
+    return text
+
+
+def _header(token: str) -> dict[str, Any]:
+    return _object(_segment(token, 0))
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object that has each name once: of two, verifiers disagree which counts (RFC 7519, section 4)."""
+    match json.loads(data.decode(), object_pairs_hook=_distinct):
+        case dict(parsed):
+            return parsed
+    raise ValueError("not an object")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        raise ValueError("a name comes twice")
+    return parsed
+
+
+def _segment(token: str, index: int) -> bytes:
+    segment = token.split(".")[index]
+    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+
+
+def _as_set(audience: Any) -> set[str]:
+    return {audience} if isinstance(audience, str) else set(audience)
