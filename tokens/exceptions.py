@@ -63,3 +63,41 @@ class NoActiveAccount(TokenRefused):
 
     code = "no_active_account"
     message = _("No active account was found for the given credentials.")
+
+
+class ProofRefused(TokenRefused):
+    """A token that is bound to a key came without a good proof of it (RFC 9449).
+
+    That says nothing against the session, whose owner may be somebody else: it goes on as if nobody had asked.
+    """
+
+    error: ClassVar[str]
+    """What the challenge says."""
+
+
+class ProofRequired(ProofRefused):
+    code = "dpop_proof_required"
+    message = _("The token is bound to a key: a proof of that key is needed.")
+    error = "invalid_token"
+
+
+class ProofNotValid(ProofRefused):
+    code = "invalid_dpop_proof"
+    message = _("The proof of the key is not valid.")
+    error = "invalid_dpop_proof"
+
+
+class KeyMismatch(ProofRefused):
+    code = "dpop_key_mismatch"
+    message = _("The proof is of another key than the one that the token is bound to.")
+    error = "invalid_token"
+
+
+class NonceRequired(ProofRefused):
+    code = "use_dpop_nonce"
+    message = _("The proof needs the nonce that comes with this answer.")
+    error = "use_dpop_nonce"
+
+
+class ReplayStoreUnreachable(Exception):
+    """The cache that remembers the proofs that were used does not answer. That says nothing about any proof."""

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import re
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -17,7 +15,7 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
 from ..conf import conf
-from . import keys
+from . import compact, keys
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +33,6 @@ LAST_TIMESTAMP = 253402300799
 
 LAST_GENERATION = 2**31 - 1
 """The greatest that the column holds."""
-
-_SEGMENT = r"[A-Za-z0-9_-]+"
-_FORM = re.compile(rf"{_SEGMENT}\.{_SEGMENT}\.{_SEGMENT}", re.ASCII)
 
 _jws = PyJWS()
 
@@ -107,7 +102,7 @@ class Backend(TokenBackend):
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
             text = _compact(token)
-            claims = _object(self._verify(text, _header(text)) if verify else _segment(text, 1))
+            claims = compact.parse(self._verify(text, _header(text)) if verify else _segment(text, 1))
         except (InvalidTokenError, ValueError, RecursionError) as error:
             raise TokenBackendError("The token is not valid.") from error
         if verify:
@@ -234,34 +229,15 @@ def _compact(token: Any) -> str:
 
     PyJWT forgives padding, so that one token would have several spellings; every other stray bit it refuses itself.
     """
-    text = token.decode("ascii") if isinstance(token, bytes) else token
-    if not isinstance(text, str) or len(text) > MAX_LENGTH or not _FORM.fullmatch(text):
-        raise ValueError("not a compact JWS")
-    return text
+    return compact.check(token.decode("ascii") if isinstance(token, bytes) else token, MAX_LENGTH)
 
 
 def _header(token: str) -> dict[str, Any]:
-    return _object(_segment(token, 0))
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object that has each name once: of two, verifiers disagree which counts (RFC 7519, section 4)."""
-    match json.loads(data.decode(), object_pairs_hook=_distinct):
-        case dict(parsed):
-            return parsed
-    raise ValueError("not an object")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    parsed = dict(pairs)
-    if len(parsed) < len(pairs):
-        raise ValueError("a name comes twice")
-    return parsed
+    return compact.parse(_segment(token, 0))
 
 
 def _segment(token: str, index: int) -> bytes:
-    segment = token.split(".")[index]
-    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    return compact.decode(token.split(".")[index])
 
 
 def _as_set(audience: Any) -> set[str]:

@@ -114,6 +114,12 @@ def key_set() -> dict[str, list[dict[str, str]]]:
     return {"keys": [key.jwk for key in access_keys()]}
 
 
+def thumbprint(members: dict[str, str]) -> str:
+    """Return the thumbprint of a JWK's required members (RFC 7638, section 3)."""
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
 @lru_cache(maxsize=16)
 def _derive(secret: str | bytes, fallbacks: tuple[str | bytes, ...]) -> Sequence[Key]:
     # An Ed25519 private key is any 32 bytes (RFC 8032, section 5.1.5).
@@ -242,11 +248,5 @@ def _key(key: PrivateKey | PublicKey) -> Key:
         case _:
             raise ValueError(f"it is neither Ed25519, nor P-256, nor RSA of {RSA_MIN_BITS} bits or more.")
     members = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
-    kid = _thumbprint(members)
+    kid = thumbprint(members)
     return Key(kid, algorithm, public, private, {**members, "kid": kid, "use": "sig", "alg": algorithm})
-
-
-def _thumbprint(members: dict[str, str]) -> str:
-    """Return the thumbprint of a JWK's required members (RFC 7638, section 3)."""
-    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
-    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()

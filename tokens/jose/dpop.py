@@ -1,0 +1,288 @@
+"""The proof that a caller holds a key: DPoP (RFC 9449).
+
+The client signs method, URL and time of each call with a key that never leaves it, so that a token that is bound to
+the key is worth nothing to anybody else. A proof brings its own public key, which is trusted for nothing but its
+thumbprint; the parser of tokens goes on refusing such a header.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from secrets import token_bytes
+from struct import Struct
+from threading import Lock
+from time import time
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.core.cache import DEFAULT_CACHE_ALIAS, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from jwt.algorithms import get_default_algorithms
+
+from ..exceptions import NonceRequired, ProofNotValid, ReplayStoreUnreachable
+from . import compact, keys
+
+ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
+"""What a proof may be signed with; the last two are names of the same one (RFC 9864, section 2.2)."""
+
+MAX_LENGTH = 4096
+"""Bytes of a proof."""
+
+MAX_JTI_LENGTH = 128
+"""Characters."""
+
+MAX_AGE = 60
+"""Seconds since the proof was made, where no nonce vouches for it."""
+
+MAX_AHEAD = 5
+"""Seconds by which the clock of the client may be ahead."""
+
+NONCE_MINUTES = 3
+"""A nonce is good in the minute that it is made in, and until this many are over."""
+
+CLOCK_SKEW = 60
+"""Seconds for which a used proof is remembered longer than it is good, since another server's clock may be behind."""
+
+REMEMBERED = 2000
+"""Keys that are not parsed anew, for each process."""
+
+PLACES = 2**18
+"""Used proofs that a process remembers where it has to do so itself, in 4 MB."""
+
+# What only the holder of a key, or of a shared secret, may know of it (RFC 7518, section 6; RFC 8037, section 2).
+PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# With a point of small order as its key, a signature that fits every message can be made by anybody.
+_P = 2**255 - 19
+_OF_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDER = {0, 1, _P - 1, _OF_ORDER_8, _P - _OF_ORDER_8}
+"""The y of every such point of edwards25519."""
+
+_algorithms = get_default_algorithms()
+
+
+class Target(NamedTuple):
+    """Where a call goes, in the form in which it is compared."""
+
+    origin: str
+    path: str
+    """With its percent-encoding undone."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A proof that is good for a call."""
+
+    jkt: str
+    """The thumbprint of its key (RFC 7638)."""
+    jti: str
+    method: str
+    target: Target
+    expires_at: int
+    """The second from which on it is no longer good."""
+
+
+def origin_of(url: str) -> str:
+    """Return the scheme and the host, in small letters, and the port, if it is not the scheme's own.
+
+    Raises ValueError for what is no URL, and for one that names a user: it looks like that user's host.
+    """
+    parts = urlsplit(url)
+    if "@" in parts.netloc or not parts.hostname:
+        raise ValueError("not a URL of a host alone")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def judge(
+    text: str,
+    method: str,
+    targets: Collection[Target],
+    *,
+    access_token: str | None = None,
+    nonce_required: bool = False,
+) -> Proof:
+    """Return the proof if it is good for this call, which goes to any of the targets (RFC 9449, section 4.3).
+
+    Whether its key is the right one is the caller's to judge, and then to `spend` it.
+    Raises ProofNotValid; NonceRequired if all is well but the time.
+    """
+    try:
+        jkt, claims = _verify(text)
+        target = _target(claims.get("htu"))
+    except (ValueError, RecursionError) as error:
+        raise ProofNotValid from error
+    jti, nonce = claims.get("jti"), claims.get("nonce", "")
+    if not (
+        isinstance(jti, str)
+        and 1 <= len(jti) <= MAX_JTI_LENGTH
+        and claims.get("htm") == method
+        and target in targets
+        and type(claims.get("iat")) is int
+        and isinstance(nonce, str)
+        and (access_token is None or claims.get("ath") == _hash(access_token))
+    ):
+        raise ProofNotValid
+    return Proof(jkt, jti, method, target, _expiry(claims, nonce_required))
+
+
+def spend(proof: Proof) -> None:
+    """Use a proof up, once everything else has passed: of any number of calls with it, one gets through.
+
+    Exact over all processes and servers that share a cache. Where each process has a cache of its own, so it is within
+    one, and it may forget a proof for another. Raises ProofNotValid and ReplayStoreUnreachable.
+    """
+    used = json.dumps([proof.jkt, proof.method, *proof.target, proof.jti]).encode()
+    forgotten_at = proof.expires_at + CLOCK_SKEW
+    cache = caches[DEFAULT_CACHE_ALIAS]
+    if isinstance(cache, LocMemCache | DummyCache):
+        # The first drops entries at random once it holds a few hundred, the second all of them.
+        is_first = _used.add(used, forgotten_at)
+    else:
+        key = f"latchkey.dpop.{hashlib.sha256(used).hexdigest()}"
+        try:
+            is_first = cache.add(key, 1, ceil(forgotten_at - time()))
+        except Exception as error:  # each cache has errors of its own
+            raise ReplayStoreUnreachable from error
+    if not is_first:
+        raise ProofNotValid
+
+
+def newest_nonce() -> str:
+    """Return the nonce of this minute, which anybody may have: it shows when a proof was made, and nothing else."""
+    return _nonce(keys.secrets_for("dpop nonce")[0], _minute())
+
+
+def nonce_for(text: str) -> str | None:
+    """Return the newest nonce if a proof, which may be anything at all, was made without it."""
+    newest = newest_nonce()
+    try:
+        told = compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])).get("nonce")
+    except (ValueError, RecursionError):
+        told = None
+    return None if told == newest else newest
+
+
+class Table:
+    """What has been used, each for its time, in a fixed number of places; a later entry may fall on an earlier one."""
+
+    _ENTRY = Struct(">12sI")
+
+    def __init__(self, places: int = PLACES) -> None:
+        self._places, self._lock = places, Lock()
+        self._entries = bytearray(places * self._ENTRY.size)
+        # Nobody who may choose an entry can aim at the place of another's.
+        self._secret = token_bytes(32)
+
+    def add(self, entry: bytes, forgotten_at: int) -> bool:
+        """Remember the entry until that second; return whether it was not there."""
+        digest = hmac.digest(self._secret, entry, "sha256")
+        place = int.from_bytes(digest[12:20], "big") % self._places * self._ENTRY.size
+        with self._lock:
+            known, until = self._ENTRY.unpack_from(self._entries, place)
+            if known == digest[:12] and time() < until:
+                return False
+            self._ENTRY.pack_into(self._entries, place, digest[:12], forgotten_at)
+        return True
+
+
+_used = Table()
+
+
+def _verify(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the thumbprint of the proof's key, and what that key has signed."""
+    protected, payload, signature = compact.check(text, MAX_LENGTH).split(".")
+    header = compact.parse(compact.decode_strictly(protected))
+    if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != "dpop+jwt":
+        raise ValueError("not the header of a proof")
+    key, algorithm, jkt = _key(header["alg"], header["jwk"])
+    claims = compact.parse(compact.decode_strictly(payload))
+    message = f"{protected}.{payload}".encode()
+    if not _algorithms[algorithm].verify(message, key, compact.decode_strictly(signature)):
+        raise ValueError("not signed with its key")
+    return jkt, claims
+
+
+def _key(alg: Any, jwk: Any) -> tuple[Any, str, str]:
+    """Return the public key, the algorithm and the key's thumbprint."""
+    match alg, jwk:
+        case "ES256", {"kty": "EC", "crv": "P-256", "x": str(x), "y": str(y)}:
+            found = _p256(x, y)
+        case "EdDSA" | "Ed25519", {"kty": "OKP", "crv": "Ed25519", "x": str(x)}:
+            found = _ed25519(x)
+        case _:
+            raise ValueError("not a key of this algorithm")
+    if jwk.keys() & PRIVATE_MEMBERS:
+        raise ValueError("a private key, which is one no longer")
+    return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _p256(x: str, y: str) -> tuple[Any, str, str]:
+    numbers = EllipticCurvePublicNumbers(_integer(x), _integer(y), SECP256R1())
+    key = numbers.public_key()  # raises ValueError for what is no point of the curve
+    return key, "ES256", keys.thumbprint({"crv": "P-256", "kty": "EC", "x": x, "y": y})
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _ed25519(x: str) -> tuple[Any, str, str]:
+    point = _coordinate(x)
+    if int.from_bytes(point, "little") % 2**255 % _P in SMALL_ORDER:
+        raise ValueError("a key that anybody can sign with")
+    key = Ed25519PublicKey.from_public_bytes(point)
+    return key, "EdDSA", keys.thumbprint({"crv": "Ed25519", "kty": "OKP", "x": x})
+
+
+def _integer(member: str) -> int:
+    return int.from_bytes(_coordinate(member), "big")
+
+
+def _coordinate(member: str) -> bytes:
+    data = compact.decode_strictly(member)
+    if len(data) != 32:
+        raise ValueError("not 32 bytes")
+    return data
+
+
+def _target(htu: Any) -> Target:
+    # Python's parser would drop line breaks in silence.
+    if not isinstance(htu, str) or not htu.isprintable() or " " in htu:
+        raise ValueError("not a URL")
+    return Target(origin_of(htu), unquote(urlsplit(htu).path) or "/")
+
+
+def _hash(token: str) -> str:
+    return compact.encode(hashlib.sha256(token.encode()).digest())
+
+
+def _expiry(claims: dict[str, Any], nonce_required: bool) -> int:
+    """Return when a proof that is good now no longer is. Raises NonceRequired."""
+    now, minute = int(time()), _minute()
+    if "nonce" in claims:
+        # Our own clock vouches for it, whatever the client's says.
+        for secret in keys.secrets_for("dpop nonce"):
+            for age in range(NONCE_MINUTES):
+                if claims["nonce"] == _nonce(secret, minute - age):
+                    return 60 * (minute - age + NONCE_MINUTES)
+        raise NonceRequired
+    if nonce_required or not -MAX_AHEAD <= now - claims["iat"] <= MAX_AGE:
+        raise NonceRequired
+    return int(claims["iat"]) + MAX_AGE + 1
+
+
+def _minute() -> int:
+    return int(time()) // 60
+
+
+def _nonce(secret: bytes, minute: int) -> str:
+    return compact.encode(hmac.digest(secret, minute.to_bytes(8, "big"), "sha256")[:16])
