@@ -157,7 +157,7 @@ MIDDLEWARE = [
     "config.serving.middleware.OptionalTrailingSlash",
     "config.serving.middleware.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "config.middleware.HostCheck",
+    "config.serving.middleware.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
