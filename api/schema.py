@@ -335,6 +335,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "list": Operation(
             "sessions", "See where one is signed in", {200: serializers.SessionSerializer}, {404: ("not_found",)}
         ),
+        "partial_update": Operation(
+            "renameSession", "Name the device of a session", {200: serializers.SessionSerializer}, {404: ("not_found",)}
+        ),
         "destroy": Operation("revokeSession", "End one session", {204: None}, {404: ("not_found",)}),
         "revoke_others": Operation("revokeOtherSessions", "End every other session", {200: REVOKED}, request=None),
     },

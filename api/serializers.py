@@ -12,6 +12,7 @@ from tokens.domain import devices
 from tokens.domain.outages import retried
 from tokens.domain.sessions import Client
 from tokens.models import Reason, SecurityEvent, Session
+from tokens.serializers import DeviceNameField
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
@@ -97,18 +98,18 @@ class UserSerializer(AccountSerializer):
 class SessionSerializer(ModelSerializer):
     current = serializers.SerializerMethodField()
     last_used_at = serializers.DateTimeField(source="rotated_at", read_only=True)
-    device = serializers.SerializerMethodField()
+    device = DeviceNameField(source="device_name")
 
     class Meta:
         model = Session
         fields = ("id", "current", "created_at", "last_used_at", "expires_at", "ip_address", "user_agent", "device")
-        read_only_fields = fields
+        read_only_fields = tuple(name for name in fields if name != "device")
+
+    def to_representation(self, session: Session) -> dict[str, Any]:
+        return {**super().to_representation(session), "device": devices.name(session)}
 
     def get_current(self, session: Session) -> bool:
         return bool(session == self.context["request"].auth.session)
-
-    def get_device(self, session: Session) -> str:
-        return devices.describe(session.user_agent)
 
 
 class SecurityEventSerializer(ModelSerializer):

@@ -109,14 +109,27 @@ class MeView(Page, RetrieveUpdateAPIView[Any]):
         return self.request.user
 
 
-class SessionViewSet(Page, mixins.ListModelMixin, mixins.DestroyModelMixin, viewsets.GenericViewSet[Session]):
+class SessionViewSet(
+    Page,
+    mixins.ListModelMixin,
+    mixins.UpdateModelMixin,
+    mixins.DestroyModelMixin,
+    viewsets.GenericViewSet[Session],
+):
     about = _("The live sessions of the caller: those whose refresh token would be accepted.")
     queryset = Session.objects.all()
     serializer_class = serializers.SessionSerializer
+    http_method_names = ("get", "patch", "delete", "post", "head", "options")
 
     def get_queryset(self) -> QuerySet[Session]:
         live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
         return live.order_by("-rotated_at")
+
+    def perform_update(self, serializer: BaseSerializer[Any]) -> None:
+        session = cast(Session, serializer.instance)
+        name = serializer.validated_data.get("device_name")
+        if name and not sessions.rename(session, name):
+            raise NotFound  # it ended in this moment
 
     def perform_destroy(self, session: Session) -> None:
         if not sessions.revoke(session, Reason.REVOKED, client_of(self.request), cast(User, self.request.user)):

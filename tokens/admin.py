@@ -155,6 +155,7 @@ class SessionAdmin(ReadOnlyAdmin):
         "status",
         "device",
         "user_agent",
+        "device_name",
         "ip_address",
         "created_at",
         "reauthenticated_at",

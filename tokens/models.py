@@ -22,6 +22,7 @@ from .conf import conf
 
 USER_AGENT_LENGTH = 256
 NAME_LENGTH = 254
+DEVICE_NAME_LENGTH = 64
 
 User = AbstractBaseUser
 
@@ -89,6 +90,7 @@ class Reason(models.TextChoices):
     PASSWORD = "password", _("the password was changed")
     DEACTIVATED = "deactivated", _("the user was deactivated")
     CAP = "cap", _("too many sessions")
+    REPLACED = "replaced", _("another sign-in in the same browser")
 
 
 class SessionQuerySet(QuerySet["Session"]):
@@ -154,6 +156,11 @@ class Session(models.Model):
     revoked_from = models.GenericIPAddressField(_("revoked from"), null=True, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
+    device_name = models.CharField(
+        _("name of the device"), max_length=DEVICE_NAME_LENGTH, blank=True, default="", db_default=""
+    )
+    """What the client called itself at its login, or its owner has since. Text of anybody's choosing: no mail quotes
+    it."""
 
     objects: ClassVar[Any] = SessionQuerySet.as_manager()
 

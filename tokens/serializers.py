@@ -10,7 +10,7 @@ from .domain import sessions
 from .exceptions import NoActiveAccount
 from .http.requests import client_of
 from .jose import jwt
-from .models import Reason, Session
+from .models import DEVICE_NAME_LENGTH, Reason, Session
 from .tokens import AccessToken, RefreshToken
 
 IDENTIFIER_LENGTH = 320
@@ -43,6 +43,20 @@ class RememberField(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid")
         return data
+
+
+class DeviceNameField(serializers.CharField):
+    """What a client calls itself. Spaces around it don't count."""
+
+    default_error_messages = {"not_printable": _("Use printable characters only.")}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=DEVICE_NAME_LENGTH, **kwargs)
+
+    def run_validators(self, value: Any) -> None:
+        super().run_validators(value)
+        if not value.isprintable():
+            self.fail("not_printable")
 
 
 class CredentialsSerializer(simplejwt.TokenObtainSerializer):

@@ -73,6 +73,7 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "get /api/me/": {200: set(), 401: GUARD},
     "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED},
     "get /api/sessions/": {200: set(), 401: GUARD, 404: {"not_found"}},
+    "patch /api/sessions/{id}/": {200: set(), 400: {"parse_error"}, 401: GUARD, 404: {"not_found"}},
     "delete /api/sessions/{id}/": {204: set(), 401: GUARD, 404: {"not_found"}},
     "post /api/sessions/revoke-others/": {200: set(), 401: GUARD},
     "get /api/users/": {200: set(), 400: set(), 404: {"not_found"}, **STAFF},

@@ -29,6 +29,7 @@ EVERYTHING = [
     ("get", "/api/me/"),
     ("patch", "/api/me/"),
     ("get", "/api/sessions/"),
+    ("patch", f"/api/sessions/{NO_SESSION}/"),
     ("delete", f"/api/sessions/{NO_SESSION}/"),
     ("post", "/api/sessions/revoke-others/"),
     ("get", "/api/users/"),
@@ -94,6 +95,7 @@ def test_every_path_answers_without_its_last_slash(staff: Person, method: str, p
         ("put", "/api/me/"),
         ("delete", "/api/me/"),
         ("post", "/api/sessions/"),
+        ("put", f"/api/sessions/{NO_SESSION}/"),
         ("put", "/api/users/987654321/"),
         ("delete", "/api/users/987654321/"),
         ("post", "/api/users/"),
@@ -285,6 +287,53 @@ def test_sessions_that_ended_are_not_told(ann: Person, settings: Settings, time_
     assert len(ann.call("get", "/api/sessions/").json()["results"]) == 2
     time_machine.move_to(timezone.now() + timedelta(seconds=61))
     assert [found["current"] for found in ann.call("get", "/api/sessions/").json()["results"]] == [True]
+
+
+def test_session_is_called_as_its_owner_wants(ann: Person) -> None:
+    there = sign_in("ann")
+    path = f"/api/sessions/{claims_of(there.access)['sid']}/"
+    response = ann.call("patch", path, {"device": " Ada's phone  📱 "})
+    assert response.status_code == 200
+    listed = {session["id"]: session for session in ann.call("get", "/api/sessions/").json()["results"]}
+    assert response.json() == listed[claims_of(there.access)["sid"]]
+    assert response.json()["device"] == "Ada's phone  📱"
+    assert listed[claims_of(ann.access)["sid"]]["device"] == "Firefox on Linux"
+
+
+def test_session_keeps_its_name_where_nothing_is_said_of_it(ann: Person) -> None:
+    path = f"/api/sessions/{claims_of(ann.access)['sid']}/"
+    ann.call("patch", path, {"device": "desk"})
+    response = ann.call("patch", path, {"userAgent": "other", "current": False, "expiresAt": None})
+    assert (response.status_code, response.json()["device"]) == (200, "desk")
+    assert (response.json()["current"], "Firefox" in response.json()["userAgent"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "device", ["", "  ", "a\nb", "\x00", "\u202eevil", "\ud800", "x" * 65, None, ["desk"], {}, True]
+)
+def test_session_takes_no_name_that_can_not_be_printed(ann: Person, device: Any) -> None:
+    response = ann.call("patch", f"/api/sessions/{claims_of(ann.access)['sid']}/", {"device": device})
+    assert (response.status_code, response.json().keys()) == (400, {"device"})
+    assert Session.objects.get().device_name == ""
+
+
+def test_session_takes_a_name_of_64_characters(ann: Person) -> None:
+    response = ann.call("patch", f"/api/sessions/{claims_of(ann.access)['sid']}/", {"device": "é" * 64})
+    assert (response.status_code, response.json()["device"]) == (200, "é" * 64)
+
+
+def test_session_of_another_can_not_be_named(ann: Person, ben: Person) -> None:
+    for identifier in (claims_of(ben.access)["sid"], NO_SESSION, "x"):
+        response = ann.call("patch", f"/api/sessions/{identifier}/", {"device": "mine"})
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert set(Session.objects.values_list("device_name", flat=True)) == {""}
+
+
+def test_session_that_ends_in_this_moment_is_not_named(ann: Person) -> None:
+    session = sessions.start(ann.user)
+    with just_before('UPDATE "latchkey_session"', lambda: sessions.revoke(session, Reason.LOGOUT)):
+        response = ann.call("patch", f"/api/sessions/{session.pk}/", {"device": "desk"})
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
 def test_sessions_of_a_former_password_are_not_told(ann: Person) -> None:

@@ -1,10 +1,17 @@
-"""What a user agent is called, for a person."""
+"""What a device is called, for a person."""
 
 import ua_parser
 from django.utils.translation import gettext as _
 
+from ..models import Session
+
 FAMILIAR = {"Mac OS X": "macOS"}
 """Names that are known better by another."""
+
+
+def name(session: Session) -> str:
+    """Return what the session's client called itself, or else what its user agent tells."""
+    return session.device_name or describe(session.user_agent)
 
 
 def describe(user_agent: str) -> str:

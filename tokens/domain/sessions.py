@@ -52,11 +52,18 @@ PASSWORD = ("pwd",)
 
 
 @retried
-def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *, remembered: bool = True) -> Session:
+def start(
+    user: User,
+    client: Client = UNKNOWN,
+    amr: Sequence[str] = PASSWORD,
+    *,
+    remembered: bool = True,
+    device_name: str = "",
+) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
     `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
-    its cookie with the browser.
+    its cookie with the browser. `device_name` is what the client calls itself.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -69,7 +76,7 @@ def start(user: User, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD, *
         session.remembered = remembered
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
-        session.amr, session.groups = " ".join(amr), groups
+        session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
         session.save(using=_db(), force_insert=True)
         signals.session_started.send(Session, session=session, client=client, evicted=evicted)
     return session
@@ -211,6 +218,12 @@ def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNK
         locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
         _end_locked(locked, reason, client, by)
     return len(locked)
+
+
+def rename(session: Session, device_name: str) -> bool:
+    """Call the session's device so from now on; return whether the session was still alive."""
+    session.device_name = device_name
+    return bool(_sessions().live().filter(pk=session.pk).update(device_name=device_name))
 
 
 def renew_auth_hash(user: User, former: Iterable[str], *, only: Session | None = None) -> None:
