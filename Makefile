@@ -3,6 +3,7 @@
 # make test   make check, then the tests on SQLite and on PostgreSQL
 # make check  lint, format, types, imports, migrations, production settings, the API's schema
 # make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 17 minutes
+# make deploy-test  the files in deploy/: linted, and run before a real proxy with TLS
 # make fuzz   hostile input at length
 # make proof-peers  the races against other packages, installed into an environment of their own
 # make screenshots  take the README's pictures anew, with Chromium
@@ -18,6 +19,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DEPLOY := $(VENV)/.installed-deploy
 STATIC := staticfiles/staticfiles.json
 
 # Settings of a production server, for checks; no .env is read.
@@ -28,7 +30,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages
+.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages deploy-test
 .DELETE_ON_ERROR:
 
 run: $(INSTALLED) $(STATIC) .env
@@ -49,14 +51,17 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
 	@$(PY) manage.py createsuperuser
 
+# What has a target of its own.
+APART := --ignore=tests/deploy
+
 # What talks to the server through other programs, and what never comes to a row, is the same on either database.
-ONCE := --ignore=tests/browser --ignore=tests/client --ignore=tests/services --ignore=tests/test_docs.py \
+ONCE := $(APART) --ignore=tests/browser --ignore=tests/client --ignore=tests/services --ignore=tests/test_docs.py \
 	--ignore=tests/tokens/test_attacks.py
 
 # `tokens` runs alone, with Django's own user, on SQLite, and in the project on PostgreSQL. Tracing takes time, so each line
 # is traced once: by `tokens` alone, and by everything on PostgreSQL.
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) --ignore=tests/tokens
+	TEST_DATABASE=sqlite $(PYTEST) $(APART) --ignore=tests/tokens
 	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
 	TEST_DATABASE=postgresql $(PYTEST) $(ONCE) --cov --cov-append --cov-report=term-missing:skip-covered
 
@@ -68,6 +73,9 @@ fuzz: $(INSTALLED_DEV)
 
 proof-peers: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.peers
+
+deploy-test: $(INSTALLED_DEPLOY)
+	$(PY) -m pytest tests/deploy
 
 screenshots: $(INSTALLED_DEV)
 	SCREENSHOTS=docs/images $(PY) -m pytest tests/browser/test_screenshots.py
@@ -107,6 +115,11 @@ $(INSTALLED): requirements.txt | $(PY)
 
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 	@echo 'Installing requirements-dev.txt into $(VENV) ...'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(INSTALLED_DEPLOY): tests/deploy/requirements.txt $(INSTALLED_DEV)
+	@echo 'Installing tests/deploy/requirements.txt into $(VENV) ...'
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

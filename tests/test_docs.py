@@ -336,6 +336,29 @@ def test_documented_apps_are_installed() -> None:
     assert set(APPS) <= {config.name for config in apps.get_app_configs()}
 
 
+# Files to deploy by
+
+
+def test_deployment_shows_what_the_files_hold() -> None:
+    blocks = dict(BLOCK.findall(section("docs/deployment.md", "Proxies and TLS")))
+    for line in blocks["nginx"].splitlines():
+        assert f"        {line}\n" in read("deploy/nginx.conf")
+    assert BLOCK.findall(section("docs/deployment.md", "A platform")) == [("text", read("deploy/Procfile"))]
+
+
+def test_every_file_to_deploy_by_is_named() -> None:
+    """But for what the others bring along."""
+    page = read("docs/deployment.md")
+    for path in (ROOT / "deploy").rglob("*"):
+        name = str(path.relative_to(ROOT / "deploy"))
+        assert (
+            path.is_dir()
+            or name in ("Dockerfile.dockerignore", "requirements.txt")
+            or f"{name}`" in page
+            or f"{path.parent.name}/*`" in page
+        ), name
+
+
 # Links
 
 

@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import sys
+from pathlib import Path
 from shutil import which
 
 NODE_VERSION = (20, 11)
@@ -18,6 +20,20 @@ def find_node() -> str | None:
 CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chromium-browser") or which("google-chrome")
 NODE = find_node()
 PGBOUNCER = which("pgbouncer") or which("pgbouncer", path="/usr/sbin")
+NGINX = which("nginx") or which("nginx", path="/usr/sbin")
+SYSTEMD_ANALYZE = which("systemd-analyze")
+
+
+def installed(program: str) -> str | None:
+    """Find what a package of this environment brings, activated or not."""
+    return which(program, path=str(Path(sys.executable).parent)) or which(program)
+
+
+CADDY = installed("caddy")
+CHECK_JSONSCHEMA = installed("check-jsonschema")
+HADOLINT = installed("hadolint")
+KUBERNETES_VALIDATE = installed("kubernetes-validate")
+FOR_DEPLOY = "pip install -r tests/deploy/requirements.txt, as make deploy-test does"
 
 NEEDS = {
     "tests/browser/": (
@@ -31,6 +47,18 @@ NEEDS = {
     "tests/proof/test_pooler.py": (
         PGBOUNCER,
         "The tests of a connection pool were not run: they need PgBouncer (apt-get install pgbouncer).",
+    ),
+    "tests/deploy/test_nginx.py": (
+        NGINX,
+        "The tests behind nginx were not run: they need it (apt-get install nginx-light).",
+    ),
+    "tests/deploy/test_manifests.py::test_unit": (
+        SYSTEMD_ANALYZE,
+        "The units were not judged: that needs systemd-analyze (apt-get install systemd).",
+    ),
+    "tests/deploy/": (
+        CADDY and CHECK_JSONSCHEMA and HADOLINT and KUBERNETES_VALIDATE,
+        f"The tests of deploy/ were not run: they need more packages ({FOR_DEPLOY}).",
     ),
 }
 
