@@ -1,13 +1,15 @@
 """Fixtures for every test."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.core.cache import cache
 from django.core.management import get_commands, load_command_class
 
 from accounts.hashers import Argon2idPasswordHasher
-from tests import tools
+from tests import tools, wheel
 from tests.server import address_of_database
 
 UNTRACED = (
@@ -56,3 +58,11 @@ def fresh_throttles() -> Iterator[None]:
 def database_url(transactional_db: None) -> str:
     """Return the DATABASE_URL of the test database, for servers and commands in processes of their own."""
     return address_of_database()
+
+
+@pytest.fixture(scope="session")
+def host_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment that has the wheel, and nothing else of this repository."""
+    folder = tmp_path_factory.getbasetemp()
+    # The folder of one process of several lies in that of the run.
+    return wheel.environment((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "wheel")

@@ -155,7 +155,7 @@ def revoke_in_the_admin() -> None:
 # A project of its own
 
 
-def test_app_alone_is_installed_as_shown(tmp_path: Path) -> None:
+def test_app_alone_is_installed_as_shown(tmp_path: Path, host_python: Path) -> None:
     """What docs/installing.md says to be written and run, in a new project, with the user model that it shows."""
     settings_, urls, view, recent, renewal, tour_, user = [
         block for language, block in BLOCK.findall(read("docs/installing.md")) if language == "python"
@@ -164,10 +164,10 @@ def test_app_alone_is_installed_as_shown(tmp_path: Path) -> None:
     for name in ("people/__init__.py", "people/migrations/__init__.py"):
         (tmp_path / name).touch()
     (tmp_path / "people/models.py").write_text(user)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "shop.settings"}
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
 
     def python(*arguments: str, stdin: str = "") -> str:
-        command = [sys.executable, *arguments]
+        command = [str(host_python), *arguments]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, input=stdin, capture_output=True, text=True, check=False
         )
@@ -192,8 +192,8 @@ def test_app_alone_is_installed_as_shown(tmp_path: Path) -> None:
 from rest_framework.test import APIRequestFactory
 from datetime import timedelta
 from people.models import User
-from tokens.models import Session
-from tokens.tokens import AccessToken
+from latchkey.models import Session
+from latchkey.tokens import AccessToken
 token = AccessToken.for_user(User.objects.get())
 Session.objects.update(created_at=token.authenticated_at - timedelta(days=1))
 for password in ("wrong", "the analytical engine"):
@@ -209,7 +209,7 @@ print(AccessToken(answer.data["accessToken"])["auth_time"] >= token["iat"])
     upgrade = """
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from people.models import User
-from tokens.tokens import RefreshToken
+from latchkey.tokens import RefreshToken
 user = User.objects.get()
 user.password = PBKDF2PasswordHasher().encode("the analytical engine", "a-salt-of-twenty-two-characters", 1)
 user.save()

@@ -75,7 +75,7 @@ def network(address: str | None) -> str:
 
 
 def _slot(limit: str, key: tuple[str, ...] | list[str]) -> int:
-    digest = salted_hmac(f"tokens.domain.limits.{limit}", "\0".join(key), algorithm="sha256").digest()
+    digest = salted_hmac(f"latchkey.limits.{limit}", "\0".join(key), algorithm="sha256").digest()
     return int.from_bytes(digest[:8], "big") % SLOTS
 
 

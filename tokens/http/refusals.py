@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
+from rest_framework_simplejwt.exceptions import InvalidToken
 
 from ..exceptions import TokenRefused
 from ..jose.keys import COOLDOWN
@@ -12,8 +13,8 @@ CHALLENGE = 'Bearer realm="api"'
 """What a 401 asks for (RFC 6750, section 3)."""
 
 
-class Refused(exceptions.AuthenticationFailed):
-    """A token that was presented and refused, as an answer of DRF's."""
+class Refused(InvalidToken):
+    """A token that was presented and refused, as an answer of DRF's: its body holds the code, whoever answers it."""
 
     def __init__(self, refusal: TokenRefused) -> None:
         super().__init__(refusal.args[0], refusal.code)

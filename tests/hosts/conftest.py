@@ -1,0 +1,64 @@
+"""A host is a project of somebody else's: it lies in a folder here and runs from the wheel, with its own tests."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+HOSTS = Path(__file__).parent
+
+
+class Host:
+    """A copy of a host project, with a database of its own on the engine of the run."""
+
+    def __init__(self, folder: Path, python: Path, database: dict[str, Any]) -> None:
+        self.folder, self.python, self.database = folder, python, database
+        self.environment: dict[str, str] = {}
+        """What the project is told beside its database."""
+
+    def manage(self, *arguments: str, fails: bool = False) -> str:
+        """Run a command of the project's, and return all that it prints."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        told = {"DATABASE": json.dumps(self.database), "PYTHONWARNINGS": "error", **self.environment}
+        done = subprocess.run(
+            [str(self.python), "manage.py", *arguments],
+            cwd=self.folder,
+            env={**kept, **told},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert bool(done.returncode) == fails, done.stdout
+        return done.stdout
+
+    def test(self) -> None:
+        """Run the project's own tests."""
+        printed = self.manage("test", "--noinput")
+        assert "\nOK" in printed, printed
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> Host:
+    """Return the host project that the test's file is named for: test_NAME.py belongs to the folder NAME."""
+    name = request.path.stem.removeprefix("test_")
+    folder = tmp_path / name
+    shutil.copytree(HOSTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HOSTS / "manage.py", folder)
+    # A name of its own for each test, since tests run in parallel.
+    unique = f"host_{name}_{os.urandom(4).hex()}"
+    settings = connection.settings_dict
+    database: dict[str, Any] = {"ENGINE": settings["ENGINE"]}
+    if connection.vendor == "sqlite":
+        database["NAME"] = str(tmp_path / "db.sqlite3")
+        database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+        database["TEST"] = {"NAME": str(tmp_path / "test.sqlite3")}
+    else:
+        database |= {"NAME": "postgres", "USER": "postgres", "TEST": {"NAME": unique}}
+        database["OPTIONS"] = {"host": settings["OPTIONS"]["host"]}
+    return Host(folder, host_python, database)
