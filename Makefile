@@ -1,18 +1,20 @@
-# make run    start the server: everything it needs is made first
-# make admin  create an administrator
-# make test   make check, then the tests on SQLite and on PostgreSQL
-# make check  lint, format, types, imports, migrations, production settings, the API's schema
-# make proof  races, crashes, failover and random stories at length, and the tables in docs/proof.md; 17 minutes
-# make deploy-test  the files in deploy/: linted, and run before a real proxy with TLS
-# make fuzz   hostile input at length
-# make proof-peers  the races against other packages, installed into an environment of their own
-# make screenshots  take the README's pictures anew, with Chromium
-# make format put the code in shape
-# make messages gather what is to be translated, and compile what is
-# make bench  measure, beside SimpleJWT, and write docs/benchmarks.md
-# make clean  remove what can be made again; .env and the database stay
+# make run          start the server; installs what it needs first
+# make test         make check, then the tests on SQLite and on PostgreSQL
+# make quick        the tests that need one database and no browser, in under a minute
+# make dev          start a server that reloads when the code changes
+# make admin        create an administrator
+# make check        lint, format, types, imports, migrations, production settings, the API's schema
+# make format       put the code in shape
+# make messages     gather the strings to translate, and compile the translations
+# make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
+# make proof-peers  run the races against other packages, in an environment of their own
+# make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
+# make fuzz         hostile input at length
+# make bench        measure, beside SimpleJWT, and write docs/benchmarks.md
+# make screenshots  take the README's pictures again, with Chromium
+# make clean        remove what can be made again; .env and the database stay
 
-# PYTHON=python3.12 chooses another Python; every setting of .env.example can be given too: make run PORT=8080
+# PYTHON=python3.12 chooses another Python. Every setting of .env.example works too: make run PORT=8080
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,8 +32,12 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: run admin test check format bench clean proof fuzz proof-peers screenshots messages deploy-test
+.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
 
 run: $(INSTALLED) $(STATIC) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
@@ -46,6 +52,10 @@ run: $(INSTALLED) $(STATIC) .env
 	  "  curl -b cookies.txt -c cookies.txt -X POST $$url/auth/refresh-token" \
 	  ''
 	@exec $(PY) -m gunicorn -c python:config.gunicorn config.wsgi
+
+dev: $(INSTALLED) .env
+	@$(PY) manage.py migrate --noinput --verbosity 0
+	@exec $(PY) manage.py runserver $$($(PY) -c 'from config.gunicorn import bind; print(bind)')
 
 admin: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
@@ -64,6 +74,12 @@ test: $(INSTALLED_DEV) check
 	TEST_DATABASE=sqlite $(PYTEST) $(APART) --ignore=tests/tokens
 	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
 	TEST_DATABASE=postgresql $(PYTEST) $(ONCE) --cov --cov-append --cov-report=term-missing:skip-covered
+
+# What takes long, or starts other programs.
+SLOW := $(ONCE) --ignore=tests/proof --ignore=tests/tokens/test_advisories.py --ignore=tests/api/test_hostile.py
+
+quick: $(INSTALLED_DEV)
+	TEST_DATABASE=sqlite $(PYTEST) $(SLOW)
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report
