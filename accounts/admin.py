@@ -23,7 +23,7 @@ from tokens.http.requests import client_of
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 from . import names
-from .factors import second_factor
+from .factors import registry, second_factor
 from .mail import notices
 from .models import MailKind, PasswordEvent, User, last_sign_in
 from .owner import password
@@ -106,7 +106,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         "date_joined",
         "last_sign_in",
     )
-    list_select_related = ("second_factor",)
+    list_select_related = ("authenticator_app",)
     list_filter = ("is_active", "is_staff", "is_superuser", "email_verified", "groups")
     # By the keys, so that the case of É matters on no engine.
     search_fields = ("username_key", "email_key")
@@ -140,7 +140,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("second factor"), boolean=True)
     def has_second_factor(self, user: User) -> bool:
-        return second_factor.enabled(user) is not None
+        return registry.since(user) is not None
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(last_sign_in=last_sign_in())
@@ -200,9 +200,9 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Help those who have lost their device. Nobody gets around the own one, nor that of who may do more."""
-        enabled = queryset.filter(second_factor__enabled_at__isnull=False).exclude(pk=cast(int, request.user.pk))
+        others = queryset.exclude(pk=cast(int, request.user.pk))
         removed = 0
-        for user in [user for user in enabled if not self._is_above(request, user)]:
+        for user in [user for user in others if registry.since(user) and not self._is_above(request, user)]:
             with transaction.atomic():
                 if second_factor.take_away(user, client_of(request)):
                     self.log_change(request, user, gettext("Removed the second factor."))

@@ -1,6 +1,7 @@
 """Signing in by a form of this server's own, which asks for a code along with the password."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -11,28 +12,31 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from tokens import credentials
-from tokens.domain.sessions import PASSWORD
-from tokens.exceptions import SecondFactorRequired, TooManyTries
+from tokens.domain import signing_in
+from tokens.domain.signing_in import Answer
+from tokens.exceptions import AnswerNotValid, InvalidCredentials, SecondFactorRequired, TooManyTries
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
+from tokens.serializers import CODE_LENGTH
 
-from .factors import second_factor
 from .mail import notices
 from .owner.password import replace_password
 
 
-def authenticate(request: HttpRequest, username: str, password: str, code: str) -> tuple[Any, Sequence[str]]:
-    """Return the user, or None, and how the user has signed in (RFC 8176).
-
-    Raises TooManyTries or, only after a right password, a ValidationError about the code.
-    """
-    throttle(request, "login")
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Show on the form what a sign-in, or a password that is asked for, is refused for."""
     try:
-        return credentials.authenticate(request, username, password), PASSWORD
-    except SecondFactorRequired as required:
-        user, amr, __ = second_factor.answer(required.challenge, code, client_of(request))
-        return user, amr
+        yield
+    except TooManyTries as error:
+        raise Throttled(error) from error
+    except (SecondFactorRequired, AnswerNotValid) as error:
+        raise ValidationError({"code": ValidationError(error.message, error.code)}) from error
+
+
+def answer_in(code: str) -> Answer | None:
+    """Return the answer that the form's code makes up."""
+    return {"code": code} if code else None
 
 
 class Throttled(ValidationError):
@@ -60,7 +64,7 @@ class CodeField(forms.CharField):
         super().__init__(
             label=_("Code, if you have a second factor"),
             required=False,
-            max_length=second_factor.CODE_LENGTH,
+            max_length=CODE_LENGTH,
             widget=forms.TextInput(
                 attrs={"autocomplete": "one-time-code", "autocapitalize": "none", "spellcheck": "false"}
             ),
@@ -76,7 +80,7 @@ class AdminLoginForm(AdminAuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        refusal = credentials.refusal(self.error_messages["invalid_login"])
+        refusal = signing_in.with_hint(self.error_messages["invalid_login"])
         self.error_messages = {**self.error_messages, "invalid_login": refusal}
 
     def clean(self) -> dict[str, Any]:
@@ -84,11 +88,17 @@ class AdminLoginForm(AdminAuthenticationForm):
         if self.errors:
             return typed
         try:
-            user, __ = authenticate(self.request, typed["username"], typed["password"], typed["code"])
-        except TooManyTries as error:
-            raise Throttled(error) from error
-        if user is None:
-            raise self.get_invalid_login_error()
+            with refusing():
+                throttle(self.request, "login")
+                user, __ = signing_in.judge(
+                    typed["username"],
+                    typed["password"],
+                    client_of(self.request),
+                    answer=answer_in(typed["code"]),
+                    request=self.request,
+                )
+        except InvalidCredentials as error:
+            raise self.get_invalid_login_error() from error
         self.confirm_login_allowed(user)
         notices.record_sign_in(user, client_of(self.request))
         self.user_cache = user
@@ -104,11 +114,9 @@ class OwnPasswordForm(AdminPasswordChangeForm):
 
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
-        try:
-            if credentials.confirm(self.request, password):
+        with refusing():
+            if signing_in.confirm_password(self.user, password, client_of(self.request)):
                 return password
-        except TooManyTries as error:
-            raise Throttled(error) from error
         raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
 
     def save(self, commit: bool = True) -> Any:

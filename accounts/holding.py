@@ -1,7 +1,10 @@
-"""Locking the row of a user whose credentials have been judged, against what changes it meanwhile."""
+"""Asking owners for their password, and locking the row of a user who gave it, against what changes it meanwhile."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
+
+from tokens.domain import signing_in
+from tokens.domain.sessions import UNKNOWN, Client
 
 from .models import User
 
@@ -10,6 +13,15 @@ class WrongPassword(ValidationError):
     def __init__(self) -> None:
         message = _("This is not your password.")
         super().__init__({"current_password": ValidationError(message, "wrong_password")})
+
+
+def confirm_password(user: User, password: str, client: Client = UNKNOWN) -> None:
+    """Demand the password of a user who is signed in. Raises WrongPassword or TooManyTries.
+
+    To be called outside of a transaction, which would undo what a wrong password counts for.
+    """
+    if not signing_in.confirm_password(user, password, client):
+        raise WrongPassword
 
 
 def hold(user: User, refusal: ValidationError) -> None:

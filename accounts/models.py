@@ -23,10 +23,10 @@ class UserManager(auth.UserManager["User"]):
 
     def get_by_natural_key(self, username: str | None) -> "User":
         # Whether there is a second factor is asked at every login, and costs no statement of its own.
-        return self.select_related("second_factor").get(**_natural_key(username))
+        return self.select_related("authenticator_app").get(**_natural_key(username))
 
     async def aget_by_natural_key(self, username: str | None) -> "User":
-        return await self.select_related("second_factor").aget(**_natural_key(username))
+        return await self.select_related("authenticator_app").aget(**_natural_key(username))
 
     def create_superuser(
         self,
@@ -178,7 +178,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return True
 
 
-class SecondFactor(models.Model):
+class AuthenticatorApp(models.Model):
     """A secret that the owner's authenticator app has as well. Until it has proved so, nobody is asked for a code.
 
     It is no column of the user's row, which is saved as a whole in many places: one that is out of date would switch
@@ -186,7 +186,9 @@ class SecondFactor(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="second_factor", verbose_name=_("user"))
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, related_name="authenticator_app", verbose_name=_("user")
+    )
     secret = models.CharField(max_length=200, editable=False)
     """Encrypted, against whoever has the database and not the key."""
 
@@ -195,8 +197,8 @@ class SecondFactor(models.Model):
     """The time step of the last code that was used: no code of that step or an earlier one is good any more."""
 
     class Meta:
-        verbose_name = _("second factor")
-        verbose_name_plural = _("second factors")
+        verbose_name = _("authenticator app")
+        verbose_name_plural = _("authenticator apps")
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -205,14 +207,16 @@ class SecondFactor(models.Model):
 class RecoveryCode(models.Model):
     """A code for when the device is lost. It goes when it is used."""
 
-    factor = models.ForeignKey(SecondFactor, on_delete=models.CASCADE, related_name="recovery_codes")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes", verbose_name=_("user"))
     digest = models.CharField(max_length=64, editable=False)
     """SHA-256, which is enough for a code of 120 random bits (OWASP ASVS 6.5.2)."""
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("recovery code")
         verbose_name_plural = _("recovery codes")
-        constraints = [models.UniqueConstraint(fields=["factor", "digest"], name="accounts_recovery_code_is_unique")]
+        constraints = [models.UniqueConstraint(fields=["user", "digest"], name="accounts_recovery_code_is_unique")]
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -17,6 +17,4 @@ urlpatterns = [
     path("auth/second-factor/confirm", views.SecondFactorConfirmationView.as_view(), name="confirm_second_factor"),
     path("auth/second-factor/recovery-codes", views.RecoveryCodesView.as_view(), name="renew_recovery_codes"),
     path("auth/second-factor/remove", views.SecondFactorRemovalView.as_view(), name="remove_second_factor"),
-    path("auth/login/second-factor", views.SecondStepView.as_view(), name="second_step"),
-    path("api/token/second-factor/", views.SecondStepPairView.as_view(), name="second_step_pair"),
 ]

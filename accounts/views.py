@@ -1,4 +1,4 @@
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import segno
 from django.conf import settings
@@ -12,33 +12,18 @@ from rest_framework.response import Response
 from tokens.authentication import JWTAuthentication
 from tokens.http import cookies
 from tokens.models import Session
+from tokens.serializers import UseCaseSerializer
 from tokens.tokens import AccessToken
-from tokens.views import AuthView, BodyTokenView, LoginView, renewed, signed_in
+from tokens.views import UseCaseView, renewed, signed_in
 
 from . import serializers
 from .factors import second_factor
 from .models import User
-from .serializers import UseCaseSerializer
 
 
 class RegistrationClosed(PermissionDenied):
     default_detail = _("Registration is closed.")
     default_code = "registration_closed"
-
-
-class UseCaseView(AuthView):
-    """A view that takes its input, has a use case performed, and says nothing more than that it was."""
-
-    serializer_class: ClassVar[type[UseCaseSerializer]]
-    success: ClassVar[int] = status.HTTP_204_NO_CONTENT
-
-    def post(self, request: Request) -> Response:
-        serializer = self.serializer_class(data=request.data, context={"request": request})
-        serializer.is_valid(raise_exception=True)
-        return self.respond(serializer.save())
-
-    def respond(self, result: Any) -> Response:
-        return Response(status=self.success)
 
 
 class OwnersView(UseCaseView):
@@ -114,12 +99,12 @@ class SecondFactorView(OwnersView):
     serializer_class = serializers.EnrolmentSerializer
 
     def get(self, request: Request) -> Response:
-        factor = second_factor.enabled(cast(User, request.user))
+        status = second_factor.status(cast(User, request.user))
         return Response(
             {
-                "enabled": factor is not None,
-                "enabledAt": factor and factor.enabled_at,
-                "recoveryCodesLeft": factor.recovery_codes.count() if factor else 0,
+                "enabled": status.enabled_at is not None,
+                "enabledAt": status.enabled_at,
+                "recoveryCodesLeft": status.recovery_codes_left,
             }
         )
 
@@ -135,8 +120,8 @@ class RecoveryCodesView(OwnersView):
 
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.RecoveryCodesSerializer
 
-    def respond(self, result: list[str]) -> Response:
-        return Response({"recoveryCodes": result})
+    def respond(self, result: list[str] | None) -> Response:
+        return Response({} if result is None else {"recoveryCodes": result})
 
 
 class SecondFactorConfirmationView(RecoveryCodesView):
@@ -145,14 +130,3 @@ class SecondFactorConfirmationView(RecoveryCodesView):
 
 class SecondFactorRemovalView(OwnersView):
     serializer_class = serializers.RemovalSerializer
-
-
-class SecondStepView(LoginView):
-    """The second step of a login that was answered with a challenge."""
-
-    serializer_class = serializers.SecondStepSerializer
-
-
-class SecondStepPairView(BodyTokenView):
-    throttle_scope = "login"
-    serializer_class = serializers.SecondStepPairSerializer

@@ -28,7 +28,6 @@ from rest_framework import serializers as drf
 from rest_framework.fields import empty
 from rest_framework.views import APIView
 
-from accounts import serializers as accounts
 from tokens import serializers as tokens
 from tokens.authentication import JWTAuthentication, ServiceAuthentication
 from tokens.conf import conf
@@ -138,8 +137,13 @@ def an_error(*codes: str) -> Schema:
     properties = {"detail": TEXT, "code": {"type": "string", "enum": list(codes)}}
     told = {"type": "object", "properties": properties, "required": list(properties)}
     if "second_factor_required" in codes:
-        description = "With `second_factor_required`: what the code has to be presented with."
-        told["properties"] = {**properties, "challenge": {**TEXT, "description": description}}
+        challenge = "With `second_factor_required`: what the answer has to be presented with."
+        methods = "With `second_factor_required`: what the account has, of `otp` and `recoveryCode`."
+        told["properties"] = {
+            **properties,
+            "challenge": {**TEXT, "description": challenge},
+            "methods": {"type": "array", "items": TEXT, "description": methods},
+        }
     return told
 
 
@@ -179,6 +183,24 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             {401: ("invalid_credentials", "second_factor_required")},
             request=tokens.LoginSerializer,
             cookie=(200,),
+        ),
+    },
+    "tokens.views.SecondStepView": {
+        "post": Operation(
+            "loginSecondStep",
+            "Sign in: the second step",
+            {200: SIGNED_IN},
+            {401: ("invalid_code", "invalid_challenge")},
+            request=tokens.SecondStepSerializer,
+            cookie=(200,),
+        ),
+    },
+    "tokens.views.SecondStepPairView": {
+        "post": Operation(
+            "obtainTokensSecondStep",
+            "Sign in: the second step (body transport)",
+            {200: tokens.SecondStepPairSerializer},
+            {401: ("invalid_code", "invalid_challenge")},
         ),
     },
     "tokens.views.RefreshView": {
@@ -300,24 +322,6 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "accounts.views.SecondFactorRemovalView": {
         "post": Operation("removeSecondFactor", "Remove the second factor", {204: None}, {429: ("throttled",)}),
-    },
-    "accounts.views.SecondStepView": {
-        "post": Operation(
-            "loginSecondStep",
-            "Sign in: the second step",
-            {200: SIGNED_IN},
-            {401: ("invalid_code", "invalid_challenge")},
-            request=accounts.SecondStepSerializer,
-            cookie=(200,),
-        ),
-    },
-    "accounts.views.SecondStepPairView": {
-        "post": Operation(
-            "obtainTokensSecondStep",
-            "Sign in: the second step (body transport)",
-            {200: accounts.SecondStepPairSerializer},
-            {401: ("invalid_code", "invalid_challenge")},
-        ),
     },
     "api.views.RootView": {
         "get": Operation("root", "What there is", {200: LINKS}, database=False),

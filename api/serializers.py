@@ -5,14 +5,14 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from accounts.holding import confirm_password
 from accounts.models import User
 from accounts.owner import address, username
-from accounts.serializers import CurrentPasswordField, UseCaseSerializer
 from tokens.domain import devices
 from tokens.domain.outages import retried
 from tokens.domain.sessions import Client
 from tokens.models import Reason, SecurityEvent, Session
-from tokens.serializers import DeviceNameField
+from tokens.serializers import DeviceNameField, PasswordField, UseCaseSerializer
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
@@ -41,7 +41,7 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
     instance: User
     username = serializers.CharField(trim_whitespace=False)
     email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
-    current_password = CurrentPasswordField(required=False, label=_("Current password"))
+    current_password = PasswordField(required=False, label=_("Current password"))
 
     class Meta:
         model = User
@@ -66,8 +66,13 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
             attrs["email"] = email
         return attrs
 
-    @retried
     def perform(self, client: Client, **values: Any) -> None:
+        if "current_password" in values:
+            confirm_password(self.instance, values["current_password"], client)
+        self.change(client, **values)
+
+    @retried
+    def change(self, client: Client, **values: Any) -> None:
         with transaction.atomic():
             if "username" in values:
                 username.change_username(self.instance, values["username"])

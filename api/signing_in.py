@@ -13,11 +13,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from accounts.forms import CodeField, Throttled, authenticate, hold_off
-from tokens import credentials
-from tokens.domain import sessions
-from tokens.exceptions import NoActiveAccount, TooManyTries
+from accounts.forms import CodeField, answer_in, hold_off, refusing
+from tokens.domain import sessions, signing_in
+from tokens.exceptions import InvalidCredentials
 from tokens.http.requests import client_of
+from tokens.http.throttles import throttle
 from tokens.models import Reason, Session
 from tokens.serializers import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 
@@ -50,16 +50,18 @@ class SignInForm(forms.Form):
         cleaned = super().clean() or {}
         if self.errors:
             return cleaned
-        refused = forms.ValidationError(credentials.refusal(_("The username or the password is wrong.")))
         try:
-            user, amr = authenticate(self.request, **cleaned)
-            if user is None:
-                raise refused
-            self.session = sessions.start(user, client_of(self.request), amr)
-        except NoActiveAccount:
-            raise refused from None
-        except TooManyTries as error:
-            raise Throttled(error) from error
+            with refusing():
+                throttle(self.request, "login")
+                self.session = signing_in.sign_in(
+                    cleaned["username"],
+                    cleaned["password"],
+                    client_of(self.request),
+                    answer=answer_in(cleaned["code"]),
+                    request=self.request,
+                )
+        except InvalidCredentials as error:
+            raise forms.ValidationError(signing_in.with_hint(_("The username or the password is wrong."))) from error
         return cleaned
 
 

@@ -329,7 +329,7 @@ TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG)
 TOKENS_COOKIE_PATH = "/auth"
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
-TOKENS_SECOND_FACTOR = "accounts.factors.second_factor.demand"
+TOKENS_SECOND_FACTOR = "accounts.factors.registry"
 if EMAIL_VERIFICATION_REQUIRED:
     TOKENS_LOGIN_HINT = _(
         "If you have just registered, open the link in the mail first, or reset your password to get another one."

@@ -24,7 +24,7 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts.mail import outbox
-from accounts.models import LINKS, Mail, MailKind, RecoveryCode, SecondFactor, User
+from accounts.models import LINKS, AuthenticatorApp, Mail, MailKind, RecoveryCode, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
@@ -604,7 +604,9 @@ def test_deleted_account_is_out_everywhere_and_leaves_nothing_but_a_line(
     assert phone.login().json() == REFUSED
     assert (reset(link).status_code, reset(link).json()) == (400, LINK_REFUSED)
     assert arrived() == {}
-    assert not any(rows.objects.exists() for rows in (User, Session, SecurityEvent, SecondFactor, RecoveryCode, Mail))
+    assert not any(
+        rows.objects.exists() for rows in (User, Session, SecurityEvent, AuthenticatorApp, RecoveryCode, Mail)
+    )
     other = register("ann")
     assert sorted(kinds_of(other)) == ["login", "registered"]
     assert arrived().keys() == {"Confirm your e-mail address"}

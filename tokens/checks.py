@@ -1,9 +1,10 @@
 """System checks of the settings, each under an id that is never given to another."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from os import PathLike
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from django.apps import apps
@@ -36,6 +37,9 @@ COOKIE_PATH = re.compile(r"/[ -:<-~]*")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 """An origin as browsers write it (RFC 6454, section 6.2), without the port that the scheme implies."""
+
+SECOND_FACTORS = ("methods", "options", "judge")
+"""What TOKENS_SECOND_FACTOR has to offer."""
 
 RATE = re.compile(r"[0-9]+/(?:s|sec|second|m|min|minute|h|hour|d|day)")
 
@@ -142,7 +146,9 @@ RULES = {
         "TOKENS_INTROSPECTION_CREDENTIALS", _are_credentials, "a dictionary from names to secrets"
     ),
     "access_claims": Rule("TOKENS_ACCESS_CLAIMS", _is_text_or_none, "the dotted path of a function, or None"),
-    "second_factor": Rule("TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a function, or None"),
+    "second_factor": Rule(
+        "TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a module or an object, or None"
+    ),
     "login_hint": Rule("TOKENS_LOGIN_HINT", _is_sentence, "a string"),
     "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
     "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
@@ -340,12 +346,17 @@ def check_throttling(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_hooks(**kwargs: Any) -> Messages:
-    for name in ("access_claims", "second_factor"):
-        path = getattr(conf, name) if _fits(name) else None
-        if path is not None and not _is_function(path):
-            yield checks.Error(
-                f"{RULES[name].setting} must name a function that can be imported, not {path!r}.", id="latchkey.E013"
-            )
+    path = conf.access_claims if _fits("access_claims") else None
+    if path is not None and not _is_function(path):
+        yield checks.Error(
+            f"TOKENS_ACCESS_CLAIMS must name a function that can be imported, not {path!r}.", id="latchkey.E013"
+        )
+    path = conf.second_factor if _fits("second_factor") else None
+    if path is not None and not _has_functions(path, SECOND_FACTORS):
+        yield checks.Error(
+            f"TOKENS_SECOND_FACTOR must name a module or an object with {', '.join(SECOND_FACTORS)}, not {path!r}.",
+            id="latchkey.E013",
+        )
 
 
 def _is_function(path: str) -> bool:
@@ -353,6 +364,14 @@ def _is_function(path: str) -> bool:
         return callable(import_string(path))
     except (ImportError, TypeError, ValueError):
         return False
+
+
+def _has_functions(path: str, names: Iterable[str]) -> bool:
+    try:
+        named = resolve_name(path)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    return all(callable(getattr(named, name, None)) for name in names)
 
 
 @checks.register(checks.Tags.security)

@@ -100,10 +100,9 @@ class Settings:
 
     @property
     def second_factor(self) -> str | None:
-        """Dotted path of `f(user, remembered) -> str | None`, called after a right password.
+        """Dotted path of a module or an object with the functions of `domain.signing_in.SecondFactors`.
 
-        What it returns is the challenge that has to be answered before a session begins; None: the password is enough.
-        `remembered` is for that session, so the challenge has to carry it.
+        They are asked after a right password. None: the password is enough.
         """
         return self._own("SECOND_FACTOR", None)
 

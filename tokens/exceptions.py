@@ -1,6 +1,7 @@
-"""Why a token is refused. Each reason carries the code that a client sees; all of them are SimpleJWT's `TokenError`."""
+"""Why a sign-in or a token is refused. What refuses a token carries the code for the client, and is a `TokenError`."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -15,15 +16,36 @@ class TooManyTries(Exception):
         self.wait = wait
 
 
+class InvalidCredentials(Exception):
+    """The name is unknown, the password wrong, or the user deactivated: which of them, nobody can see."""
+
+
 class SecondFactorRequired(Exception):
-    """The password was right, and is not enough: a code has to be presented with the challenge."""
+    """The password was right, and is not enough: the challenge has to be answered by one of the methods."""
 
     code = "second_factor_required"
     message = _("Enter the code of your second factor.")
 
-    def __init__(self, challenge: str) -> None:
+    def __init__(self, challenge: str, methods: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> None:
         super().__init__(challenge)
-        self.challenge = challenge
+        self.challenge, self.methods, self.options = challenge, methods, options or {}
+
+
+class AnswerNotValid(Exception):
+    """A second factor is wrong, or was used before."""
+
+    field: ClassVar[str]
+    """Where it was in the answer."""
+
+    code: ClassVar[str]
+    message: ClassVar[Any]
+
+
+class ChallengeNotValid(Exception):
+    """It is no challenge of ours, or has expired, or the password or the second factor was changed since."""
+
+    code = "invalid_challenge"
+    message = _("That took too long, or something has changed since. Sign in with your password again.")
 
 
 class TokenRefused(TokenError):

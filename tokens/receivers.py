@@ -8,7 +8,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from .domain import log, sessions
-from .domain.sessions import UNKNOWN
+from .domain.sessions import UNKNOWN, Client
 from .http.requests import client_of
 from .models import Reason, Session, User
 
@@ -36,6 +36,8 @@ def lock_for_deletion(instance: User, using: str, **kwargs: Any) -> None:
 
 
 @receiver(user_login_failed)
-def record_failed_login(credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
+def record_failed_login(
+    credentials: dict[str, Any], request: HttpRequest | None = None, client: Client = UNKNOWN, **kwargs: Any
+) -> None:
     name = credentials.get(get_user_model().USERNAME_FIELD)
-    log.record_failed_login(name, client_of(request) if request else UNKNOWN)
+    log.record_failed_login(name, client_of(request) if request else client)

@@ -1,13 +1,15 @@
 from typing import Any
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework_simplejwt import serializers as simplejwt
 
-from . import credentials
-from .domain import sessions
-from .exceptions import NoActiveAccount
+from .domain import sessions, signing_in
+from .domain.sessions import Client
+from .domain.signing_in import Terms
+from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials
 from .http.requests import client_of
 from .jose import jwt
 from .models import DEVICE_NAME_LENGTH, Reason, Session
@@ -17,6 +19,11 @@ IDENTIFIER_LENGTH = 320
 """Characters; as long as an e-mail address can be."""
 
 PASSWORD_LENGTH = 4096
+
+CODE_LENGTH = 100
+"""Characters that somebody may type, with spaces and hyphens between."""
+
+CHALLENGE_LENGTH = 4096
 
 
 class PasswordField(serializers.CharField):
@@ -59,14 +66,48 @@ class DeviceNameField(serializers.CharField):
             self.fail("not_printable")
 
 
-class CredentialsSerializer(simplejwt.TokenObtainSerializer):
-    """Judge a name and a password, and start the session that they open.
+class UseCaseSerializer(serializers.Serializer[Any]):
+    """The input of a use case: `is_valid` parses it, and `save` performs the use case.
 
-    Whether the name is unknown, the password wrong or the account deactivated: the answer and the work are the same.
+    What the use case refuses is answered by field, in the names of the wire.
+    """
+
+    def perform(self, client: Client, **values: Any) -> Any:
+        raise NotImplementedError
+
+    def save(self, **kwargs: Any) -> Any:
+        try:
+            return self.perform(client_of(self.context["request"]), **self.validated_data)
+        except AnswerNotValid as error:
+            raise ValidationError({error.field: [error.message]}, error.code) from error
+        except DjangoValidationError as error:
+            wire_names = {field.source: name for name, field in self.fields.items()}
+            detail = serializers.as_serializer_error(error)
+            raise ValidationError(
+                {wire_names.get(name, name): messages for name, messages in detail.items()}
+            ) from error
+
+
+class PairSerializer(UseCaseSerializer):
+    """A use case of the body transport, which answers with both tokens.
+
+    It is performed by `validate`, as in SimpleJWT, whose users add to what that returns.
+    """
+
+    session: Session
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self.session = self.perform(client_of(self.context["request"]), **attrs)
+        return pair(self.session)
+
+
+class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
+    """A name and a password.
+
+    The answer and the work are the same whether the name is unknown, the password wrong or the account deactivated.
     """
 
     refusal = "no_active_account"
-    session: Session
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,21 +116,14 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer):
         )
         self.fields["password"] = PasswordField()
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        request, remembered = self.context["request"], attrs.get("remembered", True)
-        self.user = credentials.authenticate(
-            request._request, attrs[self.username_field], attrs["password"], remembered=remembered
-        )
-        if self.user is None:
-            raise self._refused()
+    def perform(self, client: Client, **values: Any) -> Session:
+        username, password = values[self.username_field], values["password"]
+        terms, request = Terms(remembered=values.get("remembered", True)), self.context["request"]._request
         try:
-            self.session = sessions.start(self.user, client_of(request), remembered=remembered)
-        except NoActiveAccount as error:
-            raise self._refused() from error
-        return {}
-
-    def _refused(self) -> AuthenticationFailed:
-        return AuthenticationFailed(credentials.refusal(self.error_messages[self.refusal]), self.refusal)
+            return signing_in.sign_in(username, password, client, terms, request=request)
+        except InvalidCredentials as error:
+            sentence = signing_in.with_hint(self.error_messages[self.refusal])
+            raise AuthenticationFailed(sentence, self.refusal) from error
 
 
 class LoginSerializer(CredentialsSerializer):
@@ -98,17 +132,46 @@ class LoginSerializer(CredentialsSerializer):
     default_error_messages = {"invalid_credentials": _("The username or the password is wrong.")}
     refusal = "invalid_credentials"
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return attrs
 
-class TokenObtainPairSerializer(CredentialsSerializer):
+
+class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
     # SimpleJWT's sentence; nobody has to install its app for the translations of it.
     default_error_messages = {"no_active_account": _("No active account found with the given credentials")}
 
     refresh = serializers.CharField(read_only=True)
     access = serializers.CharField(read_only=True)
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        super().validate(attrs)
-        return pair(self.session)
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        tokens = super().validate(attrs)
+        self.user = self.session.user
+        return tokens
+
+
+class CodeField(serializers.CharField):
+    """A code of the second factor: one of an authenticator app, or a recovery code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(write_only=True, max_length=CODE_LENGTH, **kwargs)
+
+
+class SecondStepSerializer(UseCaseSerializer):
+    """The answer to the challenge of a login."""
+
+    challenge = serializers.CharField(write_only=True, max_length=CHALLENGE_LENGTH)
+    code = CodeField()
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        try:
+            return signing_in.answer(values["challenge"], values, client)
+        except (AnswerNotValid, ChallengeNotValid) as error:
+            raise AuthenticationFailed(error.message, error.code) from error
+
+
+class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
 
 
 class TokenField(serializers.CharField):
@@ -118,13 +181,18 @@ class TokenField(serializers.CharField):
         """Leave it to the parser of tokens."""
 
 
-class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
+class RefreshSerializer(UseCaseSerializer):
+    """A refresh token to exchange for a new one, whichever way it came."""
+
+    refresh = TokenField()
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        return sessions.rotate(RefreshToken.claims(values["refresh"]), client)
+
+
+class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
     token_class = RefreshToken
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        claims = RefreshToken.claims(attrs["refresh"])
-        return pair(sessions.rotate(claims, client_of(self.context["request"])))
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):

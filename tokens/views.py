@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -32,6 +32,7 @@ from .http.requests import check_same_site, client_of
 from .http.throttles import AddressThrottle
 from .jose import jwt, keys
 from .models import Reason, Session
+from .serializers import UseCaseSerializer
 from .tokens import AccessToken, RefreshToken
 
 
@@ -66,23 +67,47 @@ class AuthView(TokenView):
         super().initial(request, *args, **kwargs)
 
 
-class LoginView(AuthView):
-    throttle_scope = "login"
-    serializer_class: Any = serializers.LoginSerializer
+class UseCaseView(AuthView):
+    """A view that takes its input, has a use case performed, and says nothing more than that it was."""
+
+    serializer_class: ClassVar[type[UseCaseSerializer]]
+    success: ClassVar[int] = status.HTTP_204_NO_CONTENT
 
     def post(self, request: Request) -> Response:
-        serializer = self.serializer_class(data=request.data, context={"request": request})
+        serializer = self.serializer_class(data=self.input(request), context={"request": request})
         serializer.is_valid(raise_exception=True)
-        return signed_in(serializer.session)
+        return self.respond(serializer.save())
+
+    def input(self, request: Request) -> Any:
+        return request.data
+
+    def respond(self, result: Any) -> Response:
+        return Response(status=self.success)
 
 
-class RefreshView(AuthView):
+class LoginView(UseCaseView):
+    throttle_scope = "login"
+    serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.LoginSerializer
+
+    def respond(self, result: Session) -> Response:
+        return signed_in(result)
+
+
+class SecondStepView(LoginView):
+    """The second step of a login that was answered with a challenge."""
+
+    serializer_class = serializers.SecondStepSerializer
+
+
+class RefreshView(UseCaseView):
     throttle_scope = "refresh"
+    serializer_class = serializers.RefreshSerializer
 
-    def post(self, request: Request) -> Response:
-        claims = RefreshToken.claims(cookies.read(request))
-        session = sessions.rotate(claims, client_of(request))
-        return _with_cookie(Response(_access(AccessToken.of(session))), session)
+    def input(self, request: Request) -> dict[str, str]:
+        return {"refresh": cookies.read(request)}
+
+    def respond(self, result: Session) -> Response:
+        return _with_cookie(Response(_access(AccessToken.of(result))), result)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
@@ -234,6 +259,11 @@ class BodyTokenView(TokenView, simplejwt.TokenViewBase):
 class TokenObtainPairView(BodyTokenView):
     throttle_scope = "login"
     serializer_class = serializers.TokenObtainPairSerializer
+
+
+class SecondStepPairView(BodyTokenView):
+    throttle_scope = "login"
+    serializer_class = serializers.SecondStepPairSerializer
 
 
 class TokenRefreshView(BodyTokenView):

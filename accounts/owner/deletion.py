@@ -9,13 +9,18 @@ from tokens.domain.outages import retried
 from tokens.domain.sessions import UNKNOWN, Client
 from tokens.models import Kind
 
-from ..holding import WrongPassword, hold
+from ..holding import WrongPassword, confirm_password, hold
 from ..models import User
 
 
+def delete_account(user: User, current_password: str, client: Client = UNKNOWN) -> None:
+    """Delete the user with every session and the log; one line of the logger stays."""
+    confirm_password(user, current_password, client)
+    _delete(user, client)
+
+
 @retried
-def delete_account(user: User, client: Client = UNKNOWN) -> None:
-    """Delete the user, whose password has been judged, with every session and the log; one line of the logger stays."""
+def _delete(user: User, client: Client) -> None:
     with transaction.atomic():
         hold(user, WrongPassword())
         log.record(Kind.ACCOUNT_DELETED, user, client)

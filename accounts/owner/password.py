@@ -14,7 +14,7 @@ from tokens.domain.outages import retried
 from tokens.domain.sessions import UNKNOWN, Client
 from tokens.models import Kind, Reason, Session, fingerprints
 
-from ..holding import WrongPassword, hold
+from ..holding import WrongPassword, confirm_password, hold
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, PasswordEvent, User
@@ -31,11 +31,15 @@ class NoResetPossible(ValidationError):
         super().__init__(self.text, "no_reset_possible")
 
 
+def change_password(session: Session, current_password: str, new_password: str, client: Client = UNKNOWN) -> None:
+    """Change the password of the session's user, and end every other session."""
+    confirm_password(session.user, current_password, client)
+    _change(session, _with_password(session.user, new_password), client)
+
+
 @retried
-def change_password(session: Session, new_password: str, client: Client = UNKNOWN) -> None:
-    """Change the password of the session's user, which has been judged, and end every other session."""
+def _change(session: Session, changed: User, client: Client) -> None:
     user = session.user
-    changed = _with_password(user, new_password)
     changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
         hold(user, WrongPassword())

@@ -8,9 +8,10 @@ from copy import copy
 
 from django.db import IntegrityError
 
-from tokens.domain import log, sessions
+from tokens.domain import log, signing_in
 from tokens.domain.outages import retried
 from tokens.domain.sessions import UNKNOWN, Client
+from tokens.domain.signing_in import Terms
 from tokens.models import Kind, Session
 
 from ..mail import composing, outbox
@@ -31,7 +32,7 @@ def register(
         user.save(force_insert=True)
         log.record(Kind.REGISTERED, user, client)
         mail_link(user)
-        return sessions.start(user, client, remembered=remembered)
+        return signing_in.start(user, client, Terms(remembered=remembered))
 
 
 def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from accounts.factors import encryption, second_factor
 from accounts.mail import outbox
-from accounts.models import Mail, RecoveryCode, SecondFactor, User
+from accounts.models import AuthenticatorApp, Mail, RecoveryCode, User
 from accounts.owner import password
 from tests.accounts.devices import Enrolled, set_up
 from tests.accounts.mails import link_in
@@ -582,7 +582,7 @@ def take_away(admin: Client, *users: User) -> str:
 def test_staff_removes_a_second_factor(admin: Client, ann: User, ann_has: Enrolled) -> None:
     assert Browser().login().json()["code"] == "second_factor_required"
     assert take_away(admin, ann) == "1 second factor was removed."
-    assert not SecondFactor.objects.exists()
+    assert not AuthenticatorApp.objects.exists()
     assert Browser().login().status_code == 200
     event = SecurityEvent.objects.get(kind=Kind.SECOND_FACTOR_REMOVED)
     assert (event.user, event.ip_address, event.session) == (ann, "127.0.0.1", None)
@@ -595,9 +595,9 @@ def test_staff_removes_a_second_factor(admin: Client, ann: User, ann_has: Enroll
 
 
 def test_only_what_is_enabled_is_removed(admin: Client, ann: User) -> None:
-    SecondFactor.objects.create(user=ann, secret="x")
+    AuthenticatorApp.objects.create(user=ann, secret="x")
     assert take_away(admin, ann, User.objects.create_user("bob")) == "There was no second factor that you may remove."
-    assert SecondFactor.objects.count() == 1
+    assert AuthenticatorApp.objects.count() == 1
     assert not LogEntry.objects.exists()
 
 
@@ -619,7 +619,7 @@ def test_nobody_gets_around_the_own_second_factor(admin: Client) -> None:
     browser.login("root")
     set_up(browser)
     assert take_away(admin, root) == "There was no second factor that you may remove."
-    assert SecondFactor.objects.count() == 1
+    assert AuthenticatorApp.objects.count() == 1
 
 
 def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled) -> None:
@@ -642,11 +642,11 @@ def test_who_may_only_look_removes_nothing(ann: User, ann_has: Enrolled) -> None
     client = Client()
     client.force_login(viewer)
     take_away(client, ann)
-    assert SecondFactor.objects.count() == 1
+    assert AuthenticatorApp.objects.count() == 1
 
 
 def test_pages_tell_whether_there_is_one_and_nothing_of_it(admin: Client, ann: User, ann_has: Enrolled) -> None:
-    factor = SecondFactor.objects.get()
+    factor = AuthenticatorApp.objects.get()
     pages = [admin.get(path).content.decode() for path in (LIST, page_of(ann), page_of(ann, "delete"))]
     told = [re.findall(r'field-has_second_factor.*?alt="(\w+)"', page, re.DOTALL) for page in pages]
     assert told == [["True", "False"], ["True"], []]

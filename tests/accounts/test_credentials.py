@@ -194,7 +194,7 @@ def test_password_is_not_changed_by_one_that_was_changed_meanwhile(ann: User) ->
     session = sessions.start(ann)
     changed = make_password(NEW_PASSWORD)
     with just_before(TRANSACTION, lambda: User.objects.update(password=changed)):
-        errors = errors_of(lambda: password.change_password(session, "yet another horse"))
+        errors = errors_of(lambda: password.change_password(session, PASSWORD, "yet another horse"))
     assert errors == {"current_password": ["This is not your password."]}
     assert User.objects.get().password == changed
 
@@ -258,7 +258,7 @@ def test_verification_and_a_change_of_the_address_in_the_same_moment_leave_the_c
 
 def test_sessions_of_a_changed_password_say_why_they_ended(ann: User) -> None:
     kept, ended = sessions.start(ann), sessions.start(ann)
-    password.change_password(kept, NEW_PASSWORD, CLIENT)
+    password.change_password(kept, PASSWORD, NEW_PASSWORD, CLIENT)
     ended.refresh_from_db()
     assert ended.revoked_reason == Reason.PASSWORD
     event = SecurityEvent.objects.get(kind=Kind.PASSWORD_CHANGED)

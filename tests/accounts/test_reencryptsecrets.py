@@ -12,7 +12,7 @@ from time_machine import TimeMachineFixture
 
 from accounts.factors import encryption
 from accounts.factors.encryption import Undecipherable
-from accounts.models import RecoveryCode, SecondFactor, User
+from accounts.models import AuthenticatorApp, RecoveryCode, User
 from tests.accounts.devices import Enrolled, challenge, set_up
 from tests.clients import Browser
 from tests.racing import just_before
@@ -37,8 +37,8 @@ def rotate(settings: Settings, *, keep: bool = True) -> None:
     settings.SECRET_KEY = f"{NEW_KEY} {len(settings.SECRET_KEY_FALLBACKS)}"
 
 
-def keep(secret: str, name: str) -> SecondFactor:
-    return SecondFactor.objects.create(user=User.objects.create_user(name), secret=secret)
+def keep(secret: str, name: str) -> AuthenticatorApp:
+    return AuthenticatorApp.objects.create(user=User.objects.create_user(name), secret=secret)
 
 
 def reencrypt(*arguments: str) -> str:
@@ -61,7 +61,7 @@ def test_damaged_secret_is_not_taken_for_another(kept: slice) -> None:
 
 
 def test_database_holds_neither_secret_nor_code(ann_has: Enrolled) -> None:
-    rows = repr([*SecondFactor.objects.values_list(), *RecoveryCode.objects.values_list()])
+    rows = repr([*AuthenticatorApp.objects.values_list(), *RecoveryCode.objects.values_list()])
     key = ann_has.device.key
     for secret in (key.hex(), repr(key)[2:-1], b32encode(key).decode(), *ann_has.codes):
         assert secret not in rows
@@ -80,7 +80,7 @@ def test_key_that_is_taken_out_too_early_leaves_the_recovery_codes(
     with caplog.at_level(logging.ERROR, "accounts"):
         response = Browser().answer(challenge(), ann_has.device.code())
     assert (response.status_code, response.json()["code"]) == (401, "invalid_code")
-    factor = SecondFactor.objects.get()
+    factor = AuthenticatorApp.objects.get()
     assert caplog.messages == [f"The second factor {factor.pk} can't be decrypted: a key was taken out too early."]
     assert Browser().answer(challenge(), ann_has.codes[0]).status_code == 200
 
@@ -101,9 +101,9 @@ def test_command_walks_in_batches_and_does_nothing_twice(db: None, settings: Set
         keep(encryption.encrypt(SECRET), f"user{number}")
     rotate(settings)
     assert reencrypt("--batch-size=2").startswith("Encrypted 5 secrets anew.\nOf 5, 5 ")
-    secrets = set(SecondFactor.objects.values_list("secret", flat=True))
+    secrets = set(AuthenticatorApp.objects.values_list("secret", flat=True))
     assert reencrypt("--batch-size=2").startswith("Encrypted 0 secrets anew.\nOf 5, 5 ")
-    assert set(SecondFactor.objects.values_list("secret", flat=True)) == secrets
+    assert set(AuthenticatorApp.objects.values_list("secret", flat=True)) == secrets
     assert {encryption.decrypt(secret) for secret in secrets} == {SECRET}
 
 
@@ -118,7 +118,7 @@ def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
     former = keep(encryption.encrypt(SECRET), "carl").secret
     with pytest.raises(CommandError, match="Of 2, 1 are under the current key, 1 under a former one, 0 under none"):
         reencrypt("--check")
-    assert former in SecondFactor.objects.values_list("secret", flat=True)
+    assert former in AuthenticatorApp.objects.values_list("secret", flat=True)
 
 
 def test_command_fails_where_a_secret_is_lost(db: None) -> None:
@@ -126,7 +126,7 @@ def test_command_fails_where_a_secret_is_lost(db: None) -> None:
     keep(encryption.encrypt(SECRET), "carl")
     with pytest.raises(CommandError, match=r"1 under none that is known\. Keep SECRET_KEY_FALLBACKS"):
         reencrypt()
-    assert SecondFactor.objects.filter(secret="damaged").exists()
+    assert AuthenticatorApp.objects.filter(secret="damaged").exists()
 
 
 def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Settings) -> None:
@@ -134,7 +134,7 @@ def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Se
     another = encryption.encrypt(SECRET[::-1])
     rotate(settings)
     with (
-        just_before('UPDATE "accounts_secondfactor"', lambda: SecondFactor.objects.update(secret=another)),
+        just_before('UPDATE "accounts_authenticatorapp"', lambda: AuthenticatorApp.objects.update(secret=another)),
         pytest.raises(CommandError, match="0 are under the current key, 1 under a former one"),
     ):
         reencrypt()

@@ -19,14 +19,16 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
-from accounts.factors import encryption, second_factor
+from accounts.factors import codes, encryption, second_factor
 from accounts.mail import outbox
-from accounts.models import RecoveryCode, SecondFactor, User
+from accounts.models import AuthenticatorApp, RecoveryCode, User
 from accounts.owner import username
 from tests.accounts.devices import Device, Enrolled, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.racing import in_parallel, just_before
+from tokens.domain import signing_in
+from tokens.exceptions import ChallengeNotValid
 from tokens.models import Kind, Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +37,7 @@ NEW_PASSWORD = "another horse battery"
 TRANSACTION = "SAVEPOINT"
 THREADS = 8
 WRONG_CODE = {"detail": "The code is wrong or was used before.", "code": "invalid_code"}
-WRONG_CHALLENGE = {"detail": str(second_factor.ChallengeNotValid.text), "code": "invalid_challenge"}
+WRONG_CHALLENGE = {"detail": str(ChallengeNotValid.message), "code": "invalid_challenge"}
 MALFORMED: list[Any] = [None, True, [], {}, ["x"], "", " ", "\0", "\ud800", "x" * 5000, "é" * 5000]
 
 
@@ -130,14 +132,14 @@ def test_codes_are_those_of_rfc_6238(ann: User, time_machine: TimeMachineFixture
     secret = b"12345678901234567890"
     for moment, code in ((59, "287082"), (1111111109, "081804"), (20000000000, "353130")):  # appendix B
         time_machine.move_to(moment, tick=False)
-        factor = SecondFactor(user=ann, secret=encryption.encrypt(secret))
-        assert second_factor._step_of(factor, code) == moment // 30
+        factor = AuthenticatorApp(user=ann, secret=encryption.encrypt(secret))
+        assert codes.proves(factor, code) == moment // 30
 
 
 def test_secret_takes_the_password(browser: Browser) -> None:
     response = enrol(browser, "wrong")
     assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
-    assert not SecondFactor.objects.exists()
+    assert not AuthenticatorApp.objects.exists()
     assert kinds().count(Kind.LOGIN_FAILED) == 1
 
 
@@ -154,7 +156,7 @@ def test_secret_that_was_not_confirmed_gives_way_to_another(browser: Browser) ->
     first, second = (Device(enrol(browser).json()["secret"]) for _ in range(2))
     assert confirm(browser, first.code()).json() == {"code": ["The code is wrong or was used before."]}
     assert confirm(browser, second.code()).status_code == 200
-    assert SecondFactor.objects.count() == 1
+    assert AuthenticatorApp.objects.count() == 1
 
 
 def test_second_factor_that_is_enabled_does_not_give_way(ann_has: Enrolled, browser: Browser) -> None:
@@ -216,6 +218,7 @@ def test_browser_is_signed_in_by_password_and_code(ann: User, ann_has: Enrolled)
         "detail": "Enter the code of your second factor.",
         "code": "second_factor_required",
         "challenge": refused.json()["challenge"],
+        "methods": ["otp", "recoveryCode"],
     }
     assert not refused.cookies
     assert Session.objects.count() == 1
@@ -359,7 +362,7 @@ def test_code_works_once(ann_has: Enrolled) -> None:
 def test_code_that_two_steps_share_works_once(ann_has: Enrolled, clock: TimeMachineFixture) -> None:
     clock.move_to("2030-01-01T12:00Z")
     key = b"00000000000000518927"
-    SecondFactor.objects.update(secret=encryption.encrypt(key), last_step=0)
+    AuthenticatorApp.objects.update(secret=encryption.encrypt(key), last_step=0)
     device = Device(b32encode(key).decode())
     code = device.code()
     assert device.code(1) == code
@@ -458,12 +461,11 @@ def test_code_of_a_deactivated_user_is_not_used_up(ann_has: Enrolled) -> None:
     assert Browser().answer(given, ann_has.device.code()).status_code == 200
 
 
-def test_challenge_of_a_former_second_factor_is_not_good_for_the_next(ann_has: Enrolled, browser: Browser) -> None:
+def test_challenge_names_no_factor_so_the_next_one_answers_it(ann_has: Enrolled, browser: Browser) -> None:
     given = challenge()
     assert remove(browser, ann_has.device.code()).status_code == 204
     device = set_up(browser).device
-    assert Browser().answer(given, device.code(1)).json() == WRONG_CHALLENGE
-    assert Browser().answer(challenge(), device.code(1)).status_code == 200
+    assert Browser().answer(given, device.code(1)).status_code == 200
 
 
 def test_user_deactivated_in_that_moment_is_not_signed_in(ann_has: Enrolled) -> None:
@@ -477,7 +479,7 @@ def test_user_deactivated_in_that_moment_is_not_signed_in(ann_has: Enrolled) -> 
 def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
     given = challenge()
     payload, rest = given.split(":", 1)
-    content = [str(SecondFactor.objects.get().pk), second_factor._fingerprint(ann), True]
+    content = signing.loads(given, salt=signing_in.SALT)
     forged = [
         f"{payload[:-1]}x:{rest}",
         given[:-1],
@@ -485,8 +487,7 @@ def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
         "x",
         ":::",
         signing.dumps(content),
-        signing.dumps(content, key="x" * 50, salt=second_factor.SALT),
-        signing.dumps(content[:2], salt=second_factor.SALT),
+        signing.dumps(content, key="x" * 50, salt=signing_in.SALT),
     ]
     for text in filter(None, forged):
         response = Browser().answer(text, ann_has.device.code())
@@ -494,11 +495,11 @@ def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
 
 
 def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_has: Enrolled) -> None:
-    pk, fingerprint, remembered = signing.loads(challenge(), salt=second_factor.SALT)
-    assert pk == str(SecondFactor.objects.get().pk)
+    content = signing.loads(challenge(), salt=signing_in.SALT)
+    fingerprint = content.pop("password")
     assert re.fullmatch("[0-9a-f]{64}", fingerprint)
-    assert fingerprint not in ann.password
-    assert remembered is True
+    assert fingerprint not in (ann.password, ann.get_session_auth_hash())
+    assert content == {"sub": str(ann.pk), "terms": {"remembered": True, "device_name": "", "extras": {}}}
 
 
 # Limits
@@ -636,7 +637,7 @@ def test_owner_removes_it_by_password_and_code(ann_has: Enrolled, browser: Brows
     response = remove(browser, ann_has.device.code() if kind == "otp" else ann_has.codes[0])
     assert (response.status_code, response.content) == (204, b"")
     assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0}
-    assert not SecondFactor.objects.exists()
+    assert not AuthenticatorApp.objects.exists()
     assert not RecoveryCode.objects.exists()
     assert Browser().login().status_code == 200
     (event,) = events(Kind.SECOND_FACTOR_REMOVED)
@@ -645,7 +646,7 @@ def test_owner_removes_it_by_password_and_code(ann_has: Enrolled, browser: Brows
 
 def test_account_is_deleted_with_its_second_factor(ann: User, ann_has: Enrolled) -> None:
     ann.delete()
-    assert not SecondFactor.objects.exists()
+    assert not AuthenticatorApp.objects.exists()
     assert not RecoveryCode.objects.exists()
 
 
@@ -675,7 +676,7 @@ def test_password_that_was_changed_meanwhile_changes_nothing(
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
-        errors = errors_of(lambda: act(session, code))
+        errors = errors_of(lambda: act(session, PASSWORD, code))
     assert errors == {"current_password": ["This is not your password."]}
     assert RecoveryCode.objects.count() == 10
 
@@ -686,7 +687,7 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: second_factor.take_away(ann)):
-        errors = errors_of(lambda: act(session, code))
+        errors = errors_of(lambda: act(session, PASSWORD, code))
     assert errors == {"": ["You have no second factor."]}
     assert len(events(Kind.SECOND_FACTOR_REMOVED)) == 1
 
@@ -703,18 +704,18 @@ def test_wrong_code_of_a_user_who_was_deleted_meanwhile_is_just_that(ann: User, 
 def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: Browser) -> None:
     session = session_of(browser)
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
-        errors = errors_of(lambda: second_factor.enrol(session))
+        errors = errors_of(lambda: second_factor.enrol(session, PASSWORD))
     assert errors == {"current_password": ["This is not your password."]}
-    assert not SecondFactor.objects.exists()
+    assert not AuthenticatorApp.objects.exists()
 
 
 def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> None:
     device, session = Device(enrol(browser).json()["secret"]), session_of(browser)
     code = device.code()
-    with just_before(TRANSACTION, lambda: second_factor.enrol(session)):
+    with just_before(TRANSACTION, lambda: second_factor.enrol(session, PASSWORD)):
         errors = errors_of(lambda: second_factor.confirm(session, code))
     assert errors == {"": ["There is nothing to confirm. Begin anew."]}
-    assert SecondFactor.objects.get().enabled_at is None
+    assert AuthenticatorApp.objects.get().enabled_at is None
     assert not RecoveryCode.objects.exists()
 
 
@@ -729,10 +730,10 @@ def test_confirmation_waits_for_an_enrolment_that_goes_on(browser: Browser) -> N
 
     with ThreadPoolExecutor(1) as other:
         with just_before("DELETE", begin_to_confirm):
-            second_factor.enrol(session)
+            second_factor.enrol(session, PASSWORD)
         (response,) = confirming[0].result(60)
     assert response.status_code == 400
-    assert SecondFactor.objects.get().enabled_at is None
+    assert AuthenticatorApp.objects.get().enabled_at is None
     assert not events(Kind.SECOND_FACTOR_ENABLED)
 
 
@@ -740,7 +741,7 @@ def test_confirmation_waits_for_an_enrolment_that_goes_on(browser: Browser) -> N
 def test_parallel_enrolments_leave_one_secret(browser: Browser) -> None:
     answers = in_parallel(*[lambda: enrol(browser)] * THREADS)
     assert [answer.status_code for answer in answers] == [200] * THREADS
-    assert SecondFactor.objects.count() == 1
+    assert AuthenticatorApp.objects.count() == 1
     good = [confirm(browser, Device(answer.json()["secret"]).code()).status_code for answer in answers]
     assert sorted(good) == [200] + [400] * (THREADS - 1)
 

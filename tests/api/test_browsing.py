@@ -79,9 +79,9 @@ def test_deactivated_user_is_told_the_same(ann: Person) -> None:
 
 
 def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deactivate_first(*args: Any) -> Session:
+    def deactivate_first(*args: Any, **kwargs: Any) -> Session:
         User.objects.update(is_active=False)
-        return start(*args)
+        return start(*args, **kwargs)
 
     start = sessions.start
     monkeypatch.setattr(sessions, "start", deactivate_first)

@@ -162,7 +162,7 @@ def change_password(where: str, scene: Scene) -> Callable[[], Any]:
     def act() -> None:
         session = sessions.accept(claims)
         next_part()
-        password.change_password(session, NEW_PASSWORD)
+        password.change_password(session, PASSWORD, NEW_PASSWORD)
 
     return act
 

@@ -67,7 +67,7 @@ def test_parallel_guesses_of_a_password_are_counted_exactly(server: str, limits:
 
 def test_parallel_guesses_of_a_code_are_counted_exactly(server: str, limits: Limits, counts: Counts) -> None:
     session = registration.register("ann", PASSWORD)
-    secret, _ = second_factor.enrol(session)
+    secret, _ = second_factor.enrol(session, PASSWORD)
     device = Device(secret)
     second_factor.confirm(session, device.code())
     tries, _ = limits["code"]

@@ -12,13 +12,13 @@ from tokens.models import SecurityEvent, Session
 from tokens.tokens import AccessToken
 
 
-def demand(user: Any, remembered: bool) -> str | None:
-    return f"challenge of {user}, remembered: {remembered}" if user.get_username() == "ann" else None
-
-
 @pytest.fixture(autouse=True)
 def hook(settings: Settings) -> None:
-    settings.TOKENS_SECOND_FACTOR = f"{__name__}.demand"
+    settings.TOKENS_SECOND_FACTOR = "tests.tokens.factors"
+
+
+def challenge(client: Browser | App, **login: Any) -> str:
+    return str(client.login(**login).json()["challenge"])
 
 
 @pytest.mark.parametrize("client", [Browser, App])
@@ -28,7 +28,9 @@ def test_right_password_is_answered_with_a_challenge(ann: Any, client: type[Brow
     assert response.json() == {
         "detail": SecondFactorRequired.message,
         "code": "second_factor_required",
-        "challenge": "challenge of ann, remembered: True",
+        "challenge": response.json()["challenge"],
+        "methods": ["pin"],
+        "hint": "the number of ann",
     }
     assert response["WWW-Authenticate"] == 'Bearer realm="api"'
     assert response["Cache-Control"] == "no-store"
@@ -37,10 +39,39 @@ def test_right_password_is_answered_with_a_challenge(ann: Any, client: type[Brow
     assert not SecurityEvent.objects.exists()
 
 
+@pytest.mark.parametrize("client", [Browser, App])
+def test_right_answer_signs_in(ann: Any, client: type[Browser | App]) -> None:
+    one = client()
+    assert one.answer(challenge(one), "4711").status_code == 200
+    assert claims_of(one.access)["amr"] == ["pwd", "pin"]
+    assert one.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("client", [Browser, App])
+def test_wrong_answer_is_refused_in_the_words_of_the_factor(ann: Any, client: type[Browser | App]) -> None:
+    one = client()
+    response = one.answer(challenge(one), "4712")
+    assert response.status_code == 401
+    assert response.json() == {"detail": "That is not your number.", "code": "invalid_pin"}
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("client", [Browser, App])
+def test_challenge_is_worth_nothing_once_no_second_factor_is_asked_for(
+    ann: Any, settings: Settings, client: type[Browser | App]
+) -> None:
+    one = client()
+    given = challenge(one)
+    settings.TOKENS_SECOND_FACTOR = None
+    response = one.answer(given, "4711")
+    assert (response.status_code, response.json()["code"]) == (401, "invalid_challenge")
+
+
 @pytest.mark.parametrize("remember", [True, False])
-def test_challenge_is_told_whether_to_remember(ann: Any, remember: bool) -> None:
-    response = Browser().login(remember=remember)
-    assert response.json()["challenge"] == f"challenge of ann, remembered: {remember}"
+def test_challenge_carries_whether_to_remember(ann: Any, remember: bool) -> None:
+    browser = Browser()
+    assert browser.answer(challenge(browser, remember=remember), "4711").status_code == 200
+    assert Session.objects.get().remembered is remember
 
 
 @pytest.mark.parametrize("client", [Browser, App])

@@ -75,8 +75,8 @@ def _as_api_exception(error: Exception) -> Exception:
         case TokenRefused():
             return Refused(error)
         case SecondFactorRequired():
-            told: Any = {"detail": error.message, "code": error.code, "challenge": error.challenge}
-            return exceptions.AuthenticationFailed(told)
+            body: Any = {"detail": error.message, "code": error.code, "challenge": error.challenge}
+            return exceptions.AuthenticationFailed({**body, "methods": [*error.methods], **error.options})
         case TooManyTries():
             return exceptions.Throttled(error.wait)
         case RequestDataTooBig():

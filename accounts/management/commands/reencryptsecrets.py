@@ -7,7 +7,7 @@ from django.db import router, transaction
 
 from accounts.factors import encryption
 from accounts.factors.encryption import Undecipherable
-from accounts.models import SecondFactor
+from accounts.models import AuthenticatorApp
 from tokens.domain.ranges import ranges
 
 MAX_BATCH_SIZE = 100_000
@@ -33,8 +33,8 @@ class Command(BaseCommand):
     def handle(self, *, batch_size: int, check: bool, **options: Any) -> None:
         if not 1 <= batch_size <= MAX_BATCH_SIZE:
             raise CommandError(f"--batch-size must be from 1 to {MAX_BATCH_SIZE}, not {batch_size}.")
-        using = router.db_for_write(SecondFactor)
-        factors = SecondFactor.objects.using(using)
+        using = router.db_for_write(AuthenticatorApp)
+        factors = AuthenticatorApp.objects.using(using)
         if not check:
             renewed = 0
             for _, some in ranges(factors.all(), batch_size):
@@ -52,16 +52,18 @@ class Command(BaseCommand):
         self.stdout.write(told)
 
 
-def _renew(factor: SecondFactor) -> bool:
+def _renew(factor: AuthenticatorApp) -> bool:
     """Encrypt the secret anew, if that is needed and possible; return whether it was done."""
     if _state(factor) != "former":
         return False
     # Unless it has become another one meanwhile.
-    row = SecondFactor.objects.using(router.db_for_write(SecondFactor)).filter(pk=factor.pk, secret=factor.secret)
+    row = AuthenticatorApp.objects.using(router.db_for_write(AuthenticatorApp)).filter(
+        pk=factor.pk, secret=factor.secret
+    )
     return bool(row.update(secret=encryption.encrypt(encryption.decrypt(factor.secret))))
 
 
-def _state(factor: SecondFactor) -> str:
+def _state(factor: AuthenticatorApp) -> str:
     if encryption.is_current(factor.secret):
         return "current"
     try:

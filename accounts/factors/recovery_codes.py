@@ -1,0 +1,65 @@
+"""Recovery codes, for an owner who has lost the device. They belong to the account, whatever its other factors are."""
+
+import hashlib
+from base64 import b32encode
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from secrets import token_bytes
+from typing import Any
+
+from django.db import transaction
+
+from tokens.domain import log
+from tokens.domain.outages import retried
+from tokens.domain.sessions import PASSWORD, Client
+from tokens.domain.signing_in import Answer
+from tokens.models import Kind
+
+from ..mail import notices
+from ..models import MailKind, RecoveryCode, User
+from .spelling import as_issued
+
+METHOD = "recoveryCode"
+FIELD = "code"
+AMR = (*PASSWORD, "mfa")
+"""RFC 8176 has no word for a recovery code: more than one factor it was."""
+
+NUMBER = 10
+LENGTH = 15  # bytes
+GROUP = 6  # characters between hyphens
+
+
+def since(user: User) -> datetime | None:
+    oldest = user.recovery_codes.order_by("created_at").first()
+    return oldest.created_at if oldest else None
+
+
+def options(user: User, challenge: str) -> Mapping[str, Any]:
+    return {}
+
+
+@retried
+def use(user: User, answer: Answer, client: Client) -> Sequence[str] | None:
+    with transaction.atomic():
+        used, __ = RecoveryCode.objects.filter(user=user, digest=_digest(as_issued(answer[FIELD]))).delete()
+        if used:
+            log.record(Kind.RECOVERY_CODE_USED, user, client)
+            notices.queue(MailKind.RECOVERY_CODE_USED, user.email, client)
+    return AMR if used else None
+
+
+def remove(user: User) -> bool:
+    deleted, __ = RecoveryCode.objects.filter(user=user).delete()
+    return bool(deleted)
+
+
+def issue(user: User) -> list[str]:
+    """Give the user new codes in the place of the former ones, and return them. They are kept as digests alone."""
+    remove(user)
+    codes = [b32encode(token_bytes(LENGTH)).decode().lower() for _ in range(NUMBER)]
+    RecoveryCode.objects.bulk_create(RecoveryCode(user=user, digest=_digest(code)) for code in codes)
+    return ["-".join(code[start : start + GROUP] for start in range(0, len(code), GROUP)) for code in codes]
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""The factors that there are, and what they are together: TOKENS_SECOND_FACTOR names this module.
+
+Tries are counted by account, whatever they are for, before an answer is judged.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError
+
+from tokens.domain import limits, log
+from tokens.domain.sessions import Client
+from tokens.domain.signing_in import Answer
+from tokens.models import Kind
+
+from ..models import User
+from . import codes, recovery_codes
+from .factor import CodeNotValid, Factor
+
+FACTORS: Sequence[Factor] = (codes,)
+"""What an account can have for its second factor. Any one of them is enough to have one."""
+
+BACKUP: Factor = recovery_codes
+"""Comes with the first factor, and goes with the last."""
+
+
+def since(user: User) -> datetime | None:
+    """Return since when the user has a second factor; None if there is none."""
+    return min(filter(None, (factor.since(user) for factor in FACTORS)), default=None)
+
+
+def methods(user: User) -> list[str]:
+    names = [factor.METHOD for factor in FACTORS if factor.since(user)]
+    return [*names, BACKUP.METHOD] if names and BACKUP.since(user) else names
+
+
+def options(user: User, challenge: str) -> Mapping[str, Any]:
+    joined: dict[str, Any] = {}
+    for factor in FACTORS:
+        if factor.since(user):
+            joined |= factor.options(user, challenge)
+    return joined
+
+
+def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
+    """Use the answer up; return how the user has signed in (RFC 8176). Raises AnswerNotValid or TooManyTries."""
+    bucket = spend(user)
+    for factor in (*FACTORS, BACKUP):
+        if factor.FIELD in answer and (amr := factor.use(user, answer, client)):
+            limits.clear(bucket)
+            return amr
+    with suppress(IntegrityError):  # the user was deleted in this moment
+        log.record(Kind.SECOND_FACTOR_FAILED, user, client)
+    raise CodeNotValid
+
+
+def spend(user: User) -> tuple[str, str]:
+    """Take one of the user's tries, and return the bucket to clear after a right one. Raises TooManyTries."""
+    bucket = ("code", str(user.pk))
+    limits.spend(*bucket)
+    return bucket
+
+
+def joined(user: User, factor: Factor) -> list[str] | None:
+    """Return the recovery codes that come with the factor, if it is the first that the user has.
+
+    To be called in the transaction that gave the user the factor.
+    """
+    others = (other for other in FACTORS if other is not factor)
+    return None if any(other.since(user) for other in others) else recovery_codes.issue(user)
+
+
+def left(user: User, factor: Factor) -> bool:
+    """Remove the recovery codes if the factor, which is gone, was the last; return whether it was.
+
+    To be called in the transaction that removed the factor.
+    """
+    others = (other for other in FACTORS if other is not factor)
+    if any(other.since(user) for other in others):
+        return False
+    BACKUP.remove(user)
+    return True
+
+
+def remove_all(user: User) -> bool:
+    """Remove the user's second factor as a whole; return whether there was one."""
+    removed = [factor.remove(user) for factor in FACTORS]
+    BACKUP.remove(user)
+    return any(removed)

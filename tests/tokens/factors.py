@@ -1,0 +1,31 @@
+"""A second factor of a project's own: a number that ann has, and nobody else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokens.domain.sessions import Client
+from tokens.domain.signing_in import Answer
+from tokens.exceptions import AnswerNotValid
+
+
+class PinNotValid(AnswerNotValid):
+    field = "code"
+    code = "invalid_pin"
+    message = "That is not your number."
+
+
+class Pin:
+    def methods(self, user: Any) -> Sequence[str]:
+        return ["pin"] if user.get_username() == "ann" else []
+
+    def options(self, user: Any, challenge: str) -> Mapping[str, Any]:
+        return {"hint": f"the number of {user.get_username()}"}
+
+    def judge(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
+        if answer["code"] != "4711":
+            raise PinNotValid
+        return ["pwd", "pin"]
+
+
+PIN = Pin()
+methods, options, judge = PIN.methods, PIN.options, PIN.judge

@@ -1,0 +1,215 @@
+"""Signing in: a name and a password become a session, with a second factor where the account has one.
+
+`sign_in` is the one way from a password to a session. A client that hears of the second factor only then goes on with
+`answer`.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pkgutil import resolve_name
+from typing import Any, Protocol, cast
+
+from django.contrib import auth
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_login_failed
+from django.core import signing
+from django.utils.functional import Promise
+
+from ..conf import conf
+from ..exceptions import (
+    ChallengeNotValid,
+    InvalidCredentials,
+    NoActiveAccount,
+    SecondFactorRequired,
+    TooManyTries,
+)
+from ..models import Kind, SecurityEvent, Session, User, fingerprints
+from . import limits, sessions
+from .sessions import PASSWORD, UNKNOWN, Client
+
+CHALLENGE_LIFETIME = timedelta(minutes=5)
+SALT = "latchkey.challenge"
+
+Answer = Mapping[str, Any]
+"""What a client sends as its second factor, by the names of the wire: `{"code": "123456"}`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the first step settles about the session. A challenge carries it to the second step."""
+
+    remembered: bool = True
+    device_name: str = ""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Anything else to carry, by name."""
+
+
+class SecondFactors(Protocol):
+    """What TOKENS_SECOND_FACTOR names: a module or an object with these functions."""
+
+    def methods(self, user: Any) -> Sequence[str]:
+        """Name the methods that the user can answer a challenge with; none if the password is enough."""
+        ...
+
+    def options(self, user: Any, challenge: str) -> Mapping[str, Any]:
+        """Return what the client needs for its answer, beside the challenge and the names of the methods."""
+        ...
+
+    def judge(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
+        """Use the answer up, and return how the user has signed in (RFC 8176), the password included.
+
+        Raises AnswerNotValid or TooManyTries.
+        """
+        ...
+
+
+def sign_in(
+    username: str,
+    password: str,
+    client: Client = UNKNOWN,
+    terms: Terms | None = None,
+    *,
+    answer: Answer | None = None,
+    request: Any = None,
+) -> Session:
+    """Begin a session for the user with that name and password.
+
+    `request` goes to Django's authentication backends and is not looked at here.
+    Raises InvalidCredentials, TooManyTries and, only after a right password, SecondFactorRequired or AnswerNotValid.
+    """
+    terms = terms or Terms()
+    user, amr = judge(username, password, client, terms, answer=answer, request=request)
+    try:
+        return start(user, client, terms, amr)
+    except NoActiveAccount as error:
+        raise InvalidCredentials from error
+
+
+def judge(
+    username: str,
+    password: str,
+    client: Client = UNKNOWN,
+    terms: Terms | None = None,
+    *,
+    answer: Answer | None = None,
+    request: Any = None,
+) -> tuple[Any, Sequence[str]]:
+    """Return the user with that name and password, and how the user has signed in (RFC 8176); no session begins.
+
+    Raises as `sign_in` does.
+    """
+    user = _authenticate(username, password, client, request)
+    factors = _second_factors()
+    methods = factors.methods(user) if factors else ()
+    if factors is None or not methods:
+        return user, PASSWORD
+    if answer is None:
+        challenge = _issue(user, terms or Terms())
+        raise SecondFactorRequired(challenge, methods, factors.options(user, challenge))
+    return user, factors.judge(user, answer, client)
+
+
+def answer(challenge: str, given: Answer, client: Client = UNKNOWN) -> Session:
+    """Begin the session of a login that was answered with a challenge.
+
+    Until it expires, a challenge can be tried any number of times, as far as the limits go.
+    Raises ChallengeNotValid, AnswerNotValid or TooManyTries.
+    """
+    factors = _second_factors()
+    user, terms = _open(challenge)
+    # Before the answer is used up.
+    if factors is None or not user.is_active or not factors.methods(user):
+        raise ChallengeNotValid
+    try:
+        return start(user, client, terms, factors.judge(user, given, client))
+    except NoActiveAccount as error:
+        raise ChallengeNotValid from error
+
+
+def start(user: User, client: Client, terms: Terms, amr: Sequence[str] = PASSWORD) -> Session:
+    """Begin a session on those terms for a user whose credentials have been judged. Raises NoActiveAccount."""
+    return sessions.start(user, client, amr, remembered=terms.remembered, device_name=terms.device_name)
+
+
+def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
+    """Return whether it is the password of a user who is signed in.
+
+    A wrong one counts as a guess, and is logged as one. Raises TooManyTries.
+    """
+    bucket = ("password", str(user.pk))
+    limits.spend(*bucket)
+    if not user.check_password(password):
+        named = {get_user_model().USERNAME_FIELD: user.get_username()}
+        user_login_failed.send(sender=__name__, credentials=named, request=None, client=client)
+        return False
+    limits.clear(bucket)
+    return True
+
+
+def with_hint(sentence: str | Promise) -> str:
+    """Return the sentence for a refused login, whatever the reason, with that of TOKENS_LOGIN_HINT."""
+    return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
+
+
+def _authenticate(username: str, password: str, client: Client, request: Any) -> Any:
+    """Return the user. Unknown names, wrong passwords and deactivated users take the same work.
+
+    Tries are limited for a name from one network, and for a name from everywhere. The second limit would let anybody
+    lock the owner out, so it does not hold for a network that the account has signed in from before, or in which a
+    mailed link to reset the password was used.
+    """
+    name = unicodedata.normalize("NFKC", username).casefold()
+    here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
+    limits.spend(*here)
+    try:
+        limits.spend(*everywhere)
+    except TooManyTries:
+        if not _has_signed_in_from(client.ip_address, username):
+            raise
+    user = auth.authenticate(request, **{get_user_model().USERNAME_FIELD: username}, password=password)
+    if user is None:
+        raise InvalidCredentials
+    limits.clear(here, everywhere)
+    return user
+
+
+def _has_signed_in_from(address: str | None, username: str) -> bool:
+    user_model = get_user_model()
+    try:
+        user: Any = user_model._default_manager.get_by_natural_key(username)
+    except user_model.DoesNotExist:
+        user = None  # whose logins are looked for all the same, so that the work tells nothing
+    proofs = (Kind.LOGIN, Kind.PASSWORD_RESET)  # the latter for an owner who gets in from nowhere else
+    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=proofs).order_by()
+    # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
+    return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())
+
+
+def _second_factors() -> SecondFactors | None:
+    return cast(SecondFactors, resolve_name(conf.second_factor)) if conf.second_factor else None
+
+
+def _issue(user: User, terms: Terms) -> str:
+    """Return a signed text that says that the password was right, and what was settled about the session."""
+    claims = {"sub": str(user.pk), "password": _digest(user.get_session_auth_hash()), "terms": asdict(terms)}
+    return signing.dumps(claims, salt=SALT)
+
+
+def _open(challenge: str) -> tuple[Any, Terms]:
+    user_model = get_user_model()
+    try:
+        claims = signing.loads(challenge, salt=SALT, max_age=CHALLENGE_LIFETIME)
+        user: Any = user_model._default_manager.get(pk=claims["sub"])
+    except (signing.BadSignature, user_model.DoesNotExist) as error:
+        raise ChallengeNotValid from error
+    if claims["password"] not in map(_digest, fingerprints(user)):
+        raise ChallengeNotValid
+    return user, Terms(**claims["terms"])
+
+
+def _digest(fingerprint: str) -> str:
+    """Return what changes with the password. It is shown to nobody who does not know the password."""
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
