@@ -66,7 +66,7 @@ APART := --ignore=tests/deploy
 
 # What talks to the server through other programs, and what never comes to a row, is the same on either database.
 ONCE := $(APART) --ignore=tests/browser --ignore=tests/client --ignore=tests/services --ignore=tests/test_docs.py \
-	--ignore=tests/tokens/test_attacks.py
+	--ignore=tests/test_reference.py --ignore=tests/tokens/test_attacks.py
 
 # `tokens` runs alone, with Django's own user, on SQLite, and in the project on PostgreSQL. Tracing takes time, so each line
 # is traced once: by `tokens` alone, and by everything on PostgreSQL.

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ import tokens.domain.sessions
 import tokens.signals
 from api.schema import schema
 from tests.server import serve
+from tests.shell import Shell
 from tokens.exceptions import TokenRefused
 from tokens.models import Kind, Reason, Session
 
@@ -65,37 +65,6 @@ def source(*folders: str) -> str:
 
 
 # The tour of the README
-
-
-class Shell:
-    """A shell that stays, so that one block finds the variables of another."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            ["sh"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.patience = threading.Timer(120, self.process.kill)
-        self.patience.start()
-
-    def run(self, block: str) -> str:
-        """Return what the block prints."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{block}\nprintf '\\n%s\\n' done-with-this-block\n")
-        self.process.stdin.flush()
-        printed = "".join(iter(self.process.stdout.readline, "done-with-this-block\n"))
-        assert self.process.poll() is None, printed
-        return printed.strip()
-
-    def close(self) -> None:
-        self.patience.cancel()
-        self.process.communicate()
 
 
 @pytest.fixture

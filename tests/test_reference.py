@@ -1,0 +1,175 @@
+"""docs/reference: each line is run against a server and prints what is shown, and no call of the schema is missing."""
+
+import email
+import email.policy
+import os
+import re
+import shutil
+import sys
+from base64 import b32decode
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic, sleep, time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from django.conf import settings
+
+from api.schema import schema
+from tests.server import ROOT, serve
+from tests.shell import Shell
+
+REFERENCE = ROOT / "docs/reference"
+PAGES = sorted(path.stem for path in REFERENCE.glob("*.md") if path.stem != "index")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"(?m)^## `([A-Z]+) (\S+)`$")
+METHODS = ("get", "post", "put", "patch", "delete")
+STAFF = {
+    "DJANGO_SUPERUSER_USERNAME": "grace",
+    "DJANGO_SUPERUSER_EMAIL": "grace@example.com",
+    "DJANGO_SUPERUSER_PASSWORD": "the first compiler",
+}
+
+
+def read(page: str) -> str:
+    return (REFERENCE / f"{page}.md").read_text()
+
+
+def plain_text(file: Path) -> str:
+    """Return the text of a mail as Django writes it into a file."""
+    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    body = mail.get_body(("plain",))
+    return str(body.get_content()) if body else ""
+
+
+class Reader:
+    """Somebody who pastes the lines of a page, reads the mails, and has an authenticator app."""
+
+    def __init__(self, shell: Shell, mails: Path) -> None:
+        self.shell, self.mails, self.drifts = shell, mails, iter((-30, 0, 30))
+
+    def paste(self, block: str) -> str:
+        if "$token" in block:
+            leads_to = "reset-password" if "/password/" in block else "verify-email"
+            self.shell.run("uid={} token={}".format(*self.open_the_link(leads_to)))
+        if "$code" in block and "code=" not in block:
+            self.shell.run(f"code={self.read_the_app()}")
+        return self.shell.run(block)
+
+    def open_the_link(self, leads_to: str) -> tuple[str, str]:
+        """Wait for a mail that leads to that page, and return what its link carries."""
+        deadline = monotonic() + 30
+        while monotonic() < deadline:
+            for file in self.mails.iterdir():
+                if link := re.search(rf"/{leads_to}#uid=(\S+?)&token=(\S+)", plain_text(file)):
+                    return link[1], link[2]
+            sleep(0.1)
+        raise AssertionError("No mail with a link has come.")
+
+    def read_the_app(self) -> str:
+        """Return a code of the half minute before, of this one, or of the next: each is good once, in that order."""
+        secret = b32decode(self.shell.run('printf %s "$secret"'))
+        return TOTP(secret, 6, SHA1(), 30, enforce_key_length=False).generate(int(time()) + next(self.drifts)).decode()
+
+
+@pytest.fixture
+def reader(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> Iterator[tuple[str, Reader]]:
+    if not shutil.which("curl"):
+        pytest.skip("The reference was not run: it needs curl.")
+    mails = tmp_path / "mails"
+    mails.mkdir()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TMPDIR": str(tmp_path),
+        "ENV_FILE": os.devnull,
+        "DJANGO_SETTINGS_MODULE": "tests.settings_server",
+        "SECRET_KEY": str(settings.SECRET_KEY),
+        "DATABASE_URL": database_url,
+        **STAFF,
+    }
+    given: dict[str, Any] = {
+        "DEBUG": "true",
+        "EMAIL_URL": f"filemail:///{mails}",
+        "INTROSPECTION_CREDENTIALS": "billing:a-secret-of-its-own",
+        "METRICS_TOKEN": "a-token-of-the-scraper",
+    }
+    with serve(database_url, **given) as url:
+        shell = Shell(tmp_path, environment)
+        shell.run(f"make() {{ {sys.executable} {ROOT / 'manage.py'} createsuperuser --noinput; }}")
+        try:
+            yield url, Reader(shell, mails)
+        finally:
+            shell.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_shows_what_its_lines_print(reader: tuple[str, Reader], page: str) -> None:
+    url, somebody = reader
+    blocks: list[tuple[str, str]] = BLOCK.findall(read("index")) + BLOCK.findall(read(page))
+    for (language, block), (following, shown) in pairwise([*blocks, ("sh", "")]):
+        if language != "sh":
+            continue
+        printed = somebody.paste(block.replace("http://127.0.0.1:8000", url))
+        if following != "sh":
+            pattern = re.escape(shown.strip()).replace("…", ".*?")
+            assert re.fullmatch(pattern, printed, re.DOTALL), f"{block}\nprinted\n{printed}"
+
+
+def sections() -> dict[tuple[str, str], str]:
+    """Return what stands about each call, with what its page says of all of them, by method and path."""
+    found: dict[tuple[str, str], str] = {}
+    for page in PAGES:
+        of_all, *parts = re.split(r"(?m)^(?=## )", read(page))
+        for part in parts:
+            if heading := HEADING.match(part):
+                assert heading.groups() not in found
+                found[heading[1], heading[2]] = part + BLOCK.sub("", of_all)
+    return found
+
+
+def operations() -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, methods in schema()["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS
+    }
+
+
+def test_every_call_is_there_once() -> None:
+    beside_the_schema = {("GET", "/metrics")}
+    assert sections().keys() - beside_the_schema == operations().keys()
+
+
+def test_every_call_is_shown_with_a_request_and_its_answer() -> None:
+    for (method, path), section in sections().items():
+        languages = [language for language, _ in BLOCK.findall(section)]
+        assert languages[:1] == ["sh"], path
+        assert {*languages} & {"json", "text"}, path
+        assert f"$url{path.partition('{')[0]}" in section, path
+        assert method in ("GET", "POST") or f"-X {method}" in section, path
+
+
+def test_every_code_of_the_schema_is_told() -> None:
+    told_once = set(re.findall(r"(?m)^\| (?:\d+ \| )?`(\w+)` \|", read("index")))
+    for call, section in sections().items():
+        codes = set(codes_in(operations().get(call, {})))
+        assert codes - told_once <= set(re.findall(r"`(\w+)`", section)), call
+
+
+def codes_in(document: Any) -> Iterator[str]:
+    components = schema()["components"]["schemas"]
+    match document:
+        case {"$ref": str(reference)}:
+            yield from codes_in(components[reference.rpartition("/")[2]])
+        case {"code": {"enum": codes}}:
+            yield from codes
+        case dict():
+            for value in document.values():
+                yield from codes_in(value)
+        case list():
+            for value in document:
+                yield from codes_in(value)
