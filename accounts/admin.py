@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -17,15 +18,15 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from tokens.admin import SecurityEventAdmin, SessionAdmin
-from tokens.domain import log, sessions
+from tokens.domain import events, sessions
 from tokens.exceptions import TooManyTries
 from tokens.http.requests import client_of
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session
 
-from . import names
+from . import kinds, names
 from .factors import registry, second_factor
-from .mail import notices
-from .models import MailKind, PasswordEvent, User, last_sign_in
+from .forms import PasswordForm
+from .models import User, last_sign_in
 from .owner import password
 from .owner.password import NoResetPossible
 
@@ -249,8 +250,11 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
         if not request.user.is_superuser:
             raise PermissionDenied
+        # In a copy for this request alone, since the form is handed no request.
+        page: Any = copy(self)
+        page.change_password_form = partial(PasswordForm, client_of(request))
         with self._holding(request, id):
-            return super().user_change_password(request, id, form_url)
+            return super(UserAdmin, page).user_change_password(request, id, form_url)
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
@@ -267,11 +271,6 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
                 User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
             yield
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> User | None:
-        if user := super().get_object(request, object_id, from_field):
-            user.password_event = PasswordEvent(client=client_of(request))
-        return user
-
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return super().get_inlines(request, obj) if obj else ()
 
@@ -285,8 +284,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
             obj.email_verified = False  # that was the former address
         if change and "email" in form.changed_data:
-            log.record(Kind.EMAIL_CHANGED, obj, client)
-            notices.queue(MailKind.EMAIL_CHANGED, form.initial["email"], client)
+            events.announce(kinds.EMAIL_CHANGED, User.objects.get(pk=obj.pk), client)
         if change and "is_active" in form.changed_data and not obj.is_active:
             sessions.revoke_all(obj, Reason.DEACTIVATED, client, cast(User, request.user))
         if obj.email_verified:

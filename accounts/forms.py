@@ -7,19 +7,22 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
+from django.contrib.auth import forms as auth
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from tokens.domain import signing_in
+from tokens import kinds
+from tokens.domain import events, signing_in
+from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
 from tokens.exceptions import AnswerNotValid, InvalidCredentials, SecondFactorRequired, TooManyTries
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
 from tokens.serializers import CODE_LENGTH
 
-from .mail import notices
+from .models import PasswordChange
 from .owner.password import replace_password
 
 
@@ -100,9 +103,22 @@ class AdminLoginForm(AdminAuthenticationForm):
         except InvalidCredentials as error:
             raise self.get_invalid_login_error() from error
         self.confirm_login_allowed(user)
-        notices.record_sign_in(user, client_of(self.request))
+        events.announce(kinds.LOGIN, user, client_of(self.request))
         self.user_cache = user
         return typed
+
+
+class PasswordForm(auth.AdminPasswordChangeForm):  # type: ignore[type-arg]
+    """The admin's, for the password of somebody else; what is logged of it says who did it from where."""
+
+    def __init__(self, client: Client, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.client = client
+
+    def save(self, commit: bool = True) -> Any:
+        user: Any = super().save(commit=False)
+        user.save(update_fields=["password"], password_change=PasswordChange(client=self.client))
+        return user
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):

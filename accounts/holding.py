@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from tokens.domain import signing_in
-from tokens.domain.sessions import UNKNOWN, Client
+from tokens.domain.client import UNKNOWN, Client
 
 from .models import User
 

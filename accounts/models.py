@@ -11,11 +11,12 @@ from django.db.models import CheckConstraint, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain import sessions
-from tokens.domain.sessions import UNKNOWN, Client
-from tokens.models import USER_AGENT_LENGTH, Kind, SecurityEvent, Session, fingerprints, uuid7
+from tokens.domain import events, sessions
+from tokens.domain.client import UNKNOWN, Client
+from tokens.kinds import LOGIN, Kind
+from tokens.models import USER_AGENT_LENGTH, SecurityEvent, Session, fingerprints, uuid7
 
-from . import names
+from . import kinds, names
 
 
 class UserManager(auth.UserManager["User"]):
@@ -50,16 +51,19 @@ def last_sign_in() -> Subquery:
 
     Django's `last_login`, which only the admin writes, would cost each login a statement.
     """
-    logins = SecurityEvent.objects.filter(user=OuterRef("pk"), kind=Kind.LOGIN).order_by("-created_at", "-id")
+    logins = SecurityEvent.objects.filter(user=OuterRef("pk"), kind=LOGIN).order_by("-created_at", "-id")
     return Subquery(logins.values("created_at")[:1])
 
 
-class PasswordEvent(NamedTuple):
-    """What the log says of a changed password."""
+class PasswordChange(NamedTuple):
+    """How a password came to be changed, as far as it is known."""
 
-    kind: Kind = Kind.PASSWORD_CHANGED
+    kind: Kind = kinds.PASSWORD_CHANGED
     client: Client = UNKNOWN
     session: Session | None = None
+
+
+PASSWORD_CHANGED = PasswordChange()
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -96,9 +100,6 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     objects: ClassVar[UserManager] = UserManager()
 
-    password_event = PasswordEvent()
-    """For whoever changes the password and knows more of it: the log is written when it is saved."""
-
     EMAIL_FIELD = "email"
     USERNAME_FIELD = "username"
     REQUIRED_FIELDS = ["email"]
@@ -117,16 +118,26 @@ class User(AbstractBaseUser, PermissionsMixin):
         self,
         *args: Any,
         update_fields: Iterable[str] | None = None,
+        password_change: PasswordChange = PASSWORD_CHANGED,
         **kwargs: Any,
     ) -> None:
+        """Save as Django does, and announce a changed password: the API, the admin, a command, a line in the shell."""
         self._normalize()
         if update_fields is not None:
             changed = set(update_fields)
             update_fields = changed | {f"{name}_key" for name in changed & {"username", "email"}}
-        # With a changed password its line in the log, or neither.
         using = kwargs.get("using") or router.db_for_write(User, instance=self)
         with transaction.atomic(using, savepoint=False):
+            former = self._former(using) if "password" in (update_fields or ["password"]) else None
             super().save(*args, update_fields=update_fields, **kwargs)
+            if former and former.password != self.password:
+                kind, client, session = password_change
+                events.announce(kind, former, client, session)
+
+    def _former(self, using: str) -> "User | None":
+        """Lock the user's row and return it. Without the lock, a save that undoes a change under way would not show as
+        one."""
+        return User.objects.using(using).select_for_update(no_key=True).filter(pk=self.pk).first()
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         # Before the validators see them: a character may be longer in the form that is kept.
@@ -223,24 +234,12 @@ class RecoveryCode(models.Model):
 
 
 class MailKind(models.TextChoices):
-    """What a mail is about; the label is its subject."""
+    """The mails that somebody asks for; the label is the subject. The others are the notices of the table of kinds."""
 
     VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
     ALREADY_REGISTERED = "already_registered", _("You already have an account")
     RESET_PASSWORD = "reset_password", _("Reset your password")
     SET_PASSWORD = "set_password", _("Choose a password")
-    EMAIL_CHANGED = "email_changed", _("Your e-mail address was changed")
-    PASSWORD_CHANGED = "password_changed", _("Your password was changed")
-    NEW_SIGN_IN = "new_sign_in", _("A sign-in from a new device")
-    TOKEN_REUSED = "token_reused", _("You were signed out for your safety")
-    SECOND_FACTOR_ENABLED = "second_factor_enabled", _("Your second factor was switched on")
-    SECOND_FACTOR_REMOVED = "second_factor_removed", _("Your second factor was switched off")
-    RECOVERY_CODE_USED = "recovery_code_used", _("A recovery code was used")
-    RECOVERY_CODES_RENEWED = "recovery_codes_renewed", _("You have new recovery codes")
-
-
-LINKS = (MailKind.VERIFY_EMAIL, MailKind.ALREADY_REGISTERED, MailKind.RESET_PASSWORD, MailKind.SET_PASSWORD)
-"""The mails that bring what somebody has asked for; the others are notices."""
 
 
 class Mail(models.Model):

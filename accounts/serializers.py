@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from tokens.domain.sessions import Client
+from tokens.domain.client import Client
 from tokens.models import Session
 from tokens.serializers import CodeField, PasswordField, RememberField, UseCaseSerializer
 

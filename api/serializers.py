@@ -9,8 +9,8 @@ from accounts.holding import confirm_password
 from accounts.models import User
 from accounts.owner import address, username
 from tokens.domain import devices
+from tokens.domain.client import Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import Client
 from tokens.models import Reason, SecurityEvent, Session
 from tokens.serializers import DeviceNameField, PasswordField, UseCaseSerializer
 

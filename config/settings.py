@@ -417,6 +417,3 @@ LOGGING: dict[str, Any] = {
         "accounts": {"level": "INFO"},
     },
 }
-if METRICS_TOKEN:
-    LOGGING["handlers"]["counters"] = {"class": "config.serving.counters.EventCounter"}
-    LOGGING["loggers"]["latchkey.security"] = {"handlers": ["counters"]}

@@ -24,11 +24,12 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts.mail import outbox
-from accounts.models import LINKS, AuthenticatorApp, Mail, MailKind, RecoveryCode, User
+from accounts.models import AuthenticatorApp, Mail, RecoveryCode, User
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
 from tests.clients import PASSWORD, App, Browser, claims_of
+from tokens import kinds
 from tokens.models import SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ PHONE = (
 )
 ANN = "ann@example.com"
 NEW_PASSWORD = "another horse battery"
-NOTICES = sorted(set(MailKind) - set(LINKS))
+NOTICES = sorted(kinds.notices())
 REFUSED = {"detail": "The username or the password is wrong.", "code": "invalid_credentials"}
 LINK_REFUSED = {"token": ["The link is not valid or was used before. Ask for a new one."]}
 WRONG_PASSWORD = {"currentPassword": ["This is not your password."]}
@@ -443,7 +444,7 @@ def test_each_notice_is_turned_off_by_its_name(
 ) -> None:
     settings.NOTICES = [notice for notice in NOTICES if notice != left_out]
     act_out(laptop, clock)
-    assert arrived().keys() == {str(MailKind(notice).label) for notice in settings.NOTICES}
+    assert arrived().keys() == {str(kinds.notices()[notice].subject) for notice in settings.NOTICES}
 
 
 # Limits

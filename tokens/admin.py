@@ -22,11 +22,12 @@ from django.utils.timezone import template_localtime  # type: ignore[attr-define
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from . import kinds
 from .domain import sessions
 from .domain.devices import describe
 from .domain.ranges import ranges
 from .http.requests import client_of
-from .models import Kind, Reason, SecurityEvent, Session, SessionQuerySet, User
+from .models import Reason, SecurityEvent, Session, SessionQuerySet, User
 
 BATCH_SIZE = 500
 """How many sessions are ended in one transaction."""
@@ -63,7 +64,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return Kind.choices
+        return kinds.choices()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[SecurityEvent]) -> QuerySet[SecurityEvent]:
         return queryset.filter(kind=self.value()) if self.value() else queryset
@@ -275,7 +276,7 @@ class SecurityEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("event"))
     def event(self, event: SecurityEvent) -> str:
-        return str(dict(Kind.choices).get(event.kind, event.kind))
+        return str(dict(kinds.choices()).get(event.kind, event.kind))
 
 
 def _status(session: Session) -> tuple[str, str | Promise]:

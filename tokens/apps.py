@@ -12,4 +12,3 @@ class LatchkeyConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, receivers  # noqa: F401 (register the system checks, connect to signals)
-        from .domain import log  # noqa: F401 (connects to signals)

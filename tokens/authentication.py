@@ -15,7 +15,7 @@ from rest_framework_simplejwt.models import TokenUser
 
 from .conf import conf
 from .domain import sessions
-from .domain.sessions import Client
+from .domain.client import Client
 from .exceptions import TokenRefused
 from .http.refusals import CHALLENGE, KeysUnavailable, Refused
 from .http.requests import client_of

@@ -214,29 +214,6 @@ class Bucket(models.Model):
         return str(self.slot)
 
 
-class Kind(models.TextChoices):
-    """What the security log tells of."""
-
-    REGISTERED = "registered", _("registered")
-    LOGIN = "login", _("signed in")
-    LOGIN_FAILED = "login_failed", _("failed to sign in")
-    REAUTHENTICATED = "reauthenticated", _("gave the password again")
-    LOGOUT = "logout", _("signed out")
-    SESSION_REVOKED = "session_revoked", _("session ended")
-    TOKEN_REUSED = "token_reused", _("refresh token used twice")
-    PASSWORD_CHANGED = "password_changed", _("password changed")
-    PASSWORD_RESET = "password_reset", _("password reset")
-    PASSWORD_RESET_SENT = "password_reset_sent", _("link to reset the password sent by staff")
-    EMAIL_CHANGED = "email_changed", _("e-mail address changed")
-    EMAIL_VERIFIED = "email_verified", _("e-mail address verified")
-    ACCOUNT_DELETED = "account_deleted", _("account deleted")
-    SECOND_FACTOR_ENABLED = "second_factor_enabled", _("second factor enabled")
-    SECOND_FACTOR_REMOVED = "second_factor_removed", _("second factor removed")
-    SECOND_FACTOR_FAILED = "second_factor_failed", _("wrong code for the second factor")
-    RECOVERY_CODE_USED = "recovery_code_used", _("recovery code used")
-    RECOVERY_CODES_RENEWED = "recovery_codes_renewed", _("recovery codes renewed")
-
-
 class SecurityEvent(models.Model):
     """A line of the log that the owner of an account reads."""
 

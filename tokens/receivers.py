@@ -7,8 +7,8 @@ from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from .domain import log, sessions
-from .domain.sessions import UNKNOWN, Client
+from .domain import events, sessions
+from .domain.client import UNKNOWN, Client
 from .http.requests import client_of
 from .models import Reason, Session, User
 
@@ -40,4 +40,4 @@ def record_failed_login(
     credentials: dict[str, Any], request: HttpRequest | None = None, client: Client = UNKNOWN, **kwargs: Any
 ) -> None:
     name = credentials.get(get_user_model().USERNAME_FIELD)
-    log.record_failed_login(name, client_of(request) if request else client)
+    events.announce_failed_login(name, client_of(request) if request else client)

@@ -7,7 +7,7 @@ from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework_simplejwt import serializers as simplejwt
 
 from .domain import sessions, signing_in
-from .domain.sessions import Client
+from .domain.client import Client
 from .domain.signing_in import Terms
 from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials
 from .http.requests import client_of

@@ -1,4 +1,4 @@
-"""What this app announces. The sender is always the class Session.
+"""What this app announces. The sender is the class Session, unless it says otherwise.
 
 A receiver runs inside the transaction of what it hears of, so that a log and the fact that it logs are never apart.
 """
@@ -16,6 +16,12 @@ session_rotated = Signal()
 
 sessions_revoked = Signal()
 """Arguments: `sessions` (a list), `reason` (a `Reason`), `client`."""
+
+event_announced = Signal()
+"""Argument: `event`, a `SecurityEvent`. The sender is that class. Sent in the transaction of what happened."""
+
+event_committed = Signal()
+"""Argument: `event`. The sender is `SecurityEvent`. Sent beside the line of the log, once that is committed."""
 
 token_reused = Signal()
 """Arguments: `session`, `client`: a superseded token came back. Sent after the revocation was committed."""

@@ -15,8 +15,9 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from tokens.domain.client import Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import PASSWORD, Client
+from tokens.domain.sessions import PASSWORD
 from tokens.domain.signing_in import Answer
 
 from ..models import AuthenticatorApp, User

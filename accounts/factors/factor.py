@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain.sessions import Client
+from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
 from tokens.exceptions import AnswerNotValid
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from django.db import transaction
 
-from tokens.domain import log
+from tokens.domain import events
+from tokens.domain.client import Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import PASSWORD, Client
+from tokens.domain.sessions import PASSWORD
 from tokens.domain.signing_in import Answer
-from tokens.models import Kind
 
-from ..mail import notices
-from ..models import MailKind, RecoveryCode, User
+from .. import kinds
+from ..models import RecoveryCode, User
 from .spelling import as_issued
 
 METHOD = "recoveryCode"
@@ -43,8 +43,7 @@ def use(user: User, answer: Answer, client: Client) -> Sequence[str] | None:
     with transaction.atomic():
         used, __ = RecoveryCode.objects.filter(user=user, digest=_digest(as_issued(answer[FIELD]))).delete()
         if used:
-            log.record(Kind.RECOVERY_CODE_USED, user, client)
-            notices.queue(MailKind.RECOVERY_CODE_USED, user.email, client)
+            events.announce(kinds.RECOVERY_CODE_USED, user, client)
     return AMR if used else None
 
 

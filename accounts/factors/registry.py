@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db import IntegrityError
 
-from tokens.domain import limits, log
-from tokens.domain.sessions import Client
+from tokens.domain import events, limits
+from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
-from tokens.models import Kind
 
+from .. import kinds
 from ..models import User
 from . import codes, recovery_codes
 from .factor import CodeNotValid, Factor
@@ -52,7 +52,7 @@ def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
             limits.clear(bucket)
             return amr
     with suppress(IntegrityError):  # the user was deleted in this moment
-        log.record(Kind.SECOND_FACTOR_FAILED, user, client)
+        events.announce(kinds.SECOND_FACTOR_FAILED, user, client)
     raise CodeNotValid
 
 

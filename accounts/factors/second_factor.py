@@ -10,15 +10,16 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain import limits, log, sessions
+from tokens.domain import events, limits, sessions
+from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import PASSWORD, UNKNOWN, Client
+from tokens.domain.sessions import PASSWORD
 from tokens.exceptions import SecondFactorRequired
-from tokens.models import Kind, Session
+from tokens.models import Session
 
+from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
-from ..mail import notices
-from ..models import MailKind, User
+from ..models import User
 from . import codes, recovery_codes, registry
 from .factor import CodeNotValid
 
@@ -85,8 +86,7 @@ def confirm(session: Session, code: str, client: Client = UNKNOWN) -> list[str] 
         hold(user, refused)
         if not codes.enable(app, step):
             raise refused
-        log.record(Kind.SECOND_FACTOR_ENABLED, user, client, session)
-        notices.queue(MailKind.SECOND_FACTOR_ENABLED, user.email, client)
+        events.announce(kinds.SECOND_FACTOR_ENABLED, user, client, session)
         return registry.joined(user, codes)
 
 
@@ -100,7 +100,7 @@ def remove(session: Session, current_password: str, code: str, client: Client = 
         if not codes.remove(user):
             raise _nothing_enabled()
         registry.left(user, codes)
-        _tell_of_removal(user, client, session)
+        events.announce(kinds.SECOND_FACTOR_REMOVED, user, client, session)
 
 
 # The second factor as a whole
@@ -115,8 +115,7 @@ def renew_recovery_codes(session: Session, current_password: str, code: str, cli
         hold(user, WrongPassword())
         if not registry.since(User.objects.get(pk=user.pk)):
             raise _nothing_enabled()
-        log.record(Kind.RECOVERY_CODES_RENEWED, user, client, session)
-        notices.queue(MailKind.RECOVERY_CODES_RENEWED, user.email, client)
+        events.announce(kinds.RECOVERY_CODES_RENEWED, user, client, session)
         return recovery_codes.issue(user)
 
 
@@ -127,7 +126,7 @@ def take_away(user: User, client: Client = UNKNOWN) -> bool:
         User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         if not registry.remove_all(user):
             return False
-        _tell_of_removal(user, client)
+        events.announce(kinds.SECOND_FACTOR_REMOVED, user, client)
         return True
 
 
@@ -146,8 +145,3 @@ def _judge(user: User, code: str, client: Client) -> tuple[str, ...]:
 
 def _nothing_enabled() -> ValidationError:
     return ValidationError(_("You have no second factor."), "no_second_factor")
-
-
-def _tell_of_removal(user: User, client: Client, session: Session | None = None) -> None:
-    log.record(Kind.SECOND_FACTOR_REMOVED, user, client, session)
-    notices.queue(MailKind.SECOND_FACTOR_REMOVED, user.email, client)

@@ -10,14 +10,15 @@ from django.utils.translation import gettext as _
 
 from tokens.domain import devices, limits
 from tokens.exceptions import TooManyTries
-from tokens.models import Kind, SecurityEvent, Session
+from tokens.kinds import LOGIN, NEW_SIGN_IN, REUSE, notices
+from tokens.models import SecurityEvent, Session
 
 from .. import names
-from ..models import LINKS, Mail, MailKind, User
+from ..models import Mail, MailKind, User
 from . import links
 
 
-def spend(kind: MailKind, address: str) -> None:
+def spend(kind: str, address: str) -> None:
     """Count a mail of that kind to that address. Raises TooManyTries.
 
     By kind, so that whoever asks for resets in somebody's name keeps nobody from another mail.
@@ -27,12 +28,10 @@ def spend(kind: MailKind, address: str) -> None:
 
 def compose(mail: Mail) -> EmailMultiAlternatives | None:
     """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
-    if mail.kind in LINKS:
+    if mail.kind in MailKind:
         return _with_link(mail)
-    if mail.kind in (MailKind.NEW_SIGN_IN, MailKind.TOKEN_REUSED):
-        message = _about_session(mail)
-    else:
-        message = _message(mail, mail.address)
+    about_session = mail.kind in (NEW_SIGN_IN.name, REUSE.name)
+    message = _about_session(mail) if about_session else _message(mail, mail.address)
     return message if message and _is_welcome(mail) else None
 
 
@@ -42,7 +41,7 @@ def _is_welcome(mail: Mail) -> bool:
     if mail.attempts or User.objects.filter(email_key=names.key(mail.address), email_verified=True).exists():
         return True
     try:
-        spend(MailKind(mail.kind), mail.address)
+        spend(mail.kind, mail.address)
     except TooManyTries:
         return False
     return True
@@ -70,7 +69,7 @@ def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
 
 def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
     session = _session_of(mail)
-    if session is None or (mail.kind == MailKind.NEW_SIGN_IN and not _is_from_new_device(session)):
+    if session is None or (mail.kind == NEW_SIGN_IN.name and not _is_from_new_device(session)):
         return None
     device, ip_address = devices.describe(session.user_agent), session.ip_address or _("an unknown address")
     return _message(mail, mail.address, device=device, ip_address=ip_address)
@@ -89,7 +88,7 @@ def _session_of(mail: Mail) -> Session | None:
 
 def _is_from_new_device(session: Session) -> bool:
     """Return whether the user has signed in before, but not from a device that is called the same."""
-    before = SecurityEvent.objects.filter(user_id=session.user_id, kind=Kind.LOGIN, created_at__lt=session.created_at)
+    before = SecurityEvent.objects.filter(user_id=session.user_id, kind=LOGIN, created_at__lt=session.created_at)
     agents = set(before.order_by().values_list("user_agent", flat=True).distinct()[:200])
     return bool(agents) and devices.describe(session.user_agent) not in map(devices.describe, agents)
 
@@ -106,10 +105,14 @@ def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives
     context |= {"site": urlsplit(settings.PUBLIC_URL).netloc, "at": mail.created_at, "source": _source(mail)}
     text, html = (render_to_string(f"accounts/mail/{mail.kind}.{form}", context) for form in ("txt", "html"))
     message = EmailMultiAlternatives(
-        subject=str(MailKind(mail.kind).label),
+        subject=_subject(mail.kind),
         body=text,
         to=[address],
         headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
     )
     message.attach_alternative(html, "text/html")
     return message
+
+
+def _subject(kind: str) -> str:
+    return str(MailKind(kind).label if kind in MailKind else notices()[kind].subject)

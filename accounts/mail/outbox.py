@@ -5,18 +5,18 @@ How long sending takes would tell that an address is known, and a mail server th
 
 import logging
 from atexit import register as at_exit
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import connections, router, transaction
 from django.utils import timezone, translation
 
-from tokens.domain.sessions import UNKNOWN, Client
-from tokens.models import Session
+from tokens.domain.client import UNKNOWN, Client
 
-from ..models import Mail, MailKind
+from ..models import Mail
 from . import composing
 
 logger = logging.getLogger(__name__)
@@ -31,17 +31,23 @@ STOP_TIMEOUT = 5
 """Seconds that the end of the process waits for a mail that is being sent."""
 
 
-def queue(kind: MailKind, address: str, client: Client = UNKNOWN, session: Session | None = None) -> None:
-    """Have a mail sent to whoever the address belongs to, which is looked up when it is sent."""
+def queue(
+    kind: str, address: str, client: Client = UNKNOWN, *, session: UUID | None = None, at: datetime | None = None
+) -> None:
+    """Have a mail sent to the owner of the address, who is looked up when it is sent.
+
+    It is about what the client did then, or now, in that session.
+    """
     Mail.objects.create(
         kind=kind,
         address=address,
-        session=session.pk if session else None,
+        session=session,
         ip_address=client.ip_address,
         user_agent=client.user_agent,
         language=translation.get_language() or settings.LANGUAGE_CODE,
+        created_at=at or timezone.now(),
     )
-    transaction.on_commit(worker.wake)
+    transaction.on_commit(worker.wake, using=router.db_for_write(Mail))
 
 
 def deliver() -> None:

@@ -5,14 +5,14 @@ from copy import copy
 
 from django.db import transaction
 
-from tokens.domain import log
+from tokens.domain import events
+from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import UNKNOWN, Client
 from tokens.exceptions import TooManyTries
-from tokens.models import Kind
 
+from .. import kinds
 from ..holding import WrongPassword, hold
-from ..mail import composing, links, notices, outbox
+from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, User
 from .judging import claiming, clean
@@ -30,8 +30,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
     with claiming(changed):
         hold(user, WrongPassword())
         changed.save(update_fields=["email", "email_verified"])
-        log.record(Kind.EMAIL_CHANGED, user, client)
-        notices.queue(MailKind.EMAIL_CHANGED, user.email, client)
+        events.announce(kinds.EMAIL_CHANGED, user, client)
         mail_link(changed)
     user.email, user.email_verified = changed.email, False
 
@@ -62,4 +61,4 @@ def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
 def mark_verified(user: User, client: Client) -> None:
     user.email_verified, user.awaiting_verification = True, False
     user.save(update_fields=["email_verified", "awaiting_verification"])
-    log.record(Kind.EMAIL_VERIFIED, user, client)
+    events.announce(kinds.EMAIL_VERIFIED, user, client)

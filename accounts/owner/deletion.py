@@ -4,11 +4,11 @@ from copy import copy
 
 from django.db import transaction
 
-from tokens.domain import log
+from tokens.domain import events
+from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import UNKNOWN, Client
-from tokens.models import Kind
 
+from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
 from ..models import User
 
@@ -23,5 +23,5 @@ def delete_account(user: User, current_password: str, client: Client = UNKNOWN) 
 def _delete(user: User, client: Client) -> None:
     with transaction.atomic():
         hold(user, WrongPassword())
-        log.record(Kind.ACCOUNT_DELETED, user, client)
+        events.announce(kinds.ACCOUNT_DELETED, user, client)
         copy(user).delete()  # which takes the key away, although it may have to be tried again

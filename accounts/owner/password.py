@@ -9,15 +9,16 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain import log, sessions
+from tokens.domain import events, sessions
+from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import UNKNOWN, Client
-from tokens.models import Kind, Reason, Session, fingerprints
+from tokens.models import Reason, Session, fingerprints
 
+from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
-from ..models import MailKind, PasswordEvent, User
+from ..models import MailKind, PasswordChange, User
 from .address import mark_verified
 from .judging import judge_password
 
@@ -40,12 +41,12 @@ def change_password(session: Session, current_password: str, new_password: str, 
 @retried
 def _change(session: Session, changed: User, client: Client) -> None:
     user = session.user
-    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client, session)
+    change = PasswordChange(kinds.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
         hold(user, WrongPassword())
         # They are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
-        changed.save(update_fields=["password"])
+        changed.save(update_fields=["password"], password_change=change)
         sessions.renew_auth_hash(changed, fingerprints(user), only=session)
 
 
@@ -54,11 +55,11 @@ def replace_password(user: User, new_password: str, client: Client = UNKNOWN) ->
     """Set a password that has been judged, as has the user's present one, and end every session."""
     changed = copy(user)
     changed.set_password(new_password)
-    changed.password_event = PasswordEvent(Kind.PASSWORD_CHANGED, client)
+    change = PasswordChange(kinds.PASSWORD_CHANGED, client)
     with transaction.atomic():
         hold(user, WrongPassword())
         sessions.revoke_all(user, Reason.PASSWORD, client, user)
-        changed.save(update_fields=["password"])
+        changed.save(update_fields=["password"], password_change=change)
     user.password = changed.password
 
 
@@ -85,7 +86,7 @@ def send_reset(user: User, client: Client = UNKNOWN) -> None:
         if held is None:
             raise NoResetPossible
         composing.spend(MailKind.SET_PASSWORD, held.email)
-        log.record(Kind.PASSWORD_RESET_SENT, held, client)
+        events.announce(kinds.PASSWORD_RESET_SENT, held, client)
         outbox.queue(MailKind.SET_PASSWORD, held.email)
 
 
@@ -94,12 +95,12 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     """Set a new password by a mailed link, and end every session. Raises LinkNotValid."""
     user = links.reset_password.open(uid, token)
     changed = _with_password(user, new_password)
-    changed.password_event = PasswordEvent(Kind.PASSWORD_RESET, client)
+    change = PasswordChange(kinds.PASSWORD_RESET, client)
     with transaction.atomic():
         # The token is bound to what is compared here, so of two tries at once one is refused.
         hold(user, LinkNotValid())
         sessions.revoke_all(user, Reason.PASSWORD, client)
-        changed.save(update_fields=["password"])
+        changed.save(update_fields=["password"], password_change=change)
         if not user.email_verified:
             # The token is bound to the address as well, so that is where it was read.
             mark_verified(user, client)

@@ -8,12 +8,13 @@ from copy import copy
 
 from django.db import IntegrityError
 
-from tokens.domain import log, signing_in
+from tokens.domain import events, signing_in
+from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.domain.sessions import UNKNOWN, Client
 from tokens.domain.signing_in import Terms
-from tokens.models import Kind, Session
+from tokens.models import Session
 
+from .. import kinds
 from ..mail import composing, outbox
 from ..models import MailKind, User
 from .address import mail_link
@@ -30,7 +31,7 @@ def register(
     user.set_password(password)
     with claiming(user):
         user.save(force_insert=True)
-        log.record(Kind.REGISTERED, user, client)
+        events.announce(kinds.REGISTERED, user, client)
         mail_link(user)
         return signing_in.start(user, client, Terms(remembered=remembered))
 
@@ -59,5 +60,5 @@ def _enter(user: User, client: Client, is_known: bool) -> None:
         made.email, mail = "", MailKind.ALREADY_REGISTERED
     with claiming(made, untold=["email"]):
         made.save(force_insert=True)
-        log.record(Kind.REGISTERED, made, client)
+        events.announce(kinds.REGISTERED, made, client)
         outbox.queue(mail, user.email)

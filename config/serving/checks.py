@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from accounts.models import LINKS, MailKind
+from tokens import kinds
 
 METRICS_TOKEN_MIN_LENGTH = 16
 
@@ -23,7 +23,7 @@ def check_metrics_token(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 @checks.register
 def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    if unknown := set(settings.NOTICES) - (set(MailKind) - set(LINKS)):
+    if unknown := set(settings.NOTICES).difference(kinds.notices()):
         yield checks.Error(
             f"NOTICES names what is no notice: {', '.join(sorted(unknown))}.",
             hint="docs/settings.md lists those that there are.",

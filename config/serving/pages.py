@@ -8,7 +8,8 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import TemplateView
 
-from tokens.models import Kind, Reason
+from tokens import kinds
+from tokens.models import Reason
 
 
 class AccountPage(TemplateView):
@@ -18,7 +19,7 @@ class AccountPage(TemplateView):
         return super().get_context_data(
             registration_open=settings.REGISTRATION_OPEN,
             verification_required=settings.EMAIL_VERIFICATION_REQUIRED,
-            kinds=Kind.choices,
+            kinds=kinds.choices(),
             reasons=Reason.choices,
             **kwargs,
         )

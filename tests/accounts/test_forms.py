@@ -11,7 +11,7 @@ from accounts.models import User
 from tests.accounts.devices import Enrolled, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import just_before
-from tokens.models import Kind, SecurityEvent
+from tokens.models import SecurityEvent
 
 pytestmark = pytest.mark.django_db
 
@@ -98,7 +98,7 @@ def test_wrong_password_is_told_without_a_word_of_the_code(root_has: Enrolled) -
         response = login(username=name, password="wrong", code=root_has.device.code())
         assert errors_of(response) == {"__all__": REFUSED}
     assert login(code=root_has.device.code()).status_code == 302
-    assert SecurityEvent.objects.filter(kind=Kind.LOGIN_FAILED).count() == 1
+    assert SecurityEvent.objects.filter(kind="login_failed").count() == 1
 
 
 @pytest.mark.parametrize("form", [{"username": ""}, {"password": ""}, {"code": "x" * 101}])

@@ -16,14 +16,14 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from accounts.mail import outbox
-from accounts.mail.notices import record_sign_in
-from accounts.models import LINKS, Mail, MailKind, User
+from accounts.models import Mail, User
 from accounts.owner import address, password
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel
-from tokens.domain import sessions
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens import kinds
+from tokens.domain import events, sessions
+from tokens.models import Reason, SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
@@ -41,7 +41,7 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
 
 @pytest.fixture(autouse=True)
 def notices(settings: Settings) -> None:
-    settings.NOTICES = sorted(set(MailKind) - set(LINKS))
+    settings.NOTICES = sorted(kinds.notices())
 
 
 def told() -> list[tuple[str, str]]:
@@ -89,7 +89,7 @@ def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock
     assert "Mobile Safari on iOS, from 192.0.2.7" in str(mail.outbox[0].body)
     assert sign_in(SAFARI) == 302
     assert told() == []
-    logged = SecurityEvent.objects.filter(kind=Kind.LOGIN, session=None)
+    logged = SecurityEvent.objects.filter(kind="login", session=None)
     assert [event.ip_address for event in logged] == ["192.0.2.7"] * 3
 
 
@@ -97,7 +97,7 @@ def test_sign_in_to_the_admin_of_an_account_that_is_gone_is_not_told(ann: User, 
     Browser(FIREFOX).login()
     told()
     clock.shift(60)
-    record_sign_in(ann, sessions.UNKNOWN)
+    events.announce(kinds.LOGIN, ann)
     ann.delete()
     assert told() == []
 

@@ -21,7 +21,7 @@ from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.racing import in_parallel, just_before
 from tokens.authentication import StatelessJWTAuthentication
 from tokens.domain import sessions
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session
 from tokens.permissions import RecentSignIn
 
 
@@ -71,7 +71,7 @@ def session_of(client: Browser | App) -> Session:
 
 
 def events() -> list[SecurityEvent]:
-    return list(SecurityEvent.objects.filter(kind=Kind.REAUTHENTICATED))
+    return list(SecurityEvent.objects.filter(kind="reauthenticated"))
 
 
 def said(browser: Browser, url: str = "/sensitive") -> Any:
@@ -329,7 +329,7 @@ def test_wrong_code_renews_nothing(browser: Browser, ann_has: Enrolled) -> None:
     with unchanged():
         response = browser.reauthenticate(code=ann_has.device.wrong())
     assert (response.status_code, response.json()) == (400, WRONG_CODE)
-    assert SecurityEvent.objects.filter(kind=Kind.SECOND_FACTOR_FAILED).count() == 1
+    assert SecurityEvent.objects.filter(kind="second_factor_failed").count() == 1
 
 
 def test_code_works_once_wherever_it_was_used(browser: Browser, ann_has: Enrolled) -> None:

@@ -19,7 +19,7 @@ from tests.api.people import Person, register, sign_in
 from tests.clients import PASSWORD, claims_of
 from tests.racing import in_parallel, just_before
 from tokens.domain import sessions
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
 
@@ -151,10 +151,10 @@ def test_address_changes_with_the_password_and_the_old_one_is_told(ann: Person) 
     assert "currentPassword" not in response.json()
     mails = set(Mail.objects.values_list("kind", "address"))
     assert mails == {
-        (MailKind.EMAIL_CHANGED, "ann@example.com"),
+        ("email_changed", "ann@example.com"),
         (MailKind.VERIFY_EMAIL, "ann@example.org"),
     }
-    assert events_of(ann)[-1] == Kind.EMAIL_CHANGED
+    assert events_of(ann)[-1] == "email_changed"
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -354,7 +354,7 @@ def test_deleted_session_is_over(ann: Person, django_assert_num_queries: DjangoA
     assert ann.call("get", "/api/me/").status_code == 200
     ended = Session.objects.get(pk=claims_of(other.access)["sid"])
     assert (ended.revoked_reason, ended.revoked_by) == (Reason.REVOKED, "ann")
-    assert events_of(ann)[-1] == Kind.SESSION_REVOKED
+    assert events_of(ann)[-1] == "session_revoked"
     assert ann.call("delete", path).status_code == 404
 
 
@@ -411,7 +411,7 @@ def test_user_as_staff_sees_one(ann: Person, staff: Person, django_assert_num_qu
         "isSuperuser": False,
         "groups": ["writers"],
         "dateJoined": wire(ann.user.date_joined),
-        "lastLogin": wire(SecurityEvent.objects.get(user=ann.user, kind=Kind.LOGIN).created_at),
+        "lastLogin": wire(SecurityEvent.objects.get(user=ann.user, kind="login").created_at),
     }
 
 
@@ -619,7 +619,7 @@ def test_links_count_towards_the_limit_of_the_address(ann: Person, staff: Person
     assert (second.status_code, second.json()["code"]) == (429, "throttled")
     assert 590 < int(second["Retry-After"]) <= 600
     assert Mail.objects.filter(kind=MailKind.SET_PASSWORD).count() == 1
-    assert events_of(ann).count(Kind.PASSWORD_RESET_SENT) == 1
+    assert events_of(ann).count("password_reset_sent") == 1
 
 
 @pytest.mark.parametrize("identifier", ["987654321", "0", "-1", "nonsense", "1e3", "%00", "9" * 100, "9" * 5000, "²"])
@@ -654,7 +654,7 @@ def test_log_is_the_callers_own_newest_first(
     events = response.json()["results"]
     assert (response.status_code, response.json().keys()) == (200, {"next", "previous", "results"})
     assert [event["kind"] for event in events] == ["email_changed", "login_failed", "login", "registered"]
-    logged = SecurityEvent.objects.get(user=ann.user, kind=Kind.LOGIN)
+    logged = SecurityEvent.objects.get(user=ann.user, kind="login")
     assert events[2] == {
         "id": str(logged.pk),
         "kind": "login",

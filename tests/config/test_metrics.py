@@ -1,6 +1,5 @@
 """What is counted, who is told, and that it is right with several processes."""
 
-import logging
 import os
 import runpy
 from collections.abc import Callable, Iterator
@@ -22,12 +21,12 @@ from pytest_django import Settings
 
 import config.gunicorn
 from config import urls
-from config.serving.counters import EventCounter
+from config.serving.metrics import EVENTS, count
 from tests.clients import PASSWORD, App, Browser
 from tests.proof.wire import Request, by_body, together
 from tests.server import serve
-from tokens.domain import log, sessions
-from tokens.models import Kind
+from tokens import kinds
+from tokens.domain import events, sessions
 from tokens.tokens import RefreshToken
 
 TOKEN = "a-token-that-only-the-scraper-has"
@@ -37,13 +36,15 @@ handler400, handler403, handler404, handler500 = urls.handler400, urls.handler40
 
 
 @pytest.fixture
-def opened(settings: Settings) -> Iterator[None]:
+def opened(settings: Settings) -> None:
     settings.METRICS_TOKEN = TOKEN
     settings.ROOT_URLCONF = __name__
-    log, handler = logging.getLogger("latchkey.security"), EventCounter()
-    log.addHandler(handler)
-    yield
-    log.removeHandler(handler)
+
+
+@pytest.fixture
+def a_kind_of_a_project() -> Iterator[kinds.Kind]:
+    yield kinds.add("a_kind_of_a_project", "done")
+    del kinds.TABLE["a_kind_of_a_project"]
 
 
 def parse(text: str) -> dict[str, float]:
@@ -84,7 +85,7 @@ def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
     text = answer.content.decode()
     assert "# TYPE latchkey_security_events_total counter" in text
     assert "# TYPE latchkey_rotations_total counter" in text
-    assert {*parse(text)} >= {*Kind.values, "latchkey_rotations_total"}
+    assert {*parse(text)} >= {*kinds.TABLE, "latchkey_rotations_total"}
 
 
 @pytest.mark.parametrize("host", ["10.42.0.7:8000", "latchkey-7d9f.default.svc"])
@@ -153,22 +154,19 @@ def test_what_happens_in_two_browsers_is_counted_together(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_not_committed_is_not_counted(django_user_model: Any, scrape: Callable[[], dict[str, float]]) -> None:
+def test_what_was_not_committed_is_not_counted(
+    django_user_model: Any, scrape: Callable[[], dict[str, float]], a_kind_of_a_project: kinds.Kind
+) -> None:
     ann = django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
     with transaction.atomic():
-        log.record(Kind.PASSWORD_CHANGED, ann)
+        events.announce(kinds.LOGIN, ann)
         assert scrape() == {}
         transaction.set_rollback(True)
     assert scrape() == {}
     with transaction.atomic():
-        log.record(Kind.PASSWORD_CHANGED, ann)
-        log.record("a_kind_of_a_project", ann)
-    assert scrape() == {"password_changed": 1, "a_kind_of_a_project": 1}
-
-
-def test_line_without_an_event_is_not_counted(scrape: Callable[[], dict[str, float]]) -> None:
-    logging.getLogger("latchkey.security").info("Somebody else's line.")
-    assert scrape() == {}
+        events.announce(kinds.LOGIN, ann)
+        events.announce(a_kind_of_a_project, ann)
+    assert scrape() == {"login": 1, "a_kind_of_a_project": 1}
 
 
 def test_count_that_can_not_be_kept_is_told_and_no_error(
@@ -176,8 +174,8 @@ def test_count_that_can_not_be_kept_is_told_and_no_error(
 ) -> None:
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
-    logging.getLogger("latchkey.security").info("A line.", extra={"event": "never_heard_of"})
-    [record] = [record for record in caplog.records if record.name == "config.serving.counters"]
+    count(EVENTS, "never_heard_of")
+    [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
     assert record.getMessage().startswith("A count was lost: FileNotFoundError")
 
 

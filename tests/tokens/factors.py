@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokens.domain.sessions import Client
+from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
 from tokens.exceptions import AnswerNotValid
 

@@ -21,8 +21,8 @@ from time_machine import TimeMachineFixture
 from tests.clients import PASSWORD, App, Browser
 from tokens import admin
 from tokens.domain import sessions
-from tokens.domain.sessions import Client
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.domain.client import Client
+from tokens.models import Reason, SecurityEvent, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 SESSIONS = "/admin/latchkey/session/"
@@ -375,7 +375,7 @@ def test_only_a_superuser_ends_the_session_of_a_superuser(
 def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: Clerk) -> None:
     session = sessions.start(ann)
     assert told(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]
-    event = SecurityEvent.objects.get(kind=Kind.SESSION_REVOKED)
+    event = SecurityEvent.objects.get(kind="session_revoked")
     assert (event.user, event.session) == (ann, session.pk)
     assert (event.ip_address, event.user_agent, event.reason) == ("198.51.100.7", "the clerk's", Reason.STAFF)
     entry = LogEntry.objects.get()
@@ -411,7 +411,7 @@ def test_list_that_shrinks_on_the_way_is_gone_through_to_the_end(
     act(admin_client, action, *begun[:2], query="?status=live&p=1", select_across="1", post="yes")
     assert not live()
     assert Session.objects.count() == (0 if action == "delete_selected" else 5)
-    assert SecurityEvent.objects.filter(kind=Kind.SESSION_REVOKED).count() == 5
+    assert SecurityEvent.objects.filter(kind="session_revoked").count() == 5
 
 
 @pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users", "delete_selected"])
@@ -434,7 +434,7 @@ def test_deletion_ends_the_session_and_is_logged(ann: Any, browser: Browser, cle
     assert not Session.objects.exists()
     assert browser.post("/auth/introspect", access=browser.access).json()["code"] == "token_revoked"
     assert browser.refresh().json()["code"] == "token_revoked"
-    assert SecurityEvent.objects.get(kind=Kind.SESSION_REVOKED).session == session.pk
+    assert SecurityEvent.objects.get(kind="session_revoked").session == session.pk
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.action_flag) == (str(session.pk), DELETION)
 

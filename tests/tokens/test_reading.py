@@ -10,8 +10,8 @@ from django.db import connections
 from django.db.models import Model
 
 from tokens.domain import sessions
+from tokens.domain.client import Client
 from tokens.domain.reading import read
-from tokens.domain.sessions import Client
 from tokens.models import Session
 
 

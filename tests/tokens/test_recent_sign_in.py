@@ -18,7 +18,7 @@ from tests.clients import PASSWORD, Browser, claims_of
 from tests.urls_tokens import urlpatterns as project
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
 from tokens.domain import sessions
-from tokens.domain.sessions import Client
+from tokens.domain.client import Client
 from tokens.exceptions import TokenRevoked
 from tokens.http import errors
 from tokens.models import Reason, SecurityEvent, Session

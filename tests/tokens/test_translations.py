@@ -5,7 +5,8 @@ from typing import Any
 from django.utils.translation import override
 
 from tests.clients import App, Browser
-from tokens.models import Kind, Reason
+from tokens import kinds
+from tokens.models import Reason
 
 GERMAN = {"accept-language": "de"}
 
@@ -27,7 +28,7 @@ def test_refusals_are_told_in_german(app: App) -> None:
 
 def test_names_are_told_in_german() -> None:
     with override("de"):
-        assert str(Kind.TOKEN_REUSED.label) == "Aktualisierungstoken zweimal verwendet"
+        assert str(kinds.TOKEN_REUSED.label) == "Aktualisierungstoken zweimal verwendet"
         assert str(Reason.STAFF.label) == "von einem Mitarbeiter beendet"
 
 

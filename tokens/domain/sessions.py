@@ -5,7 +5,6 @@ and the row decides who wins a race. Whoever changed no row reads again and judg
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, cast
@@ -17,10 +16,12 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from .. import signals
+from .. import kinds, signals
 from ..conf import conf
 from ..exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
+from . import events
+from .client import UNKNOWN, Client
 from .outages import retried
 from .reading import read
 
@@ -34,16 +35,6 @@ CLOCK_SKEW = timedelta(minutes=1)
 """A session that ended by itself no longer ago than this is ended like a live one: a server whose clock is behind, or a
 refresh under way, may yet renew it."""
 
-
-@dataclass(frozen=True)
-class Client:
-    """Who asks, as plain values; what is not known is left out."""
-
-    ip_address: str | None = None
-    user_agent: str = ""
-
-
-UNKNOWN = Client()
 
 Claims = Mapping[str, Any]
 
@@ -78,6 +69,8 @@ def start(
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
         session.save(using=_db(), force_insert=True)
+        evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
+        events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
         signals.session_started.send(Session, session=session, client=client, evicted=evicted)
     return session
 
@@ -95,6 +88,7 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
         if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
             raise TokenRevoked
         session.reauthenticated_at, session.amr = now, how
+        events.announce(kinds.REAUTHENTICATED, session.user, client, session)
         signals.session_reauthenticated.send(Session, session=session, client=client)
 
 
@@ -369,6 +363,8 @@ def _end(sessions: list[Session], rows: SessionQuerySet, reason: Reason, client:
     for session in sessions:
         for name, value in changes.items():
             setattr(session, name, value)
+    if reason != Reason.CAP:  # These come with the login that they made room for, in its one statement.
+        events.announce_all([events.ending(session, reason, client) for session in sessions])
     signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
     return True
 

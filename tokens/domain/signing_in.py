@@ -18,6 +18,7 @@ from django.contrib.auth.signals import user_login_failed
 from django.core import signing
 from django.utils.functional import Promise
 
+from .. import kinds
 from ..conf import conf
 from ..exceptions import (
     ChallengeNotValid,
@@ -26,9 +27,10 @@ from ..exceptions import (
     SecondFactorRequired,
     TooManyTries,
 )
-from ..models import Kind, SecurityEvent, Session, User, fingerprints
+from ..models import SecurityEvent, Session, User, fingerprints
 from . import limits, sessions
-from .sessions import PASSWORD, UNKNOWN, Client
+from .client import UNKNOWN, Client
+from .sessions import PASSWORD
 
 CHALLENGE_LIFETIME = timedelta(minutes=5)
 SALT = "latchkey.challenge"
@@ -182,8 +184,7 @@ def _has_signed_in_from(address: str | None, username: str) -> bool:
         user: Any = user_model._default_manager.get_by_natural_key(username)
     except user_model.DoesNotExist:
         user = None  # whose logins are looked for all the same, so that the work tells nothing
-    proofs = (Kind.LOGIN, Kind.PASSWORD_RESET)  # the latter for an owner who gets in from nowhere else
-    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=proofs).order_by()
+    logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=kinds.proofs()).order_by()
     # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
     return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())
 

@@ -8,7 +8,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from ..conf import conf
-from ..domain.sessions import Client
+from ..domain.client import Client
 from ..models import USER_AGENT_LENGTH
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

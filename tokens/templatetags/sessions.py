@@ -7,8 +7,9 @@ from django import template
 from django.db.models import Sum
 from django.utils import timezone
 
+from .. import kinds
 from ..conf import conf
-from ..models import Kind, SecurityEvent, Session, uuid7_floor
+from ..models import SecurityEvent, Session, uuid7_floor
 
 register = template.Library()
 
@@ -26,7 +27,7 @@ def session_summary(context: template.Context) -> dict[str, Any]:
     live = Session.objects.live().filter(pk__gte=uuid7_floor(now - conf.session_lifetime))[: MOST + 1].count()
     events = SecurityEvent.objects.filter(pk__gte=uuid7_floor(now - timedelta(days=1))).order_by()
     counts = dict(events.values_list("kind").annotate(Sum("count")))
-    shown = (Kind.LOGIN, Kind.LOGIN_FAILED, Kind.TOKEN_REUSED)
+    shown = (kinds.LOGIN, kinds.LOGIN_FAILED, kinds.TOKEN_REUSED)
     return {
         "live": min(live, MOST),
         "more": live > MOST,

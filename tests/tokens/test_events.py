@@ -1,12 +1,15 @@
 """The security log."""
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
-from django.db import connection, transaction
+from django.core.management import call_command
+from django.db import connection, connections, transaction
 from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,9 +17,10 @@ from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App, Browser
+from tokens import kinds as table
 from tokens import signals
-from tokens.domain import log, sessions
-from tokens.models import Kind, Reason, SecurityEvent, Session
+from tokens.domain import events, sessions
+from tokens.models import Reason, SecurityEvent, Session
 
 
 def kinds() -> list[str]:
@@ -49,7 +53,7 @@ def test_failed_logins_of_an_account_and_an_hour_share_a_row(ann: Any, time_mach
         Browser().login(password="wrong", REMOTE_ADDR=address)
         time_machine.shift(60)
     event = SecurityEvent.objects.get()
-    assert (event.kind, event.count, event.ip_address) == (Kind.LOGIN_FAILED, 2, "192.0.2.2")
+    assert (event.kind, event.count, event.ip_address) == ("login_failed", 2, "192.0.2.2")
     assert event.created_at == timezone.now() - timedelta(minutes=1)
     time_machine.shift(3600)
     Browser().login(password="wrong")
@@ -146,8 +150,8 @@ def test_eviction_is_logged_with_the_login_that_caused_it(app: App, settings: Se
 
 
 def test_what_other_apps_tell_is_recorded(ann: Any) -> None:
-    log.record(Kind.PASSWORD_CHANGED, ann)
-    assert kinds() == ["password_changed"]
+    events.announce(table.REAUTHENTICATED, ann)
+    assert kinds() == ["reauthenticated"]
 
 
 def test_signals_tell_the_life_of_a_session(ann: Any) -> None:
@@ -203,7 +207,7 @@ def test_events_go_to_the_logger_as_json_once_they_are_committed(
     ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
     caplog.set_level("INFO", "latchkey.security")
     with transaction.atomic():
-        log.record(Kind.PASSWORD_CHANGED, ann)
+        events.announce(table.LOGIN, ann)
         transaction.set_rollback(True)
     Browser("agent").login(REMOTE_ADDR="192.0.2.7")
     session = Session.objects.get()
@@ -223,3 +227,42 @@ def test_failed_logins_go_to_the_logger_for_unknown_names_too(
     line = {"event": "login_failed", "user": user, "session": None, "address": "192.0.2.7", "agent": "agent"}
     assert lines(caplog) == [line]
     assert "nobody" not in caplog.text
+
+
+# Where the sessions live in a database of their own
+
+
+class Elsewhere:
+    """Everything is read and written in the database `other`."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def other(tmp_path: Path, settings: Settings, transactional_db: None) -> Iterator[None]:
+    database = {**connections["default"].settings_dict, "ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}
+    connections.databases["other"] = {**database, "NAME": str(tmp_path / "other.sqlite3")}
+    connections["other"].connect()
+    call_command("migrate", database="other", verbosity=0)
+    settings.DATABASE_ROUTERS = [f"{__name__}.Elsewhere"]
+    yield
+    connections["other"].close()
+    del connections["other"], connections.databases["other"]
+
+
+def test_login_is_told_of_once_its_own_database_has_committed(
+    other: None, caplog: pytest.LogCaptureFixture, django_user_model: Any
+) -> None:
+    caplog.set_level("INFO", "latchkey.security")
+    ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
+    with transaction.atomic(using="other"):
+        sessions.start(ann)
+        assert lines(caplog) == []
+    assert [line["event"] for line in lines(caplog)] == ["login"]
+    with transaction.atomic(using="other"):
+        sessions.start(ann)
+        transaction.set_rollback(True, using="other")
+    assert len(lines(caplog)) == 1

@@ -1,0 +1,41 @@
+"""What can happen to an account, beside what `tokens` knows of: its rows in the table of kinds."""
+
+from django.utils.translation import gettext_lazy as _
+
+from tokens.kinds import Notice, add
+
+NEW_PASSWORD = Notice("password_changed", _("Your password was changed"))
+
+REGISTERED = add("registered", _("registered"))
+PASSWORD_CHANGED = add("password_changed", _("password changed"), notice=NEW_PASSWORD)
+# An owner who gets in from nowhere else gets in where the mailed link was opened.
+PASSWORD_RESET = add("password_reset", _("password reset"), notice=NEW_PASSWORD, proof=True)
+PASSWORD_RESET_SENT = add("password_reset_sent", _("link to reset the password sent by staff"))
+EMAIL_CHANGED = add(
+    "email_changed",
+    _("e-mail address changed"),
+    notice=Notice("email_changed", _("Your e-mail address was changed")),
+)
+EMAIL_VERIFIED = add("email_verified", _("e-mail address verified"))
+ACCOUNT_DELETED = add("account_deleted", _("account deleted"), row=False)  # which would go with the account
+SECOND_FACTOR_ENABLED = add(
+    "second_factor_enabled",
+    _("second factor enabled"),
+    notice=Notice("second_factor_enabled", _("Your second factor was switched on")),
+)
+SECOND_FACTOR_REMOVED = add(
+    "second_factor_removed",
+    _("second factor removed"),
+    notice=Notice("second_factor_removed", _("Your second factor was switched off")),
+)
+SECOND_FACTOR_FAILED = add("second_factor_failed", _("wrong code for the second factor"))
+RECOVERY_CODE_USED = add(
+    "recovery_code_used",
+    _("recovery code used"),
+    notice=Notice("recovery_code_used", _("A recovery code was used")),
+)
+RECOVERY_CODES_RENEWED = add(
+    "recovery_codes_renewed",
+    _("recovery codes renewed"),
+    notice=Notice("recovery_codes_renewed", _("You have new recovery codes")),
+)

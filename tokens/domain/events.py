@@ -1,0 +1,131 @@
+"""What happens to accounts, announced in one place; the table of kinds says what becomes of it.
+
+Each event is a JSON object a line of the logger `latchkey.security`, for operators, and most are a row for the owner
+of the account. Mails and counts are made by the apps that hear the signals.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, connections, router, transaction
+from django.utils import timezone
+
+from .. import kinds, signals
+from ..kinds import TABLE, Kind
+from ..models import Reason, SecurityEvent, Session, User, uuid7_floor
+from . import limits
+from .client import UNKNOWN, Client
+from .outages import retried
+
+logger = logging.getLogger("latchkey.security")
+
+ENDINGS = {
+    Reason.LOGOUT: kinds.LOGOUT,
+    Reason.LOGOUT_ALL: kinds.LOGOUT,
+    Reason.REUSED: kinds.TOKEN_REUSED,
+}
+"""The kinds of revocations that are more than just that."""
+
+
+def announce(kind: Kind, user: User, client: Client = UNKNOWN, session: Session | None = None) -> None:
+    """Announce what happened to a user's account; in a transaction with the change itself, both are kept or neither.
+
+    `user` is the user from before the change: a mail goes to the address that the account had until then.
+    """
+    announce_all([event(kind, user, client, session)])
+
+
+@retried
+def announce_all(events: Sequence[SecurityEvent]) -> None:
+    """Announce several events with one statement. The lines and the counts come once they are committed."""
+    using = _db()
+    with transaction.atomic(using, savepoint=False):
+        SecurityEvent.objects.using(using).bulk_create(event for event in events if TABLE[event.kind].row)
+        for event in events:
+            signals.event_announced.send(SecurityEvent, event=event)
+        transaction.on_commit(partial(_publish, events), using=using)
+
+
+def event(kind: Kind, user: User, client: Client, session: Session | None = None) -> SecurityEvent:
+    """Return what `announce_all` takes."""
+    return _event(kind, client, session, user=user)
+
+
+def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
+    """Return what `announce_all` takes of a session that was revoked."""
+    kind = ENDINGS.get(reason, kinds.SESSION_REVOKED)
+    return _event(kind, client, session, user_id=session.user_id, reason=reason)
+
+
+@retried
+def announce_failed_login(name: Any, client: Client) -> None:
+    """Count the failure in the account's row of this hour. None for an unknown name, so that nobody fills the table."""
+    try:
+        user = get_user_model()._default_manager.get_by_natural_key(name)
+    except get_user_model().DoesNotExist:
+        # A known name's failure is a write that is waited for.
+        limits.pretend(str(name))
+        _publish([_event(kinds.LOGIN_FAILED, client)])
+        return
+    row = event(kinds.LOGIN_FAILED, user, client)
+    row.id = _id_of_hour(user)
+    try:
+        _count(row)
+    except IntegrityError:
+        return  # the user was deleted in this moment
+    _publish([row])
+
+
+def _event(kind: Kind, client: Client, session: Session | None = None, **fields: Any) -> SecurityEvent:
+    return SecurityEvent(
+        kind=kind,
+        session=session.pk if session else None,
+        ip_address=client.ip_address,
+        user_agent=client.user_agent,
+        **fields,
+    )
+
+
+def _publish(events: Iterable[SecurityEvent]) -> None:
+    for event in events:
+        facts = {
+            "event": event.kind,
+            "user": event.user_id,
+            "session": event.session and str(event.session),
+            "address": event.ip_address,
+            "agent": event.user_agent,
+        }
+        if event.reason:
+            facts["reason"] = event.reason
+        logger.info(json.dumps(facts, default=str), extra={"event": event.kind})
+        signals.event_committed.send(SecurityEvent, event=event)
+
+
+def _count(row: SecurityEvent) -> None:
+    """Write the row, or count one more where it is, by one statement: the first of an hour takes no other work."""
+    connection = connections[_db()]
+    quote, fields = connection.ops.quote_name, SecurityEvent._meta.concrete_fields
+    table, names = quote(SecurityEvent._meta.db_table), {field.name: quote(str(field.column)) for field in fields}
+    seen = ", ".join(f"{names[name]} = EXCLUDED.{names[name]}" for name in ("created_at", "ip_address", "user_agent"))
+    statement = (
+        f"INSERT INTO {table} ({', '.join(names.values())}) VALUES ({', '.join(['%s'] * len(names))}) "  # noqa: S608 (names of columns alone)
+        f"ON CONFLICT ({names['id']}) DO UPDATE SET {names['count']} = {table}.{names['count']} + 1, {seen}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields])
+
+
+def _id_of_hour(user: User) -> UUID:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    digest = hashlib.sha256(f"{kinds.LOGIN_FAILED}:{user.pk}".encode()).digest()
+    return UUID(int=uuid7_floor(hour).int | int.from_bytes(digest[:7], "big"))
+
+
+def _db() -> str:
+    return router.db_for_write(SecurityEvent)

@@ -1,0 +1,73 @@
+"""The table of what can happen to an account, and of what becomes of it.
+
+Everything that happens is a line of the log and a count. Whether it also is a row of the owner's log and a mail to the
+owner is in the table. An app adds its own kinds with `add`, in a module that Django imports at the start.
+"""
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A mail to the owner: what the setting of the notices and its template call it, and its subject."""
+
+    name: str
+    subject: str | Promise
+
+
+class Kind(str):
+    """A kind, by its name on the wire."""
+
+    label: str | Promise = ""
+    """What a person reads in the log."""
+
+    row = True
+    """Whether the owner's log keeps it."""
+
+    notice: Notice | None = None
+
+    proof = False
+    """Whether only the owner does this, so that the address that it came from is one of the owner's."""
+
+
+TABLE: dict[str, Kind] = {}
+
+
+def add(
+    name: str, label: str | Promise, *, row: bool = True, notice: Notice | None = None, proof: bool = False
+) -> Kind:
+    """Add a kind to the table. Raises ValueError if there is one of that name."""
+    if name in TABLE:
+        raise ValueError(f"There is a kind {name!r} already.")
+    kind = TABLE[name] = Kind(name)
+    kind.label, kind.row, kind.notice, kind.proof = label, row, notice, proof
+    return kind
+
+
+def choices() -> list[tuple[str, str | Promise]]:
+    """Return the kinds that the owner's log may hold, each with its words."""
+    return [(kind, kind.label) for kind in TABLE.values() if kind.row]
+
+
+def notices() -> dict[str, Notice]:
+    """Return the mails that kinds of the table cause, by name."""
+    return {kind.notice.name: kind.notice for kind in TABLE.values() if kind.notice}
+
+
+def proofs() -> list[Kind]:
+    """Return the kinds that only the owner causes."""
+    return [kind for kind in TABLE.values() if kind.proof]
+
+
+NEW_SIGN_IN = Notice("new_sign_in", _("A sign-in from a new device"))
+REUSE = Notice("token_reused", _("You were signed out for your safety"))
+
+LOGIN = add("login", _("signed in"), notice=NEW_SIGN_IN, proof=True)
+LOGIN_FAILED = add("login_failed", _("failed to sign in"))
+REAUTHENTICATED = add("reauthenticated", _("gave the password again"))
+LOGOUT = add("logout", _("signed out"))
+SESSION_REVOKED = add("session_revoked", _("session ended"))
+TOKEN_REUSED = add("token_reused", _("refresh token used twice"), notice=REUSE)
