@@ -1,7 +1,9 @@
 import re
+from copy import copy
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
@@ -11,6 +13,7 @@ from accounts.owner import address, username
 from tokens.domain import devices
 from tokens.domain.client import Client
 from tokens.domain.outages import retried
+from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session
 from tokens.serializers import DeviceNameField, PasswordField, UseCaseSerializer
 
@@ -111,7 +114,17 @@ class SessionSerializer(ModelSerializer):
         read_only_fields = tuple(name for name in fields if name != "device")
 
     def to_representation(self, session: Session) -> dict[str, Any]:
+        if self.get_current(session):
+            session = self._as_used_now(session)
         return {**super().to_representation(session), "device": devices.name(session)}
+
+    def _as_used_now(self, session: Session) -> Session:
+        """Return it as this request uses it. A thief who asks must not learn when the owner refreshed it."""
+        session = copy(session)
+        session.rotated_at = timezone.now()
+        session.expires_at = session.expiry(session.rotated_at)
+        session.ip_address = client_of(self.context["request"]).ip_address
+        return session
 
     def get_current(self, session: Session) -> bool:
         return bool(session == self.context["request"].auth.session)

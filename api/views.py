@@ -1,9 +1,10 @@
 """The protected resources. Whoever they belong to is found by the query: anybody else's are not there."""
 
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Case, F, QuerySet, Value, When
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
@@ -34,6 +35,8 @@ from . import filters, serializers
 from .browsing import PassAuthentication
 from .permissions import OnlySuperusersActOnSuperusers
 from .schema import schema
+
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class Page(APIView):
@@ -123,7 +126,9 @@ class SessionViewSet(
 
     def get_queryset(self) -> QuerySet[Session]:
         live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
-        return live.order_by("-rotated_at")
+        # Not at its place among the others, which would tell when it was refreshed; nor does a cursor hold that time.
+        current = When(pk=cast(AccessToken, self.request.auth).session.pk, then=Value(END_OF_TIME))
+        return live.annotate(used_at=Case(current, default=F("rotated_at"))).order_by("-used_at")
 
     def perform_update(self, serializer: BaseSerializer[Any]) -> None:
         session = cast(Session, serializer.instance)

@@ -133,6 +133,10 @@ class Session(models.Model):
     confirmed = models.BooleanField(_("confirmed"), default=True)
     """Whether anything that the last rotation issued has been seen in use."""
 
+    exposed = models.BooleanField(_("lost answer seen"), default=False, db_default=False)
+    """Whether somebody has looked at what the last late retry gave up: the answer that was lost is in a stranger's
+    hands."""
+
     created_at = models.DateTimeField(_("signed in"))
     reauthenticated_at = models.DateTimeField(_("password given again"), null=True, blank=True)
     """When the sign-in was renewed, if it was."""

@@ -160,14 +160,17 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     @property
     def access_token(self) -> AccessToken:
-        return self.access_token_class.of(self.session)
+        """Issue an access token of this one's generation: one of the newest would be a use of what a rotation gave."""
+        token = self.access_token_class.of(self.session)
+        token["generation"] = self["generation"]
+        return token
 
     def blacklist(self) -> tuple[Session, bool]:  # type: ignore[override]
         """Revoke the session; return it, and whether it was this call that did."""
         return self.session, sessions.revoke(self.session, Reason.LOGOUT)
 
     def check_blacklist(self) -> None:
-        """Raise TokenNotValid if a newer token has superseded this one, TokenRevoked if the session has ended."""
+        """Raise TokenNotValid if a refresh would take this one for reused, TokenRevoked if the session has ended."""
         sessions.look(self.payload)
 
     @property

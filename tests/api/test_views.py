@@ -237,7 +237,7 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(body: dict[str, str])
 # Sessions
 
 
-def test_sessions_are_the_live_ones_of_the_caller_newest_use_first(
+def test_sessions_are_the_live_ones_of_the_caller_with_the_current_one_first_as_it_is_used_now(
     ann: Person,
     ben: Person,
     time_machine: TimeMachineFixture,
@@ -245,9 +245,13 @@ def test_sessions_are_the_live_ones_of_the_caller_newest_use_first(
 ) -> None:
     phone = sign_in("ann", user_agent="Mozilla/5.0 (Android 14; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0")
     sign_in("ann").logout()
-    time_machine.move_to(timezone.now() + timedelta(minutes=1))
+    time_machine.move_to(timezone.now() + timedelta(minutes=1), tick=False)
     assert ann.refresh(REMOTE_ADDR="192.0.2.7").status_code == 200
-    used_last, used_first = (Session.objects.get(pk=claims_of(who.access)["sid"]) for who in (ann, phone))
+    time_machine.shift(60)
+    assert phone.refresh(REMOTE_ADDR="192.0.2.8").status_code == 200
+    current, used_last = (Session.objects.get(pk=claims_of(who.access)["sid"]) for who in (ann, phone))
+    time_machine.shift(60)
+    now = timezone.now()
     ann.call("get", "/api/me/")  # the first use of a token after a rotation costs a statement more
     with django_assert_num_queries(2):  # the guard, the list
         response = ann.call("get", "/api/sessions/")
@@ -257,27 +261,42 @@ def test_sessions_are_the_live_ones_of_the_caller_newest_use_first(
         "previous": None,
         "results": [
             {
-                "id": str(used_last.pk),
+                "id": str(current.pk),
                 "current": True,
-                "createdAt": wire(used_last.created_at),
-                "lastUsedAt": wire(used_last.rotated_at),
-                "expiresAt": wire(used_last.expires_at),
-                "ipAddress": "192.0.2.7",
+                "createdAt": wire(current.created_at),
+                "lastUsedAt": wire(now),
+                "expiresAt": wire((now + timedelta(days=7)).replace(microsecond=0)),
+                "ipAddress": "127.0.0.1",
                 "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
                 "device": "Firefox on Linux",
             },
             {
-                "id": str(used_first.pk),
+                "id": str(used_last.pk),
                 "current": False,
-                "createdAt": wire(used_first.created_at),
-                "lastUsedAt": wire(used_first.rotated_at),
-                "expiresAt": wire(used_first.expires_at),
-                "ipAddress": "127.0.0.1",
+                "createdAt": wire(used_last.created_at),
+                "lastUsedAt": wire(used_last.rotated_at),
+                "expiresAt": wire(used_last.expires_at),
+                "ipAddress": "192.0.2.8",
                 "userAgent": "Mozilla/5.0 (Android 14; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0",
                 "device": "Firefox Mobile on Android",
             },
         ],
     }
+
+
+def test_others_are_listed_by_their_newest_use_in_pages_that_follow_the_current_one(
+    ann: Person, time_machine: TimeMachineFixture
+) -> None:
+    others = [sign_in("ann") for _ in range(3)]
+    for other in (others[1], others[2], others[0]):
+        time_machine.move_to(timezone.now() + timedelta(minutes=1))
+        other.refresh()
+    path, told = "/api/sessions/?pageSize=1", []
+    while path:
+        page = ann.call("get", path).json()
+        told += [session["id"] for session in page["results"]]
+        path = page["next"]
+    assert told == [claims_of(who.access)["sid"] for who in (ann, others[0], others[2], others[1])]
 
 
 def test_sessions_that_ended_are_not_told(ann: Person, settings: Settings, time_machine: TimeMachineFixture) -> None:

@@ -39,6 +39,9 @@ class ModelSession:
     given_up: set[int] = field(default_factory=set)
     """What late retries gave up, since the last ordinary rotation."""
 
+    exposed: bool = False
+    """Whether somebody has looked at what was given up, since the newest was issued."""
+
     expiries: dict[int, int] = field(default_factory=dict)
     """When each refresh token expires, in whole seconds."""
 
@@ -51,22 +54,20 @@ class ModelSession:
             return "token_expired"
         if self.ended:
             return "token_revoked"
-        age = max(now - self.newest_issued, 0)
         if token == self.newest:
-            if self.exchanged is not None and age < grace:
+            if self.exchanged is not None and self._age(now) < grace:
                 self.was_used = True
             else:
                 self.exchanged, self.late_retries, self.given_up = token, 0, set()
                 self._issue(self.newest + 1, now)
             return self.newest
-        if token == self.exchanged:
-            if grace and age <= grace:
-                return self.newest
-            if late_retry and not self.was_used and self.late_retries < LATE_RETRIES:
-                self.late_retries += 1
-                self.given_up.add(self.newest)
-                self._issue(self.newest + 1, now)
-                return self.newest
+        if self._is_retry(token, now, grace):
+            return self.newest
+        if self._is_late_retry(token) and late_retry:
+            self.late_retries += 1
+            self.given_up.add(self.newest)
+            self._issue(self.newest + 1, now)
+            return self.newest
         self.ended = "reused"
         return "token_reused"
 
@@ -84,12 +85,22 @@ class ModelSession:
         return "let in"
 
     def verify(self, token: int, now: float) -> Answer:
-        """Look at a refresh token: that changes nothing."""
+        """Look at a refresh token: it is good if a refresh would accept it."""
         if now >= self.expiries[token]:
             return "token_expired"
         if self.ended:
             return "token_revoked"
-        return "let in" if token == self.newest else "token_not_valid"
+        if token == self.newest or self._is_retry(token, now, GRACE) or self._is_late_retry(token):
+            return "let in"
+        return self._refuse_a_look(token)
+
+    def verify_access(self, came_with: int, expires: int, now: float) -> Answer:
+        """Look at an access token that came with that refresh token: it is good if it would be let in."""
+        if now >= expires:
+            return "token_expired"
+        if self.ended:
+            return "token_revoked"
+        return self._refuse_a_look(came_with) if came_with in self.given_up else "let in"
 
     def end(self, reason: str) -> bool:
         """End the session, if it lives; return whether it did."""
@@ -105,6 +116,20 @@ class ModelSession:
         """Return when an access token issued now expires."""
         return int(min(now + ACCESS_LIFE, self.began + SESSION_LIFE))
 
+    def _age(self, now: float) -> float:
+        return max(now - self.newest_issued, 0)
+
+    def _is_retry(self, token: int, now: float, grace: float) -> bool:
+        return token == self.exchanged and not self.exposed and grace > 0 and self._age(now) <= grace
+
+    def _is_late_retry(self, token: int) -> bool:
+        is_good = token == self.exchanged and not self.exposed
+        return is_good and not self.was_used and self.late_retries < LATE_RETRIES
+
+    def _refuse_a_look(self, token: int) -> Answer:
+        self.exposed = self.exposed or token in self.given_up
+        return "token_not_valid"
+
     def _issue(self, token: int, now: float) -> None:
-        self.newest, self.newest_issued, self.was_used = token, now, False
+        self.newest, self.newest_issued, self.was_used, self.exposed = token, now, False, False
         self.expiries[token] = int(min(now + REFRESH_LIFE, self.began + SESSION_LIFE))

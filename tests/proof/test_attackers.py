@@ -47,7 +47,7 @@ def owner(clock: TimeMachineFixture) -> Party:
     assert owner.login().status_code == 200
     # In the middle of its life: not the token from the login.
     assert owner.works()
-    clock.shift(timedelta(seconds=TURN))
+    clock.shift(timedelta(seconds=TURN / 2))
     return owner
 
 
@@ -56,6 +56,18 @@ def thief(owner: Party) -> Party:
     thief = Party()
     thief.steal_from(owner)
     return thief
+
+
+READABLE = ("/api/me/", "/api/sessions/", "/api/security-events/", "/api/sessions/?pageSize=1", "/auth/second-factor")
+"""What an access token lets its holder read."""
+
+
+def readable(thief: Party, stolen: str) -> list[Any]:
+    """Return all that the thief can learn without using the refresh token."""
+    guard: Any = {"HTTP_AUTHORIZATION": f"Bearer {thief.access}", "HTTP_USER_AGENT": "the thief's"}
+    answers = [thief.http.get(path, **guard) for path in READABLE]
+    answers += [thief.verify(stolen), thief.verify(thief.access)]
+    return [(answer.status_code, dict(answer.headers), answer.content) for answer in answers]
 
 
 def is_over() -> bool:
@@ -113,6 +125,67 @@ def test_thief_who_polls_within_the_grace_period_arms_nothing(
         assert thief.refresh(stolen).status_code == 200
     clock.shift(timedelta(seconds=1))
     assert thief.refresh(stolen).json()["code"] == "token_reused"
+
+
+def test_nothing_that_a_thief_can_read_tells_that_the_owner_has_refreshed(
+    owner: Party, thief: Party, clock: TimeMachineFixture
+) -> None:
+    stolen = thief.refresh_token
+    Party().login()  # another session, for the list
+    before = readable(thief, stolen)
+    body = {"refresh": owner.refresh_token}
+    # The address has changed, as that of a phone does all the time.
+    answer = owner.http.post("/api/token/refresh/", body, format="json", REMOTE_ADDR="192.0.2.7")
+    assert answer.status_code == 200
+    assert readable(thief, stolen) == before
+    owner.access = answer.json()["access"]
+    assert owner.use() == 403
+    assert readable(thief, stolen) == before
+
+
+def test_thief_who_polls_verify_learns_of_a_refresh_when_it_is_too_late(
+    owner: Party, thief: Party, clock: TimeMachineFixture
+) -> None:
+    stolen, polls = thief.refresh_token, 0
+    assert owner.works()
+    while thief.verify(stolen).status_code == 200:
+        clock.shift(timedelta(seconds=1))
+        polls += 1
+    assert polls == GRACE
+    assert thief.refresh(stolen).json()["code"] == "token_reused"
+    assert is_over()
+
+
+@pytest.mark.parametrize("kind", ["refresh", "access"])
+def test_thief_who_rotates_early_and_polls_what_that_gave_learns_of_the_late_retry_for_nothing(
+    owner: Party, thief: Party, clock: TimeMachineFixture, kind: str
+) -> None:
+    stolen = thief.refresh_token
+    assert thief.refresh().status_code == 200
+    polled = thief.refresh_token if kind == "refresh" else thief.access
+    assert thief.verify(polled).status_code == 200
+    clock.shift(timedelta(seconds=TURN / 2))
+    assert owner.works()
+    assert thief.verify(polled).json()["code"] == "token_not_valid"
+    assert Session.objects.get().revoked_at is None
+    assert thief.refresh(stolen).json()["code"] == "token_reused"
+    assert is_over()
+
+
+def test_owner_goes_on_where_a_thief_looks_at_what_was_given_up_and_stops(
+    owner: Party, thief: Party, clock: TimeMachineFixture
+) -> None:
+    assert thief.refresh().status_code == 200
+    clock.shift(timedelta(seconds=TURN / 2))
+    assert owner.works()
+    assert thief.verify(thief.access).status_code == 401
+    for _ in range(3):
+        clock.shift(timedelta(seconds=TURN))
+        lost = owner.refresh_token
+        assert owner.refresh().status_code == 200
+        clock.shift(timedelta(seconds=GRACE))
+        assert owner.refresh(lost).status_code == 200
+        assert owner.works()
 
 
 def test_hoarded_access_tokens_die_with_the_session(owner: Party, clock: TimeMachineFixture) -> None:

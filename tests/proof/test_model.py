@@ -157,6 +157,14 @@ class Story(RuleBasedStateMachine):
         answer, _ = self._ask(lambda: RefreshToken(device.refresh).session)
         self._compare("let in" if isinstance(answer, int) else answer, expected)
 
+    @rule(device=devices, data=st.data())
+    def look_at_an_access_token(self, device: Device, data: st.DataObject) -> None:
+        text, came_with = data.draw(st.sampled_from(device.accesses))
+        expires = int(AccessToken.backend.decode(text, verify=False)["exp"])
+        expected = device.session.model.verify_access(came_with, expires, self.now)
+        answer, _ = self._ask(lambda: AccessToken(text).session)
+        self._compare("let in" if isinstance(answer, int) else answer, expected)
+
     @rule(target=devices, device=devices)
     def steal(self, device: Device) -> Device:
         """Copy everything that the device has; from then on two of them act."""

@@ -168,10 +168,18 @@ def test_who_the_user_is_comes_from_the_row_and_not_from_the_claims(app: App, an
     assert introspect(app.access).data["username"] == "anne"
 
 
-def test_superseded_refresh_token_is_inactive_and_the_earlier_access_token_active(app: App) -> None:
+def test_superseded_refresh_token_is_active_while_a_refresh_would_accept_it(
+    app: App, time_machine: TimeMachineFixture
+) -> None:
+    time_machine.move_to("2030-01-01T12:00:00Z", tick=False)
+    app.login()
     access, refresh = app.access, app.refresh_token
     app.refresh()
+    app.refresh()  # a use: from now on no late retry is accepted
 
+    time_machine.shift(10)
+    assert introspect(refresh).data["active"] is True
+    time_machine.shift(1)
     assert introspect(refresh).data == {"active": False}
     assert introspect(access).data["active"] is True
 

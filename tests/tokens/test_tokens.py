@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db.models import F
 from pytest_django import Settings
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
 from tests.clients import App, Browser, claims_of, header_of
+from tokens.domain import sessions
 from tokens.exceptions import TokenExpired, TokenNotValid, TokenRevoked
 from tokens.models import Reason, Session
 from tokens.tokens import AccessToken, RefreshToken
@@ -116,11 +118,23 @@ def test_token_from_text_is_one_that_would_be_accepted(app: App) -> None:
     assert RefreshToken(first)["generation"] == 0
     assert AccessToken(access.encode())["username"] == "ann"
     app.refresh()
+    app.refresh()
+    assert RefreshToken(first)["generation"] == 0
+    Session.objects.update(rotated_at=F("rotated_at") - timedelta(seconds=11))
     with pytest.raises(TokenNotValid):
         RefreshToken(first)
     Session.objects.get().delete()
     with pytest.raises(TokenRevoked):
         AccessToken(access)
+
+
+def test_access_token_of_a_superseded_refresh_token_is_no_use_of_the_newest(app: App) -> None:
+    first = RefreshToken(app.refresh_token)
+    app.refresh()
+    first.check_blacklist()
+    late = RefreshToken(str(first)).access_token
+    assert late["generation"] == 0
+    assert not sessions.accept(late.payload).confirmed
 
 
 def test_token_of_the_other_kind_is_not_valid(app: App) -> None:

@@ -152,19 +152,25 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
             return session
 
 
+@retried
 def look(claims: Claims) -> Session:
-    """Return the session of a token of either kind, if it would be accepted now; looking never changes anything.
+    """Return the session of a token of either kind, if it would be accepted now; looking is no use of it.
 
-    A refresh token has to be the current one. Raises TokenNotValid or TokenRevoked.
+    A refresh token is good while a refresh would accept it, by retries too: a thief who polls must not learn the moment
+    at which the owner refreshes, and present the old token in time. Raises TokenNotValid or TokenRevoked.
     """
-    session = _get(claims, groups=True)
+    session, generation = _get(claims, groups=True), claims["generation"]
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
-        if claims["generation"] != session.generation:
-            raise TokenNotValid
-    elif _given_up(session, claims["generation"]):
-        raise TokenNotValid
-    return session
+        is_good = _judge(session, generation, timezone.now(), raced=False) is not Step.END
+    else:
+        is_good = not _given_up(session, generation)
+    if is_good:
+        return session
+    if _given_up(session, generation) and not session.exposed:
+        # What a late retry gave up tells when that was. Who knows it may not have the new token by one more retry.
+        _sessions().filter(pk=session.pk, generation=session.generation).update(exposed=True)
+    raise TokenNotValid
 
 
 def find(claims: Claims) -> Session:
@@ -248,7 +254,7 @@ def _judge(session: Session, generation: int, now: datetime, raced: bool) -> Ste
     if generation == session.generation:
         # The token from a login is rotated at its first use, however young.
         return Step.GIVE_BACK if generation > 0 and age < grace else Step.ROTATE
-    if generation == session.predecessor:
+    if generation == session.predecessor and not session.exposed:
         if grace and age <= grace:
             return Step.GIVE_AGAIN
         # Without a grace period, parallel use is reuse: whoever lost the race is not late.
@@ -307,7 +313,8 @@ def _advance(
         # A use of what the late retry is about to give up must not be accepted as well.
         row = row.filter(confirmed=False)
     following = session.generation + 1
-    if not _use(session, now, client, row, generation=following, predecessor=predecessor, confirmed=False):
+    changes = {"generation": following, "predecessor": predecessor, "confirmed": False, "exposed": False}
+    if not _use(session, now, client, row, **changes):
         return False
     signals.session_rotated.send(Session, session=session, client=client)
     return True
