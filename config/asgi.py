@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db.backends.signals import connection_created
 
+from config.serving import outermost
 from config.serving.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -18,7 +19,9 @@ connection_created.connect(limit)
 os.environ.setdefault("PGTZ", "UTC")
 
 try:
-    application = get_asgi_application()
+    handler = get_asgi_application()
+    handler.request_class = outermost.AsyncRequest
+    application = outermost.ASGI(handler)
     call_command("check", stdout=StringIO())
 except (ImproperlyConfigured, SystemCheckError) as error:
     sys.exit(str(error))

@@ -27,7 +27,7 @@ def escape(text: str) -> str:
 bind = f"{env.string('HOST', default='127.0.0.1')}:{PORT}"
 workers = env.integer("WORKERS", default=2, minimum=1, maximum=1000)
 threads = env.integer("THREADS", default=4, minimum=1, maximum=1000)
-worker_class = "gthread"
+worker_class = "config.serving.worker.Worker"
 
 # Loaded and checked once, before there are workers. Nothing connects to the database until a request does, so no
 # connection is shared between processes.

@@ -153,7 +153,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "config.serving.middleware.Language",
-    "config.serving.middleware.BodyLimit",
+    "config.serving.middleware.Refusals",
     "config.serving.middleware.OptionalTrailingSlash",
     "config.serving.middleware.Unavailable",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -325,7 +325,8 @@ TOKENS_GRACE_PERIOD = env.seconds("REFRESH_GRACE_PERIOD", default=10)
 TOKENS_LATE_RETRY = env.boolean("REFRESH_LATE_RETRY", default=True)
 TOKENS_MAX_SESSIONS_PER_USER = env.integer("MAX_SESSIONS_PER_USER", default=100)
 TOKENS_COOKIE_NAME = env.cookie_name("REFRESH_COOKIE_NAME", default="refreshToken")
-TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG)
+TOKENS_COOKIE_SAMESITE = env.choice("REFRESH_COOKIE_SAMESITE", "strict", "lax", "none").capitalize()
+TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG or TOKENS_COOKIE_SAMESITE == "None")
 TOKENS_COOKIE_PATH = "/auth"
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
@@ -346,7 +347,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": [
         "tokens.http.parsers.JSONParser",
         "rest_framework.parsers.FormParser",
-        "rest_framework.parsers.MultiPartParser",
+        "tokens.http.parsers.MultiPartParser",
     ],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",

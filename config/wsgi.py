@@ -10,6 +10,7 @@ from django.core.management.base import SystemCheckError
 from django.core.wsgi import get_wsgi_application
 from django.db.backends.signals import connection_created
 
+from config.serving import outermost
 from config.serving.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -18,7 +19,9 @@ connection_created.connect(limit)
 os.environ.setdefault("PGTZ", "UTC")
 
 try:
-    application = get_wsgi_application()
+    handler = get_wsgi_application()
+    handler.request_class = outermost.Request
+    application = outermost.WSGI(handler)
     call_command("check", stdout=StringIO())
 except (ImproperlyConfigured, SystemCheckError) as error:
     sys.exit(str(error))

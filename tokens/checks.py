@@ -62,6 +62,10 @@ def _is_switch(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _is_same_site(value: object) -> bool:
+    return value in ("Strict", "Lax", "None")
+
+
 def _is_whole_number(value: object) -> bool:
     return type(value) is int
 
@@ -140,6 +144,7 @@ RULES = {
     "cookie_name": Rule("TOKENS_COOKIE_NAME", _is_text, "a string"),
     "cookie_path": Rule("TOKENS_COOKIE_PATH", _is_text, "a string"),
     "cookie_secure": Rule("TOKENS_COOKIE_SECURE", _is_switch, "True or False"),
+    "cookie_samesite": Rule("TOKENS_COOKIE_SAMESITE", _is_same_site, "'Strict', 'Lax' or 'None'"),
     "trusted_origins": Rule("TOKENS_TRUSTED_ORIGINS", _are_texts, "a list of strings"),
     "signing_keys": Rule("TOKENS_SIGNING_KEYS", _are_paths, "a list of paths"),
     "introspection_credentials": Rule(
@@ -389,6 +394,15 @@ def check_types(**kwargs: Any) -> Messages:
     for name, rule in RULES.items():
         if not _fits(name):
             yield checks.Error(f"{rule.setting} must be {rule.must_be}.", id="latchkey.E015")
+
+
+@checks.register(checks.Tags.security)
+def check_cookie_samesite(**kwargs: Any) -> Messages:
+    if _fits("cookie_samesite", "cookie_secure") and conf.cookie_samesite == "None" and not conf.cookie_secure:
+        yield checks.Error(
+            "TOKENS_COOKIE_SAMESITE = 'None' needs TOKENS_COOKIE_SECURE to be True, or browsers drop the cookie.",
+            id="latchkey.E016",
+        )
 
 
 @checks.register(checks.Tags.compatibility)

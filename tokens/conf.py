@@ -6,7 +6,7 @@ What SimpleJWT already names keeps its name, in the dictionary `SIMPLE_JWT`: the
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from django.conf import settings as django_settings
 from django.utils.functional import Promise
@@ -78,6 +78,11 @@ class Settings:
     @property
     def cookie_secure(self) -> bool:
         return self._own("COOKIE_SECURE", not django_settings.DEBUG)
+
+    @property
+    def cookie_samesite(self) -> Literal["Strict", "Lax", "None"]:
+        """Which requests carry the cookie; "None" is for a front end on another site."""
+        return self._own("COOKIE_SAMESITE", "Strict")
 
     @property
     def trusted_origins(self) -> Sequence[str]:

@@ -11,7 +11,7 @@ from django.utils.http import quote_etag
 from django.views.decorators.cache import cache_control
 from rest_framework import status
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import FormParser, MultiPartParser
+from rest_framework.parsers import FormParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -26,7 +26,7 @@ from .domain import sessions
 from .exceptions import TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import exception_handler
-from .http.parsers import JSONParser
+from .http.parsers import JSONParser, MultiPartParser
 from .http.refusals import CHALLENGE
 from .http.requests import check_same_site, client_of
 from .http.throttles import AddressThrottle

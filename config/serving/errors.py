@@ -3,12 +3,20 @@
 import sys
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.utils.translation import gettext_lazy as _
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
+from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied
 
 from tokens.domain.outages import OUTAGES
 from tokens.http.errors import BadRequest, Unavailable
+
+
+class LengthRequired(APIException):
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = _("The request must tell its length.")
+    default_code = "length_required"
 
 
 def answer(error: type[APIException]) -> JsonResponse:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import ClassVar
 
 from csp.middleware import CSPMiddleware
 from django.conf import settings
@@ -11,9 +12,10 @@ from django.middleware.locale import LocaleMiddleware
 from django.urls import Resolver404, resolve
 from django.utils import translation
 
-from config.serving.errors import answer, unavailable, unknown_path
+from config.serving import outermost
+from config.serving.errors import LengthRequired, answer, unavailable, unknown_path
 from tokens.domain.outages import OUTAGES
-from tokens.http.errors import TooLarge
+from tokens.http.errors import BadRequest, TooLarge
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -66,15 +68,19 @@ class Language(LocaleMiddleware):
         return response
 
 
-class BodyLimit:
-    """Refuse a long body before it is read: DRF reads JSON whole, past Django's own limit."""
+class Refusals:
+    """Refuse what came malformed, or without a length; and a long body before it is read: DRF reads JSON whole, past
+    Django's own limit."""
+
+    ANSWERS: ClassVar = {"malformed": BadRequest, "no_length": LengthRequired}
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        if reason := outermost.refusal(request):
+            return answer(self.ANSWERS[reason])
+        if outermost.is_too_long(request.META.get("CONTENT_LENGTH") or "0"):
             return answer(TooLarge)
         return self.get_response(request)
 

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from config.serving.middleware import BodyLimit, ClientAddress, OptionalTrailingSlash, Unavailable
+from config.serving.middleware import ClientAddress, OptionalTrailingSlash, Refusals, Unavailable
 
 
 def sender(request: HttpRequest) -> HttpResponse:
@@ -95,7 +95,7 @@ def test_trailing_slash_is_optional(rf: RequestFactory, asked: str, served: str,
 def test_long_body_is_refused_unread(rf: RequestFactory, length: str, status: int) -> None:
     request = rf.post("/")
     request.META["CONTENT_LENGTH"] = length
-    assert BodyLimit(sender)(request).status_code == status
+    assert Refusals(sender)(request).status_code == status
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed"), InternalError("read-only")])

@@ -149,6 +149,17 @@ def test_cookie_name_keeps_what_its_prefix_promises(
     assert found() == expected
 
 
+@pytest.mark.parametrize(
+    ("samesite", "secure", "expected"), [("Lax", False, []), ("None", True, []), ("None", False, ["latchkey.E016"])]
+)
+def test_cookie_for_other_sites_needs_secure(
+    settings: Settings, samesite: str, secure: bool, expected: list[str]
+) -> None:
+    settings.DEBUG = True
+    settings.TOKENS_COOKIE_SAMESITE, settings.TOKENS_COOKIE_SECURE = samesite, secure
+    assert found() == expected
+
+
 @pytest.mark.parametrize("path", ["/", "/auth", "/auth/"])
 def test_cookie_path_covers_the_endpoints(settings: Settings, path: str) -> None:
     settings.TOKENS_COOKIE_PATH = path
@@ -416,6 +427,8 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("COOKIE_NAME", None),
         ("COOKIE_PATH", None),
         ("COOKIE_SECURE", "true"),
+        ("COOKIE_SAMESITE", "none"),
+        ("COOKIE_SAMESITE", None),
         ("TRUSTED_ORIGINS", "https://app.example"),
         ("TRUSTED_ORIGINS", [b"https://app.example"]),
         ("SIGNING_KEYS", "key.pem"),

@@ -64,6 +64,18 @@ def test_cookie_is_named_and_marked_by_the_settings(ann: Any, settings: Settings
     assert not response.cookies["rt"]["secure"]
 
 
+@pytest.mark.parametrize("samesite", ["Lax", "None"])
+def test_cookie_for_another_site_is_set_and_cleared_alike(ann: Any, settings: Settings, samesite: str) -> None:
+    settings.TOKENS_COOKIE_SAMESITE = samesite
+    extra = {"partitioned": True} if samesite == "None" else {}
+    browser = Browser()
+    response = browser.login()
+    expected = {"httponly": True, "path": "/auth", "samesite": samesite, "secure": True, **extra}
+    assert cookie_of(response) == {"max-age": 604800, **expected}
+    assert ("; Partitioned" in response.cookies["refreshToken"].OutputString()) == bool(extra)
+    assert cookie_of(browser.logout()) == expected
+
+
 @pytest.mark.parametrize(("username", "password"), [("nobody", PASSWORD), ("ann", "wrong"), ("off", PASSWORD)])
 def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str, password: str) -> None:
     manager: Any = get_user_model()._default_manager
@@ -197,6 +209,20 @@ def test_two_cookies_of_the_name_are_refused_and_nothing_is_revoked(browser: Bro
     response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=f"refreshToken=planted; refreshToken={good}")
     assert_refused(response, "token_not_valid")
     assert response.cookies["refreshToken"].value == ""
+    assert browser.refresh(good).status_code == 200
+
+
+@pytest.mark.parametrize("line", ["theme=dark,refreshToken={}", "refreshToken={},theme=dark", 'refreshToken="{}"'])
+def test_two_lines_of_cookies_are_one(browser: Browser, line: str) -> None:
+    """A server joins them by a comma, as HTTP/1.1 joins those of any other header."""
+    response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=line.format(browser.cookie))
+    assert response.status_code == 200
+
+
+def test_two_cookies_in_two_lines_are_refused_and_nothing_is_revoked(browser: Browser) -> None:
+    good = browser.cookie
+    response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=f"refreshToken=planted,refreshToken={good}")
+    assert_refused(response, "token_not_valid")
     assert browser.refresh(good).status_code == 200
 
 

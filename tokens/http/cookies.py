@@ -1,6 +1,7 @@
 """The cookie that carries the refresh token, out of the reach of scripts."""
 
 import re
+from http.cookies import Morsel
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -12,6 +13,10 @@ from ..conf import conf
 from ..exceptions import TokenNotValid, TokenRefused
 from ..tokens import RefreshToken
 
+# Python knows the attribute from 3.14 on.
+Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
+Morsel._flags.add("partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
+
 
 class RefreshTokenMissing(TokenRefused):
     code = "refresh_token_missing"
@@ -19,17 +24,24 @@ class RefreshTokenMissing(TokenRefused):
 
 
 def read(request: HttpRequest | Request) -> str:
-    """Return the refresh token as it was sent, unverified.
-
-    Raises RefreshTokenMissing; and TokenNotValid if there are two cookies of that name, since another host of the site
-    can plant one, and which of them comes first is not ours to say (RFC 6265, section 8.6).
-    """
-    token = request.COOKIES.get(conf.cookie_name)
+    """Return the refresh token as it was sent, unverified. Raises RefreshTokenMissing or TokenNotValid."""
+    token = find(request, conf.cookie_name)
     if not token:
         raise RefreshTokenMissing
-    if len(re.findall(rf"(?:^|[;,])\s*{re.escape(conf.cookie_name)}\s*=", request.META["HTTP_COOKIE"])) > 1:
-        raise TokenNotValid
     return token
+
+
+def find(request: HttpRequest | Request, name: str) -> str | None:
+    """Return the value of the cookie of that name, one that needs no quotes; None if there is none.
+
+    Raises TokenNotValid if there are two, since another host of the site can plant one, and which of them comes first
+    is not ours to say (RFC 6265, section 8.6). A server joins several lines of Cookie by a comma.
+    """
+    header = request.META.get("HTTP_COOKIE", "")
+    values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;,]*)", header)
+    if len(values) > 1:
+        raise TokenNotValid
+    return values[0].strip().strip('"') if values else None
 
 
 def write(response: HttpResponseBase, token: RefreshToken) -> None:
@@ -44,6 +56,7 @@ def clear(response: HttpResponseBase) -> None:
 
 
 def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
+    samesite = conf.cookie_samesite
     response.set_cookie(
         conf.cookie_name,
         value,
@@ -51,5 +64,8 @@ def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
         path=conf.cookie_path,
         secure=conf.cookie_secure,
         httponly=True,
-        samesite="Strict",
+        samesite=samesite,
     )
+    if samesite == "None":
+        # Browsers that give other sites no cookies take one that stays with the pair of sites (CHIPS).
+        response.cookies[conf.cookie_name]["partitioned"] = True

@@ -1,0 +1,50 @@
+"""gunicorn's worker, which answers what is no HTTP as the API answers errors."""
+
+import json
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from .outermost import headers_for
+
+TOO_LARGE = {"detail": "The request is too large.", "code": "too_large"}
+MALFORMED = {"detail": "The request is malformed.", "code": "bad_request"}
+FAILED = {"detail": "A server error occurred.", "code": "error"}
+
+
+def answer(status: int) -> bytes:
+    """Return the whole answer to a request that gunicorn refuses with that status."""
+    # A transfer coding that it does not know is the client's to change.
+    status, reason = (400, "Bad Request") if status == 501 else (status, REASONS.get(status, "Bad Request"))
+    told = FAILED if status >= 500 else TOO_LARGE if status in (413, 414, 431) else MALFORMED
+    body = json.dumps(told)
+    headers = {**headers_for("application/json"), "Content-Length": str(len(body)), "Connection": "close"}
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "", body]
+    return "\r\n".join(lines).encode()
+
+
+REASONS = {
+    403: "Forbidden",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+}
+
+
+class ErrorSocket:
+    """The socket, as gunicorn writes the page of an error to it: the status is gunicorn's, the rest is not."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, page: bytes) -> None:
+        self._sock.sendall(answer(int(page.split(b" ", 2)[1])))
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        super().handle_error(req, ErrorSocket(client), addr, exc)

@@ -1,0 +1,327 @@
+"""What stands around Django, and what gunicorn answers by itself: over HTTP where there is a wire."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.test import RequestFactory
+from django.utils.http import parse_header_parameters
+
+from config.serving import outermost, worker
+from tests.server import serve
+
+pytestmark = pytest.mark.django_db
+
+MALFORMED = [
+    "{}; a*=bogus''x",
+    "{}; a*=undefined''x",
+    "{}; a*=idna''%ff",
+    "{}; a*=utf-8''x; a*0=y",
+    "{}; a*" + "9" * 5000 + "=x",
+]
+PART = b"--x\r\nContent-Disposition: form-data; name*=utf-8''x; name*0=y\r\n\r\nx\r\n--x--\r\n"
+MULTIPART = "multipart/form-data; boundary=x"
+COMMUNICATOR: Any = ApplicationCommunicator
+CHUNKED = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
+LIMIT = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+
+def ask(url: str, request_line: str, *headers: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+    """Send a request as it stands, and return the status, the headers and the body of the answer."""
+    lines = [f"{request_line} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
+    address = urlsplit(url)
+    with socket.create_connection((str(address.hostname), address.port or 80), timeout=20) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+        with connection.makefile("rb") as answer:
+            head, _, rest = answer.read().partition(b"\r\n\r\n")
+    status, *told = head.decode("latin-1").split("\r\n")
+    return int(status.split()[1]), dict(line.split(": ", 1) for line in told), rest
+
+
+def assert_refused(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
+    got, headers, body = answer
+    assert got == status, body
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert f'"code": "{code}"'.encode() in body.replace(b'"code":"', b'"code": "')
+
+
+def chunked(*parts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def test_server_answers_what_no_parser_takes(database_url: str) -> None:
+    with serve(database_url, WORKERS="1", THROTTLING="off") as url:
+        for value in MALFORMED:
+            accept, content_type = value.format("text/html"), value.format("application/json")
+            assert_refused(ask(url, "GET /nowhere", f"Accept: {accept}"), 400, "bad_request")
+            assert_refused(ask(url, "GET /nowhere", f"Accept: a/b, {accept}"), 400, "bad_request")
+            told = ask(url, "POST /auth/login", f"Content-Type: {content_type}", "Content-Length: 2", body=b"{}")
+            assert_refused(told, 400, "bad_request")
+            assert_refused(ask(url, "GET /", f"Content-Disposition: {value.format('a')}"), 400, "bad_request")
+        part = (f"Content-Type: {MULTIPART}", f"Content-Length: {len(PART)}")
+        assert_refused(ask(url, "POST /api/token/", *part, body=PART), 400, "parse_error")
+        csrf = ("Cookie: csrftoken=" + "a" * 32,)
+        assert_refused(ask(url, "POST /admin/login/", *part, *csrf, body=PART), 400, "bad_request")
+        for header in ("Transfer-Encoding: xchunked", "Content-Length: x", "X: \x7f", "Expect: a lot", "X"):
+            assert_refused(told := ask(url, "GET /", header), told[0], "bad_request")
+            assert told[0] in (400, 417)
+        assert_refused(ask(url, "GET /" + "a" * 9000), 414, "too_large")
+        assert_refused(ask(url, "GET /", "X: " + "a" * 9000), 431, "too_large")
+
+
+def test_server_reads_chunked_bodies(database_url: str) -> None:
+    body = json.dumps({"username": "ada", "password": "the analytical engine"}).encode()
+    headers = ("Content-Type: application/json", "Transfer-Encoding: chunked")
+    with serve(database_url, WORKERS="1") as url:
+        status, _, told = ask(url, "POST /auth/register", *headers, body=chunked(body[:7], body[7:]))
+        assert (status, json.loads(told)["user"]["username"]) == (201, "ada")
+        full = json.dumps({"username": "a" * (LIMIT - 64)}).encode().ljust(LIMIT)
+        assert ask(url, "POST /auth/login", *headers, body=chunked(full))[0] == 400
+        assert_refused(ask(url, "POST /auth/login", *headers, body=chunked(full, b" ")), 413, "too_large")
+        assert_refused(ask(url, "POST /auth/login", *headers, body=b"zz\r\nabc\r\n"), 400, "bad_request")
+
+
+# The same without a server, and what only another server meets
+
+
+@pytest.fixture
+def wsgi() -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    handler = get_wsgi_application()
+    handler.request_class = outermost.Request
+    application = outermost.WSGI(handler)
+
+    def call(method: str, path: str, body: bytes = b"", **extra: Any) -> tuple[int, dict[str, str], bytes]:
+        environ = RequestFactory().generic(method, path, body).environ | extra
+        told: list[Any] = []
+        given = application(environ, lambda *answer: told.extend(answer))  # type: ignore[arg-type]
+        return int(told[0].split()[0]), dict(told[1]), b"".join(given)
+
+    return call
+
+
+@pytest.mark.parametrize("key", ["CONTENT_TYPE", "HTTP_ACCEPT", "HTTP_CONTENT_DISPOSITION"])
+@pytest.mark.parametrize("value", MALFORMED)
+def test_header_that_python_cant_parse_is_400(wsgi: Any, key: str, value: str) -> None:
+    assert_refused(wsgi("POST", "/nowhere", **{key: value.format("a/b")}), 400, "bad_request")
+
+
+@pytest.mark.parametrize("header", ["", "text/html", "a/b; charset=bz2", "*/*;q=0.8", "a/b; a*=utf-8''%e2%82%ac"])
+def test_header_that_python_parses_passes(header: str) -> None:
+    assert outermost.is_parsable(header)
+    parse_header_parameters(header)
+
+
+def test_part_that_python_cant_parse_is_400(wsgi: Any) -> None:
+    assert_refused(wsgi("POST", "/api/token/", PART, CONTENT_TYPE=MULTIPART), 400, "parse_error")
+    cookie = {"HTTP_COOKIE": "csrftoken=" + "a" * 32}
+    assert_refused(wsgi("POST", "/admin/login/", PART, CONTENT_TYPE=MULTIPART, **cookie), 400, "bad_request")
+
+
+def test_two_lines_of_cookies_are_one(wsgi: Any) -> None:
+    page = wsgi("GET", "/admin/login/")
+    token = page[1]["Set-Cookie"].strip().partition(";")[0]
+    body = page[2].partition(b'name="csrfmiddlewaretoken" value="')[2].partition(b'"')[0]
+    told = wsgi(
+        "POST",
+        "/admin/login/",
+        b"csrfmiddlewaretoken=" + body,
+        CONTENT_TYPE="application/x-www-form-urlencoded",
+        HTTP_COOKIE=f"theme=dark,{token}",
+    )
+    assert told[0] == 200  # and not 403 for want of the cookie
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_chunked_body_is_read_where_its_end_is_seen(wsgi: Any, terminated: bool) -> None:
+    body = b'{"token": "junk"}'
+    extra: dict[str, Any] = {"CONTENT_TYPE": "application/json", **CHUNKED}
+    extra |= {"wsgi.input": BytesIO(body), "wsgi.input_terminated": terminated}
+    told = wsgi("POST", "/api/token/verify/", **extra)
+    assert_refused(told, *((401, "token_not_valid") if terminated else (411, "length_required")))
+
+
+def test_chunked_body_that_is_too_long_is_read_no_further(wsgi: Any) -> None:
+    source = BytesIO(b" " * (LIMIT + 100))
+    extra = {**CHUNKED, "wsgi.input": source, "wsgi.input_terminated": True}
+    assert_refused(wsgi("POST", "/auth/login", **extra), 413, "too_large")
+    assert source.tell() == LIMIT + 1
+
+
+def test_failure_outside_of_django_is_json() -> None:
+    def broken(environ: Any, start_response: Any) -> Any:
+        raise ValueError
+
+    told: list[Any] = []
+    body = outermost.WSGI(broken)({}, lambda *answer: told.extend(answer))  # type: ignore[arg-type]
+    assert_refused((int(told[0].split()[0]), dict(told[1]), b"".join(body)), 500, "error")
+
+
+def asgi(scope: dict[str, Any], *messages: dict[str, Any], application: Any = None) -> Any:
+    """Send a request to the ASGI application; return status, headers and body, or the one message of a websocket."""
+    handler = get_asgi_application()
+    handler.request_class = outermost.AsyncRequest
+    whole = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/token/verify/",
+        "query_string": b"",
+        "scheme": "http",
+        "root_path": "",
+        "client": ("127.0.0.1", 1),
+        **scope,
+    }
+    whole["headers"] = [(b"host", b"localhost"), *scope.get("headers", [])]
+
+    async def talk() -> Any:
+        communicator: Any = COMMUNICATOR(outermost.ASGI(application or handler), whole)
+        for message in messages:
+            await communicator.send_input(message)
+        first = await communicator.receive_output(10)
+        if "status" not in first:
+            return first
+        headers = {name.decode().title(): value.decode() for name, value in first["headers"]}
+        body = (await communicator.receive_output(10))["body"]
+        await communicator.wait()
+        return first["status"], headers, body
+
+    return asyncio.run(talk())
+
+
+def part(body: bytes = b"", more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+JSON = (b"content-type", b"application/json")
+
+
+def test_asgi_reads_a_body_without_length() -> None:
+    parts = (part(b'{"token":', more=True), part(b' "junk"}'))
+    assert_refused(asgi({"headers": [JSON]}, *parts), 401, "token_not_valid")
+    assert_refused(asgi({"headers": [JSON, (b"content-length", b"17")]}, *parts), 401, "token_not_valid")
+
+
+@pytest.mark.parametrize(
+    ("length", "parts"),
+    [
+        ([], [part(b" " * LIMIT, more=True), part(b" ", more=True), part(b" ")]),
+        ([(b"content-length", str(LIMIT + 1).encode())], [part(b" ")]),
+        ([(b"content-length", b"9" * 5000)], [part(b" ")]),
+    ],
+)
+def test_asgi_refuses_a_body_that_is_too_long(length: Any, parts: Any) -> None:
+    assert_refused(asgi({"headers": [JSON, *length]}, *parts), 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"query_string": b"\xff"},
+        *({"headers": [(b"accept", value.format("a/b").encode())]} for value in MALFORMED),
+        {"headers": [(b"content-type", b"a/b; a*=bogus''x")]},
+    ],
+)
+def test_asgi_refuses_what_no_parser_takes(scope: Any) -> None:
+    assert_refused(asgi(scope, part()), 400, "bad_request")
+
+
+def test_asgi_refuses_a_part_that_python_cant_parse() -> None:
+    told = asgi({"path": "/api/token/", "headers": [(b"content-type", MULTIPART.encode())]}, part(PART))
+    assert_refused(told, 400, "parse_error")
+
+
+def test_asgi_takes_two_lines_of_cookies_for_one() -> None:
+    cookies = [(b"cookie", b"theme=dark"), (b"cookie", b"refreshToken=junk")]
+    told = asgi({"path": "/auth/refresh-token", "headers": cookies}, part())
+    assert_refused(told, 401, "token_not_valid")
+
+
+def test_asgi_refuses_websockets_and_leaves_the_rest_to_django() -> None:
+    assert asgi({"type": "websocket"}, {"type": "websocket.connect"}) == {"type": "websocket.close"}
+    with pytest.raises(ValueError, match="lifespan"):
+        asgi({"type": "lifespan"})
+
+
+def test_asgi_answers_nobody_who_has_gone() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError
+
+    scope = {"type": "http", "headers": []}
+    asyncio.run(outermost.ASGI(get_asgi_application())(scope, receive, send))
+
+
+def test_asgi_failure_outside_of_django_is_json() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError
+
+    assert_refused(asgi({}, part(), application=broken), 500, "error")
+
+
+def test_asgi_failure_in_the_middle_of_an_answer_is_the_servers() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        asgi({}, part(), application=broken)
+
+
+# What gunicorn answers by itself
+
+
+class Wire:
+    """A socket that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        self.written += data
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "code"),
+    [
+        (400, "400 Bad Request", "bad_request"),
+        (501, "400 Bad Request", "bad_request"),
+        (417, "417 Expectation Failed", "bad_request"),
+        (414, "414 URI Too Long", "too_large"),
+        (431, "431 Request Header Fields Too Large", "too_large"),
+        (500, "500 Internal Server Error", "error"),
+    ],
+)
+def test_gunicorns_own_errors_are_json(status: int, line: str, code: str) -> None:
+    wire = Wire()
+    sock = worker.ErrorSocket(wire)
+    assert sock.gettimeout() == 0.0
+    sock.sendall(f"HTTP/1.1 {status} x\r\n\r\n<html>".encode())
+    head, _, body = wire.written.decode().partition("\r\n\r\n")
+    first, *headers = head.split("\r\n")
+    assert first == f"HTTP/1.1 {line}"
+    assert json.loads(body)["code"] == code
+    assert {"X-Content-Type-Options: nosniff", "Connection: close", f"Content-Length: {len(body)}"} <= set(headers)
+
+
+def test_workers_errors_go_through_that() -> None:
+    wire, told = Wire(), object.__new__(worker.Worker)
+    told.log = logging.getLogger(__name__)
+    told.handle_error(None, wire, ("127.0.0.1", 1), ValueError())
+    assert wire.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json")
