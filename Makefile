@@ -9,6 +9,9 @@
 # make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
+# make docs         build the documentation site into build/site, and check it
+# make docs-serve   show the site on this machine, while the pages change
+# make diagrams     draw the diagrams of the pages again
 # make fuzz         hostile input at length
 # make bench        measure, beside SimpleJWT, and write docs/benchmarks.md
 # make screenshots  take the README's pictures again, with Chromium
@@ -22,6 +25,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DEPLOY := $(VENV)/.installed-deploy
+INSTALLED_DOCS := $(VENV)/.installed-docs
 STATIC := staticfiles/staticfiles.json
 
 # Settings of a production server, for checks; no .env is read.
@@ -32,7 +36,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test
+.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -62,7 +66,7 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py createsuperuser
 
 # What has a target of its own.
-APART := --ignore=tests/deploy
+APART := --ignore=tests/deploy --ignore=tests/site
 
 # What talks to the server through other programs, and what never comes to a row, is the same on either database.
 ONCE := $(APART) --ignore=tests/browser --ignore=tests/client --ignore=tests/services --ignore=tests/test_docs.py \
@@ -92,6 +96,18 @@ proof-peers: $(INSTALLED_DEV)
 
 deploy-test: $(INSTALLED_DEPLOY)
 	$(PY) -m pytest tests/deploy
+
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
+
+docs: $(INSTALLED_DOCS)
+	$(MKDOCS) build --strict
+	$(PY) -m pytest tests/site
+
+docs-serve: $(INSTALLED_DOCS)
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
+diagrams: $(INSTALLED_DEV)
+	$(PY) -m tests.diagrams
 
 screenshots: $(INSTALLED_DEV)
 	SCREENSHOTS=docs/images $(PY) -m pytest tests/browser/test_screenshots.py
@@ -136,6 +152,11 @@ $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 
 $(INSTALLED_DEPLOY): tests/deploy/requirements.txt $(INSTALLED_DEV)
 	@echo 'Installing tests/deploy/requirements.txt into $(VENV) ...'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(INSTALLED_DOCS): requirements-docs.txt $(INSTALLED_DEV)
+	@echo 'Installing requirements-docs.txt into $(VENV) ...'
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

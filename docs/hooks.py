@@ -1,0 +1,22 @@
+"""What MkDocs calls while it builds the site."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)\s]+)\)")
+DOCS = Path(__file__).parent
+
+
+def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
+    """Leave of a link to a file of the repository its text: the site holds the documentation alone.
+
+    That such a file exists is for tests/test_docs.py to check.
+    """
+    folder = (DOCS / page.file.src_uri).parent
+
+    def shorten(link: re.Match[str]) -> str:
+        target = (folder / link[2].partition("#")[0]).resolve()
+        return link[0] if target.is_relative_to(DOCS) else link[1]
+
+    return LINK.sub(shorten, markdown)
