@@ -1,5 +1,6 @@
 """The guard: who may pass with an access token in the header."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any
@@ -7,20 +8,28 @@ from urllib.parse import unquote_plus
 
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
-from rest_framework import exceptions
+from rest_framework import HTTP_HEADER_ENCODING
+from rest_framework import exceptions as drf
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.request import Request
 from rest_framework_simplejwt import authentication as simplejwt
-from rest_framework_simplejwt.models import TokenUser
 
-from .conf import conf
+from . import exceptions, models, tokens
+from .conf import conf, resolve
 from .domain import sessions
 from .domain.client import Client
-from .exceptions import TokenRefused
+from .exceptions import TokenNotValid, TokenRefused
 from .http.refusals import CHALLENGE, KeysUnavailable, Refused
 from .http.requests import client_of
 from .jose.keys import KeySetUnreachable
 from .tokens import AccessToken
+
+AuthUser = tokens.AuthUser
+AuthenticationFailed = exceptions.AuthenticationFailed
+InvalidToken = exceptions.InvalidToken
+Token = tokens.Token
+TokenError = exceptions.TokenError
+TokenUser = models.TokenUser
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
@@ -33,34 +42,64 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     confirms = True
     """Whether being let in counts as a use of the token; off where the view may yet refuse the credentials."""
 
-    def authenticate(self, request: Request) -> tuple[Any, AccessToken] | None:
+    def authenticate(self, request: Request) -> tuple[Any, Token] | None:
         """Return the user and the token; None if the header holds no token of ours.
 
         Raises Refused or KeysUnavailable.
         """
-        raw_token = self.get_raw_token(request.META.get(conf.auth_header_name, ""))
+        header = self.get_header(request)
+        raw_token = None if header is None else self.get_raw_token(header)
         if raw_token is None:
             return None
+        asked = _asked.set(request)
         try:
-            return self.judge(AccessToken.claims(raw_token), client_of(request))
+            token = self.get_validated_token(raw_token)
+        finally:
+            _asked.reset(asked)
+        return self.get_user(token), token
+
+    def get_header(self, request: Request) -> bytes | None:  # type: ignore[override]
+        header = request.META.get(conf.auth_header_name)
+        return header.encode(HTTP_HEADER_ENCODING, "replace") if isinstance(header, str) else header
+
+    def get_raw_token(self, header: bytes) -> bytes | None:
+        scheme, _, token = header.partition(b" ")
+        # The scheme is compared without regard to case (RFC 9110, section 11.1).
+        if scheme.lower() not in [known.lower().encode() for known in conf.auth_header_types]:
+            return None
+        return token.strip()
+
+    def get_validated_token(self, raw_token: bytes | str) -> Token:
+        """Return the access token, of a live session. Raises Refused or KeysUnavailable."""
+        try:
+            return self.judge(AccessToken.claims(raw_token), client_of(_asked.get()))
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
         except KeySetUnreachable as error:
             raise KeysUnavailable from error
 
-    def judge(self, claims: dict[str, Any], client: Client) -> tuple[Any, AccessToken]:
-        session = sessions.accept(claims, client, confirm=self.confirms)
-        return session.user, AccessToken.from_claims(claims, session)
+    def judge(self, claims: dict[str, Any], client: Client) -> AccessToken:
+        return AccessToken.from_claims(claims, sessions.accept(claims, client, confirm=self.confirms))
 
-    def get_raw_token(self, header: str) -> str | None:  # type: ignore[override]
-        scheme, _, token = header.partition(" ")
-        # The scheme is compared without regard to case (RFC 9110, section 11.1).
-        if scheme.lower() not in [known.lower() for known in conf.auth_header_types]:
-            return None
-        return token.strip()
+    def get_user(self, validated_token: Any) -> Any:
+        """Return the user of the token's session. Raises Refused for a token whose signature nobody has verified."""
+        try:
+            return _genuine(validated_token).session.user
+        except TokenRefused as refusal:
+            raise Refused(refusal) from refusal
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
+
+
+_asked: ContextVar[Request | None] = ContextVar("latchkey_asked", default=None)
+"""Who asks, for `get_validated_token`, whose signature is SimpleJWT's."""
+
+
+def _genuine(token: Any) -> Token:
+    if not isinstance(token, Token) or not token.is_verified or token["token_type"] != AccessToken.token_type:
+        raise TokenNotValid
+    return token
 
 
 class LogoutAuthentication(JWTAuthentication):
@@ -72,37 +111,36 @@ class LogoutAuthentication(JWTAuthentication):
 class StatelessJWTAuthentication(JWTAuthentication):
     """Let in whoever holds an unexpired access token, without a look into the database.
 
-    A session that has ended is let in until its access token expires. `request.user` is a ClaimsUser.
+    A session that has ended is let in until its access token expires. `request.user` is a TokenUser, or what
+    SimpleJWT's TOKEN_USER_CLASS names.
     """
 
-    def judge(self, claims: dict[str, Any], client: Client) -> tuple[Any, AccessToken]:
-        token = AccessToken.from_claims(claims)
-        return ClaimsUser(token), token
+    def judge(self, claims: dict[str, Any], client: Client) -> AccessToken:
+        return AccessToken.from_claims(claims)
+
+    def get_user(self, validated_token: Any) -> Any:
+        try:
+            token = _genuine(validated_token)
+        except TokenRefused as refusal:
+            raise Refused(refusal) from refusal
+        return (resolve(conf.token_user_class) or TokenUser)(token)
 
 
-class ClaimsUser(TokenUser):
-    """Who the claims say that the user is; there is no row behind it.
+JWTStatelessUserAuthentication = StatelessJWTAuthentication
+JWTTokenUserAuthentication = StatelessJWTAuthentication
 
-    A superuser has every permission, as in Django. The claims name nobody else's, so nobody else has any.
-    """
 
-    @property
-    def id(self) -> str:
-        return str(self.token["sub"])
+def default_user_authentication_rule(user: Any) -> bool:
+    return bool(user is not None and user.is_active)
 
-    @property
-    def groups(self) -> list[str]:  # type: ignore[override]
-        """The names of the groups."""
-        return list(self.token["groups"])
 
-    def has_perm(self, perm: str, obj: object | None = None) -> bool:
-        return bool(self.is_superuser)
-
-    def has_perms(self, perm_list: list[str], obj: object | None = None) -> bool:
-        return all(self.has_perm(perm, obj) for perm in perm_list)
-
-    def has_module_perms(self, module: str) -> bool:
-        return bool(self.is_superuser)
+def __getattr__(name: str) -> Any:
+    match name:
+        case "AUTH_HEADER_TYPES":
+            return tuple(conf.auth_header_types)
+        case "AUTH_HEADER_TYPE_BYTES":
+            return {known.encode(HTTP_HEADER_ENCODING) for known in conf.auth_header_types}
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -122,4 +160,4 @@ class ServiceAuthentication(BasicAuthentication):
             # An unknown name costs the same comparison, with a secret that nobody has.
             if constant_time_compare(given, conf.introspection_credentials.get(name, token_urlsafe())):
                 return Service(name), None
-        raise exceptions.AuthenticationFailed(_("The credentials are wrong."), "invalid_credentials")
+        raise drf.AuthenticationFailed(_("The credentials are wrong."), "invalid_credentials")

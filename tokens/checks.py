@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from difflib import get_close_matches
+from json import JSONEncoder
 from os import PathLike
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
@@ -21,9 +23,10 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from .conf import conf
+from . import serializers
+from .conf import conf, resolve
 from .jose import keys
-from .models import Session
+from .models import Session, TokenUser
 
 MAX_GRACE_PERIOD = timedelta(seconds=60)
 INTROSPECTION_SECRET_MIN_LENGTH = 32
@@ -76,6 +79,10 @@ def _is_duration(value: object) -> bool:
 
 def _is_leeway(value: object) -> bool:
     return isinstance(value, timedelta) and value >= timedelta()
+
+
+def _is_path_or_callable(value: object) -> bool:
+    return value is None or callable(value) or _is_text(value)
 
 
 def _are_texts(values: object) -> bool:
@@ -134,6 +141,24 @@ RULES = {
     "auth_header_types": Rule("SIMPLE_JWT['AUTH_HEADER_TYPES']", _are_header_types, "a list of strings"),
     "auth_header_name": Rule("SIMPLE_JWT['AUTH_HEADER_NAME']", _is_text, "a string"),
     "jwk_url": Rule("SIMPLE_JWT['JWK_URL']", _is_text_or_none, "a URL or None"),
+    "rotate_refresh_tokens": Rule("SIMPLE_JWT['ROTATE_REFRESH_TOKENS']", _is_switch, "True or False"),
+    "update_last_login": Rule("SIMPLE_JWT['UPDATE_LAST_LOGIN']", _is_switch, "True or False"),
+    "user_id_claim": Rule("SIMPLE_JWT['USER_ID_CLAIM']", _is_text, "a string"),
+    "user_id_field": Rule("SIMPLE_JWT['USER_ID_FIELD']", _is_text, "a string"),
+    **{
+        name: Rule(f"SIMPLE_JWT['{name.upper()}']", _is_path_or_callable, f"a {kind}, its dotted path, or None")
+        for name, kind in (
+            ("user_authentication_rule", "function"),
+            ("on_login_success", "function"),
+            ("on_login_failed", "function"),
+            ("json_encoder", "class"),
+            ("token_user_class", "class"),
+            ("token_obtain_serializer", "class"),
+            ("token_refresh_serializer", "class"),
+            ("token_verify_serializer", "class"),
+            ("token_blacklist_serializer", "class"),
+        )
+    },
     "session_lifetime": Rule("TOKENS_SESSION_LIFETIME", _is_duration, "a timedelta"),
     "short_session_lifetime": Rule("TOKENS_SHORT_SESSION_LIFETIME", _is_duration, "a timedelta"),
     "recent_sign_in": Rule("TOKENS_RECENT_SIGN_IN", _is_duration, "a timedelta"),
@@ -412,3 +437,90 @@ def check_blacklist(**kwargs: Any) -> Messages:
             "INSTALLED_APPS should leave out rest_framework_simplejwt.token_blacklist: sessions are the blacklist.",
             id="latchkey.W005",
         )
+
+
+# What a project that comes from SimpleJWT has set
+
+KEYS = "The keys decide: TOKENS_SIGNING_KEYS, or SECRET_KEY."
+SLIDING = "There are no sliding tokens: a session goes on while it is used."
+PASSWORD = "A changed password always ends the user's sessions."
+
+WITHOUT_EFFECT = {
+    "ALGORITHM": KEYS,
+    "SIGNING_KEY": KEYS,
+    "VERIFYING_KEY": KEYS,
+    "BLACKLIST_AFTER_ROTATION": "A token that was exchanged is always refused.",
+    "AUTH_TOKEN_CLASSES": "A session's access tokens are what lets in.",
+    "TOKEN_TYPE_CLAIM": "The claim is called token_type.",
+    "JTI_CLAIM": "The claim is called jti.",
+    "SLIDING_TOKEN_REFRESH_EXP_CLAIM": SLIDING,
+    "SLIDING_TOKEN_LIFETIME": SLIDING,
+    "SLIDING_TOKEN_REFRESH_LIFETIME": SLIDING,
+    "SLIDING_TOKEN_OBTAIN_SERIALIZER": SLIDING,
+    "SLIDING_TOKEN_REFRESH_SERIALIZER": SLIDING,
+    "CHECK_REVOKE_TOKEN": PASSWORD,
+    "REVOKE_TOKEN_CLAIM": PASSWORD,
+    "CHECK_USER_IS_ACTIVE": "Users who are inactive are always refused.",
+}
+"""Settings of SimpleJWT's that have no effect here, and why they are not missed."""
+
+SERIALIZERS = {
+    "token_obtain_serializer": serializers.CredentialsSerializer,
+    "token_refresh_serializer": serializers.TokenRefreshSerializer,
+    "token_verify_serializer": serializers.TokenVerifySerializer,
+    "token_blacklist_serializer": serializers.TokenBlacklistSerializer,
+}
+
+
+@checks.register(checks.Tags.compatibility)
+def check_simple_jwt_names(**kwargs: Any) -> Messages:
+    """Name what has no effect: what somebody has set, and relies on, must not be lost in silence."""
+    given = getattr(settings, "SIMPLE_JWT", {})
+    known = [rule.setting.split("'")[1] for rule in RULES.values() if rule.setting.startswith("SIMPLE_JWT")]
+    for name in given if isinstance(given, Mapping) else ():
+        if name in WITHOUT_EFFECT:
+            yield checks.Warning(
+                f"SIMPLE_JWT[{name!r}] has no effect: take it out.", hint=WITHOUT_EFFECT[name], id="latchkey.W006"
+            )
+        elif name not in known:
+            close = get_close_matches(str(name), [*known, *WITHOUT_EFFECT], n=1)
+            yield checks.Warning(
+                f"SIMPLE_JWT[{name!r}] is no setting.",
+                hint=f"Is it {close[0]!r} that is meant?" if close else None,
+                id="latchkey.W007",
+            )
+
+
+@checks.register(checks.Tags.security)
+def check_rotation(**kwargs: Any) -> Messages:
+    if _fits("rotate_refresh_tokens") and not conf.rotate_refresh_tokens:
+        yield checks.Warning(
+            "SIMPLE_JWT['ROTATE_REFRESH_TOKENS'] should be True: in the body transport, a stolen refresh token works "
+            "beside its owner's until it expires, and nobody notices.",
+            hint="Leave it out once every client stores the refresh token that a refresh answers with.",
+            id="latchkey.W008",
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_simple_jwt_paths(**kwargs: Any) -> Messages:
+    """Refuse what could not be used when somebody signs in, and a rule that would be ignored."""
+    for name in ("user_authentication_rule", "on_login_success", "on_login_failed"):
+        if _fits(name) and not callable(_resolved(name, default=callable)):
+            yield _unusable(name, "a function that can be imported")
+    for name, base in {"json_encoder": JSONEncoder, "token_user_class": TokenUser, **SERIALIZERS}.items():
+        named = _resolved(name, default=base) if _fits(name) else base
+        if not (isinstance(named, type) and issubclass(named, base)):
+            yield _unusable(name, f"a subclass of {base.__module__}.{base.__name__}")
+
+
+def _resolved(name: str, default: Any) -> Any:
+    """Return what the setting names; its default if it is not set, None if that can't be imported."""
+    try:
+        return resolve(getattr(conf, name)) or default
+    except (ImportError, TypeError, ValueError):
+        return None
+
+
+def _unusable(name: str, must_be: str) -> checks.CheckMessage:
+    return checks.Error(f"{RULES[name].setting} must name {must_be}, not {getattr(conf, name)!r}.", id="latchkey.E017")

@@ -1,17 +1,20 @@
 """The settings of this app, read when they are used, so that `override_settings` works.
 
-What SimpleJWT already names keeps its name, in the dictionary `SIMPLE_JWT`: the lifetimes, `ISSUER`, `AUDIENCE`,
-`LEEWAY`, `AUTH_HEADER_TYPES`, `AUTH_HEADER_NAME`, `JWK_URL`. Everything else is one flat group, `TOKENS_*`.
+What SimpleJWT already names keeps its name, in the dictionary `SIMPLE_JWT`. Everything else is one flat group,
+`TOKENS_*`.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from django.conf import settings as django_settings
 from django.utils.functional import Promise
+from django.utils.module_loading import import_string
 
 T = TypeVar("T")
+
+SIMPLE_JWT = "rest_framework_simplejwt."
 
 DEFAULT_LIMITS = {
     "login": (10, 60.0),  # a name's passwords, from one address
@@ -160,6 +163,68 @@ class Settings:
         """Where another server publishes the keys of the access tokens that this one accepts."""
         return self._simple_jwt("JWK_URL", None)
 
+    @property
+    def rotate_refresh_tokens(self) -> bool:
+        """Whether the body transport exchanges refresh tokens; by cookie they always are."""
+        return self._simple_jwt("ROTATE_REFRESH_TOKENS", True)
+
+    @property
+    def update_last_login(self) -> bool:
+        return self._simple_jwt("UPDATE_LAST_LOGIN", False)
+
+    @property
+    def user_id_claim(self) -> str:
+        """The claim that names the user beside `sub`."""
+        return self._simple_jwt("USER_ID_CLAIM", "sub")
+
+    @property
+    def user_id_field(self) -> str:
+        """The field of the user whose value that claim has."""
+        return self._simple_jwt("USER_ID_FIELD", "pk")
+
+    @property
+    def user_authentication_rule(self) -> Any:
+        """A function `f(user) -> bool`, or its dotted path: who may sign in, and go on being signed in."""
+        return _ours(self._simple_jwt("USER_AUTHENTICATION_RULE", None))
+
+    @property
+    def on_login_success(self) -> Any:
+        """A function `f(user, request)`, or its dotted path, called after a login."""
+        return _ours(self._simple_jwt("ON_LOGIN_SUCCESS", None))
+
+    @property
+    def on_login_failed(self) -> Any:
+        """A function `f(credentials, request)`, or its dotted path, called when a login is refused."""
+        return _ours(self._simple_jwt("ON_LOGIN_FAILED", None))
+
+    @property
+    def json_encoder(self) -> Any:
+        """A subclass of `json.JSONEncoder`, or its dotted path, for the values of the project's own claims."""
+        return self._simple_jwt("JSON_ENCODER", None)
+
+    @property
+    def token_user_class(self) -> Any:
+        """A subclass of `models.TokenUser`, or its dotted path: who the stateless guard says that the user is."""
+        return _ours(self._simple_jwt("TOKEN_USER_CLASS", None))
+
+    # Each a subclass of the serializer that it replaces, or its dotted path.
+
+    @property
+    def token_obtain_serializer(self) -> Any:
+        return _ours(self._simple_jwt("TOKEN_OBTAIN_SERIALIZER", None))
+
+    @property
+    def token_refresh_serializer(self) -> Any:
+        return _ours(self._simple_jwt("TOKEN_REFRESH_SERIALIZER", None))
+
+    @property
+    def token_verify_serializer(self) -> Any:
+        return _ours(self._simple_jwt("TOKEN_VERIFY_SERIALIZER", None))
+
+    @property
+    def token_blacklist_serializer(self) -> Any:
+        return _ours(self._simple_jwt("TOKEN_BLACKLIST_SERIALIZER", None))
+
     def _own(self, name: str, default: T) -> T:
         value: T = getattr(django_settings, f"TOKENS_{name}", default)
         return value
@@ -167,6 +232,18 @@ class Settings:
     def _simple_jwt(self, name: str, default: T) -> T:
         value: T = getattr(django_settings, "SIMPLE_JWT", {}).get(name, default)
         return value
+
+
+def _ours(value: Any) -> Any:
+    """Return this package's path in the place of SimpleJWT's, whose defaults many a project has written out."""
+    if isinstance(value, str) and value.startswith(SIMPLE_JWT):
+        return f"{__package__}.{value.removeprefix(SIMPLE_JWT)}"
+    return value
+
+
+def resolve(value: Any) -> Any:
+    """Return what a setting names by its dotted path, or holds itself, as SimpleJWT's settings may."""
+    return import_string(value) if isinstance(value, str) else value
 
 
 conf = Settings()

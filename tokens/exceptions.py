@@ -1,11 +1,26 @@
-"""Why a sign-in or a token is refused. What refuses a token carries the code for the client, and is a `TokenError`."""
+"""Why a sign-in or a token is refused. What refuses a token carries the code for the client, and is a `TokenError`.
+
+SimpleJWT's own exceptions are here too, so that code that imports them finds them by this package's name.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt import exceptions as simplejwt
+
+TokenError = simplejwt.TokenError
+ExpiredTokenError = simplejwt.ExpiredTokenError
+TokenBackendError = simplejwt.TokenBackendError
+TokenBackendExpiredToken = simplejwt.TokenBackendExpiredToken
+DetailDictMixin = simplejwt.DetailDictMixin
+AuthenticationFailed = simplejwt.AuthenticationFailed
+InvalidToken = simplejwt.InvalidToken
+
+
+class NotSupported(TypeError):
+    """Something of SimpleJWT's that has no place here; the sentence names the way out."""
 
 
 class TooManyTries(Exception):

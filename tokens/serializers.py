@@ -1,19 +1,31 @@
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from django.contrib.auth.models import update_last_login
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
+from rest_framework.request import Request
 from rest_framework_simplejwt import serializers as simplejwt
 
+from . import tokens
+from .conf import conf, resolve
 from .domain import sessions, signing_in
 from .domain.client import Client
 from .domain.signing_in import Terms
-from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials
+from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials, NotSupported
 from .http.requests import client_of
 from .jose import jwt
 from .models import DEVICE_NAME_LENGTH, Reason, Session
-from .tokens import AccessToken, RefreshToken
+from .tokens import AccessToken, RefreshToken, claims_set_by, login_under_way
+
+AuthUser = tokens.AuthUser
+SlidingToken = tokens.SlidingToken
+Token = tokens.Token
+TokenUser = tokens.TokenUser
+UntypedToken = tokens.UntypedToken
 
 IDENTIFIER_LENGTH = 320
 """Characters; as long as an e-mail address can be."""
@@ -72,12 +84,18 @@ class UseCaseSerializer(serializers.Serializer[Any]):
     What the use case refuses is answered by field, in the names of the wire.
     """
 
+    @property
+    def request(self) -> Any:
+        """Django's own request; None where a serializer is used without one, as SimpleJWT's can be."""
+        request = self.context.get("request")
+        return request._request if isinstance(request, Request) else request
+
     def perform(self, client: Client, **values: Any) -> Any:
         raise NotImplementedError
 
     def save(self, **kwargs: Any) -> Any:
         try:
-            return self.perform(client_of(self.context["request"]), **self.validated_data)
+            return self.perform(client_of(self.request), **self.validated_data)
         except AnswerNotValid as error:
             raise ValidationError({error.field: [error.message]}, error.code) from error
         except DjangoValidationError as error:
@@ -94,11 +112,20 @@ class PairSerializer(UseCaseSerializer):
     It is performed by `validate`, as in SimpleJWT, whose users add to what that returns.
     """
 
+    token_class: Any = RefreshToken
     session: Session
 
+    def run_validation(self, *args: Any, **kwargs: Any) -> Any:
+        with login_under_way(client_of(self.request)) as self.login:
+            return super().run_validation(*args, **kwargs)
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        self.session = self.perform(client_of(self.context["request"]), **attrs)
-        return pair(self.session)
+        self.session = self.login.session = self.perform(client_of(self.request), **attrs)
+        return self.answer()
+
+    def answer(self) -> dict[str, str]:
+        refresh = self.token_class.of(self.session)
+        return {"refresh": str(refresh), "access": str(refresh.access_token)}
 
 
 class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
@@ -107,21 +134,52 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
     The answer and the work are the same whether the name is unknown, the password wrong or the account deactivated.
     """
 
+    token_class: Any = RefreshToken
+    user: Any
+
+    default_error_messages = {
+        # SimpleJWT's sentence; nobody has to install its app for the translations of it.
+        "no_active_account": _("No active account found with the given credentials"),
+    }
     refusal = "no_active_account"
+    trims_username = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields[self.username_field] = serializers.CharField(
-            write_only=True, trim_whitespace=False, max_length=IDENTIFIER_LENGTH
+            write_only=True, trim_whitespace=self.trims_username, max_length=IDENTIFIER_LENGTH
         )
         self.fields["password"] = PasswordField()
 
+    @classmethod
+    def get_token(cls, user: Any) -> Any:
+        """Return a refresh token of the user. A subclass sets claims on it, which every token of the session has."""
+        return cls.token_class.for_user(user)
+
     def perform(self, client: Client, **values: Any) -> Session:
+        terms, claims_for = Terms(remembered=values.get("remembered", True)), partial(claims_set_by, self.get_token)
+        session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for)
+        succeeded(session.user, self.context.get("request"))
+        return session
+
+    def _try(
+        self, values: dict[str, Any], client: Client, terms: Terms, act: Callable[..., Any], **options: Any
+    ) -> Any:
         username, password = values[self.username_field], values["password"]
-        terms, request = Terms(remembered=values.get("remembered", True)), self.context["request"]._request
         try:
-            return signing_in.sign_in(username, password, client, terms, request=request)
+            return act(
+                username,
+                password,
+                client,
+                terms,
+                request=self.request,
+                username_field=self.username_field,
+                **options,
+            )
         except InvalidCredentials as error:
+            if conf.on_login_failed:
+                told = {self.username_field: username, "password": "*" * 20}
+                resolve(conf.on_login_failed)(told, self.context.get("request"))
             sentence = signing_in.with_hint(self.error_messages[self.refusal])
             raise AuthenticationFailed(sentence, self.refusal) from error
 
@@ -131,15 +189,29 @@ class LoginSerializer(CredentialsSerializer):
 
     default_error_messages = {"invalid_credentials": _("The username or the password is wrong.")}
     refusal = "invalid_credentials"
+    trims_username = False
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         return attrs
 
+    @classmethod
+    def get_token(cls, user: Any) -> Any:
+        return obtain_serializer().get_token(user)
+
+
+class TokenObtainSerializer(CredentialsSerializer):
+    """Judge a name and a password. `get_token(self.user)` then starts the session."""
+
+    def run_validation(self, *args: Any, **kwargs: Any) -> Any:
+        with login_under_way(client_of(self.request)):
+            return super().run_validation(*args, **kwargs)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        self.user, __ = self._try(attrs, client_of(self.request), Terms(), signing_in.judge)
+        return {}
+
 
 class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
-    # SimpleJWT's sentence; nobody has to install its app for the translations of it.
-    default_error_messages = {"no_active_account": _("No active account found with the given credentials")}
-
     refresh = serializers.CharField(read_only=True)
     access = serializers.CharField(read_only=True)
 
@@ -147,6 +219,27 @@ class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
         tokens = super().validate(attrs)
         self.user = self.session.user
         return tokens
+
+
+def obtain_serializer() -> Any:
+    """Return the serializer whose `get_token` says what the project adds to the tokens."""
+    return resolve(conf.token_obtain_serializer) or TokenObtainPairSerializer
+
+
+def succeeded(user: Any, request: Any) -> None:
+    """Do what SimpleJWT's settings want done after a login."""
+    if conf.on_login_success:
+        resolve(conf.on_login_success)(user, request)
+    elif conf.update_last_login:
+        default_on_login_success(user, request)
+
+
+def default_on_login_success(user: Any, request: Any) -> None:
+    update_last_login(type(user), user)
+
+
+def default_on_login_failed(credentials: dict[str, Any], request: Any) -> None:
+    """Do nothing."""
 
 
 class CodeField(serializers.CharField):
@@ -163,10 +256,13 @@ class SecondStepSerializer(UseCaseSerializer):
     code = CodeField()
 
     def perform(self, client: Client, **values: Any) -> Session:
+        claims_for = partial(claims_set_by, obtain_serializer().get_token)
         try:
-            return signing_in.answer(values["challenge"], values, client)
+            session = signing_in.answer(values["challenge"], values, client, claims_for)
         except (AnswerNotValid, ChallengeNotValid) as error:
             raise AuthenticationFailed(error.message, error.code) from error
+        succeeded(session.user, self.context.get("request"))
+        return session
 
 
 class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
@@ -192,7 +288,15 @@ class RefreshSerializer(UseCaseSerializer):
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
-    token_class = RefreshToken
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        if conf.rotate_refresh_tokens:
+            return super().perform(client, **values)
+        return sessions.draw(RefreshToken.claims(values["refresh"]), client)
+
+    def answer(self) -> dict[str, str]:
+        answer = super().answer()
+        return answer if conf.rotate_refresh_tokens else {"access": answer["access"]}
 
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
@@ -209,8 +313,22 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         session = sessions.find(RefreshToken.claims(attrs["refresh"]))
-        sessions.revoke(session, Reason.LOGOUT, client_of(self.context["request"]), session.user)
+        sessions.revoke(session, Reason.LOGOUT, client_of(self.context.get("request")), session.user)
         return {}
+
+
+class TokenObtainSlidingSerializer(simplejwt.TokenObtainSlidingSerializer):
+    """Not supported."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotSupported(tokens.SLIDING)
+
+
+class TokenRefreshSlidingSerializer(simplejwt.TokenRefreshSlidingSerializer):
+    """Not supported."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotSupported(tokens.SLIDING)
 
 
 class TokenSerializer(serializers.Serializer[None]):
@@ -223,8 +341,3 @@ class TokenSerializer(serializers.Serializer[None]):
 def token_of(text: str) -> AccessToken | RefreshToken:
     """Return the token, of either kind, if it would be accepted now. Raises TokenRefused."""
     return RefreshToken(text) if jwt.is_refresh(text) else AccessToken(text)
-
-
-def pair(session: Session) -> dict[str, str]:
-    """Return what a client of the body transport is given."""
-    return {"refresh": str(RefreshToken.of(session)), "access": str(AccessToken.of(session))}

@@ -1,5 +1,9 @@
-"""The two token classes, with the surface of SimpleJWT's."""
+"""The token classes, with the surface of SimpleJWT's."""
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -9,13 +13,49 @@ from uuid import uuid4
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import tokens as simplejwt
-from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
+from . import exceptions, models
 from .conf import conf
 from .domain import sessions
-from .exceptions import TokenExpired, TokenNotValid
+from .domain.client import UNKNOWN, Client
 from .jose import jwt
 from .models import Reason, Session, User
+
+AuthUser: Any = simplejwt.AuthUser
+BlacklistMixin = simplejwt.BlacklistMixin
+TokenUser = models.TokenUser
+TokenError = exceptions.TokenError
+ExpiredTokenError = exceptions.ExpiredTokenError
+TokenBackendError = exceptions.TokenBackendError
+TokenBackendExpiredToken = exceptions.TokenBackendExpiredToken
+
+RESERVED = (
+    "iss",
+    "sub",
+    "aud",
+    "client_id",
+    "sid",
+    "jti",
+    "iat",
+    "exp",
+    "auth_time",
+    "generation",
+    "token_type",
+    "amr",
+    "cnf",
+)
+"""The claims that are a function of the session, so that nobody can set them."""
+
+
+class Lifetime:
+    """How long a kind of token is good, by the setting, as it is when it is asked for: of the class, or of a token."""
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+
+    def __get__(self, token: Any, kind: type[Any]) -> timedelta:
+        lifetime: timedelta = getattr(conf, self.setting)
+        return lifetime
 
 
 class Token(simplejwt.Token):
@@ -24,13 +64,16 @@ class Token(simplejwt.Token):
     Raises TokenExpired, TokenNotValid or TokenRevoked, all of them SimpleJWT's TokenError.
     """
 
-    backend: ClassVar[jwt.Backend]
+    backend: ClassVar[jwt.Backend | None] = None
 
     def __init__(self, token: Any = None, verify: bool = True) -> None:
+        backend = self._backend_for(token)
         if token is None:
-            raise TypeError(f"A token is issued for a session: use {type(self).__name__}.for_user(user).")
-        self.token, self.current_time = token, timezone.now()
-        self.payload = self.claims(token) if verify else self.backend.decode(token, verify=False)
+            raise TypeError(
+                "A token is issued for a session: use RefreshToken.for_user(user) or AccessToken.for_user(user)."
+            )
+        self.token, self.current_time, self.is_verified = token, timezone.now(), verify
+        self.payload = _claims(backend, token) if verify else backend.decode(token, verify=False)
         if verify:
             self.verify()
 
@@ -40,21 +83,20 @@ class Token(simplejwt.Token):
 
         Raises TokenExpired or TokenNotValid.
         """
-        try:
-            return cls.backend.decode(token)
-        except TokenBackendExpiredToken as error:
-            raise TokenExpired from error
-        except TokenBackendError as error:
-            raise TokenNotValid from error
+        return _claims(cls._backend_for(token), token)
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any], session: Session | None = None) -> Self:
         """Return the token with those claims, which the caller vouches for."""
         token = cls.__new__(cls)
-        token.token, token.current_time, token.payload = None, timezone.now(), claims
+        token.token, token.current_time, token.payload, token.is_verified = None, timezone.now(), claims, True
         if session is not None:
             token.session = session
         return token
+
+    @classmethod
+    def for_user(cls, user: Any) -> Self:  # noqa: ARG003
+        return cls()  # which says why there is none
 
     def verify(self) -> None:
         self.session = sessions.look(self.payload)
@@ -69,12 +111,26 @@ class Token(simplejwt.Token):
         """How long the token is good from its issue on, in seconds."""
         return int(self.payload["exp"] - self.payload["iat"])
 
+    @property
+    def token_backend(self) -> jwt.Backend:
+        return self.get_token_backend()
+
     def get_token_backend(self) -> jwt.Backend:
-        return self.backend
+        return self._backend_for(self.token)
+
+    @classmethod
+    def _backend_for(cls, _token: Any) -> jwt.Backend:
+        if cls.backend is None:
+            raise exceptions.NotSupported(
+                f"{cls.__name__} is no kind of token that sessions have: those are AccessToken and RefreshToken. "
+                "For a token of another use take django.core.signing."
+            )
+        return cls.backend
 
 
 class AccessToken(Token, simplejwt.AccessToken):
     backend = jwt.access
+    lifetime = Lifetime("access_token_lifetime")
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -84,6 +140,8 @@ class AccessToken(Token, simplejwt.AccessToken):
         return cls.from_claims(
             {
                 **claims,
+                **_named(session),
+                **session.custom_claims,
                 "iss": conf.issuer,
                 "aud": conf.audience,
                 "client_id": conf.issuer,  # RFC 9068 demands one, and this server is its own client
@@ -91,7 +149,7 @@ class AccessToken(Token, simplejwt.AccessToken):
                 "sid": str(session.pk),
                 "jti": uuid4().hex,
                 "iat": _epoch(now),
-                "exp": _epoch(min(now + conf.access_token_lifetime, session.ends_at())),
+                "exp": _epoch(min(now + cls.lifetime, session.ends_at())),
                 "auth_time": _epoch(session.authenticated_at),
                 "amr": session.amr.split(),
                 "generation": session.generation,
@@ -105,7 +163,7 @@ class AccessToken(Token, simplejwt.AccessToken):
         )
 
     @classmethod
-    def for_user(cls, user: User) -> Self:  # type: ignore[override]
+    def for_user(cls, user: Any) -> Self:
         """Start a session for the user and issue its first access token."""
         return cls.of(sessions.start(user))
 
@@ -127,21 +185,41 @@ class AccessToken(Token, simplejwt.AccessToken):
         session: Session | None = vars(self).get("session")
         return session.authenticated_at if session else datetime.fromtimestamp(self["auth_time"], UTC)
 
-    @property
-    def lifetime(self) -> timedelta:  # type: ignore[override]
-        return conf.access_token_lifetime
-
 
 class RefreshToken(Token, simplejwt.RefreshToken):
-    """The refresh token of a session's current generation: a function of the row, so its claims can't be set."""
+    """The refresh token of a session's current generation, a function of its row.
+
+    Claims of the project's own can be set on the token that `for_user` returns, until it is first written out: the row
+    keeps them, and so each token of the session has them.
+    """
 
     backend = jwt.refresh
+    lifetime = Lifetime("refresh_token_lifetime")
     access_token_class = AccessToken
+
+    is_open = False
+    """Whether claims can be set yet."""
+
+    is_draft = False
+    """Whether the session has yet to begin."""
+
+    has_news = False
+    """Whether claims were set that the row does not have yet."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "lifetime" in vars(cls):
+            raise exceptions.NotSupported(
+                "A refresh token is good for SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'] at the most, whatever its class; "
+                "shorter sessions are those that are not to be remembered."
+            )
 
     @classmethod
     def of(cls, session: Session) -> Self:
         """Issue the current refresh token: the same bytes each time, until the session is rotated."""
         claims = {
+            **_named(session),
+            **session.custom_claims,
             "iss": conf.issuer,
             "sub": str(session.user_id),
             "sid": str(session.pk),
@@ -154,13 +232,30 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         return cls.from_claims(MappingProxyType(claims), session)  # type: ignore[arg-type]
 
     @classmethod
-    def for_user(cls, user: User) -> Self:  # type: ignore[override]
-        """Start a session for the user and issue its first refresh token."""
-        return cls.of(sessions.start(user))
+    def for_user(cls, user: Any) -> Self:
+        """Start a session for the user and issue its first refresh token.
+
+        While a login is under way, this is the token of the session that comes of it.
+        """
+        login = _login.get()
+        if login is None:
+            token = cls.of(sessions.start(user))
+        elif login.drafts_for == user:
+            now = timezone.now()
+            token = cls.of(Session(user=user, created_at=now, rotated_at=now, expires_at=now + cls.lifetime))
+            token.is_draft = True
+        elif login.session is not None and login.session.user == user:
+            token = cls.of(login.session)
+        else:
+            login.session = sessions.start(user, login.client)
+            token = cls.of(login.session)
+        token.is_open = token.session.generation == 0
+        return token
 
     @property
     def access_token(self) -> AccessToken:
         """Issue an access token of this one's generation: one of the newest would be a use of what a rotation gave."""
+        self._keep()
         token = self.access_token_class.of(self.session)
         token["generation"] = self["generation"]
         return token
@@ -173,15 +268,130 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         """Raise TokenNotValid if a refresh would take this one for reused, TokenRevoked if the session has ended."""
         sessions.look(self.payload)
 
-    @property
-    def lifetime(self) -> timedelta:  # type: ignore[override]
-        return conf.refresh_token_lifetime
+    def __str__(self) -> str:
+        self._keep()
+        self.is_open = False
+        return super().__str__()
 
-    def __setitem__(self, key: str, value: Any) -> NoReturn:
-        raise TypeError(
-            "A refresh token's claims are a function of its session, and can't be set. "
-            "Claims for the access tokens come from the function that TOKENS_ACCESS_CLAIMS names."
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._change(key, {**self.session.custom_claims, key: value})
+
+    def __delitem__(self, key: str) -> None:
+        claims = self.session.custom_claims
+        if key not in RESERVED:
+            del claims[key]
+        self._change(key, claims)
+
+    def set_jti(self) -> NoReturn:
+        self._refuse("jti")
+
+    def set_exp(
+        self, claim: str = "exp", from_time: datetime | None = None, lifetime: timedelta | None = None
+    ) -> NoReturn:
+        self._refuse(claim)
+
+    def set_iat(self, claim: str = "iat", at_time: datetime | None = None) -> NoReturn:
+        self._refuse(claim)
+
+    def _refuse(self, claim: str) -> NoReturn:
+        raise ValueError(
+            f"The claim {claim} can't be set: it is a function of the session, whose lifetimes are settings "
+            "(REFRESH_TOKEN_LIFETIME, TOKENS_SESSION_LIFETIME)."
         )
+
+    def _change(self, key: str, claims: dict[str, Any]) -> None:
+        if key in RESERVED:
+            self._refuse(key)
+        if not self.is_open:
+            raise ValueError(
+                f"The claim {key} can't be set any more: a refresh token is settled when it is first written out. "
+                "Set it in get_token, or on what for_user has returned."
+            )
+        text = jwt.encode_claims(claims) if claims else ""
+        self.has_news = self.has_news or text != self.session.claims
+        self.session.claims = text
+        self.payload = self.of(self.session).payload
+
+    def _keep(self) -> None:
+        """Have the session's row keep the claims that were set."""
+        if self.is_draft:
+            raise TypeError("The session begins when get_token has returned: until then no token of it can be written.")
+        if self.has_news:
+            sessions.keep_claims(self.session)
+            self.has_news = False
+
+
+class UntypedToken(Token, simplejwt.UntypedToken):
+    """A token of either kind."""
+
+    @classmethod
+    def _backend_for(cls, _token: Any) -> jwt.Backend:
+        return jwt.refresh if jwt.is_refresh(_token) else jwt.access
+
+
+SLIDING = (
+    "There are no sliding tokens. Use TokenObtainPairView and TokenRefreshView: a session goes on while it is used."
+)
+
+
+class SlidingToken(Token, simplejwt.SlidingToken):
+    """Not supported: a token that is a key to everything and renews itself is what sessions do away with."""
+
+    @classmethod
+    def _backend_for(cls, _token: Any) -> NoReturn:
+        raise exceptions.NotSupported(SLIDING)
+
+
+@dataclass
+class Login:
+    """A login under way: who asks, and the session that came of it."""
+
+    client: Client = UNKNOWN
+    session: Session | None = None
+    drafts_for: User | None = None
+    """Whose claims are being asked for, before a session begins."""
+
+
+_login: ContextVar[Login | None] = ContextVar("latchkey_login", default=None)
+
+
+@contextmanager
+def login_under_way(client: Client = UNKNOWN, *, drafts_for: User | None = None) -> Iterator[Login]:
+    """Let `for_user` start one session at the most, however often it is called.
+
+    Many a project's serializer has its `get_token` called once more than SimpleJWT's does.
+    """
+    login = Login(client, drafts_for=drafts_for)
+    token = _login.set(login)
+    try:
+        yield login
+    finally:
+        _login.reset(token)
+
+
+def claims_set_by(get_token: Callable[[Any], Any], user: User) -> str:
+    """Return the claims that a project sets in its `get_token`, as a session keeps them. No session begins."""
+    with login_under_way(drafts_for=user):
+        token = get_token(user)
+    if not isinstance(token, RefreshToken):
+        raise TypeError(f"get_token has to return what RefreshToken.for_user returns, not {type(token).__name__}.")
+    return token.session.claims
+
+
+def _claims(backend: jwt.Backend, token: Any) -> dict[str, Any]:
+    try:
+        return backend.decode(token)
+    except exceptions.TokenBackendExpiredToken as error:
+        raise exceptions.TokenExpired from error
+    except exceptions.TokenBackendError as error:
+        raise exceptions.TokenNotValid from error
+
+
+def _named(session: Session) -> Mapping[str, str]:
+    """Return the claim that SimpleJWT's clients know the user by."""
+    if conf.user_id_claim in RESERVED:
+        return {}
+    return {conf.user_id_claim: str(getattr(session.user, conf.user_id_field))}
 
 
 def _epoch(moment: datetime) -> int:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, ClassVar, cast
 
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.cache import get_conditional_response
@@ -19,11 +19,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
-from . import serializers
+from . import exceptions, serializers
 from .authentication import JWTAuthentication, LogoutAuthentication, Service, ServiceAuthentication
-from .conf import conf
+from .conf import conf, resolve
 from .domain import sessions
-from .exceptions import TokenNotValid, TokenRefused
+from .exceptions import NotSupported, TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import exception_handler
 from .http.parsers import JSONParser, MultiPartParser
@@ -33,7 +33,10 @@ from .http.throttles import AddressThrottle
 from .jose import jwt, keys
 from .models import Reason, Session
 from .serializers import UseCaseSerializer
-from .tokens import AccessToken, RefreshToken
+from .tokens import SLIDING, AccessToken, RefreshToken
+
+InvalidToken = exceptions.InvalidToken
+TokenError = exceptions.TokenError
 
 
 class TokenView(APIView):
@@ -245,10 +248,20 @@ class MetadataView(PublishedView):
         }
 
 
-class BodyTokenView(TokenView, simplejwt.TokenViewBase):
+class TokenViewBase(TokenView, simplejwt.TokenViewBase):
     """An endpoint of SimpleJWT's, with its bodies: JSON or a form."""
 
     parser_classes = (JSONParser, FormParser, MultiPartParser)
+    serializer_setting = ""
+    """The setting of `conf` that names a serializer in the place of the view's own."""
+
+    default_serializer: Any = None
+
+    def get_serializer_class(self) -> Any:
+        if self.serializer_class is not None:
+            return self.serializer_class
+        named = self._serializer_class or getattr(conf, self.serializer_setting)
+        return resolve(named) or self.default_serializer
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = self.get_serializer(data=request.data)
@@ -256,27 +269,60 @@ class BodyTokenView(TokenView, simplejwt.TokenViewBase):
         return Response(serializer.validated_data)
 
 
-class TokenObtainPairView(BodyTokenView):
+class TokenObtainPairView(TokenViewBase):
     throttle_scope = "login"
-    serializer_class = serializers.TokenObtainPairSerializer
+    serializer_setting = "token_obtain_serializer"
+    default_serializer = serializers.TokenObtainPairSerializer
 
 
-class SecondStepPairView(BodyTokenView):
+class SecondStepPairView(TokenViewBase):
     throttle_scope = "login"
     serializer_class = serializers.SecondStepPairSerializer
 
 
-class TokenRefreshView(BodyTokenView):
+class TokenRefreshView(TokenViewBase):
     throttle_scope = "refresh"
-    serializer_class = serializers.TokenRefreshSerializer
+    serializer_setting = "token_refresh_serializer"
+    default_serializer = serializers.TokenRefreshSerializer
 
 
-class TokenVerifyView(BodyTokenView):
-    serializer_class = serializers.TokenVerifySerializer
+class TokenVerifyView(TokenViewBase):
+    serializer_setting = "token_verify_serializer"
+    default_serializer = serializers.TokenVerifySerializer
 
 
-class TokenBlacklistView(BodyTokenView):
-    serializer_class = serializers.TokenBlacklistSerializer
+class TokenBlacklistView(TokenViewBase):
+    serializer_setting = "token_blacklist_serializer"
+    default_serializer = serializers.TokenBlacklistSerializer
+
+
+class SlidingView(TokenViewBase):
+    """Not supported."""
+
+    @classmethod
+    def as_view(cls, **_: Any) -> Any:
+        raise NotSupported(SLIDING)
+
+
+class TokenObtainSlidingView(SlidingView):
+    pass
+
+
+class TokenRefreshSlidingView(SlidingView):
+    pass
+
+
+token_obtain_pair = TokenObtainPairView.as_view()
+token_refresh = TokenRefreshView.as_view()
+token_verify = TokenVerifyView.as_view()
+token_blacklist = TokenBlacklistView.as_view()
+
+
+def token_obtain_sliding(request: HttpRequest) -> HttpResponse:
+    raise NotSupported(SLIDING)
+
+
+token_refresh_sliding = token_obtain_sliding
 
 
 def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Response:

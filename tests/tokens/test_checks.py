@@ -14,9 +14,11 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection
 from pytest_django import Settings
+from rest_framework_simplejwt.settings import api_settings
 
 from tokens import checks
 from tokens.conf import Settings as Conf
+from tokens.serializers import TokenRefreshSerializer
 
 STRONG = "0123456789" * 5
 
@@ -500,3 +502,83 @@ def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:
     settings.TOKENS_THROTTLE_RATES = {"login": "10/m", "refresh": None}
     settings.TOKENS_TRUSTED_ORIGINS = ("https://app.example",)
     assert not found()
+
+
+# What a project that comes from SimpleJWT has set
+
+
+@pytest.mark.parametrize("name", sorted(checks.WITHOUT_EFFECT))
+def test_setting_without_effect_is_named(settings: Settings, name: str) -> None:
+    settings.SIMPLE_JWT = {name: "anything"}
+    told = f"SIMPLE_JWT[{name!r}] has no effect: take it out."
+    assert messages() == [Warning(told, hint=checks.WITHOUT_EFFECT[name], id="latchkey.W006")]
+
+
+def test_every_setting_of_simplejwt_has_an_effect_or_is_named() -> None:
+    known = {rule.setting.split("'")[1] for rule in checks.RULES.values() if "SIMPLE_JWT" in rule.setting}
+    assert set(api_settings.defaults) <= known | set(checks.WITHOUT_EFFECT)
+    assert not known & set(checks.WITHOUT_EFFECT)
+
+
+def test_misspelt_setting_is_named_with_what_is_meant(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIM": timedelta(minutes=1), "X": 1}
+    assert messages() == [
+        Warning(
+            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIM'] is no setting.",
+            hint="Is it 'ACCESS_TOKEN_LIFETIME' that is meant?",
+            id="latchkey.W007",
+        ),
+        Warning("SIMPLE_JWT['X'] is no setting.", id="latchkey.W007"),
+    ]
+
+
+@pytest.mark.parametrize(("rotates", "expected"), [(True, []), (False, ["latchkey.W008"]), ("no", ["latchkey.E015"])])
+def test_refresh_without_rotation_is_warned_of(settings: Settings, rotates: Any, expected: list[str]) -> None:
+    settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": rotates}
+    assert found() == expected
+
+
+class PlainSerializer(TokenRefreshSerializer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("USER_AUTHENTICATION_RULE", "nowhere.rule", "a function that can be imported"),
+        ("USER_AUTHENTICATION_RULE", f"{__name__}.STRONG", "a function that can be imported"),
+        ("ON_LOGIN_SUCCESS", "nowhere", "a function that can be imported"),
+        ("ON_LOGIN_FAILED", "nowhere.f", "a function that can be imported"),
+        ("JSON_ENCODER", f"{__name__}.found", "a subclass of json.encoder.JSONEncoder"),
+        ("JSON_ENCODER", "nowhere.Encoder", "a subclass of json.encoder.JSONEncoder"),
+        ("TOKEN_USER_CLASS", dict, "a subclass of tokens.models.TokenUser"),
+        ("TOKEN_OBTAIN_SERIALIZER", dict, "a subclass of tokens.serializers.CredentialsSerializer"),
+        (
+            "TOKEN_REFRESH_SERIALIZER",
+            f"{__name__}.TokenObtainPairSerializer",
+            "a subclass of tokens.serializers.TokenRefreshSerializer",
+        ),
+        ("TOKEN_VERIFY_SERIALIZER", "nowhere.V", "a subclass of tokens.serializers.TokenVerifySerializer"),
+        ("TOKEN_BLACKLIST_SERIALIZER", "nowhere.V", "a subclass of tokens.serializers.TokenBlacklistSerializer"),
+    ],
+)
+def test_what_cant_be_used_at_a_login_is_an_error(settings: Settings, name: str, value: Any, told: str) -> None:
+    settings.SIMPLE_JWT = {name: value}
+    assert messages() == [Error(f"SIMPLE_JWT['{name}'] must name {told}, not {value!r}.", id="latchkey.E017")]
+
+
+def test_what_can_be_used_at_a_login_is_fine(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {
+        "USER_AUTHENTICATION_RULE": found,
+        "ON_LOGIN_FAILED": f"{__name__}.found",
+        "JSON_ENCODER": "rest_framework.utils.encoders.JSONEncoder",
+        "TOKEN_OBTAIN_SERIALIZER": "rest_framework_simplejwt.serializers.TokenObtainPairSerializer",
+        "TOKEN_REFRESH_SERIALIZER": PlainSerializer,
+    }
+    assert not found()
+
+
+@pytest.mark.parametrize("value", [1, ["path"]])
+def test_what_is_no_path_is_of_the_wrong_type(settings: Settings, value: Any) -> None:
+    settings.SIMPLE_JWT = {"JSON_ENCODER": value, "ON_LOGIN_FAILED": value}
+    assert found() == ["latchkey.E015", "latchkey.E015"]

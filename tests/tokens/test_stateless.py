@@ -24,17 +24,17 @@ from rest_framework.views import APIView, exception_handler
 from tests.clients import claims_of, header_of
 from tests.forgery import access_token, anybody, forge
 from tests.publisher import Publisher, publishing
-from tokens.authentication import ClaimsUser, StatelessJWTAuthentication
+from tokens.authentication import StatelessJWTAuthentication
 from tokens.http import errors
 from tokens.jose import keys
-from tokens.models import Session
+from tokens.models import Session, TokenUser
 from tokens.tokens import AccessToken, RefreshToken
 
 
 class IsWriter(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user
-        return isinstance(user, ClaimsUser) and "writers" in user.groups
+        return isinstance(user, TokenUser) and "writers" in user.groups
 
 
 class Stateless(APIView):
@@ -163,7 +163,7 @@ def test_permission_classes_answer_from_the_claims(token: str, guard: str, djang
 
 @pytest.mark.parametrize("superuser", [True, False])
 def test_superuser_has_every_permission_and_nobody_else_any(token: str, superuser: bool) -> None:
-    user = ClaimsUser(AccessToken.from_claims({**claims_of(token), "is_superuser": superuser}))
+    user = TokenUser(AccessToken.from_claims({**claims_of(token), "is_superuser": superuser}))
 
     assert user.has_perm("latchkey.add_session") is superuser
     assert user.has_perm("latchkey.add_session", object()) is superuser
@@ -175,7 +175,7 @@ def test_superuser_has_every_permission_and_nobody_else_any(token: str, superuse
 def test_users_are_equal_by_their_id(token: str) -> None:
     claims = claims_of(token)
     user, again, other = (
-        ClaimsUser(AccessToken.from_claims({**claims, **change})) for change in ({}, {"jti": "x"}, {"sub": "0"})
+        TokenUser(AccessToken.from_claims({**claims, **change})) for change in ({}, {"jti": "x"}, {"sub": "0"})
     )
 
     assert user == again

@@ -166,19 +166,6 @@ def test_blacklist_ends_the_session(app: App) -> None:
         token.check_blacklist()
 
 
-def test_claims_of_a_refresh_token_cant_be_set(ann: Any) -> None:
-    token = RefreshToken.for_user(ann)
-    before = dict(token.payload)
-    with pytest.raises(TypeError, match="TOKENS_ACCESS_CLAIMS"):
-        token["tenant"] = "acme"
-    for change in (token.set_jti, token.set_exp, token.set_iat):
-        with pytest.raises(TypeError):
-            change()
-    with pytest.raises(TypeError):
-        del token["jti"]
-    assert token.payload == before
-
-
 def test_claims_of_an_access_token_can_be_set(ann: Any) -> None:
     token = AccessToken.for_user(ann)
     token["tenant"] = "acme"

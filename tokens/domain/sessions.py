@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from .. import kinds, signals
-from ..conf import conf
+from ..conf import conf, resolve
 from ..exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
 from . import events
@@ -50,11 +50,13 @@ def start(
     *,
     remembered: bool = True,
     device_name: str = "",
+    claims: str = "",
 ) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
     `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
-    its cookie with the browser. `device_name` is what the client calls itself.
+    its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the
+    project adds to the tokens, as JSON.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -68,11 +70,18 @@ def start(
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
+        session.claims = claims
         session.save(using=_db(), force_insert=True)
         evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
         events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
         signals.session_started.send(Session, session=session, client=client, evicted=evicted)
     return session
+
+
+def may_sign_in(user: User) -> bool:
+    """Return whether the user is active, and the project's rule allows it (SimpleJWT's USER_AUTHENTICATION_RULE)."""
+    rule = resolve(conf.user_authentication_rule)
+    return bool(user.is_active and (rule is None or rule(user)))
 
 
 @retried
@@ -96,12 +105,13 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
 def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
     """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
 
-    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    Raises TokenNotValid, TokenRevoked, NoActiveAccount or, after revoking the session, TokenReused.
     """
     raced = False
     while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
         session = _get(claims, groups=True)
         _check_jti(session, claims)
+        _check_rule(session)
         now = timezone.now()
         match _judge(session, claims["generation"], now, raced):
             case Step.GIVE_AGAIN:
@@ -117,6 +127,27 @@ def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
         if done:
             return session
         raced = True
+
+
+@retried
+def draw(claims: Claims, client: Client = UNKNOWN) -> Session:
+    """Return the session of a refresh token that is not exchanged: nothing that the token is made of changes.
+
+    Where the session was rotated all the same, its older tokens are superseded, as everywhere.
+    Raises TokenNotValid, TokenRevoked, NoActiveAccount or, after revoking the session, TokenReused.
+    """
+    while True:
+        session = _get(claims, groups=True)
+        _check_jti(session, claims)
+        _check_rule(session)
+        match _judge(session, claims["generation"], timezone.now(), raced=False):
+            case Step.GIVE_AGAIN:
+                return session
+            case Step.GIVE_BACK | Step.ROTATE:
+                if session.confirmed or _confirm(session):
+                    return session
+            case _:
+                _end_for_reuse(session, client)
 
 
 @retried
@@ -226,6 +257,13 @@ def rename(session: Session, device_name: str) -> bool:
     return bool(_sessions().live().filter(pk=session.pk).update(device_name=device_name))
 
 
+@retried
+def keep_claims(session: Session) -> None:
+    """Have the row keep the claims that were set on a session that has just begun. Raises TokenRevoked."""
+    if not _sessions().filter(pk=session.pk, generation=0, revoked_at=None).update(claims=session.claims):
+        raise TokenRevoked
+
+
 def renew_auth_hash(user: User, former: Iterable[str], *, only: Session | None = None) -> None:
     """Keep the user's sessions, or only that one, although the password's hash has changed.
 
@@ -291,6 +329,11 @@ def _is_genuine(session: Session, claims: Claims) -> bool:
 def _check_jti(session: Session, claims: Claims) -> None:
     if not _is_genuine(session, claims):
         raise TokenNotValid
+
+
+def _check_rule(session: Session) -> None:
+    if not may_sign_in(session.user):
+        raise NoActiveAccount
 
 
 def _confirm(session: Session) -> bool:

@@ -6,7 +6,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pkgutil import resolve_name
@@ -37,6 +37,10 @@ SALT = "latchkey.challenge"
 
 Answer = Mapping[str, Any]
 """What a client sends as its second factor, by the names of the wire: `{"code": "123456"}`."""
+
+
+ClaimsFor = Callable[[Any], str]
+"""Says what the project adds to the tokens of a user, as JSON. Asked once the user may sign in."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,19 @@ def sign_in(
     *,
     answer: Answer | None = None,
     request: Any = None,
+    username_field: str | None = None,
+    claims_for: ClaimsFor | None = None,
 ) -> Session:
     """Begin a session for the user with that name and password.
 
-    `request` goes to Django's authentication backends and is not looked at here.
+    `request` goes to Django's authentication backends and is not looked at here; `username_field` is what they call the
+    name, if not as the user model does.
     Raises InvalidCredentials, TooManyTries and, only after a right password, SecondFactorRequired or AnswerNotValid.
     """
     terms = terms or Terms()
-    user, amr = judge(username, password, client, terms, answer=answer, request=request)
+    user, amr = judge(username, password, client, terms, answer=answer, request=request, username_field=username_field)
     try:
-        return start(user, client, terms, amr)
+        return start(user, client, terms, amr, claims_for)
     except NoActiveAccount as error:
         raise InvalidCredentials from error
 
@@ -98,12 +105,15 @@ def judge(
     *,
     answer: Answer | None = None,
     request: Any = None,
+    username_field: str | None = None,
 ) -> tuple[Any, Sequence[str]]:
     """Return the user with that name and password, and how the user has signed in (RFC 8176); no session begins.
 
     Raises as `sign_in` does.
     """
-    user = _authenticate(username, password, client, request)
+    user = _authenticate(username, password, client, request, username_field)
+    if not sessions.may_sign_in(user):
+        raise InvalidCredentials
     factors = _second_factors()
     methods = factors.methods(user) if factors else ()
     if factors is None or not methods:
@@ -114,7 +124,7 @@ def judge(
     return user, factors.judge(user, answer, client)
 
 
-def answer(challenge: str, given: Answer, client: Client = UNKNOWN) -> Session:
+def answer(challenge: str, given: Answer, client: Client = UNKNOWN, claims_for: ClaimsFor | None = None) -> Session:
     """Begin the session of a login that was answered with a challenge.
 
     Until it expires, a challenge can be tried any number of times, as far as the limits go.
@@ -123,17 +133,30 @@ def answer(challenge: str, given: Answer, client: Client = UNKNOWN) -> Session:
     factors = _second_factors()
     user, terms = _open(challenge)
     # Before the answer is used up.
-    if factors is None or not user.is_active or not factors.methods(user):
+    if factors is None or not sessions.may_sign_in(user) or not factors.methods(user):
         raise ChallengeNotValid
     try:
-        return start(user, client, terms, factors.judge(user, given, client))
+        return start(user, client, terms, factors.judge(user, given, client), claims_for)
     except NoActiveAccount as error:
         raise ChallengeNotValid from error
 
 
-def start(user: User, client: Client, terms: Terms, amr: Sequence[str] = PASSWORD) -> Session:
+def start(
+    user: User,
+    client: Client,
+    terms: Terms,
+    amr: Sequence[str] = PASSWORD,
+    claims_for: ClaimsFor | None = None,
+) -> Session:
     """Begin a session on those terms for a user whose credentials have been judged. Raises NoActiveAccount."""
-    return sessions.start(user, client, amr, remembered=terms.remembered, device_name=terms.device_name)
+    return sessions.start(
+        user,
+        client,
+        amr,
+        remembered=terms.remembered,
+        device_name=terms.device_name,
+        claims=claims_for(user) if claims_for else "",
+    )
 
 
 def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
@@ -156,7 +179,7 @@ def with_hint(sentence: str | Promise) -> str:
     return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
 
 
-def _authenticate(username: str, password: str, client: Client, request: Any) -> Any:
+def _authenticate(username: str, password: str, client: Client, request: Any, username_field: str | None) -> Any:
     """Return the user. Unknown names, wrong passwords and deactivated users take the same work.
 
     Tries are limited for a name from one network, and for a name from everywhere. The second limit would let anybody
@@ -171,7 +194,8 @@ def _authenticate(username: str, password: str, client: Client, request: Any) ->
     except TooManyTries:
         if not _has_signed_in_from(client.ip_address, username):
             raise
-    user = auth.authenticate(request, **{get_user_model().USERNAME_FIELD: username}, password=password)
+    named = {username_field or get_user_model().USERNAME_FIELD: username}
+    user = auth.authenticate(request, **named, password=password)
     if user is None:
         raise InvalidCredentials
     limits.clear(here, everywhere)

@@ -8,14 +8,16 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from ..conf import conf
-from ..domain.client import Client
+from ..domain.client import UNKNOWN, Client
 from ..models import USER_AGENT_LENGTH
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-def client_of(request: HttpRequest | Request) -> Client:
+def client_of(request: HttpRequest | Request | None) -> Client:
     """Return the sender's address, which is REMOTE_ADDR, and its user agent, shortened."""
+    if request is None:
+        return UNKNOWN
     return Client(
         _address(request.META.get("REMOTE_ADDR", "")),
         request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],

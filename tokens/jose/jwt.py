@@ -14,13 +14,16 @@ from jwt.exceptions import InvalidTokenError
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
-from ..conf import conf
+from ..conf import conf, resolve
 from . import compact, keys
 
 logger = logging.getLogger(__name__)
 
 MAX_LENGTH = 4096
 """Bytes. A longer token is refused before it is parsed, and none is issued."""
+
+MAX_CLAIMS = 1500
+"""Bytes that a project's own claims may have in the tokens of a session, as JSON."""
 
 REMEMBERED = 2000
 """Access tokens whose signature is not verified anew, for each process; at most 16 MB."""
@@ -157,8 +160,8 @@ class AccessBackend(Backend):
         return token
 
     def _sign(self, payload: dict[str, Any]) -> str:
-        key = keys.access_keys()[0]
-        return _sign(payload, key.private, key.algorithm, {"typ": self.header_type, "kid": key.kid})
+        key, encoder = keys.access_keys()[0], resolve(conf.json_encoder)
+        return _sign(payload, key.private, key.algorithm, {"typ": self.header_type, "kid": key.kid}, encoder)
 
     def _verify(self, token: str, header: dict[str, Any]) -> bytes:
         # Exactly what we write: `jwk`, `jku`, `x5u`, `x5c` and `crit` would each let the token say how to judge it.
@@ -209,8 +212,27 @@ def is_refresh(token: str) -> bool:
         return False
 
 
-def _sign(payload: Mapping[str, Any], key: Any, algorithm: str, header: dict[str, str]) -> str:
-    body = json.dumps(dict(payload), separators=(",", ":")).encode()
+def encode_claims(claims: Mapping[str, Any]) -> str:
+    """Return a project's own claims as the JSON that a session keeps, in ASCII.
+
+    Its encoder has a say once: what it made is read and written again as plain JSON, as each token will have it.
+    Raises ValueError if that is longer than MAX_CLAIMS bytes, or no JSON, as NaN; TypeError for what can't be encoded.
+    """
+    plain = json.loads(json.dumps(claims, cls=resolve(conf.json_encoder), allow_nan=False))
+    text = json.dumps(plain, separators=(",", ":"))
+    if len(text) > MAX_CLAIMS:
+        raise ValueError(f"The claims {', '.join(plain)} have {len(text)} bytes, and {MAX_CLAIMS} is the most.")
+    return text
+
+
+def _sign(
+    payload: Mapping[str, Any],
+    key: Any,
+    algorithm: str,
+    header: dict[str, str],
+    encoder: type[json.JSONEncoder] | None = None,
+) -> str:
+    body = json.dumps(dict(payload), separators=(",", ":"), cls=encoder).encode()
     return _jws.encode(body, key, algorithm, header)
 
 
