@@ -30,11 +30,11 @@ class RegistrationSerializer(UseCaseSerializer):
         return attrs
 
     def perform(self, client: Client, **values: Any) -> Session | None:
+        account = {name: value for name, value in values.items() if name != "remembered"}
         if settings.EMAIL_VERIFICATION_REQUIRED:
-            del values["remembered"]  # no session begins
-            registration.register_unverified(**values, client=client)
+            registration.register_unverified(**account, client=client)
             return None
-        return registration.register(**values, client=client)
+        return registration.register(**account, client=client, terms=self.terms(values))
 
 
 class PasswordChangeSerializer(UseCaseSerializer):

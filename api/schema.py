@@ -78,7 +78,7 @@ COOKIE: list[dict[str, list[str]]] = [{"refreshToken": []}]
 
 ACCESS: dict[str, drf.Field[Any, Any, Any, Any]] = {
     "accessToken": drf.CharField(),
-    "tokenType": drf.CharField(help_text="`Bearer`."),
+    "tokenType": drf.CharField(help_text="`Bearer`, or `DPoP` where the token is bound to a key (RFC 9449)."),
     "expiresIn": drf.IntegerField(help_text="Seconds."),
 }
 USER = inline_serializer(
@@ -116,6 +116,9 @@ INTROSPECTION = inline_serializer(
         "exp": drf.IntegerField(required=False),
         "groups": drf.ListField(child=drf.CharField(), required=False),
         "token_type": drf.CharField(required=False, help_text="`access` or `refresh`."),
+        "cnf": drf.DictField(
+            child=drf.CharField(), required=False, help_text="The key to which it is bound, as `jkt` (RFC 9449)."
+        ),
     },
 )
 TEXT = {"type": "string"}
@@ -147,9 +150,13 @@ def an_error(*codes: str) -> Schema:
     return told
 
 
-GUARD = ("not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused")
 LOOK = ("token_not_valid", "token_expired", "token_revoked")
-ROTATION = (*LOOK, "token_reused")
+PROOF = ("invalid_dpop_proof", "use_dpop_nonce")
+KEY_OF_LOGIN = ("dpop_proof_required", *PROOF)
+KEY_OF_SECOND_STEP = ("dpop_key_mismatch", *PROOF)
+KEY_OF_SESSION = ("dpop_proof_required", "dpop_key_mismatch", *PROOF)
+ROTATION = (*LOOK, "token_reused", *KEY_OF_SESSION)
+GUARD = ("not_authenticated", *ROTATION)
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "login",
             "Sign in",
             {200: SIGNED_IN},
-            {401: ("invalid_credentials", "second_factor_required")},
+            {401: ("invalid_credentials", "second_factor_required", *KEY_OF_LOGIN)},
             request=tokens.LoginSerializer,
             cookie=(200,),
         ),
@@ -190,7 +197,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "loginSecondStep",
             "Sign in: the second step",
             {200: SIGNED_IN},
-            {401: ("invalid_code", "invalid_challenge")},
+            {401: ("invalid_code", "invalid_challenge", *KEY_OF_SECOND_STEP)},
             request=tokens.SecondStepSerializer,
             cookie=(200,),
         ),
@@ -200,7 +207,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "obtainTokensSecondStep",
             "Sign in: the second step (body transport)",
             {200: tokens.SecondStepPairSerializer},
-            {401: ("invalid_code", "invalid_challenge")},
+            {401: ("invalid_code", "invalid_challenge", *KEY_OF_SECOND_STEP)},
         ),
     },
     "tokens.views.RefreshView": {
@@ -239,7 +246,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "obtainTokens",
             "Sign in (body transport)",
             {200: tokens.TokenObtainPairSerializer},
-            {401: ("no_active_account", "second_factor_required")},
+            {401: ("no_active_account", "second_factor_required", *KEY_OF_LOGIN)},
         ),
     },
     "tokens.views.TokenRefreshView": {
@@ -277,7 +284,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "register",
             "Register; 202 where the address has to be verified first",
             {201: SIGNED_IN, 202: REGISTERED},
-            {403: ("registration_closed",)},
+            {401: KEY_OF_LOGIN, 403: ("registration_closed",)},
             cookie=(201,),
         ),
     },
@@ -445,7 +452,7 @@ def annotate(view: type[APIView], action: str, operation: Operation) -> Any:
     return extend_schema(
         operation_id=operation.name,
         summary=operation.summary,
-        parameters=[*operation.parameters, *headers_of(view, operation, answers)],
+        parameters=[*operation.parameters, *headers_of(view, operation, answers, codes.get(401, ()))],
         request=operation.request,
         responses={
             status: OpenApiResponse(body, description=HTTPStatus(status).phrase) for status, body in answers.items()
@@ -454,7 +461,9 @@ def annotate(view: type[APIView], action: str, operation: Operation) -> Any:
     )
 
 
-def headers_of(view: type[APIView], operation: Operation, statuses: Iterable[int]) -> list[OpenApiParameter]:
+def headers_of(
+    view: type[APIView], operation: Operation, statuses: Iterable[int], codes: Iterable[str]
+) -> list[OpenApiParameter]:
     told: list[tuple[str, str, Iterable[int]]] = [
         ("WWW-Authenticate", 'With `error="invalid_token"` where a token was presented.', (401,)),
         ("Retry-After", "Seconds.", (429, 503)),
@@ -465,6 +474,8 @@ def headers_of(view: type[APIView], operation: Operation, statuses: Iterable[int
     if issubclass(view, PublishedView):
         told.append(("Cache-Control", f"`max-age={KEY_SET_MAX_AGE}, public`", statuses))
         told.append(("ETag", "To ask by `If-None-Match` whether it has changed.", statuses))
+    if "use_dpop_nonce" in codes:
+        told.append(("DPoP-Nonce", "The nonce for the next proof of a key.", statuses))
     return [
         OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=response)
         for name, description, where in told

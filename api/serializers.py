@@ -107,10 +107,21 @@ class SessionSerializer(ModelSerializer):
     current = serializers.SerializerMethodField()
     last_used_at = serializers.DateTimeField(source="rotated_at", read_only=True)
     device = DeviceNameField(source="device_name")
+    bound = serializers.SerializerMethodField()
 
     class Meta:
         model = Session
-        fields = ("id", "current", "created_at", "last_used_at", "expires_at", "ip_address", "user_agent", "device")
+        fields = (
+            "id",
+            "current",
+            "created_at",
+            "last_used_at",
+            "expires_at",
+            "ip_address",
+            "user_agent",
+            "device",
+            "bound",
+        )
         read_only_fields = tuple(name for name in fields if name != "device")
 
     def to_representation(self, session: Session) -> dict[str, Any]:
@@ -128,6 +139,9 @@ class SessionSerializer(ModelSerializer):
 
     def get_current(self, session: Session) -> bool:
         return bool(session == self.context["request"].auth.session)
+
+    def get_bound(self, session: Session) -> bool:
+        return session.jkt != ""
 
 
 class SecurityEventSerializer(ModelSerializer):

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import environ
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
@@ -146,6 +147,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "tokens.middleware.DPoPNonce",
     "config.serving.middleware.ClientAddress",
     "config.serving.middleware.ContentSecurityPolicy",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -329,6 +331,8 @@ TOKENS_COOKIE_SAMESITE = env.choice("REFRESH_COOKIE_SAMESITE", "strict", "lax", 
 TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG or TOKENS_COOKIE_SAMESITE == "None")
 TOKENS_COOKIE_PATH = "/auth"
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
+TOKENS_DPOP = env.choice("DPOP", "optional", "required", "off")
+TOKENS_PUBLIC_URL = PUBLIC_URL
 TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
 TOKENS_SECOND_FACTOR = "accounts.factors.registry"
 if EMAIL_VERIFICATION_REQUIRED:
@@ -370,7 +374,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes
 
 CORS_ALLOWED_ORIGINS = TOKENS_TRUSTED_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
-CORS_EXPOSE_HEADERS = ["Retry-After", "WWW-Authenticate"]
+CORS_ALLOW_HEADERS = [*default_headers, "dpop"]
+CORS_EXPOSE_HEADERS = ["DPoP-Nonce", "Retry-After", "WWW-Authenticate"]
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

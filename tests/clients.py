@@ -8,6 +8,9 @@ from rest_framework.test import APIClient
 
 PASSWORD = "correct horse battery staple"
 
+CHALLENGES = 'Bearer realm="api", DPoP realm="api", algs="ES256 EdDSA Ed25519"'
+"""What a request without any credential is asked for."""
+
 
 def claims_of(token: str) -> dict[str, Any]:
     """Return a JWT's claims, unverified."""

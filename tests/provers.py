@@ -3,12 +3,15 @@
 import hashlib
 from time import time
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from django.test.client import FakePayload
+from rest_framework.test import APIClient
 
 from tests.forgery import Sign, encode, forge
 
@@ -58,6 +61,33 @@ class Prover:
         key = Ed25519PrivateKey.generate()
         self.jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode(key.public_key().public_bytes_raw())}
         return key.sign
+
+
+class ProvingClient(APIClient):
+    """Proves the key with each request, and asks once more where the server wants its newest nonce."""
+
+    def __init__(self, prover: Prover, **defaults: Any) -> None:
+        super().__init__(**defaults)
+        self.prover, self.nonce = prover, ""
+
+    def request(self, **environ: Any) -> Any:
+        body = environ["wsgi.input"].read() if "wsgi.input" in environ else b""
+        response = self._send(environ, body)
+        told = getattr(response, "data", None) or {}
+        return (
+            self._send(environ, body) if response.status_code == 401 and told["code"] == "use_dpop_nonce" else response
+        )
+
+    def _send(self, environ: dict[str, Any], body: bytes) -> Any:
+        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        url = f"http://testserver{quote(environ['PATH_INFO'])}"
+        proof = self.prover.prove(environ["REQUEST_METHOD"], url, token or None, nonce=self.nonce or None)
+        sent = {"HTTP_DPOP": proof, **environ, "wsgi.input": FakePayload(body)}
+        if scheme == "Bearer":
+            sent["HTTP_AUTHORIZATION"] = f"DPoP {token}"
+        response = super().request(**sent)
+        self.nonce = response.headers.get("DPoP-Nonce", self.nonce)
+        return response
 
 
 def _changed(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

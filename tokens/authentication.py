@@ -18,8 +18,10 @@ from . import exceptions, models, tokens
 from .conf import conf, resolve
 from .domain import sessions
 from .domain.client import Client
-from .exceptions import TokenNotValid, TokenRefused
-from .http.refusals import CHALLENGE, KeysUnavailable, Refused
+from .domain.sessions import Prove, unproven
+from .exceptions import ReplayStoreUnreachable, TokenNotValid, TokenRefused
+from .http import proofs
+from .http.refusals import KeysUnavailable, ProofsUnavailable, Refused, challenges
 from .http.requests import client_of
 from .jose.keys import KeySetUnreachable
 from .tokens import AccessToken
@@ -31,11 +33,15 @@ Token = tokens.Token
 TokenError = exceptions.TokenError
 TokenUser = models.TokenUser
 
+BOUND = b"dpop"
+"""The scheme of a token that comes with the proof of a key (RFC 9449, section 7.1), in small letters."""
+
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
     """Let in whoever holds an access token of a live session: one SELECT, of the session joined with its user.
 
-    A revocation, a deactivation and a changed password work on the next request. `request.auth` is the AccessToken,
+    A revocation, a deactivation and a changed password work on the next request. A token that is bound to a key needs
+    a proof of it with each request (RFC 9449). `request.auth` is the AccessToken,
     `request.auth.session` its session.
     """
 
@@ -45,7 +51,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, Token] | None:
         """Return the user and the token; None if the header holds no token of ours.
 
-        Raises Refused or KeysUnavailable.
+        Raises Refused, KeysUnavailable or ProofsUnavailable.
         """
         header = self.get_header(request)
         raw_token = None if header is None else self.get_raw_token(header)
@@ -63,23 +69,30 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return header.encode(HTTP_HEADER_ENCODING, "replace") if isinstance(header, str) else header
 
     def get_raw_token(self, header: bytes) -> bytes | None:
-        scheme, _, token = header.partition(b" ")
         # The scheme is compared without regard to case (RFC 9110, section 11.1).
-        if scheme.lower() not in [known.lower().encode() for known in conf.auth_header_types]:
+        if _scheme(header) not in [BOUND, *(known.lower().encode() for known in conf.auth_header_types)]:
             return None
-        return token.strip()
+        return header.partition(b" ")[2].strip()
 
     def get_validated_token(self, raw_token: bytes | str) -> Token:
-        """Return the access token, of a live session. Raises Refused or KeysUnavailable."""
+        """Return the access token, of a live session.
+
+        One that is bound to a key is refused unless it is `authenticate` that asks, which sees the proof.
+        Raises Refused, KeysUnavailable or ProofsUnavailable.
+        """
+        request = _asked.get()
         try:
-            return self.judge(AccessToken.claims(raw_token), client_of(_asked.get()))
+            claims = AccessToken.claims(raw_token)
+            return self.judge(claims, client_of(request), self._proof_of(claims, raw_token, request))
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
         except KeySetUnreachable as error:
             raise KeysUnavailable from error
+        except ReplayStoreUnreachable as error:
+            raise ProofsUnavailable from error
 
-    def judge(self, claims: dict[str, Any], client: Client) -> AccessToken:
-        return AccessToken.from_claims(claims, sessions.accept(claims, client, confirm=self.confirms))
+    def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
+        return AccessToken.from_claims(claims, sessions.accept(claims, client, prove, confirm=self.confirms))
 
     def get_user(self, validated_token: Any) -> Any:
         """Return the user of the token's session. Raises Refused for a token whose signature nobody has verified."""
@@ -88,12 +101,23 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
 
+    def _proof_of(self, claims: dict[str, Any], raw_token: bytes | str, request: Request | None) -> Prove:
+        if request is None or _scheme(self.get_header(request) or b"") != BOUND:
+            return unproven
+        if "cnf" not in claims:
+            raise TokenNotValid
+        return proofs.with_access_token(request, raw_token if isinstance(raw_token, str) else raw_token.decode())
+
     def authenticate_header(self, request: Request) -> str:
-        return CHALLENGE
+        return challenges()
 
 
 _asked: ContextVar[Request | None] = ContextVar("latchkey_asked", default=None)
 """Who asks, for `get_validated_token`, whose signature is SimpleJWT's."""
+
+
+def _scheme(header: bytes) -> bytes:
+    return header.partition(b" ")[0].lower()
 
 
 def _genuine(token: Any) -> Token:
@@ -115,7 +139,9 @@ class StatelessJWTAuthentication(JWTAuthentication):
     SimpleJWT's TOKEN_USER_CLASS names.
     """
 
-    def judge(self, claims: dict[str, Any], client: Client) -> AccessToken:
+    def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
+        if "cnf" in claims:
+            prove(claims["cnf"]["jkt"])
         return AccessToken.from_claims(claims)
 
     def get_user(self, validated_token: Any) -> Any:

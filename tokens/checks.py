@@ -25,7 +25,7 @@ from django.utils.module_loading import import_string
 
 from . import serializers
 from .conf import conf, resolve
-from .jose import keys
+from .jose import dpop, keys
 from .models import Session, TokenUser
 
 MAX_GRACE_PERIOD = timedelta(seconds=60)
@@ -59,6 +59,19 @@ def _is_text_or_none(value: object) -> bool:
 
 def _is_sentence(value: object) -> bool:
     return isinstance(value, str | Promise)  # which may be empty, or translated when it is used
+
+
+def _is_public_url(value: object) -> bool:
+    if value == "":
+        return True
+    try:
+        return isinstance(value, str) and dpop.origin_of(value).startswith(("https://", "http://"))
+    except ValueError:
+        return False
+
+
+def _is_dpop(value: object) -> bool:
+    return value in ("optional", "required", "off")
 
 
 def _is_switch(value: object) -> bool:
@@ -171,6 +184,8 @@ RULES = {
     "cookie_secure": Rule("TOKENS_COOKIE_SECURE", _is_switch, "True or False"),
     "cookie_samesite": Rule("TOKENS_COOKIE_SAMESITE", _is_same_site, "'Strict', 'Lax' or 'None'"),
     "trusted_origins": Rule("TOKENS_TRUSTED_ORIGINS", _are_texts, "a list of strings"),
+    "public_url": Rule("TOKENS_PUBLIC_URL", _is_public_url, "a URL like https://example.com, or empty"),
+    "dpop": Rule("TOKENS_DPOP", _is_dpop, "optional, required or off"),
     "signing_keys": Rule("TOKENS_SIGNING_KEYS", _are_paths, "a list of paths"),
     "introspection_credentials": Rule(
         "TOKENS_INTROSPECTION_CREDENTIALS", _are_credentials, "a dictionary from names to secrets"
@@ -524,3 +539,14 @@ def _resolved(name: str, default: Any) -> Any:
 
 def _unusable(name: str, must_be: str) -> checks.CheckMessage:
     return checks.Error(f"{RULES[name].setting} must name {must_be}, not {getattr(conf, name)!r}.", id="latchkey.E017")
+
+
+@checks.register(checks.Tags.security)
+def check_allowed_hosts(**kwargs: Any) -> Messages:
+    """Warn where a proof may have been made for any host: its `htu` is compared with what the Host header says."""
+    if _fits("dpop") and conf.dpop != "off" and "*" in settings.ALLOWED_HOSTS:
+        yield checks.Warning(
+            "ALLOWED_HOSTS should name hosts, not '*': proofs of a key that were made for another server would pass.",
+            hint="Or set TOKENS_DPOP to 'off', if no client proves a key.",
+            id="latchkey.W009",
+        )

@@ -93,6 +93,16 @@ class Settings:
         return self._own("TRUSTED_ORIGINS", [])
 
     @property
+    def public_url(self) -> str:
+        """What the URLs of this server start with where the Host header does not show it, as behind a proxy."""
+        return self._own("PUBLIC_URL", "")
+
+    @property
+    def dpop(self) -> str:
+        """Whether a new session may, has to, or can't be bound to its client's key: optional, required, off."""
+        return self._own("DPOP", "optional")
+
+    @property
     def signing_keys(self) -> Sequence[str]:
         """Paths of PEM files; the first signs access tokens, all verify. Empty: derived from `SECRET_KEY`."""
         return self._own("SIGNING_KEYS", [])

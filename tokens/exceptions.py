@@ -103,7 +103,7 @@ class NoActiveAccount(TokenRefused):
 
 
 class ProofRefused(TokenRefused):
-    """A token that is bound to a key came without a good proof of it (RFC 9449).
+    """There is no good proof of the key to which a session is bound (RFC 9449), or is to be.
 
     That says nothing against the session, whose owner may be somebody else: it goes on as if nobody had asked.
     """
@@ -114,7 +114,7 @@ class ProofRefused(TokenRefused):
 
 class ProofRequired(ProofRefused):
     code = "dpop_proof_required"
-    message = _("The token is bound to a key: a proof of that key is needed.")
+    message = _("A proof of the key is needed, in the header DPoP.")
     error = "invalid_token"
 
 

@@ -156,6 +156,10 @@ class Session(models.Model):
     claims = models.TextField(blank=True, default="", db_default="", editable=False)
     """What the project adds to the tokens, as JSON: encoded once, at the login, so that each token has the same."""
 
+    jkt = models.CharField(_("thumbprint of the key"), max_length=43, blank=True, default="", db_default="")
+    """The key to which the tokens are bound (RFC 9449, section 6), as its thumbprint (RFC 7638); empty for none. It
+    never changes."""
+
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
     revoked_by = models.CharField(_("revoked by"), max_length=NAME_LENGTH, blank=True, default="", db_default="")

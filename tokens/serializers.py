@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from .domain import sessions, signing_in
 from .domain.client import Client
 from .domain.signing_in import Terms
 from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials, NotSupported
+from .http import proofs
 from .http.requests import client_of
 from .jose import jwt
 from .models import DEVICE_NAME_LENGTH, Reason, Session
@@ -93,6 +94,10 @@ class UseCaseSerializer(serializers.Serializer[Any]):
     def perform(self, client: Client, **values: Any) -> Any:
         raise NotImplementedError
 
+    def terms(self, values: Mapping[str, Any]) -> Terms:
+        """Return what a sign-in settles about its session. Raises ProofRefused."""
+        return Terms(remembered=values.get("remembered", True), jkt=proofs.key_for_session(self.request))
+
     def save(self, **kwargs: Any) -> Any:
         try:
             return self.perform(client_of(self.request), **self.validated_data)
@@ -116,7 +121,8 @@ class PairSerializer(UseCaseSerializer):
     session: Session
 
     def run_validation(self, *args: Any, **kwargs: Any) -> Any:
-        with login_under_way(client_of(self.request)) as self.login:
+        key = partial(proofs.key_for_session, self.request)
+        with login_under_way(client_of(self.request), key=key) as self.login:
             return super().run_validation(*args, **kwargs)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +163,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
         return cls.token_class.for_user(user)
 
     def perform(self, client: Client, **values: Any) -> Session:
-        terms, claims_for = Terms(remembered=values.get("remembered", True)), partial(claims_set_by, self.get_token)
+        terms, claims_for = self.terms(values), partial(claims_set_by, self.get_token)
         session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for)
         succeeded(session.user, self.context.get("request"))
         return session
@@ -203,7 +209,8 @@ class TokenObtainSerializer(CredentialsSerializer):
     """Judge a name and a password. `get_token(self.user)` then starts the session."""
 
     def run_validation(self, *args: Any, **kwargs: Any) -> Any:
-        with login_under_way(client_of(self.request)):
+        jkt = proofs.key_for_session(self.request)
+        with login_under_way(client_of(self.request), key=lambda: jkt):
             return super().run_validation(*args, **kwargs)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +265,9 @@ class SecondStepSerializer(UseCaseSerializer):
     def perform(self, client: Client, **values: Any) -> Session:
         claims_for = partial(claims_set_by, obtain_serializer().get_token)
         try:
-            session = signing_in.answer(values["challenge"], values, client, claims_for)
+            session = signing_in.answer(
+                values["challenge"], values, client, claims_for, jkt=proofs.key_of(self.request)
+            )
         except (AnswerNotValid, ChallengeNotValid) as error:
             raise AuthenticationFailed(error.message, error.code) from error
         succeeded(session.user, self.context.get("request"))
@@ -283,7 +292,8 @@ class RefreshSerializer(UseCaseSerializer):
     refresh = TokenField()
 
     def perform(self, client: Client, **values: Any) -> Session:
-        return sessions.rotate(RefreshToken.claims(values["refresh"]), client)
+        prove = proofs.with_refresh_token(self.request)
+        return sessions.rotate(RefreshToken.claims(values["refresh"]), client, prove)
 
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
@@ -292,7 +302,8 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
     def perform(self, client: Client, **values: Any) -> Session:
         if conf.rotate_refresh_tokens:
             return super().perform(client, **values)
-        return sessions.draw(RefreshToken.claims(values["refresh"]), client)
+        prove = proofs.with_refresh_token(self.request)
+        return sessions.draw(RefreshToken.claims(values["refresh"]), client, prove)
 
     def answer(self) -> dict[str, str]:
         answer = super().answer()

@@ -158,14 +158,18 @@ class AccessToken(Token, simplejwt.AccessToken):
                 "is_staff": bool(getattr(user, "is_staff", False)),
                 "is_superuser": bool(getattr(user, "is_superuser", False)),
                 "groups": sorted(session.groups or ()),
+                **({"cnf": {"jkt": session.jkt}} if session.jkt else {}),
             },
             session,
         )
 
     @classmethod
-    def for_user(cls, user: Any) -> Self:
-        """Start a session for the user and issue its first access token."""
-        return cls.of(sessions.start(user))
+    def for_user(cls, user: Any, *, jkt: str = "") -> Self:
+        """Start a session for the user and issue its first access token, bound to the key of that thumbprint, if any.
+
+        Raises ProofRequired without one where TOKENS_DPOP is "required".
+        """
+        return cls.of(_start(user, jkt))
 
     def renew(self) -> Self:
         """Issue another one in the place of this, for the session as it now is.
@@ -232,14 +236,15 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         return cls.from_claims(MappingProxyType(claims), session)  # type: ignore[arg-type]
 
     @classmethod
-    def for_user(cls, user: Any) -> Self:
-        """Start a session for the user and issue its first refresh token.
+    def for_user(cls, user: Any, *, jkt: str = "") -> Self:
+        """Start a session for the user and issue its first refresh token, bound to the key of that thumbprint, if any.
 
-        While a login is under way, this is the token of the session that comes of it.
+        While a login is under way, this is the token of the session that comes of it, which has the key of the login.
+        Raises ProofRequired without one where TOKENS_DPOP is "required".
         """
         login = _login.get()
         if login is None:
-            token = cls.of(sessions.start(user))
+            token = cls.of(_start(user, jkt))
         elif login.drafts_for == user:
             now = timezone.now()
             token = cls.of(Session(user=user, created_at=now, rotated_at=now, expires_at=now + cls.lifetime))
@@ -247,7 +252,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         elif login.session is not None and login.session.user == user:
             token = cls.of(login.session)
         else:
-            login.session = sessions.start(user, login.client)
+            login.session = _start(user, jkt or login.key(), login.client)
             token = cls.of(login.session)
         token.is_open = token.session.generation == 0
         return token
@@ -347,6 +352,9 @@ class Login:
     """A login under way: who asks, and the session that came of it."""
 
     client: Client = UNKNOWN
+    key: Callable[[], str] = str
+    """Returns the thumbprint of the key to which a session is bound that `for_user` starts; empty for none."""
+
     session: Session | None = None
     drafts_for: User | None = None
     """Whose claims are being asked for, before a session begins."""
@@ -356,12 +364,14 @@ _login: ContextVar[Login | None] = ContextVar("latchkey_login", default=None)
 
 
 @contextmanager
-def login_under_way(client: Client = UNKNOWN, *, drafts_for: User | None = None) -> Iterator[Login]:
+def login_under_way(
+    client: Client = UNKNOWN, *, key: Callable[[], str] = str, drafts_for: User | None = None
+) -> Iterator[Login]:
     """Let `for_user` start one session at the most, however often it is called.
 
     Many a project's serializer has its `get_token` called once more than SimpleJWT's does.
     """
-    login = Login(client, drafts_for=drafts_for)
+    login = Login(client, key, drafts_for=drafts_for)
     token = _login.set(login)
     try:
         yield login
@@ -392,6 +402,12 @@ def _named(session: Session) -> Mapping[str, str]:
     if conf.user_id_claim in RESERVED:
         return {}
     return {conf.user_id_claim: str(getattr(session.user, conf.user_id_field))}
+
+
+def _start(user: User, jkt: str, client: Client = UNKNOWN) -> Session:
+    if conf.dpop == "required" and not jkt:
+        raise exceptions.ProofRequired
+    return sessions.start(user, client, jkt=jkt)
 
 
 def _epoch(moment: datetime) -> int:

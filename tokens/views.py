@@ -23,14 +23,14 @@ from . import exceptions, serializers
 from .authentication import JWTAuthentication, LogoutAuthentication, Service, ServiceAuthentication
 from .conf import conf, resolve
 from .domain import sessions
-from .exceptions import NotSupported, TokenNotValid, TokenRefused
+from .exceptions import NotSupported, ProofRefused, TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import exception_handler
 from .http.parsers import JSONParser, MultiPartParser
 from .http.refusals import CHALLENGE
 from .http.requests import check_same_site, client_of
 from .http.throttles import AddressThrottle
-from .jose import jwt, keys
+from .jose import dpop, jwt, keys
 from .models import Reason, Session
 from .serializers import UseCaseSerializer
 from .tokens import SLIDING, AccessToken, RefreshToken
@@ -114,8 +114,9 @@ class RefreshView(UseCaseView):
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        # Not where there was no cookie, so that a sign-in going on beside it is not undone.
-        if isinstance(exc, TokenRefused) and not isinstance(exc, cookies.RefreshTokenMissing):
+        # Not where there was no cookie, so that a sign-in going on beside it is not undone; nor for a proof, which says
+        # nothing against the session.
+        if isinstance(exc, TokenRefused) and not isinstance(exc, cookies.RefreshTokenMissing | ProofRefused):
             cookies.clear(response)
         return response
 
@@ -184,6 +185,8 @@ class IntrospectView(AuthView):
             for name in ("sub", "iss", "aud", "iat", "exp", "jti", "sid", "token_type")
             if name in token
         }
+        if session.jkt:
+            told["cnf"] = {"jkt": session.jkt}
         return Response(
             {
                 "active": True,
@@ -245,6 +248,7 @@ class MetadataView(PublishedView):
             "revocation_endpoint_auth_methods_supported": ["none"],
             "introspection_endpoint": url("introspect"),
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "Bearer"],
+            "dpop_signing_alg_values_supported": list(dpop.ALGORITHMS),
         }
 
 
@@ -347,7 +351,8 @@ def _session(request: Request) -> Session:
 
 
 def _access(token: AccessToken) -> dict[str, Any]:
-    return {"accessToken": str(token), "tokenType": "Bearer", "expiresIn": token.expires_in}
+    token_type = "DPoP" if "cnf" in token else "Bearer"
+    return {"accessToken": str(token), "tokenType": token_type, "expiresIn": token.expires_in}
 
 
 def _with_cookie(response: Response, session: Session) -> Response:

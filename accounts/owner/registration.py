@@ -23,9 +23,13 @@ from .judging import claiming, judge
 
 @retried
 def register(
-    username: str, password: str, email: str | None = None, client: Client = UNKNOWN, *, remembered: bool = True
+    username: str,
+    password: str,
+    email: str | None = None,
+    client: Client = UNKNOWN,
+    terms: Terms | None = None,
 ) -> Session:
-    """Make an account and sign in to it."""
+    """Make an account and sign in to it, on those terms."""
     user = User(username=username, email=email or "")
     judge(user, password)
     user.set_password(password)
@@ -33,7 +37,7 @@ def register(
         user.save(force_insert=True)
         events.announce(kinds.REGISTERED, user, client)
         mail_link(user)
-        return signing_in.start(user, client, Terms(remembered=remembered))
+        return signing_in.start(user, client, terms or Terms())
 
 
 def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:

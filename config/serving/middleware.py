@@ -16,6 +16,7 @@ from config.serving import outermost
 from config.serving.errors import LengthRequired, answer, unavailable, unknown_path
 from tokens.domain.outages import OUTAGES
 from tokens.http.errors import BadRequest, TooLarge
+from tokens.http.proofs import SENT_PATH
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -93,6 +94,7 @@ class OptionalTrailingSlash:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not exists(request.path_info) and exists(twin := toggle_slash(request.path_info)):
+            request.META[SENT_PATH] = request.path
             request.path = toggle_slash(request.path)
             request.path_info = twin
         return self.get_response(request)

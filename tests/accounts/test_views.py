@@ -17,7 +17,7 @@ from time_machine import TimeMachineFixture
 from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.accounts.mails import link_in
-from tests.clients import PASSWORD, Browser
+from tests.clients import CHALLENGES, PASSWORD, Browser
 from tokens.models import Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -231,7 +231,7 @@ def test_wrong_current_password_is_logged_as_a_failed_login(ann: User, browser: 
 def test_access_token_is_needed(ann: User, path: str) -> None:
     response = Browser().post(f"/auth/{path}", {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD})
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
-    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert response["WWW-Authenticate"] == CHALLENGES
     ann.refresh_from_db()
     assert ann.check_password(PASSWORD)
 

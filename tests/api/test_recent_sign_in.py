@@ -14,6 +14,7 @@ from time_machine import TimeMachineFixture
 from api.browsing import PassAuthentication
 from tests.api.people import Person
 from tests.api.visitors import Visitor
+from tests.clients import CHALLENGES
 from tokens.domain import sessions
 from tokens.models import Session
 from tokens.permissions import RecentSignIn
@@ -107,7 +108,7 @@ def test_refusal_is_a_401_where_only_visitors_are_let_in(visitor: Visitor, clock
 
 def test_stranger_is_asked_to_sign_in_as_everywhere(ann: Person) -> None:
     page = Visitor().get("/api/sensitive")
-    assert (page.status_code, page["WWW-Authenticate"]) == (401, 'Bearer realm="api"')
+    assert (page.status_code, page["WWW-Authenticate"]) == (401, CHALLENGES)
     assert "not_authenticated" in page.content.decode()
     assert AGAIN not in page.content.decode()
 

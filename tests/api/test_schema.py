@@ -19,10 +19,13 @@ from tests.clients import PASSWORD, App
 
 pytestmark = pytest.mark.django_db
 
-GUARD = {"not_authenticated", "token_not_valid", "token_expired", "token_revoked", "token_reused"}
-REFRESH = {"token_not_valid", "token_expired", "token_revoked", "token_reused"}
+LOOK = {"token_not_valid", "token_expired", "token_revoked"}
+PROOF = {"invalid_dpop_proof", "use_dpop_nonce"}
+REFRESH = LOOK | PROOF | {"token_reused", "dpop_proof_required", "dpop_key_mismatch"}
+GUARD = REFRESH | {"not_authenticated"}
+LOGIN = PROOF | {"dpop_proof_required"}
 THROTTLED = {429: {"throttled"}}
-SECOND_STEP = {"invalid_code", "invalid_challenge"}
+SECOND_STEP = {"invalid_code", "invalid_challenge", "dpop_key_mismatch", *PROOF}
 CROSS_SITE = {403: {"cross_site_request"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
@@ -31,12 +34,13 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         201: set(),
         202: set(),
         400: {"parse_error"},
+        401: LOGIN,
         403: {"cross_site_request", "registration_closed"},
         **THROTTLED,
     },
     "post /auth/login": {
         200: set(),
-        401: {"invalid_credentials", "second_factor_required"},
+        401: {"invalid_credentials", "second_factor_required", *LOGIN},
         **THROTTLED,
         **CROSS_SITE,
     },
@@ -62,11 +66,11 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         401: {"invalid_credentials", *GUARD},
         403: {"cross_site_request", "permission_denied"},
     },
-    "post /api/token/": {200: set(), 401: {"no_active_account", "second_factor_required"}, **THROTTLED},
+    "post /api/token/": {200: set(), 401: {"no_active_account", "second_factor_required", *LOGIN}, **THROTTLED},
     "post /api/token/second-factor/": {200: set(), 401: SECOND_STEP, **THROTTLED},
     "post /api/token/refresh/": {200: set(), 401: REFRESH, **THROTTLED},
-    "post /api/token/verify/": {200: set(), 401: REFRESH - {"token_reused"}},
-    "post /api/token/blacklist/": {200: set(), 401: REFRESH - {"token_reused"}},
+    "post /api/token/verify/": {200: set(), 401: LOOK},
+    "post /api/token/blacklist/": {200: set(), 401: LOOK},
     "get /.well-known/jwks.json": {200: set()},
     "get /.well-known/oauth-authorization-server": {200: set()},
     "get /api/": {200: set()},
@@ -216,7 +220,7 @@ def as_json_schema(node: Any) -> Any:
 def assert_as_told(schema: Any, name: str, response: Any) -> None:
     told = operations(schema)[name]["responses"][str(response.status_code)]
     headers = set(told.get("headers", {}))
-    assert headers - {"Set-Cookie"} <= set(response.headers)
+    assert headers - {"Set-Cookie", "DPoP-Nonce"} <= set(response.headers)
     assert "Set-Cookie" in headers or not response.cookies
     content = told.get("content")
     if content is None:

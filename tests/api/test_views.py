@@ -16,7 +16,7 @@ from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
-from tests.clients import PASSWORD, claims_of
+from tests.clients import CHALLENGES, PASSWORD, claims_of
 from tests.racing import in_parallel, just_before
 from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session
@@ -57,7 +57,7 @@ def events_of(person: Person) -> list[str]:
 def test_nobody_is_let_in_without_an_access_token(db: None, method: str, path: str) -> None:
     response = getattr(APIClient(), method)(path)
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
-    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert response["WWW-Authenticate"] == CHALLENGES
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYTHING)
@@ -269,6 +269,7 @@ def test_sessions_are_the_live_ones_of_the_caller_with_the_current_one_first_as_
                 "ipAddress": "127.0.0.1",
                 "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
                 "device": "Firefox on Linux",
+                "bound": False,
             },
             {
                 "id": str(used_last.pk),
@@ -279,6 +280,7 @@ def test_sessions_are_the_live_ones_of_the_caller_with_the_current_one_first_as_
                 "ipAddress": "192.0.2.8",
                 "userAgent": "Mozilla/5.0 (Android 14; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0",
                 "device": "Firefox Mobile on Android",
+                "bound": False,
             },
         ],
     }

@@ -7,6 +7,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from config.serving.middleware import ClientAddress, OptionalTrailingSlash, Refusals, Unavailable
+from tokens.http.proofs import SENT_PATH
 
 
 def sender(request: HttpRequest) -> HttpResponse:
@@ -89,6 +90,13 @@ def test_trailing_slash_is_optional(rf: RequestFactory, asked: str, served: str,
 
     response = OptionalTrailingSlash(paths)(rf.post(asked, SCRIPT_NAME=prefix))
     assert body(response) == f"{served} {prefix}{served}"
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("/api/me", "/api/me"), ("/api/me/", None), ("/nowhere/", None)])
+def test_path_that_was_sent_is_kept_where_another_is_served(rf: RequestFactory, asked: str, kept: str | None) -> None:
+    request = rf.get(asked)
+    OptionalTrailingSlash(sender)(request)
+    assert request.META.get(SENT_PATH) == kept
 
 
 @pytest.mark.parametrize(("length", "status"), [("1048576", 200), ("1048577", 413), ("", 200), ("-1", 200), ("x", 200)])

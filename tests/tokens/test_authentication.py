@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
-from tests.clients import Browser
+from tests.clients import CHALLENGES, Browser
 from tests.urls_tokens import urlpatterns as project
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
 from tokens.http.errors import exception_handler
@@ -83,7 +83,7 @@ def test_missing_token_is_not_authenticated(db: None, http: APIClient, header: s
     headers: dict[str, Any] = {} if header is None else {"HTTP_AUTHORIZATION": header}
     response = http.get("/guarded", **headers)
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
-    assert response["WWW-Authenticate"] == CHALLENGE
+    assert response["WWW-Authenticate"] == CHALLENGES
 
 
 @pytest.mark.parametrize("token", ["", " ", "a.b.c", "x y", "\u00e9", "\x00", "a" * 5000])

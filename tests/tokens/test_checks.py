@@ -357,6 +357,14 @@ def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: 
 def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     assert found() == ["latchkey.W004"]
+
+
+@pytest.mark.parametrize(("mode", "ids"), [("optional", ["W009"]), ("required", ["W009"]), ("off", [])])
+def test_proofs_and_any_host_do_not_go_together(settings: Settings, mode: str, ids: list[str]) -> None:
+    settings.TOKENS_DPOP, settings.ALLOWED_HOSTS = mode, ["example.com", "*"]
+    assert found() == [f"latchkey.{name}" for name in ids]
+    settings.ALLOWED_HOSTS = ["example.com"]
+    assert not found()
     settings.DEBUG = True
     assert not found()
 
@@ -442,6 +450,12 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("SECOND_FACTOR", claims),
         ("LOGIN_HINT", None),
         ("THROTTLING", "off"),
+        ("DPOP", "on"),
+        ("DPOP", True),
+        ("PUBLIC_URL", None),
+        ("PUBLIC_URL", "example.com"),
+        ("PUBLIC_URL", "ftp://example.com"),
+        ("PUBLIC_URL", "https://ann@example.com"),
         ("LIMITS", {"login": (0, 60.0)}),
         ("LIMITS", {"login": (1, 0)}),
         ("LIMITS", {"login": "10/m"}),

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
-from tests.clients import App, Browser, claims_of
+from tests.clients import CHALLENGES, App, Browser, claims_of
 from tokens.jose import keys
 from tokens.models import SecurityEvent, Session
 
@@ -250,7 +250,7 @@ def test_introspection_needs_credentials(app: App) -> None:
     response = introspect(app.access, "")
 
     assert (response.status_code, response.data["code"]) == (401, "not_authenticated")
-    assert response["WWW-Authenticate"] == CHALLENGE
+    assert response["WWW-Authenticate"] == CHALLENGES
 
 
 @pytest.mark.parametrize(
@@ -373,6 +373,7 @@ def test_metadata_tells_what_there_is(app: App, settings: Settings) -> None:
         "revocation_endpoint_auth_methods_supported": ["none"],
         "introspection_endpoint": "http://testserver/auth/introspect",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "Bearer"],
+        "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "Ed25519"],
     }
 
 

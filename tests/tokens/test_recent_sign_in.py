@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView, exception_handler
 from time_machine import TimeMachineFixture
 
-from tests.clients import PASSWORD, Browser, claims_of
+from tests.clients import CHALLENGES, PASSWORD, Browser, claims_of
 from tests.urls_tokens import urlpatterns as project
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
 from tokens.domain import sessions
@@ -150,7 +150,7 @@ def test_view_can_have_a_limit_of_its_own(browser: Browser, clock: Clock) -> Non
 def test_nobody_is_asked_to_sign_in_as_everywhere(db: None, url: str) -> None:
     response = APIClient().get(url)
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
-    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert response["WWW-Authenticate"] == CHALLENGES
 
 
 @BOTH

@@ -399,7 +399,7 @@ def test_subclasses_of_the_two_tokens_are_good_for_what_they_change(ann: Any) ->
         access_token_class = Short
 
         @classmethod
-        def for_user(cls, user: Any) -> Any:
+        def for_user(cls, user: Any) -> Any:  # type: ignore[override]
             token = super().for_user(user)
             token["mine"] = True
             return token

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
-from tests.clients import PASSWORD, App, Browser, claims_of, header_of
+from tests.clients import CHALLENGES, PASSWORD, App, Browser, claims_of, header_of
 from tests.racing import just_before
 from tokens.domain import sessions
 from tokens.models import Reason, Session
@@ -191,7 +191,7 @@ def test_given_back_cookie_lives_as_long_as_its_token(browser: Browser, time_mac
 
 def test_refresh_without_a_cookie_sets_none(ann: Any) -> None:
     response = Browser().refresh()
-    assert_refused(response, "refresh_token_missing", BEARER)
+    assert_refused(response, "refresh_token_missing", CHALLENGES)
     assert not response.cookies
 
 
@@ -267,14 +267,14 @@ def test_logout_takes_a_superseded_refresh_token(browser: Browser) -> None:
 
 def test_logout_needs_the_access_token(browser: Browser) -> None:
     browser.access = ""
-    assert_refused(browser.logout(), "not_authenticated", BEARER)
+    assert_refused(browser.logout(), "not_authenticated", CHALLENGES)
     assert browser.refresh().status_code == 200
 
 
 def test_logout_needs_the_cookie(browser: Browser) -> None:
     cookie = browser.cookie
     del browser.http.cookies["refreshToken"]
-    assert_refused(browser.logout(), "refresh_token_missing", BEARER)
+    assert_refused(browser.logout(), "refresh_token_missing", CHALLENGES)
     assert browser.refresh(cookie).status_code == 200
 
 

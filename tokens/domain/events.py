@@ -73,8 +73,17 @@ def announce_failed_login(name: Any, client: Client) -> None:
         limits.pretend(str(name))
         _publish([_event(kinds.LOGIN_FAILED, client)])
         return
-    row = event(kinds.LOGIN_FAILED, user, client)
-    row.id = _id_of_hour(user)
+    _announce_of_hour(event(kinds.LOGIN_FAILED, user, client), user.pk)
+
+
+@retried
+def announce_of_hour(kind: Kind, user: User, client: Client, session: Session) -> None:
+    """Announce what may happen again and again: the session has one row for it in each hour, which counts it."""
+    _announce_of_hour(event(kind, user, client, session), session.pk)
+
+
+def _announce_of_hour(row: SecurityEvent, whose: Any) -> None:
+    row.id = _id_of_hour(row.kind, whose)
     try:
         _count(row)
     except IntegrityError:
@@ -121,9 +130,9 @@ def _count(row: SecurityEvent) -> None:
         cursor.execute(statement, [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields])
 
 
-def _id_of_hour(user: User) -> UUID:
+def _id_of_hour(kind: str, whose: Any) -> UUID:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    digest = hashlib.sha256(f"{kinds.LOGIN_FAILED}:{user.pk}".encode()).digest()
+    digest = hashlib.sha256(f"{kind}:{whose}".encode()).digest()
     return UUID(int=uuid7_floor(hour).int | int.from_bytes(digest[:7], "big"))
 
 

@@ -4,7 +4,7 @@ No lock is held across statements of the hot path: every change is one UPDATE th
 and the row decides who wins a race. Whoever changed no row reads again and judges anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, cast
@@ -18,7 +18,15 @@ from django.utils.crypto import constant_time_compare
 
 from .. import kinds, signals
 from ..conf import conf, resolve
-from ..exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenReused, TokenRevoked
+from ..exceptions import (
+    KeyMismatch,
+    NoActiveAccount,
+    ProofRequired,
+    TokenExpired,
+    TokenNotValid,
+    TokenReused,
+    TokenRevoked,
+)
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
 from . import events
 from .client import UNKNOWN, Client
@@ -38,6 +46,15 @@ refresh under way, may yet renew it."""
 
 Claims = Mapping[str, Any]
 
+Prove = Callable[[str], None]
+"""Judges whether a caller holds the key of that thumbprint, and may be asked more than once. Raises ProofRefused."""
+
+
+def unproven(jkt: str) -> None:
+    """Stand in where no proof can be seen. Raises ProofRequired."""
+    raise ProofRequired
+
+
 PASSWORD = ("pwd",)
 """How somebody has signed in who was asked for the password alone (RFC 8176)."""
 
@@ -51,12 +68,13 @@ def start(
     remembered: bool = True,
     device_name: str = "",
     claims: str = "",
+    jkt: str = "",
 ) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
     `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
-    its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the
-    project adds to the tokens, as JSON.
+    its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the project adds to the
+    tokens, as JSON, and `jkt` the thumbprint of the key to which they are bound.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
@@ -66,7 +84,7 @@ def start(
             _prune(user)
         now = timezone.now()
         session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
-        session.remembered = remembered
+        session.remembered, session.jkt = remembered, jkt
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
@@ -102,15 +120,16 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
 
 
 @retried
-def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
+def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
     """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
 
-    Raises TokenNotValid, TokenRevoked, NoActiveAccount or, after revoking the session, TokenReused.
+    Raises TokenNotValid, TokenRevoked, ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
     """
     raced = False
     while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
         session = _get(claims, groups=True)
         _check_jti(session, claims)
+        _check_key(session, client, prove)
         _check_rule(session)
         now = timezone.now()
         match _judge(session, claims["generation"], now, raced):
@@ -130,15 +149,16 @@ def rotate(claims: Claims, client: Client = UNKNOWN) -> Session:
 
 
 @retried
-def draw(claims: Claims, client: Client = UNKNOWN) -> Session:
+def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
     """Return the session of a refresh token that is not exchanged: nothing that the token is made of changes.
 
     Where the session was rotated all the same, its older tokens are superseded, as everywhere.
-    Raises TokenNotValid, TokenRevoked, NoActiveAccount or, after revoking the session, TokenReused.
+    Raises TokenNotValid, TokenRevoked, ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
     """
     while True:
         session = _get(claims, groups=True)
         _check_jti(session, claims)
+        _check_key(session, client, prove)
         _check_rule(session)
         match _judge(session, claims["generation"], timezone.now(), raced=False):
             case Step.GIVE_AGAIN:
@@ -151,14 +171,15 @@ def draw(claims: Claims, client: Client = UNKNOWN) -> Session:
 
 
 @retried
-def accept(claims: Claims, client: Client = UNKNOWN, *, confirm: bool = True) -> Session:
+def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *, confirm: bool = True) -> Session:
     """Return the session of an access token, given as its verified claims, with its user; one SELECT.
 
     The first use of what a rotation issued confirms it, unless the caller may yet refuse the request.
-    Raises TokenNotValid, TokenRevoked or, after revoking the session, TokenReused.
+    Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
     """
     while True:
         session = _get(claims)
+        _check_key(session, client, prove)
         if _given_up(session, claims["generation"]):
             _end_for_reuse(session, client)
         if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
@@ -334,6 +355,20 @@ def _check_jti(session: Session, claims: Claims) -> None:
 def _check_rule(session: Session) -> None:
     if not may_sign_in(session.user):
         raise NoActiveAccount
+
+
+def _check_key(session: Session, client: Client, prove: Prove) -> None:
+    """Refuse whoever does not hold the key of a session that is bound to one.
+
+    It never ends the session: whoever has its tokens without its key is a thief whom they do not serve.
+    """
+    if not session.jkt:
+        return
+    try:
+        prove(session.jkt)
+    except (ProofRequired, KeyMismatch):
+        events.announce_of_hour(kinds.TOKEN_UNPROVEN, session.user, client, session)
+        raise
 
 
 def _confirm(session: Session) -> bool:

@@ -23,6 +23,7 @@ from ..conf import conf
 from ..exceptions import (
     ChallengeNotValid,
     InvalidCredentials,
+    KeyMismatch,
     NoActiveAccount,
     SecondFactorRequired,
     TooManyTries,
@@ -49,6 +50,9 @@ class Terms:
 
     remembered: bool = True
     device_name: str = ""
+    jkt: str = ""
+    """The thumbprint of the key to which the session is bound; empty for none."""
+
     extras: Mapping[str, str] = field(default_factory=dict)
     """Anything else to carry, by name."""
 
@@ -124,16 +128,26 @@ def judge(
     return user, factors.judge(user, answer, client)
 
 
-def answer(challenge: str, given: Answer, client: Client = UNKNOWN, claims_for: ClaimsFor | None = None) -> Session:
-    """Begin the session of a login that was answered with a challenge.
+def answer(
+    challenge: str,
+    given: Answer,
+    client: Client = UNKNOWN,
+    claims_for: ClaimsFor | None = None,
+    *,
+    jkt: str = "",
+) -> Session:
+    """Begin the session of a login that was answered with a challenge, for the client that has proved that key.
 
     Until it expires, a challenge can be tried any number of times, as far as the limits go.
-    Raises ChallengeNotValid, AnswerNotValid or TooManyTries.
+    Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, unless it is the key of the first step, KeyMismatch.
     """
     factors = _second_factors()
     user, terms = _open(challenge)
-    # Before the answer is used up.
-    if factors is None or not sessions.may_sign_in(user) or not factors.methods(user):
+    if terms.jkt != jkt:
+        raise KeyMismatch
+    # Before the answer is used up. A challenge without a key may be from before one was required.
+    unbound = conf.dpop == "required" and not jkt
+    if factors is None or unbound or not sessions.may_sign_in(user) or not factors.methods(user):
         raise ChallengeNotValid
     try:
         return start(user, client, terms, factors.judge(user, given, client), claims_for)
@@ -156,6 +170,7 @@ def start(
         remembered=terms.remembered,
         device_name=terms.device_name,
         claims=claims_for(user) if claims_for else "",
+        jkt=terms.jkt,
     )
 
 

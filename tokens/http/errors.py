@@ -11,9 +11,17 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from ..domain.outages import OUTAGES, describe
-from ..exceptions import SecondFactorRequired, TokenRefused, TooManyTries
+from ..exceptions import NonceRequired, ProofRefused, SecondFactorRequired, TokenRefused, TooManyTries
+from ..jose import dpop
 from .cookies import RefreshTokenMissing
-from .refusals import CHALLENGE, ReauthenticationRequired, Refused
+from .refusals import (
+    CHALLENGE,
+    DPOP_ALGORITHMS,
+    DPOP_CHALLENGE,
+    ReauthenticationRequired,
+    Refused,
+    challenges,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +68,21 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = {"non_field_errors": error.detail}
     # What asks for a recent sign-in says so in a challenge of its own.
     if response.status_code == status.HTTP_401_UNAUTHORIZED and not isinstance(error, ReauthenticationRequired):
-        response["WWW-Authenticate"] = (
-            f'{CHALLENGE}, error="invalid_token"' if isinstance(error, Refused) else CHALLENGE
-        )
+        response["WWW-Authenticate"] = _challenge(error)
+        if isinstance(error, Refused) and isinstance(error.refusal, NonceRequired):
+            response["DPoP-Nonce"] = dpop.newest_nonce()
     return response
+
+
+def _challenge(error: exceptions.APIException) -> str:
+    match error:
+        case Refused(refusal=ProofRefused() as refusal):
+            return f'{DPOP_CHALLENGE}, error="{refusal.error}", {DPOP_ALGORITHMS}'
+        case Refused():
+            return f'{CHALLENGE}, error="invalid_token"'
+        case exceptions.NotAuthenticated():
+            return challenges()
+    return CHALLENGE
 
 
 def _as_api_exception(error: Exception) -> Exception:

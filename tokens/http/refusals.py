@@ -6,11 +6,23 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework_simplejwt.exceptions import InvalidToken
 
+from ..conf import conf
 from ..exceptions import TokenRefused
+from ..jose.dpop import ALGORITHMS
 from ..jose.keys import COOLDOWN
 
 CHALLENGE = 'Bearer realm="api"'
 """What a 401 asks for (RFC 6750, section 3)."""
+
+
+DPOP_CHALLENGE = 'DPoP realm="api"'
+DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
+"""What a proof of a key may be signed with (RFC 9449, section 7.1)."""
+
+
+def challenges() -> str:
+    """Return what a request without any credential is asked for."""
+    return CHALLENGE if conf.dpop == "off" else f"{CHALLENGE}, {DPOP_CHALLENGE}, {DPOP_ALGORITHMS}"
 
 
 class Refused(InvalidToken):
@@ -18,6 +30,7 @@ class Refused(InvalidToken):
 
     def __init__(self, refusal: TokenRefused) -> None:
         super().__init__(refusal.args[0], refusal.code)
+        self.refusal = refusal
 
 
 class KeysUnavailable(exceptions.APIException):
@@ -27,6 +40,16 @@ class KeysUnavailable(exceptions.APIException):
     default_detail = _("Tokens can't be verified at the moment. Try again in a few seconds.")
     default_code = "unavailable"
     wait = COOLDOWN
+    """Seconds after which it is worth asking again."""
+
+
+class ProofsUnavailable(exceptions.APIException):
+    """The cache that remembers the proofs that were used can't be reached: no reason to sign anybody out."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("Proofs of a key can't be verified at the moment. Try again in a few seconds.")
+    default_code = "unavailable"
+    wait = 5
     """Seconds after which it is worth asking again."""
 
 

@@ -76,6 +76,14 @@ def _is_strings(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_string, value))
 
 
+def _is_key(value: object) -> bool:
+    # As we bind a token (RFC 9449, section 6.1). Any other way, nobody here could judge.
+    match value:
+        case {"jkt": str(jkt), **rest}:
+            return jkt != "" and not rest
+    return False
+
+
 class Backend(TokenBackend):
     """Sign and check one kind of token.
 
@@ -174,6 +182,8 @@ class AccessBackend(Backend):
 
     def _check(self, claims: dict[str, Any]) -> None:
         super()._check(claims)
+        if "cnf" in claims and not _is_key(claims["cnf"]):
+            raise TokenBackendError("The token is bound to something else than a key.")
         if not _as_set(claims["aud"]) & _as_set(conf.audience):
             raise TokenBackendError("The token is for another audience.")
 

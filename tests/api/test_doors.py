@@ -1,0 +1,133 @@
+"""With DPOP=required no door issues a token without a key: the doors are found in the URL configuration."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.admindocs.views import simplify_regex
+from django.urls import URLPattern, URLResolver, get_resolver
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from tests.accounts.devices import challenge, set_up
+from tests.clients import PASSWORD, Browser
+from tests.provers import Prover
+from tokens.models import Session
+
+SITE = "http://testserver"
+
+
+def public_posts(resolver: Any = None, prefix: str = "") -> Iterator[str]:
+    """Yield each path of the API that takes a POST from who has no access token."""
+    for entry in (resolver or get_resolver()).url_patterns:
+        path = prefix + str(entry.pattern)
+        match entry:
+            case URLResolver():
+                yield from public_posts(entry, path)
+            case URLPattern(callback=callback):
+                view: Any = getattr(callback, "cls", None)
+                methods = getattr(callback, "actions", None) or dir(view)
+                if view and "post" in methods and not view.authentication_classes:
+                    yield simplify_regex(path)
+
+
+def password() -> dict[str, Any]:
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    return {"username": "ann", "password": PASSWORD}
+
+
+def registration() -> dict[str, Any]:
+    return {"username": "ben", "password": PASSWORD, "email": "ben@example.com"}
+
+
+def code() -> dict[str, Any]:
+    password()
+    browser = Browser()
+    browser.login()
+    enrolled = set_up(browser)
+    Session.objects.all().delete()
+    return {"challenge": challenge(), "code": enrolled.codes[0]}
+
+
+DOORS: dict[str, Callable[[], dict[str, Any]]] = {
+    "/auth/login": password,
+    "/auth/login/second-factor": code,
+    "/auth/register": registration,
+    "/api/token/": password,
+    "/api/token/second-factor/": code,
+}
+"""What lets in at each: a session begins there."""
+
+NO_DOORS = {
+    "/auth/refresh-token",
+    "/auth/revoke",
+    "/auth/password/reset",
+    "/auth/password/reset/confirm",
+    "/auth/email/verify",
+    "/api/token/refresh/",
+    "/api/token/verify/",
+    "/api/token/blacklist/",
+}
+"""Where no session begins: one goes on, or ends, or is looked at, or there is none."""
+
+
+def enter(path: str, body: Any, prover: Prover | None = None) -> Any:
+    proof: dict[str, Any] = {"HTTP_DPOP": prover.prove("POST", SITE + path)} if prover else {}
+    return APIClient().post(path, body, format="json", **proof)
+
+
+def test_every_path_is_known_for_a_door_or_for_none() -> None:
+    assert sorted(public_posts()) == sorted({*DOORS, *NO_DOORS})
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_door_lets_nobody_in_without_a_key_where_that_is_required(db: None, settings: Settings, path: str) -> None:
+    body = DOORS[path]()
+    settings.TOKENS_DPOP = "required"
+    response = enter(path, body)
+    assert response.status_code == 401
+    assert response.json().keys() == {"detail", "code"}
+    assert not response.cookies
+    assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("mode", ["optional", "required"])
+@pytest.mark.parametrize("path", DOORS)
+def test_door_lets_in_with_a_key(db: None, settings: Settings, path: str, mode: str) -> None:
+    body, prover = DOORS[path](), Prover()
+    if "challenge" in body:
+        first = enter("/auth/login", {"username": "ann", "password": PASSWORD}, prover)
+        body["challenge"] = first.json()["challenge"]
+    settings.TOKENS_DPOP = mode
+    assert enter(path, body, prover).status_code in {200, 201}
+    assert Session.objects.get().jkt == prover.jkt
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_door_lets_in_without_a_key_where_it_may(db: None, path: str) -> None:
+    assert enter(path, DOORS[path]()).status_code in {200, 201}
+    assert Session.objects.get().jkt == ""
+
+
+def test_refused_registration_makes_no_account(db: None, settings: Settings) -> None:
+    settings.TOKENS_DPOP = "required"
+    response = enter("/auth/register", registration())
+    assert (response.status_code, response.json()["code"]) == (401, "dpop_proof_required")
+    assert not User.objects.exists()
+
+
+def test_registration_that_lets_nobody_in_yet_needs_no_key(db: None, settings: Settings) -> None:
+    settings.TOKENS_DPOP, settings.EMAIL_VERIFICATION_REQUIRED = "required", True
+    assert enter("/auth/register", registration()).status_code == 202
+
+
+def test_pages_with_a_sign_in_of_their_own_issue_no_token_and_need_no_key(admin_user: User, settings: Settings) -> None:
+    settings.TOKENS_DPOP = "required"
+    admin_user.set_password(PASSWORD)
+    admin_user.save()
+    http = APIClient()
+    for path in ("/admin/login/", "/api/sign-in/"):
+        response = http.post(path, {"username": admin_user.username, "password": PASSWORD}, format="multipart")
+        assert response.status_code == 302
+        assert "refreshToken" not in response.cookies

@@ -1,0 +1,25 @@
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from .http.proofs import HEADER
+from .jose import dpop
+
+
+class DPoPNonce:
+    """Tell each client that proves a key the nonce for its next proof, whatever the answer (RFC 9449, section 8.2).
+
+    Without it a client learns the nonce from a refresh that is refused for the lack of one. List it first, so that
+    answers of other middleware carry the nonce too.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        proof = request.META.get(HEADER)
+        if proof is not None and (nonce := dpop.nonce_for(proof)):
+            response["DPoP-Nonce"] = nonce
+        return response
