@@ -1,3 +1,4 @@
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -5,9 +6,14 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from tokens.domain import sessions
 from tokens.domain.client import Client
+from tokens.exceptions import TokenNotValid
+from tokens.http import cookies
+from tokens.http.cookies import RefreshTokenMissing
 from tokens.models import Session
-from tokens.serializers import CodeField, PasswordField, RememberField, UseCaseSerializer
+from tokens.serializers import CodeField, PasswordField, RememberField, TokenField, UseCaseSerializer
+from tokens.tokens import RefreshToken
 
 from .factors import second_factor
 from .owner import address, deletion, password, registration
@@ -40,9 +46,21 @@ class RegistrationSerializer(UseCaseSerializer):
 class PasswordChangeSerializer(UseCaseSerializer):
     currentPassword = PasswordField(source="current_password")  # noqa: N815
     newPassword = PasswordField(source="new_password")  # noqa: N815
+    refresh = TokenField(required=False, allow_null=True, write_only=True)
 
-    def perform(self, client: Client, **values: Any) -> None:
-        password.change_password(self.context["request"].auth.session, **values, client=client)
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Judge the refresh tokens that came along: each has to be the session's, of whatever generation."""
+        request, in_body = self.context["request"], attrs.pop("refresh", None)
+        tokens = [] if in_body is None else [in_body]
+        with suppress(RefreshTokenMissing):
+            tokens.append(cookies.read(request))
+        for token in tokens:
+            if not sessions.belongs(RefreshToken.claims(token), request.auth.session):
+                raise TokenNotValid
+        return attrs
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        return password.change_password(self.context["request"].auth.session, **values, client=client)
 
 
 class DeletionSerializer(UseCaseSerializer):

@@ -4,6 +4,7 @@ import segno
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -14,7 +15,7 @@ from tokens.http import cookies
 from tokens.models import Session
 from tokens.serializers import UseCaseSerializer
 from tokens.tokens import AccessToken
-from tokens.views import UseCaseView, renewed, signed_in
+from tokens.views import UseCaseView, renewed, signed_in, succeeded
 
 from . import serializers
 from .factors import second_factor
@@ -54,7 +55,17 @@ class RegisterView(UseCaseView):
 
 
 class PasswordChangeView(OwnersView):
+    """Change the password. The caller goes on in a new session, with new tokens the way the old ones came."""
+
     serializer_class = serializers.PasswordChangeSerializer
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        guard = JWTAuthentication()
+        guard.confirms = False  # a refresh token that does not fit gets the request refused
+        return [guard]
+
+    def respond(self, result: Session) -> Response:
+        return succeeded(self.request, result)
 
 
 class ReauthenticationView(OwnersView):

@@ -86,6 +86,7 @@ USER = inline_serializer(
 )
 SIGNED_IN = inline_serializer("SignedIn", {**ACCESS, "user": USER})
 REGISTERED = inline_serializer("Registered", {"detail": drf.CharField(help_text="What to do to get in.")})
+SUCCEEDED = inline_serializer("Succeeded", {**ACCESS, "refresh": drf.CharField(required=False)})
 REFRESHED = inline_serializer("Refreshed", ACCESS)
 REVOKED = inline_serializer("Revoked", {"revoked": drf.IntegerField(help_text="How many sessions were ended.")})
 SECOND_FACTOR = inline_serializer(
@@ -297,7 +298,9 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "post": Operation("deleteAccount", "Delete the account", {204: None}, {429: ("throttled",)}, cookie=(204,)),
     },
     "accounts.views.PasswordChangeView": {
-        "post": Operation("changePassword", "Change the password", {204: None}, {429: ("throttled",)}),
+        "post": Operation(
+            "changePassword", "Change the password", {200: SUCCEEDED}, {429: ("throttled",)}, cookie=(200,)
+        ),
     },
     "accounts.views.PasswordResetRequestView": {
         "post": Operation("requestReset", "Have a reset link mailed", {202: None}),

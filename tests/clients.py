@@ -57,6 +57,10 @@ class Browser:
     def reauthenticate(self, password: str = PASSWORD, **body: Any) -> Any:
         return self._keep(self.post("/auth/reauthenticate", {"currentPassword": password, **body}, self.access))
 
+    def change_password(self, current: str = PASSWORD, new: str = "quite another horse", **extra: Any) -> Any:
+        body = {"currentPassword": current, "newPassword": new, **extra}
+        return self._keep(self.post("/auth/password/change", body, self.access))
+
     def refresh(self, cookie: str | None = None, **extra: Any) -> Any:
         if cookie is not None:
             self.cookie = cookie

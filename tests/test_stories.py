@@ -145,7 +145,7 @@ def sid_of(person: Person) -> str:
 
 
 def change_password(person: Person, current: str = PASSWORD, new: str = NEW_PASSWORD) -> Any:
-    return person.post("/auth/password/change", {"currentPassword": current, "newPassword": new}, person.access)
+    return person.change_password(current, new)
 
 
 def ask_for_reset(email: str = ANN, **extra: Any) -> Any:
@@ -167,8 +167,10 @@ def verify(message: EmailMessage) -> Any:
 # Passwords
 
 
-def test_changed_password_keeps_the_laptop_and_ends_the_phone(laptop: Person, phone: Person) -> None:
-    assert change_password(laptop).status_code == 204
+def test_changed_password_keeps_the_laptop_signed_in_and_ends_the_phone(laptop: Person, phone: Person) -> None:
+    changed_in = sid_of(laptop)
+    assert change_password(laptop).status_code == 200
+    assert sid_of(laptop) != changed_in
     assert_out(phone)
     assert_in(laptop)
     assert_refused(PASSWORD)
@@ -177,7 +179,7 @@ def test_changed_password_keeps_the_laptop_and_ends_the_phone(laptop: Person, ph
     assert "2030-01-01 12:02 (UTC)" in str(told.body)
     events = {event["kind"]: event for event in log_of(phone) if event["createdAt"] == "2030-01-01T12:02:00Z"}
     assert events.keys() == {"password_changed", "session_revoked", "login_failed", "login"}
-    assert events["password_changed"]["session"] == sid_of(laptop)
+    assert events["password_changed"]["session"] == changed_in
     assert events["session_revoked"]["reason"] == "password"
 
 
@@ -216,7 +218,7 @@ def test_link_of_a_reset_is_for_an_hour_and_for_the_password_of_then(
     ask_for_reset()
     outdated = arrived()["Reset your password"]
     laptop.refresh()
-    assert change_password(laptop, new="a third horse entirely").status_code == 204
+    assert change_password(laptop, new="a third horse entirely").status_code == 200
     arrived()
     for message in (late, outdated):
         response = reset(message)
@@ -433,7 +435,7 @@ def act_out(laptop: Person, clock: TimeMachineFixture) -> None:
         laptop.refresh()
         clock.shift(60)
     assert laptop.refresh(copied).status_code == 401
-    assert change_password(phone).status_code == 204
+    assert change_password(phone).status_code == 200
     body = {"email": "", "currentPassword": NEW_PASSWORD}
     assert phone.call("patch", "/api/me/", body).status_code == 200
 

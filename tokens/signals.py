@@ -6,7 +6,8 @@ A receiver runs inside the transaction of what it hears of, so that a log and th
 from django.dispatch import Signal
 
 session_started = Signal()
-"""Arguments: `session`, `client`, `evicted` (the sessions that made room for it; `sessions_revoked` told of them)."""
+"""Arguments: `session`, `client`, `evicted` (the sessions that made room for it; `sessions_revoked` told of them),
+`succeeds` (the session in whose place it goes on after a change of the password, where nobody signed in; else None)."""
 
 session_reauthenticated = Signal()
 """Arguments: `session`, `client`: its user has given the password again."""

@@ -340,6 +340,17 @@ def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Respon
     return _with_cookie(Response({**_access(AccessToken.of(session)), "user": told}, status_code), session)
 
 
+def succeeded(request: Request, session: Session) -> Response:
+    """Answer with the tokens of a session in the place of the caller's.
+
+    The refresh token goes the way the old one came, in the cookie or as `refresh` in the body, if one did.
+    """
+    response = Response(_access(AccessToken.of(session)))
+    if cast(dict[str, Any], request.data).get("refresh") is not None:
+        response.data["refresh"] = str(RefreshToken.of(session))
+    return _with_cookie(response, session) if request.COOKIES.get(conf.cookie_name) else response
+
+
 def renewed(token: AccessToken) -> Response:
     """Answer with an access token in the place of that one; the refresh token and its cookie stay as they are."""
     return Response(_access(token.renew()))

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from tokens.domain import events, sessions
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
-from tokens.models import Reason, Session, fingerprints
+from tokens.models import Reason, Session
 
 from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
@@ -32,14 +32,17 @@ class NoResetPossible(ValidationError):
         super().__init__(self.text, "no_reset_possible")
 
 
-def change_password(session: Session, current_password: str, new_password: str, client: Client = UNKNOWN) -> None:
-    """Change the password of the session's user, and end every other session."""
+def change_password(session: Session, current_password: str, new_password: str, client: Client = UNKNOWN) -> Session:
+    """Change the password of the session's user, end every session, and return the one that goes on in its place.
+
+    Raises TokenRevoked if the session has ended meanwhile.
+    """
     confirm_password(session.user, current_password, client)
-    _change(session, _with_password(session.user, new_password), client)
+    return _change(session, _with_password(session.user, new_password), client)
 
 
 @retried
-def _change(session: Session, changed: User, client: Client) -> None:
+def _change(session: Session, changed: User, client: Client) -> Session:
     user = session.user
     change = PasswordChange(kinds.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
@@ -47,7 +50,7 @@ def _change(session: Session, changed: User, client: Client) -> None:
         # They are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"], password_change=change)
-        sessions.renew_auth_hash(changed, fingerprints(user), only=session)
+        return sessions.succeed(session, changed, client)
 
 
 @retried

@@ -17,7 +17,9 @@ from time_machine import TimeMachineFixture
 from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.accounts.mails import link_in
-from tests.clients import CHALLENGES, PASSWORD, Browser
+from tests.clients import CHALLENGES, PASSWORD, App, Browser, claims_of
+from tests.racing import just_before
+from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
@@ -182,23 +184,139 @@ def test_other_sites_are_refused(path: str, browser: Browser) -> None:
 
 
 def change_password(browser: Browser, current: Any = PASSWORD, new: Any = NEW_PASSWORD) -> Any:
-    return browser.post("/auth/password/change", {"currentPassword": current, "newPassword": new}, browser.access)
+    return browser.change_password(current, new)
 
 
-def test_password_change_ends_every_other_session(ann: User, browser: Browser) -> None:
-    elsewhere = Browser()
+def out(browser: Browser) -> list[str]:
+    """Return why either token of the browser is refused."""
+    answers = (browser.post("/auth/email/resend", access=browser.access), browser.refresh())
+    return [answer.json()["code"] for answer in answers]
+
+
+def test_password_change_ends_every_session_and_goes_on_in_a_new_one(ann: User, browser: Browser) -> None:
+    elsewhere, thief = Browser(), Browser()
     elsewhere.login()
+    browser.refresh()
+    thief.access, thief.cookie = browser.access, browser.cookie
     response = change_password(browser)
-    assert (response.status_code, response.content) == (204, b"")
-    kept, ended = Session.objects.order_by("created_at")
-    assert (kept.revoked_at, ended.revoked_reason, ended.revoked_by) == (None, Reason.PASSWORD, "ann")
-    assert elsewhere.refresh().json()["code"] == "token_revoked"
-    assert elsewhere.post("/auth/email/resend", access=elsewhere.access).json()["code"] == "token_revoked"
+    assert response.status_code == 200
+    assert response.json() == {"accessToken": browser.access, "tokenType": "Bearer", "expiresIn": 900}
+    assert response["Cache-Control"] == "no-store"
+    was, other, successor = Session.objects.order_by("created_at")
+    for ended in (was, other):
+        assert (ended.revoked_reason, ended.revoked_by) == (Reason.PASSWORD, "ann")
+    assert claims_of(browser.access)["sid"] == claims_of(browser.cookie)["sid"] == str(successor.pk)
+    assert out(elsewhere) == out(thief) == ["token_revoked", "token_revoked"]
     assert browser.post("/auth/email/resend", access=browser.access).status_code == 202
     assert browser.refresh().status_code == 200
     assert Browser().login().status_code == 401
     assert Browser().login(password=NEW_PASSWORD).status_code == 200
-    assert SecurityEvent.objects.get(kind="password_changed").session == kept.pk
+
+
+def test_password_change_is_one_line_of_the_log_beside_the_other_sessions_and_no_sign_in(
+    ann: User, browser: Browser
+) -> None:
+    was = Session.objects.get()
+    Browser().login()
+    SecurityEvent.objects.all().delete()
+    change_password(browser)
+    events = SecurityEvent.objects.order_by("kind").values_list("kind", "reason")
+    assert list(events) == [("password_changed", ""), ("session_revoked", "password")]
+    assert SecurityEvent.objects.get(kind="password_changed").session == was.pk
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_session_that_follows_a_password_change_is_as_the_one_before(
+    ann: User, time_machine: TimeMachineFixture, remember: bool
+) -> None:
+    time_machine.move_to("2030-01-01T12:00:00Z", tick=False)
+    browser = Browser()
+    body = {"username": "ann", "password": PASSWORD, "remember": remember, "deviceName": "desk"}
+    browser.access = browser.post("/auth/login", body).json()["accessToken"]
+    Session.objects.update(amr="pwd otp", claims='{"tenant": "one"}')
+    time_machine.shift(300)
+    browser.refresh()
+    was, before = Session.objects.get(), claims_of(browser.access)
+    time_machine.shift(300)
+    response = change_password(browser)
+    successor = Session.objects.get(revoked_at=None)
+    kept = {
+        field.name
+        for field in Session._meta.fields
+        if getattr(was, field.name) == getattr(successor, field.name) and field.name not in {"user", "exposed"}
+    }
+    assert {"remembered", "amr", "device_name", "claims", "jkt", "ip_address", "user_agent"} <= kept
+    assert not kept & {"id", "secret", "generation", "created_at", "rotated_at", "expires_at", "auth_hash"}
+    after = claims_of(browser.access)
+    same = {"auth_time", "amr", "sub", "username", "tenant"}
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert bool(response.cookies["refreshToken"]["max-age"]) is remember
+
+
+def test_password_change_gives_the_new_refresh_token_the_way_the_old_one_came(ann: User) -> None:
+    app = App()
+    app.login()
+    body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
+    old = app.refresh_token
+    app.refresh()
+    headers: Any = {"HTTP_AUTHORIZATION": f"Bearer {app.access}"}
+    response: Any = app.http.post("/auth/password/change", {**body, "refresh": old}, format="json", **headers)
+    assert (response.status_code, response.json().keys()) == (
+        200,
+        {"accessToken", "tokenType", "expiresIn", "refresh"},
+    )
+    assert "refreshToken" not in response.cookies
+    assert app.refresh(response.json()["refresh"]).status_code == 200
+
+
+def test_password_change_without_a_refresh_token_gives_the_access_token_alone(browser: Browser) -> None:
+    del browser.http.cookies["refreshToken"]
+    response = browser.change_password(refresh=None)
+    assert (response.status_code, response.json().keys()) == (200, {"accessToken", "tokenType", "expiresIn"})
+    assert not response.cookies
+    assert browser.post("/auth/email/resend", access=browser.access).status_code == 202
+
+
+def foreign_tokens(browser: Browser) -> dict[str, str]:
+    """Return what is no refresh token of the browser's session."""
+    other = Browser()
+    other.login()
+    return {
+        "another session's": other.cookie,
+        "an access token": browser.access,
+        "nonsense": "nonsense",
+        "forged": f"{browser.cookie[:-4]}AAAA",
+    }
+
+
+@pytest.mark.parametrize("where", ["cookie", "body"])
+@pytest.mark.parametrize("what", ["another session's", "an access token", "nonsense", "forged"])
+def test_password_change_with_a_foreign_refresh_token_changes_nothing(
+    ann: User, browser: Browser, where: str, what: str
+) -> None:
+    browser.refresh()
+    token, mine = foreign_tokens(browser)[what], browser.cookie
+    before = list(Session.objects.order_by("pk").values())
+    if where == "cookie":
+        browser.cookie = token
+        response = browser.change_password()
+    else:
+        response = browser.change_password(refresh=token)
+    assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
+    assert not response.cookies
+    assert list(Session.objects.order_by("pk").values()) == before
+    ann.refresh_from_db()
+    assert ann.check_password(PASSWORD)
+    assert browser.refresh(mine).status_code == 200
+
+
+def test_password_change_that_a_logout_comes_before_changes_nothing(ann: User, browser: Browser) -> None:
+    with just_before("SAVEPOINT", lambda: sessions.revoke(Session.objects.get(), Reason.LOGOUT)):
+        response = change_password(browser)
+    assert (response.status_code, response.json()["code"]) == (401, "token_revoked")
+    ann.refresh_from_db()
+    assert ann.check_password(PASSWORD)
+    assert Session.objects.get().revoked_reason == Reason.LOGOUT
 
 
 @pytest.mark.parametrize(
@@ -385,7 +503,7 @@ def test_verification_survives_a_change_of_the_password(
 ) -> None:
     browser.post("/auth/email/resend", access=browser.access)
     outbox.deliver()
-    assert change_password(browser).status_code == 204
+    assert change_password(browser).status_code == 200
     assert Browser().post("/auth/email/verify", link_in(mailoutbox[0])).status_code == 204
 
 
@@ -471,7 +589,7 @@ def test_no_value_does_harm(browser: Browser, link: dict[str, Any], path: str, f
     response: Any = browser.http.post(
         f"/auth/{path}", body, content_type="application/json", headers={"Authorization": f"Bearer {browser.access}"}
     )
-    assert response.status_code in {201, 202, 204, 400}
+    assert response.status_code in {200, 201, 202, 204, 400}
     if response.status_code == 400:
         assert response.json().keys() <= {field, "token"}
         assert User.objects.get().check_password(PASSWORD)

@@ -143,10 +143,10 @@ MUTATIONS = (
         database="postgresql",
     ),
     Mutation(
-        "Logout everywhere reaches a session that a password change kept in the same moment",
+        "Logout everywhere reaches a session that a password change began in the same moment",
         "ended = _sessions().live(CLOCK_SKEW).of(current)",
         "ended = _sessions().live(CLOCK_SKEW).of(user)",
-        RACES + "test_revoking_all_reaches_a_session_that_a_password_change_kept_meanwhile",
+        RACES + "test_revoking_all_reaches_a_session_that_a_password_change_began_meanwhile",
     ),
     Mutation(
         "... and one that a refresh renews in the moment of its end",

@@ -159,10 +159,10 @@ def revoke_others(scene: Scene) -> Callable[[], Any]:
 def change_password(where: str, scene: Scene) -> Callable[[], Any]:
     claims = scene.access_claims(getattr(scene, where))
 
-    def act() -> None:
-        session = sessions.accept(claims)
+    def act() -> int:
+        session = sessions.accept(claims, confirm=False)
         next_part()
-        password.change_password(session, PASSWORD, NEW_PASSWORD)
+        return password.change_password(session, PASSWORD, NEW_PASSWORD).generation
 
     return act
 
@@ -244,6 +244,7 @@ ENDS = {
     "logout",
     "logout everywhere",
     "logout of the others",
+    "password change here",
     "password change elsewhere",
     "password change in the admin",
     "deactivation",

@@ -16,10 +16,11 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from accounts.kinds import PASSWORD_CHANGED
 from tests.proof.model import REFRESH_LIFE, ModelSession
 from tests.proof.operations import AGES, CAP, EXCHANGED, NEW_PASSWORD, NEWEST, OLD, PASSWORD, Scene, at
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me
-from tokens.models import SecurityEvent, Session
+from tokens.models import Reason, SecurityEvent, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 NOW, THEN = 0, 1
@@ -36,7 +37,7 @@ class World:
     main: ModelSession
     other: ModelSession
     begun: list[ModelSession] = field(default_factory=list)
-    """What logins began."""
+    """What logins began, and the change of the password."""
 
     is_active: bool = True
     password: str = PASSWORD
@@ -54,10 +55,14 @@ class World:
         """Return whether the password of the beginning opens a session."""
         return self.is_active and self.password == PASSWORD
 
-    def end_all(self, reason: str, but: ModelSession | None = None) -> None:
+    def end_all(self, reason: str) -> None:
         for session in self.sessions:
-            if session is not but:
-                session.end(reason)
+            session.end(reason)
+
+    def begin(self, ended: str = "") -> None:
+        session = ModelSession(NOW, ended=ended)
+        session.was_used = True  # as in the row: there is nothing that could be given up
+        self.begun.append(session)
 
 
 def _session(issued: float, end: int, *, was_used: bool = False) -> ModelSession:
@@ -106,16 +111,19 @@ def _log_out_all(world: World) -> Parts:
 
 def _change_password(world: World) -> Parts:
     yield
-    if refused := _guard(world.other):
+    if refused := _guard(world.other, confirms=False):
         return refused
     if world.password != PASSWORD:
         return "400"
     yield
     if not world.lets_in():
         return "400"
-    world.end_all("password", but=world.other)
+    if world.other.ended:
+        return "token_revoked"
+    world.end_all("password")
     world.password = NEW_PASSWORD
-    return "204"
+    world.begin()
+    return "200"
 
 
 def _deactivate(world: World) -> Parts:
@@ -143,9 +151,7 @@ def _log_in(world: World) -> Parts:
     if not evicted:
         _expire(world.main)
     # A login with the former password was over as soon as it began.
-    session = ModelSession(NOW, ended="stale" if is_stale else "")
-    session.was_used = True  # as in the row: there is nothing that could be given up
-    world.begun.append(session)
+    world.begin("stale" if is_stale else "")
     return _token(0)
 
 
@@ -312,8 +318,13 @@ class Round:
         held = refresh_token(self.scene.main, NEWEST)
         for token in (held, *(answer.refresh for answer in self.answers if answer and answer.refresh)):
             session, generation = _named(token)
-            if (told := self.told(session)) != "expired":  # by their own time, those held here are good yet
-                yield token, told.startswith(f"{generation} after ")
+            told, row = self.told(session), self.rows.get(session)
+            if told == "expired":
+                continue  # by their own time, those held here are good yet
+            is_alive = row is not None and told == _tell(row.generation, row.predecessor, row.confirmed)
+            if row is not None and is_alive and generation == row.predecessor < row.generation and row.confirmed:
+                continue  # until the grace period is over
+            yield token, row is not None and is_alive and generation in (row.generation, row.predecessor)
         if self.scene.main.pk in self.rows and self.rows[self.scene.main.pk].revoked_at:
             yield access_token(self.scene.main), False
 
@@ -325,6 +336,9 @@ def read(rounds: list[Round]) -> None:
         of[row.user_id].rows[row.pk] = row
     for event in SecurityEvent.objects.filter(user__in=of).exclude(reason=""):
         of[event.user_id].reasons[event.session].append(event.reason)
+    # What the session ended in which the password was changed.
+    for event in SecurityEvent.objects.filter(user__in=of, kind=PASSWORD_CHANGED):
+        of[event.user_id].reasons[event.session].append(Reason.PASSWORD)
 
 
 def _told_of_answer(answer: Answer) -> str:

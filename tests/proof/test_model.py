@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     consumes,
     initialize,
     invariant,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -32,7 +33,7 @@ from tests.proof.model import ACCESS_LIFE, GRACE, LATE_RETRIES, REFRESH_LIFE, An
 from tests.proof.size import LONG
 from tokens.domain import sessions
 from tokens.exceptions import TokenRefused, TokenReused
-from tokens.models import Reason, Session, fingerprints
+from tokens.models import Reason, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 START = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -208,18 +209,21 @@ class Story(RuleBasedStateMachine):
         self.user.save()
         self._end_all("password")
 
-    @rule(device=devices)
-    def change_the_password_and_keep_the_session(self, device: Device) -> None:
+    @rule(target=devices, device=devices)
+    def change_the_password_and_go_on(self, device: Device) -> Any:
+        """The owner changes it: whatever anybody has is worth nothing, and the owner's device has new tokens."""
         session = self._row(device.session)
         if session is None or device.session.model.is_over(self.now):
-            return
-        former = list(fingerprints(self.user))
+            return multiple()
         sessions.revoke_others(session, Reason.PASSWORD)
         self.passwords += 1
         self.user.set_password(str(self.passwords))
         self.user.save()
-        sessions.renew_auth_hash(self.user, former, only=session)
-        self._end_all("password", but=device.session)
+        successor = sessions.succeed(session, self.user)
+        self._end_all("password")
+        pair = Pair(successor.pk, ModelSession(began=self.now))
+        self.pairs.append(pair)
+        return self._keep(Device(pair, "", 0), successor)
 
     @rule()
     def deactivate_and_reactivate(self) -> None:

@@ -117,7 +117,7 @@ class Watch:
         assert steps == list(range(NEWEST + 1, NEWEST + 1 + len(steps))), f"{steps}\n{schedule}"
         if row is not None:
             assert row.generation == NEWEST + len(steps), f"{steps}\n{schedule}"
-        good = [n for n in range(NEWEST, NEWEST + len(steps) + 1) if looks_good(self.scene.refresh_claims(n))]
+        good = [n for n in range(NEWEST, NEWEST + len(steps) + 1) if is_current(self.scene.refresh_claims(n))]
         assert len(good) <= 1, f"{good} are all current\n{schedule}"
 
     def check_ends(self, row: Session | None, schedule: Schedule) -> None:
@@ -156,6 +156,10 @@ def looks_good(claims: dict[str, Any]) -> bool:
     except TokenRefused:
         return False
     return True
+
+
+def is_current(claims: dict[str, Any]) -> bool:
+    return looks_good(claims) and sessions.look(claims).generation == claims["generation"]
 
 
 COMMON = ("refresh", "retry", "use of an access token")

@@ -5,6 +5,7 @@ and the row decides who wins a race. Whoever changed no row reads again and judg
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, cast
@@ -27,7 +28,7 @@ from ..exceptions import (
     TokenReused,
     TokenRevoked,
 )
-from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names
+from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names, new_secret, uuid7
 from . import events
 from .client import UNKNOWN, Client
 from .outages import retried
@@ -92,7 +93,7 @@ def start(
         session.save(using=_db(), force_insert=True)
         evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
         events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
-        signals.session_started.send(Session, session=session, client=client, evicted=evicted)
+        signals.session_started.send(Session, session=session, client=client, evicted=evicted, succeeds=None)
     return session
 
 
@@ -100,6 +101,31 @@ def may_sign_in(user: User) -> bool:
     """Return whether the user is active, and the project's rule allows it (SimpleJWT's USER_AUTHENTICATION_RULE)."""
     rule = resolve(conf.user_authentication_rule)
     return bool(user.is_active and (rule is None or rule(user)))
+
+
+@retried
+def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
+    """End the session, whose user has just chosen another password, and begin one that goes on in its place.
+
+    Whoever holds a copy of the old tokens is out. The new session is for the same device, and the sign-in is still that
+    of the old one: nothing is announced. To be called in the transaction that changes the password, with the user as
+    changed. Raises TokenRevoked if the session has ended meanwhile.
+    """
+    now = timezone.now()
+    with transaction.atomic(using=_db()):
+        successor = copy(session)
+        successor.pk, successor.user, successor.secret = uuid7(), cast(Any, user), new_secret()
+        successor.generation = successor.predecessor = 0
+        successor.confirmed, successor.exposed = True, False
+        successor.created_at, successor.rotated_at, successor.reauthenticated_at = now, now, session.authenticated_at
+        successor.expires_at, successor.auth_hash = successor.expiry(now), user.get_session_auth_hash()
+        successor.ip_address, successor.user_agent = client.ip_address, client.user_agent
+        alive = _sessions().filter(pk=session.pk, revoked_at=None)
+        if not _end([copy(session)], alive, Reason.PASSWORD, client, user, announced=False):
+            raise TokenRevoked
+        successor.save(using=_db(), force_insert=True)
+        signals.session_started.send(Session, session=successor, client=client, evicted=[], succeeds=session)
+    return successor
 
 
 @retried
@@ -285,14 +311,12 @@ def keep_claims(session: Session) -> None:
         raise TokenRevoked
 
 
-def renew_auth_hash(user: User, former: Iterable[str], *, only: Session | None = None) -> None:
-    """Keep the user's sessions, or only that one, although the password's hash has changed.
+def renew_auth_hash(user: User, former: Iterable[str]) -> None:
+    """Keep the user's sessions although the hash of the password, which is the same, has changed.
 
     `former` are the fingerprints before the change. To be called in the transaction that changes the hash.
     """
     kept = _sessions().filter(user_id=user.pk, auth_hash__in=list(former))
-    if only is not None:
-        kept = kept.filter(pk=only.pk)
     kept.update(auth_hash=user.get_session_auth_hash())
 
 
@@ -430,12 +454,23 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
         return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by)
 
 
-def _end_locked(locked: list[Session], reason: Reason, client: Client, by: User | None = None) -> None:
+def _end_locked(
+    locked: list[Session], reason: Reason, client: Client, by: User | None = None, *, announced: bool = True
+) -> None:
     if locked:
-        _end(locked, _sessions().filter(pk__in=[session.pk for session in locked]), reason, client, by)
+        rows = _sessions().filter(pk__in=[session.pk for session in locked])
+        _end(locked, rows, reason, client, by, announced=announced)
 
 
-def _end(sessions: list[Session], rows: SessionQuerySet, reason: Reason, client: Client, by: User | None) -> bool:
+def _end(
+    sessions: list[Session],
+    rows: SessionQuerySet,
+    reason: Reason,
+    client: Client,
+    by: User | None,
+    *,
+    announced: bool = True,
+) -> bool:
     """End the sessions, whose rows these are, and tell of it; return whether any row was left to end."""
     changes = {
         "revoked_at": timezone.now(),
@@ -448,7 +483,7 @@ def _end(sessions: list[Session], rows: SessionQuerySet, reason: Reason, client:
     for session in sessions:
         for name, value in changes.items():
             setattr(session, name, value)
-    if reason != Reason.CAP:  # These come with the login that they made room for, in its one statement.
+    if announced:
         events.announce_all([events.ending(session, reason, client) for session in sessions])
     signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
     return True
@@ -489,7 +524,8 @@ def _evict(user: User, client: Client) -> list[Session]:
     # What ended meanwhile for another reason is left as it is.
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
     evicted = list(locked)
-    _end_locked(evicted, Reason.CAP, client)
+    # They are announced with the login that they make room for, in its one statement.
+    _end_locked(evicted, Reason.CAP, client, announced=False)
     return evicted
 
 
