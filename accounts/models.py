@@ -11,7 +11,7 @@ from django.db.models import CheckConstraint, OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain import events, sessions
+from tokens.domain import events, sessions, signing_in
 from tokens.domain.client import UNKNOWN, Client
 from tokens.kinds import LOGIN, Kind
 from tokens.models import USER_AGENT_LENGTH, SecurityEvent, Session, fingerprints, uuid7
@@ -162,6 +162,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.email = names.normalize(User.objects.normalize_email(self.email))
         self.username_key = names.key(self.username)
         self.email_key = names.key(self.email) or None
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Keep it in the form that every keyboard's spelling of it comes to."""
+        super().set_password(raw_password and signing_in.spellings(raw_password)[-1])
 
     def check_password(self, raw_password: str | None) -> bool:
         """Judge the password; a hash of an older kind is replaced, and ends no session.

@@ -12,7 +12,14 @@ from tokens.exceptions import TokenNotValid
 from tokens.http import cookies
 from tokens.http.cookies import RefreshTokenMissing
 from tokens.models import Session
-from tokens.serializers import CodeField, PasswordField, RememberField, TokenField, UseCaseSerializer
+from tokens.serializers import (
+    CodeField,
+    DeviceNameField,
+    PasswordField,
+    RememberField,
+    TokenField,
+    UseCaseSerializer,
+)
 from tokens.tokens import RefreshToken
 
 from .factors import second_factor
@@ -29,6 +36,7 @@ class RegistrationSerializer(UseCaseSerializer):
         help_text=_("Required where addresses have to be verified."),
     )
     remember = RememberField()
+    deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if settings.EMAIL_VERIFICATION_REQUIRED and not attrs.get("email"):
@@ -36,11 +44,13 @@ class RegistrationSerializer(UseCaseSerializer):
         return attrs
 
     def perform(self, client: Client, **values: Any) -> Session | None:
-        account = {name: value for name, value in values.items() if name != "remembered"}
+        account = {name: value for name, value in values.items() if name not in ("remembered", "device_name")}
         if settings.EMAIL_VERIFICATION_REQUIRED:
             registration.register_unverified(**account, client=client)
             return None
-        return registration.register(**account, client=client, terms=self.terms(values))
+        return registration.register(
+            **account, client=client, terms=self.terms(values), former=self.context.get("former")
+        )
 
 
 class PasswordChangeSerializer(UseCaseSerializer):

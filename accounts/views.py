@@ -15,7 +15,7 @@ from tokens.http import cookies
 from tokens.models import Session
 from tokens.serializers import UseCaseSerializer
 from tokens.tokens import AccessToken
-from tokens.views import UseCaseView, renewed, signed_in, succeeded
+from tokens.views import SignInView, UseCaseView, renewed, signed_in, succeeded
 
 from . import serializers
 from .factors import second_factor
@@ -34,7 +34,7 @@ class OwnersView(UseCaseView):
     permission_classes = (IsAuthenticated,)
 
 
-class RegisterView(UseCaseView):
+class RegisterView(SignInView):
     throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
     awaiting = _(

@@ -15,11 +15,11 @@ from django.views.generic import FormView
 
 from accounts.forms import CodeField, answer_in, hold_off, refusing
 from tokens.domain import sessions, signing_in
+from tokens.domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 from tokens.exceptions import InvalidCredentials
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
 from tokens.models import Reason, Session
-from tokens.serializers import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 
 from .browsing import Pass
 

@@ -290,7 +290,6 @@ PASSWORD_HASHERS = [
     "accounts.hashers.Argon2idPasswordHasher",  # reads Argon2 hashes of other parameters too
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
-    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
     "django.contrib.auth.hashers.ScryptPasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [

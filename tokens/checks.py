@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from importlib.util import find_spec
 from json import JSONEncoder
 from os import PathLike
 from pkgutil import resolve_name
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth.hashers import get_hashers
 from django.core import checks, mail
 from django.core.checks.security.base import (
     SECRET_KEY_INSECURE_PREFIX,
@@ -550,3 +552,15 @@ def check_allowed_hosts(**kwargs: Any) -> Messages:
             hint="Or set TOKENS_DPOP to 'off', if no client proves a key.",
             id="latchkey.W009",
         )
+
+
+@checks.register(checks.Tags.security)
+def check_hashers(**kwargs: Any) -> Messages:
+    """Name the hashers whose package is missing: a hash of theirs is refused. Django's own list is nobody's choice."""
+    for hasher in get_hashers() if settings.is_overridden("PASSWORD_HASHERS") else ():  # type: ignore[misc]
+        library = hasher.library[-1] if isinstance(hasher.library, list | tuple) else hasher.library
+        if library and find_spec(library) is None:
+            yield checks.Warning(
+                f"PASSWORD_HASHERS should not list {type(hasher).__name__} while the package {library} is missing.",
+                id="latchkey.W010",
+            )

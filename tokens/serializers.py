@@ -14,7 +14,7 @@ from . import tokens
 from .conf import conf, resolve
 from .domain import sessions, signing_in
 from .domain.client import Client
-from .domain.signing_in import Terms
+from .domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH, Terms
 from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials, NotSupported
 from .http import proofs
 from .http.requests import client_of
@@ -27,11 +27,6 @@ SlidingToken = tokens.SlidingToken
 Token = tokens.Token
 TokenUser = tokens.TokenUser
 UntypedToken = tokens.UntypedToken
-
-IDENTIFIER_LENGTH = 320
-"""Characters; as long as an e-mail address can be."""
-
-PASSWORD_LENGTH = 4096
 
 CODE_LENGTH = 100
 """Characters that somebody may type, with spaces and hyphens between."""
@@ -96,7 +91,11 @@ class UseCaseSerializer(serializers.Serializer[Any]):
 
     def terms(self, values: Mapping[str, Any]) -> Terms:
         """Return what a sign-in settles about its session. Raises ProofRefused."""
-        return Terms(remembered=values.get("remembered", True), jkt=proofs.key_for_session(self.request))
+        return Terms(
+            remembered=values.get("remembered", True),
+            device_name=values.get("device_name", ""),
+            jkt=proofs.key_for_session(self.request),
+        )
 
     def save(self, **kwargs: Any) -> Any:
         try:
@@ -148,14 +147,12 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
         "no_active_account": _("No active account found with the given credentials"),
     }
     refusal = "no_active_account"
-    trims_username = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields[self.username_field] = serializers.CharField(
-            write_only=True, trim_whitespace=self.trims_username, max_length=IDENTIFIER_LENGTH
-        )
+        self.fields[self.username_field] = serializers.CharField(write_only=True, max_length=IDENTIFIER_LENGTH)
         self.fields["password"] = PasswordField()
+        self.fields["deviceName"] = DeviceNameField(source="device_name", default="", write_only=True)
 
     @classmethod
     def get_token(cls, user: Any) -> Any:
@@ -164,7 +161,8 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 
     def perform(self, client: Client, **values: Any) -> Session:
         terms, claims_for = self.terms(values), partial(claims_set_by, self.get_token)
-        session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for)
+        former = self.context.get("former")
+        session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for, former=former)
         succeeded(session.user, self.context.get("request"))
         return session
 
@@ -195,7 +193,6 @@ class LoginSerializer(CredentialsSerializer):
 
     default_error_messages = {"invalid_credentials": _("The username or the password is wrong.")}
     refusal = "invalid_credentials"
-    trims_username = False
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         return attrs
@@ -255,6 +252,12 @@ class CodeField(serializers.CharField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(write_only=True, max_length=CODE_LENGTH, **kwargs)
 
+    def to_internal_value(self, data: Any) -> str:
+        # A JSON number has lost the zeros that it began with.
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
 
 class SecondStepSerializer(UseCaseSerializer):
     """The answer to the challenge of a login."""
@@ -266,7 +269,12 @@ class SecondStepSerializer(UseCaseSerializer):
         claims_for = partial(claims_set_by, obtain_serializer().get_token)
         try:
             session = signing_in.answer(
-                values["challenge"], values, client, claims_for, jkt=proofs.key_of(self.request)
+                values["challenge"],
+                values,
+                client,
+                claims_for,
+                jkt=proofs.key_of(self.request),
+                former=self.context.get("former"),
             )
         except (AnswerNotValid, ChallengeNotValid) as error:
             raise AuthenticationFailed(error.message, error.code) from error

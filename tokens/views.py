@@ -77,18 +77,28 @@ class UseCaseView(AuthView):
     success: ClassVar[int] = status.HTTP_204_NO_CONTENT
 
     def post(self, request: Request) -> Response:
-        serializer = self.serializer_class(data=self.input(request), context={"request": request})
+        serializer = self.serializer_class(data=self.input(request), context=self.context(request))
         serializer.is_valid(raise_exception=True)
         return self.respond(serializer.save())
 
     def input(self, request: Request) -> Any:
         return request.data
 
+    def context(self, request: Request) -> dict[str, Any]:
+        return {"request": request}
+
     def respond(self, result: Any) -> Response:
         return Response(status=self.success)
 
 
-class LoginView(UseCaseView):
+class SignInView(UseCaseView):
+    """A door of the cookie transport. The session whose cookie comes along is replaced by the new one."""
+
+    def context(self, request: Request) -> dict[str, Any]:
+        return {"request": request, "former": cookies.former(request)}
+
+
+class LoginView(SignInView):
     throttle_scope = "login"
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.LoginSerializer
 

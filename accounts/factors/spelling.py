@@ -1,6 +1,19 @@
 """How people type codes."""
 
+import unicodedata
+
+IGNORED = {"Pd", "Zs", "Cc", "Cf"}
+"""The kinds of characters that people and keyboards put between the groups of a code: dashes, spaces, line ends, marks
+of direction. The minus sign is none of them."""
+
 
 def as_issued(code: str) -> str:
-    """Return the code without what people put between its groups, and in small letters."""
-    return "".join(code.split()).replace("-", "").lower()
+    """Return the code in small letters and the digits 0 to 9, without what stands between its groups."""
+    return "".join(map(_as_issued, code)).lower()
+
+
+def _as_issued(character: str) -> str:
+    if character == "\N{MINUS SIGN}" or unicodedata.category(character) in IGNORED:
+        return ""
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)

@@ -11,6 +11,7 @@ from django.db import IntegrityError
 from tokens.domain import events, signing_in
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
+from tokens.domain.sessions import Claims
 from tokens.domain.signing_in import Terms
 from tokens.models import Session
 
@@ -28,6 +29,8 @@ def register(
     email: str | None = None,
     client: Client = UNKNOWN,
     terms: Terms | None = None,
+    *,
+    former: Claims | None = None,
 ) -> Session:
     """Make an account and sign in to it, on those terms."""
     user = User(username=username, email=email or "")
@@ -37,7 +40,7 @@ def register(
         user.save(force_insert=True)
         events.announce(kinds.REGISTERED, user, client)
         mail_link(user)
-        return signing_in.start(user, client, terms or Terms())
+        return signing_in.start(user, client, terms or Terms(), former=former)
 
 
 def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:

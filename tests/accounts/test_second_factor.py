@@ -5,8 +5,10 @@ import re
 from base64 import b32encode
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 import segno
@@ -266,6 +268,20 @@ def test_challenge_carries_whether_to_remember_so_that_the_second_step_need_not(
     assert (session.remembered, session.amr) == (remember, "pwd otp")
 
 
+def test_challenge_carries_the_name_of_the_device(ann_has: Enrolled) -> None:
+    refused = Browser().post("/auth/login", {"username": "ann", "password": PASSWORD, "deviceName": "Ann's phone"})
+    phone = Browser()
+    assert phone.answer(refused.json()["challenge"], ann_has.device.code()).status_code == 200
+    assert Session.objects.get(pk=claims_of(phone.access)["sid"]).device_name == "Ann's phone"
+
+
+def test_second_step_replaces_the_session_of_its_browser(ann_has: Enrolled, browser: Browser) -> None:
+    former = claims_of(browser.access)["sid"]
+    assert browser.answer(challenge(), ann_has.device.code()).status_code == 200
+    assert Session.objects.get(pk=former).revoked_reason == Reason.REPLACED
+    assert browser.refresh().status_code == 200
+
+
 def test_who_has_none_is_signed_in_by_the_password(ann_has: Enrolled) -> None:
     User.objects.create_user("bob", password=PASSWORD)
     bob = Browser()
@@ -354,7 +370,7 @@ def test_code_is_good_from_the_begin_of_the_step_before(
 def test_code_works_once(ann_has: Enrolled) -> None:
     code, one, another = ann_has.device.code(), challenge(), challenge()
     assert Browser().answer(one, code).status_code == 200
-    assert Browser().answer(one, code).json() == WRONG_CODE
+    assert Browser().answer(challenge(), code).json() == WRONG_CODE
     assert App().answer(another, code).json() == WRONG_CODE
     assert Session.objects.count() == 2
 
@@ -378,22 +394,69 @@ def test_code_from_before_the_last_one_is_no_longer_good(ann_has: Enrolled) -> N
     assert Browser().answer(challenge(), ann_has.device.code(1)).status_code == 200
 
 
-def test_challenge_can_be_answered_again_with_another_code(ann_has: Enrolled) -> None:
+def test_challenge_can_be_answered_again_after_a_wrong_code(ann_has: Enrolled) -> None:
     given = challenge()
     assert Browser().answer(given, ann_has.device.wrong()).json() == WRONG_CODE
     assert Browser().answer(given, ann_has.device.code()).status_code == 200
-    assert Browser().answer(given, ann_has.device.code(1)).status_code == 200
 
 
-@pytest.mark.parametrize("spelling", ["{0} {1}", " {0}-{1}\t", "{0}\u00a0{1}"])
+def test_challenge_opens_one_session_and_costs_no_second_code(ann_has: Enrolled) -> None:
+    given, count = challenge(), Session.objects.count()
+    assert Browser().answer(given, ann_has.device.code()).status_code == 200
+    for client, code in ((Browser(), ann_has.device.code(1)), (App(), ann_has.codes[0])):
+        assert client.answer(given, code).json() == WRONG_CHALLENGE
+    assert Session.objects.count() == count + 1
+    assert Browser().answer(challenge(), ann_has.codes[0]).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_challenge_opens_one_session_in_parallel_too(ann_has: Enrolled) -> None:
+    given, count = challenge(), Session.objects.count()
+    answers = in_parallel(
+        lambda: Browser().answer(given, ann_has.device.code()),
+        *[lambda code=code: App().answer(given, code) for code in ann_has.codes[:5]],
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 5
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 401} == {"invalid_challenge"}
+    assert Session.objects.count() == count + 1
+
+
+def test_challenge_ends_no_later_than_the_session_that_it_opened(
+    ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture
+) -> None:
+    settings.TOKENS_SHORT_SESSION_LIFETIME = timedelta(seconds=60)
+    given = challenge()
+    assert Browser().answer(given, ann_has.device.code()).status_code == 200
+    Session.objects.all().delete()  # as it is once it has expired
+    clock.shift(61)
+    assert Browser().answer(given, ann_has.codes[0]).json() == WRONG_CHALLENGE
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["{0} {1}", " {0}-{1}\t", "{0}\u00a0{1}", "{0}\u2013{1}", "{0} \u2212 {1}", "{0}\u200b{1}", "{0}\ufe63{1}"],
+)
 def test_code_may_be_typed_in_groups(ann_has: Enrolled, spelling: str) -> None:
     code = ann_has.device.code()
     assert Browser().answer(challenge(), spelling.format(code[:3], code[3:])).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "code", ["\N{FULLWIDTH DIGIT ONE}23456", "12345", "1234567", "abc", "0x1e240", "123456.0", "-"]
+    "zero", ["\N{FULLWIDTH DIGIT ZERO}", "\N{ARABIC-INDIC DIGIT ZERO}", "\N{DEVANAGARI DIGIT ZERO}"]
 )
+def test_code_may_be_typed_in_the_digits_of_any_script(ann_has: Enrolled, zero: str) -> None:
+    typed = "".join(chr(ord(zero) + int(digit)) for digit in ann_has.device.code())
+    assert Browser().answer(challenge(), typed).status_code == 200
+
+
+@pytest.mark.parametrize("code", [123456, 123456.5, ["123456"], True])
+def test_code_that_is_no_text_is_refused_by_field(ann_has: Enrolled, code: Any) -> None:
+    for client in (Browser(), App()):
+        response = client.answer(challenge(), code)
+        assert (response.status_code, response.json()) == (400, {"code": ["Not a valid string."]})
+
+
+@pytest.mark.parametrize("code", ["\N{SUPERSCRIPT ONE}23456", "12345", "1234567", "abc", "0x1e240", "123456.0", "-"])
 def test_what_is_no_code_is_refused(ann_has: Enrolled, code: str) -> None:
     assert Browser().answer(challenge(), code).json() == WRONG_CODE
 
@@ -497,9 +560,10 @@ def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
 def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_has: Enrolled) -> None:
     content = signing.loads(challenge(), salt=signing_in.SALT)
     fingerprint = content.pop("password")
+    assert UUID(content.pop("sid")).version == 7
     assert re.fullmatch("[0-9a-f]{64}", fingerprint)
     assert fingerprint not in (ann.password, ann.get_session_auth_hash())
-    assert content == {"sub": str(ann.pk), "terms": {"remembered": True, "device_name": "", "extras": {}}}
+    assert content == {"sub": str(ann.pk), "terms": {"remembered": True, "device_name": "", "jkt": "", "extras": {}}}
 
 
 # Limits

@@ -395,6 +395,18 @@ def test_module_or_object_for_the_second_factor_is_fine(settings: Settings, path
     assert not found()
 
 
+def test_hasher_without_its_package_is_a_warning(settings: Settings) -> None:
+    hashers = "django.contrib.auth.hashers"
+    settings.PASSWORD_HASHERS = [f"{hashers}.PBKDF2PasswordHasher", f"{hashers}.BCryptSHA256PasswordHasher"]
+    assert found() == ["latchkey.W010"]
+    assert "BCryptSHA256PasswordHasher" in messages()[0].msg
+
+
+def test_list_of_hashers_that_is_djangos_own_is_fine(settings: Settings) -> None:
+    del settings.PASSWORD_HASHERS
+    assert not found()
+
+
 def test_atomic_requests_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     assert found() == ["latchkey.E014"]

@@ -129,7 +129,7 @@ def test_views_that_are_functions(name: str, app: App) -> None:
 
 def test_spaces_around_a_username_do_not_count(ann: Any) -> None:
     assert App().login(" ann ").status_code == 200
-    assert Browser().login(" ann ").status_code == 401
+    assert Browser().login(" ann ").status_code == 200
 
 
 # Customizing token claims

@@ -70,21 +70,27 @@ def start(
     device_name: str = "",
     claims: str = "",
     jkt: str = "",
+    replaced: Session | None = None,
+    pk: UUID | None = None,
 ) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
 
     `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
     its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the project adds to the
-    tokens, as JSON, and `jkt` the thumbprint of the key to which they are bound.
+    tokens, as JSON, and `jkt` the thumbprint of the key to which they are bound. The session that it `replaced` ends.
+    With `pk`, only one session ever begins under that key: any other try raises IntegrityError.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
         groups = _lock(user)
+        if replaced:
+            revoke(replaced, Reason.REPLACED, client, user)
         evicted = _evict(user, client)
         if not evicted:
             _prune(user)
         now = timezone.now()
-        session = Session(user=cast(Any, user), created_at=now, rotated_at=now, auth_hash=user.get_session_auth_hash())
+        session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
+        session.auth_hash = user.get_session_auth_hash()
         session.remembered, session.jkt = remembered, jkt
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
@@ -260,6 +266,11 @@ def find(claims: Claims) -> Session:
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
     return session
+
+
+def exists(pk: UUID) -> bool:
+    """Return whether a session with that key has begun, whether or not it is alive."""
+    return _sessions().filter(pk=pk).exists()
 
 
 def belongs(claims: Claims, session: Session) -> bool:

@@ -5,17 +5,21 @@
 """
 
 import hashlib
+import logging
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pkgutil import resolve_name
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
+from uuid import UUID
 
 from django.contrib import auth
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.signals import user_login_failed
 from django.core import signing
+from django.db import IntegrityError
 from django.utils.functional import Promise
 
 from .. import kinds
@@ -26,15 +30,26 @@ from ..exceptions import (
     KeyMismatch,
     NoActiveAccount,
     SecondFactorRequired,
+    TokenRefused,
     TooManyTries,
 )
-from ..models import SecurityEvent, Session, User, fingerprints
+from ..models import SecurityEvent, Session, User, fingerprints, uuid7
 from . import limits, sessions
 from .client import UNKNOWN, Client
-from .sessions import PASSWORD
+from .sessions import PASSWORD, Claims
+
+logger = logging.getLogger(__name__)
+
+IDENTIFIER_LENGTH = 320
+"""Characters; as long as an e-mail address can be."""
+
+PASSWORD_LENGTH = 4096
 
 CHALLENGE_LIFETIME = timedelta(minutes=5)
 SALT = "latchkey.challenge"
+
+UNREADABLE = (ValueError, TypeError, LookupError, AssertionError)
+"""What Django's hashers raise for a hash that is malformed, or whose package is missing."""
 
 Answer = Mapping[str, Any]
 """What a client sends as its second factor, by the names of the wire: `{"code": "123456"}`."""
@@ -83,12 +98,14 @@ def sign_in(
     terms: Terms | None = None,
     *,
     answer: Answer | None = None,
+    former: Claims | None = None,
     request: Any = None,
     username_field: str | None = None,
     claims_for: ClaimsFor | None = None,
 ) -> Session:
     """Begin a session for the user with that name and password.
 
+    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
     `request` goes to Django's authentication backends and is not looked at here; `username_field` is what they call the
     name, if not as the user model does.
     Raises InvalidCredentials, TooManyTries and, only after a right password, SecondFactorRequired or AnswerNotValid.
@@ -96,7 +113,7 @@ def sign_in(
     terms = terms or Terms()
     user, amr = judge(username, password, client, terms, answer=answer, request=request, username_field=username_field)
     try:
-        return start(user, client, terms, amr, claims_for)
+        return start(user, client, terms, amr, claims_for, former=former)
     except NoActiveAccount as error:
         raise InvalidCredentials from error
 
@@ -135,23 +152,26 @@ def answer(
     claims_for: ClaimsFor | None = None,
     *,
     jkt: str = "",
+    former: Claims | None = None,
 ) -> Session:
     """Begin the session of a login that was answered with a challenge, for the client that has proved that key.
 
-    Until it expires, a challenge can be tried any number of times, as far as the limits go.
+    A challenge opens one session, in parallel too. Until then, and until it expires, it can be tried any number of
+    times, as far as the limits go.
     Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, unless it is the key of the first step, KeyMismatch.
     """
     factors = _second_factors()
-    user, terms = _open(challenge)
+    user, terms, pk = _open(challenge)
     if terms.jkt != jkt:
         raise KeyMismatch
     # Before the answer is used up. A challenge without a key may be from before one was required.
     unbound = conf.dpop == "required" and not jkt
-    if factors is None or unbound or not sessions.may_sign_in(user) or not factors.methods(user):
+    if factors is None or unbound or not sessions.may_sign_in(user) or not factors.methods(user) or sessions.exists(pk):
         raise ChallengeNotValid
+    amr = factors.judge(user, given, client)
     try:
-        return start(user, client, terms, factors.judge(user, given, client), claims_for)
-    except NoActiveAccount as error:
+        return start(user, client, terms, amr, claims_for, former=former, pk=pk)
+    except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: it opened its session in this moment
         raise ChallengeNotValid from error
 
 
@@ -161,8 +181,15 @@ def start(
     terms: Terms,
     amr: Sequence[str] = PASSWORD,
     claims_for: ClaimsFor | None = None,
+    *,
+    former: Claims | None = None,
+    pk: UUID | None = None,
 ) -> Session:
-    """Begin a session on those terms for a user whose credentials have been judged. Raises NoActiveAccount."""
+    """Begin a session on those terms for a user whose credentials have been judged.
+
+    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
+    Raises NoActiveAccount; and IntegrityError if there is, or was, a session with that key.
+    """
     return sessions.start(
         user,
         client,
@@ -171,6 +198,8 @@ def start(
         device_name=terms.device_name,
         claims=claims_for(user) if claims_for else "",
         jkt=terms.jkt,
+        replaced=_alive(former) if former else None,
+        pk=pk,
     )
 
 
@@ -181,7 +210,7 @@ def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool
     """
     bucket = ("password", str(user.pk))
     limits.spend(*bucket)
-    if not user.check_password(password):
+    if not _has_password(user, password):
         named = {get_user_model().USERNAME_FIELD: user.get_username()}
         user_login_failed.send(sender=__name__, credentials=named, request=None, client=client)
         return False
@@ -201,6 +230,10 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
     lock the owner out, so it does not hold for a network that the account has signed in from before, or in which a
     mailed link to reset the password was used.
     """
+    username = username.strip()
+    # Before anything is done with them: normalising and hashing take time that grows with the length.
+    if len(username) > IDENTIFIER_LENGTH or len(password) > PASSWORD_LENGTH:
+        raise InvalidCredentials
     name = unicodedata.normalize("NFKC", username).casefold()
     here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
     limits.spend(*here)
@@ -210,7 +243,12 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
         if not _has_signed_in_from(client.ip_address, username):
             raise
     named = {username_field or get_user_model().USERNAME_FIELD: username}
-    user = auth.authenticate(request, **named, password=password)
+    try:
+        user = auth.authenticate(request, **named, password=password)
+    except UNREADABLE as error:
+        _tell_of_unreadable(error, password)
+        user_login_failed.send(sender=__name__, credentials=named, request=request, client=client)
+        user = None
     if user is None:
         raise InvalidCredentials
     limits.clear(here, everywhere)
@@ -232,22 +270,75 @@ def _second_factors() -> SecondFactors | None:
     return cast(SecondFactors, resolve_name(conf.second_factor)) if conf.second_factor else None
 
 
+def _has_password(user: Any, password: str) -> bool:
+    """Return whether it is the user's, as typed or normalised."""
+    if len(password) > PASSWORD_LENGTH:
+        return False
+    try:
+        return any(user.check_password(spelling) for spelling in spellings(password))
+    except UNREADABLE as error:
+        _tell_of_unreadable(error, password)
+        return False
+
+
+def spellings(password: str) -> Sequence[str]:
+    """Return the password as typed, and then, if that is another, normalised (NIST SP 800-63B, section 3.1.1.2).
+
+    One that is too long is not normalised, which would take quadratic time.
+    """
+    if len(password) > PASSWORD_LENGTH:
+        return (password,)
+    return tuple(dict.fromkeys((password, unicodedata.normalize("NFKC", password))))
+
+
+def _tell_of_unreadable(error: Exception, password: str) -> None:
+    """Log that a hash can't be judged, and take as long as judging one takes."""
+    logger.error("The hash of a password can't be judged: %s", type(error).__name__)
+    make_password(password)
+
+
+def _alive(claims: Claims) -> Session | None:
+    try:
+        return sessions.find(claims)
+    except TokenRefused:
+        return None
+
+
+class Opened(NamedTuple):
+    """What a challenge says."""
+
+    user: Any
+    terms: Terms
+    session: UUID
+    """The key of the session that it opens: of several inserts with one key, one succeeds."""
+
+
 def _issue(user: User, terms: Terms) -> str:
     """Return a signed text that says that the password was right, and what was settled about the session."""
-    claims = {"sub": str(user.pk), "password": _digest(user.get_session_auth_hash()), "terms": asdict(terms)}
+    claims = {
+        "sub": str(user.pk),
+        "sid": str(uuid7()),
+        "password": _digest(user.get_session_auth_hash()),
+        "terms": asdict(terms),
+    }
     return signing.dumps(claims, salt=SALT)
 
 
-def _open(challenge: str) -> tuple[Any, Terms]:
+def _open(challenge: str) -> Opened:
     user_model = get_user_model()
     try:
-        claims = signing.loads(challenge, salt=SALT, max_age=CHALLENGE_LIFETIME)
+        # No longer than a session is kept in any case, since its row is what shows that the challenge was used.
+        claims = signing.loads(challenge, salt=SALT, max_age=min(CHALLENGE_LIFETIME, *_lifetimes()))
         user: Any = user_model._default_manager.get(pk=claims["sub"])
     except (signing.BadSignature, user_model.DoesNotExist) as error:
         raise ChallengeNotValid from error
     if claims["password"] not in map(_digest, fingerprints(user)):
         raise ChallengeNotValid
-    return user, Terms(**claims["terms"])
+    return Opened(user, Terms(**claims["terms"]), UUID(claims["sid"]))
+
+
+def _lifetimes() -> Sequence[timedelta]:
+    return conf.refresh_token_lifetime, conf.session_lifetime, conf.short_session_lifetime
 
 
 def _digest(fingerprint: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from http.cookies import Morsel
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -42,6 +43,14 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
     if len(values) > 1:
         raise TokenNotValid
     return values[0].strip().strip('"') if values else None
+
+
+def former(request: HttpRequest | Request) -> dict[str, Any] | None:
+    """Return the claims of the genuine refresh token that came along with a sign-in, of whatever generation."""
+    try:
+        return RefreshToken.claims(read(request))
+    except TokenRefused:
+        return None
 
 
 def write(response: HttpResponseBase, token: RefreshToken) -> None:
