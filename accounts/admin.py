@@ -30,6 +30,9 @@ from .models import User, last_sign_in
 from .owner import password
 from .owner.password import NoResetPossible
 
+CHANGES = {"username": kinds.USERNAME_CHANGED, "email": kinds.EMAIL_CHANGED}
+"""What is announced of a field that staff changes."""
+
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
     """Rows of a user, to look at; each leads to its own page."""
@@ -283,8 +286,10 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         client = client_of(request)
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
             obj.email_verified = False  # that was the former address
-        if change and "email" in form.changed_data:
-            events.announce(kinds.EMAIL_CHANGED, User.objects.get(pk=obj.pk), client)
+        if change and (fields := {"username", "email"}.intersection(form.changed_data)):
+            former = User.objects.get(pk=obj.pk)
+            for kind in [CHANGES[field] for field in sorted(fields)]:
+                events.announce(kind, former, client)
         if change and "is_active" in form.changed_data and not obj.is_active:
             sessions.revoke_all(obj, Reason.DEACTIVATED, client, cast(User, request.user))
         if obj.email_verified:

@@ -11,6 +11,11 @@ PASSWORD_CHANGED = add("password_changed", _("password changed"), notice=NEW_PAS
 # An owner who gets in from nowhere else gets in where the mailed link was opened.
 PASSWORD_RESET = add("password_reset", _("password reset"), notice=NEW_PASSWORD, proof=True)
 PASSWORD_RESET_SENT = add("password_reset_sent", _("link to reset the password sent by staff"))
+USERNAME_CHANGED = add(
+    "username_changed",
+    _("username changed"),
+    notice=Notice("username_changed", _("Your username was changed")),
+)
 EMAIL_CHANGED = add(
     "email_changed",
     _("e-mail address changed"),

@@ -78,7 +78,7 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
     def change(self, client: Client, **values: Any) -> None:
         with transaction.atomic():
             if "username" in values:
-                username.change_username(self.instance, values["username"])
+                username.change_username(self.instance, values["username"], client)
             if "email" in values:
                 address.change_email(self.instance, values["email"], client)
 
@@ -149,10 +149,16 @@ class SecurityEventSerializer(ModelSerializer):
         Reason.choices, required=False, help_text=_("Why the session ended, where one did.")
     )
 
+    device = serializers.SerializerMethodField()
+
     class Meta:
         model = SecurityEvent
-        fields = ("id", "kind", "created_at", "ip_address", "user_agent", "session", "reason")
+        fields = ("id", "kind", "created_at", "ip_address", "user_agent", "device", "session", "reason")
         read_only_fields = fields
+
+    def get_device(self, event: SecurityEvent) -> str:
+        # Not the name of the session's device: this may be another one, that holds a copy of its token.
+        return devices.describe(event.user_agent)
 
     def to_representation(self, event: SecurityEvent) -> dict[str, Any]:
         told: dict[str, Any] = super().to_representation(event)

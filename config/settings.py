@@ -275,7 +275,7 @@ EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
 NOTICES = env.items(
     "NOTICES",
-    default="new_sign_in,password_changed,email_changed,token_reused,"
+    default="new_sign_in,password_changed,username_changed,email_changed,token_reused,"
     "second_factor_enabled,second_factor_removed,recovery_code_used,recovery_codes_renewed",
 )
 # Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.

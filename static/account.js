@@ -10,27 +10,12 @@ const language = document.documentElement.lang;
 /** @type {(id: string) => Map<string, string>} */
 const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));
 const [kinds, reasons] = ["#kinds", "#reasons"].map(labels);
-/** @type {[string, RegExp][]} */
-const browsers = [
-  ["Edge", /Edg/],
-  ["Opera", /OPR/],
-  ["Firefox", /Firefox|FxiOS/],
-  ["Chrome", /Chrome|CriOS/],
-  ["Safari", /Safari/],
-];
-/** @type {[string, RegExp][]} */
-const systems = [
-  ["iOS", /iPhone|iPad/],
-  ["Android", /Android/],
-  ["Windows", /Windows/],
-  ["macOS", /Mac OS X/],
-  ["Linux", /Linux/],
-];
 const alarming = new Set([
   "login_failed",
   "second_factor_failed",
   "second_factor_removed",
   "recovery_code_used",
+  "retried_elsewhere",
   "token_reused",
 ]);
 
@@ -177,18 +162,12 @@ const lists = {
       reason.hidden = event.kind !== "session_revoked"; // the others say it
       reason.textContent = reasons.get(event.reason) ?? "";
       find("[data-address]", item).textContent = event.ipAddress ? ` · ${event.ipAddress}` : "";
-      find("[data-agent]", item).textContent = device(event.userAgent);
+      find("[data-agent]", item).textContent = event.device;
       find("[data-agent]", item).title = event.userAgent;
       setTime("[data-created]", item, event.createdAt);
     },
   },
 };
-
-/** Return something like "Firefox on Linux"; for sessions, the server knows it better. @param {string} userAgent */
-function device(userAgent) {
-  const [browser, system] = [browsers, systems].map((names) => names.find(([, trace]) => trace.test(userAgent))?.[0]);
-  return browser && system ? text("device", { browser, system }) : userAgent;
-}
 
 function loadLists() {
   return Promise.all(Object.keys(lists).map((name) => loadList(name)));

@@ -29,6 +29,10 @@ class Kind(str):
 
     notice: Notice | None = None
 
+    hourly = False
+    """Whether the events of an hour, of one session or else of one user, share a row, which counts them: so nobody can
+    fill the table."""
+
     proof = False
     """Whether only the owner does this, so that the address that it came from is one of the owner's."""
 
@@ -37,13 +41,19 @@ TABLE: dict[str, Kind] = {}
 
 
 def add(
-    name: str, label: str | Promise, *, row: bool = True, notice: Notice | None = None, proof: bool = False
+    name: str,
+    label: str | Promise,
+    *,
+    row: bool = True,
+    hourly: bool = False,
+    notice: Notice | None = None,
+    proof: bool = False,
 ) -> Kind:
     """Add a kind to the table. Raises ValueError if there is one of that name."""
     if name in TABLE:
         raise ValueError(f"There is a kind {name!r} already.")
     kind = TABLE[name] = Kind(name)
-    kind.label, kind.row, kind.notice, kind.proof = label, row, notice, proof
+    kind.label, kind.row, kind.hourly, kind.notice, kind.proof = label, row, hourly, notice, proof
     return kind
 
 
@@ -66,9 +76,10 @@ NEW_SIGN_IN = Notice("new_sign_in", _("A sign-in from a new device"))
 REUSE = Notice("token_reused", _("You were signed out for your safety"))
 
 LOGIN = add("login", _("signed in"), notice=NEW_SIGN_IN, proof=True)
-LOGIN_FAILED = add("login_failed", _("failed to sign in"))
+LOGIN_FAILED = add("login_failed", _("failed to sign in"), hourly=True)
 REAUTHENTICATED = add("reauthenticated", _("gave the password again"))
 LOGOUT = add("logout", _("signed out"))
 SESSION_REVOKED = add("session_revoked", _("session ended"))
-TOKEN_UNPROVEN = add("token_unproven", _("token used without its key"))
+TOKEN_UNPROVEN = add("token_unproven", _("token used without its key"), hourly=True)
 TOKEN_REUSED = add("token_reused", _("refresh token used twice"), notice=REUSE)
+RETRIED_ELSEWHERE = add("retried_elsewhere", _("refresh repeated from another network"), hourly=True)

@@ -9,7 +9,6 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from tokens.domain import devices, limits
-from tokens.exceptions import TooManyTries
 from tokens.kinds import LOGIN, NEW_SIGN_IN, REUSE, notices
 from tokens.models import SecurityEvent, Session
 
@@ -30,21 +29,9 @@ def compose(mail: Mail) -> EmailMultiAlternatives | None:
     """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
     if mail.kind in MailKind:
         return _with_link(mail)
-    about_session = mail.kind in (NEW_SIGN_IN.name, REUSE.name)
-    message = _about_session(mail) if about_session else _message(mail, mail.address)
-    return message if message and _is_welcome(mail) else None
-
-
-def _is_welcome(mail: Mail) -> bool:
-    """Return whether a notice may go to the address: one that nobody has verified may be a stranger's, and is not
-    flooded with what somebody else does."""
-    if mail.attempts or User.objects.filter(email_key=names.key(mail.address), email_verified=True).exists():
-        return True
-    try:
-        spend(mail.kind, mail.address)
-    except TooManyTries:
-        return False
-    return True
+    if mail.kind in (NEW_SIGN_IN.name, REUSE.name):
+        return _about_session(mail)
+    return _message(mail, mail.address)
 
 
 def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
@@ -87,10 +74,10 @@ def _session_of(mail: Mail) -> Session | None:
 
 
 def _is_from_new_device(session: Session) -> bool:
-    """Return whether the user has signed in before, but not from a device that is called the same."""
+    """Return whether the user has signed in before, but not from a device like this one."""
     before = SecurityEvent.objects.filter(user_id=session.user_id, kind=LOGIN, created_at__lt=session.created_at)
     agents = set(before.order_by().values_list("user_agent", flat=True).distinct()[:200])
-    return bool(agents) and devices.describe(session.user_agent) not in map(devices.describe, agents)
+    return bool(agents) and devices.likeness(session.user_agent) not in map(devices.likeness, agents)
 
 
 def _source(mail: Mail) -> str:

@@ -11,6 +11,7 @@ from tokens.kinds import TABLE
 from tokens.models import SecurityEvent
 from tokens.signals import event_announced
 
+from ..models import User
 from . import outbox
 
 
@@ -19,6 +20,7 @@ def queue(event: SecurityEvent, **kwargs: Any) -> None:
     notice = TABLE[event.kind].notice
     if notice is None or notice.name not in settings.NOTICES:
         return
-    if address := event.user.email:
+    user: User = event.user
+    if user.email and user.email_verified:  # Otherwise the address may be a stranger's.
         client = Client(event.ip_address, event.user_agent)
-        outbox.queue(notice.name, address, client, session=event.session, at=event.created_at)
+        outbox.queue(notice.name, user.email, client, session=event.session, at=event.created_at)

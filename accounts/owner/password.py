@@ -102,11 +102,11 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     with transaction.atomic():
         # The token is bound to what is compared here, so of two tries at once one is refused.
         hold(user, LinkNotValid())
-        sessions.revoke_all(user, Reason.PASSWORD, client)
-        changed.save(update_fields=["password"], password_change=change)
         if not user.email_verified:
             # The token is bound to the address as well, so that is where it was read.
             mark_verified(user, client)
+        sessions.revoke_all(user, Reason.PASSWORD, client)
+        changed.save(update_fields=["password"], password_change=change)
 
 
 def _with_password(user: User, new_password: str) -> User:

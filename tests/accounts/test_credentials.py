@@ -56,10 +56,17 @@ def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> 
 
 @pytest.mark.parametrize("nothing", ["", None])
 def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
+    User.objects.update(email_verified=True)
+    ann.refresh_from_db()
     address.change_email(ann, nothing)
     ann.refresh_from_db()
     assert (ann.email, ann.email_key) == ("", None)
     assert mails() == [("email_changed", "ann@example.com")]
+
+
+def test_former_address_that_nobody_has_verified_is_not_told(ann: User) -> None:
+    address.change_email(ann, "bob@example.com")
+    assert mails() == [(MailKind.VERIFY_EMAIL, "bob@example.com")]
 
 
 def test_first_address_tells_nobody_else() -> None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from io import StringIO
 from threading import Event
+from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
@@ -17,12 +18,13 @@ from time_machine import TimeMachineFixture
 
 from accounts.mail import outbox
 from accounts.models import Mail, User
-from accounts.owner import address, password
+from accounts.owner import address, password, username
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.clients import PASSWORD, Browser
 from tests.racing import await_somebody_who_waits, in_parallel
 from tokens import kinds
 from tokens.domain import events, sessions
+from tokens.domain.client import Client as Agent
 from tokens.models import Reason, SecurityEvent, Session
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -37,6 +39,14 @@ SAFARI = (
 def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     return time_machine
+
+
+@pytest.fixture
+def ann(ann: User) -> User:
+    """The owner of a verified address: others get no notice."""
+    ann.email_verified = True
+    ann.save()
+    return ann
 
 
 @pytest.fixture(autouse=True)
@@ -139,18 +149,62 @@ def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
     assert "It was done" not in body
 
 
-@pytest.mark.parametrize(("is_verified", "number"), [(False, 2), (True, 4)])
-def test_address_that_nobody_has_verified_is_not_flooded(
-    ann: User, settings: Settings, is_verified: bool, number: int
-) -> None:
-    settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
-    User.objects.update(email_verified=is_verified)
+def test_address_that_nobody_has_verified_is_told_nothing(ann: User, clock: TimeMachineFixture) -> None:
+    User.objects.update(email_verified=False)
     ann.refresh_from_db()
-    for last in range(4):
-        password.replace_password(ann, f"another password entirely {last}")
-    assert told() == [("Your password was changed", "ann@example.com")] * number
+    browser = Browser(FIREFOX)
+    browser.login()
+    clock.shift(60)
+    Browser(SAFARI).login()
+    set_up(browser)
+    sessions.revoke(sessions.start(ann), Reason.REUSED)
+    password.replace_password(ann, "another password entirely")
+    username.change_username(ann, "anna")
     address.change_email(ann, "")
-    assert told() == [("Your e-mail address was changed", "ann@example.com")]
+    assert told() == []
+
+
+@pytest.mark.parametrize("route", ["api", "admin"])
+def test_new_username_is_told_without_it(ann: User, admin_client: Client, route: str) -> None:
+    if route == "api":
+        browser = Browser(FIREFOX)
+        browser.login()
+        browser.http.credentials(HTTP_AUTHORIZATION=f"Bearer {browser.access}")
+        assert browser.http.patch("/api/me/", {"username": "prize.example.com"}, format="json").status_code == 200
+        assert browser.http.patch("/api/me/", {"username": "prize.example.com"}, format="json").status_code == 200
+    else:
+        page = f"/admin/accounts/user/{ann.pk}/change/"
+        response: Any = admin_client.get(page)
+        form = {"username": "prize.example.com", "email": "anna@example.com", "is_active": "on"}
+        for formset in response.context["inline_admin_formsets"]:
+            form |= {f"{formset.formset.prefix}-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+        assert admin_client.post(page, form).status_code == 302
+    assert User.objects.get(pk=ann.pk).username == "prize.example.com"
+    changed = [("Your username was changed", "ann@example.com")]
+    moved = [("Your e-mail address was changed", "ann@example.com")] if route == "admin" else []
+    assert sorted(told()) == sorted(changed + moved)
+    assert not any("prize" in str(message.message()) for message in mail.outbox)
+    assert SecurityEvent.objects.filter(user=ann, kind="username_changed").count() == 1
+
+
+HOSTILE = "Account locked: call 555-0100 now/1.0 CFNetwork/1408 Darwin/22.0"
+
+
+def test_device_in_a_mail_is_called_by_nothing_that_its_client_chose(ann: User, clock: TimeMachineFixture) -> None:
+    Browser(FIREFOX).login()
+    clock.shift(60)
+    assert Browser(HOSTILE).login().status_code == 200
+    session = Session.objects.latest("created_at")
+    assert sessions.rename(session, "Call 555-0100")
+    sessions.revoke(session, Reason.REUSED, Agent("192.0.2.9", HOSTILE))
+    password.replace_password(ann, "another password entirely", Agent("192.0.2.9", HOSTILE))
+    assert [subject for subject, _ in told()] == [
+        "A sign-in from a new device",
+        "You were signed out for your safety",
+        "Your password was changed",
+    ]
+    assert not any("555" in str(message.message()) for message in mail.outbox)
+    assert "iOS, from 127.0.0.1" in str(mail.outbox[0].body)
 
 
 def test_trouble_with_the_mail_server_counts_towards_no_limit(

@@ -200,7 +200,7 @@ def test_nobody_is_flooded_by_an_address_that_goes_to_and_fro(
     assert ann.user.email == "bob@example.com"
     outbox.deliver()
     sent = [message.subject for message in mailoutbox if message.to[0].lower() == "bob@example.com"]
-    assert sorted(sent) == ["Confirm your e-mail address"] * 2 + ["Your e-mail address was changed"] * 2
+    assert sent == ["Confirm your e-mail address"] * 2
 
 
 def test_address_that_is_sent_back_unchanged_needs_no_password(ann: Person) -> None:
@@ -681,6 +681,7 @@ def test_log_is_the_callers_own_newest_first(
         "createdAt": wire(logged.created_at),
         "ipAddress": "127.0.0.1",
         "userAgent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "device": "Firefox on Linux",
         "session": claims_of(ann.access)["sid"],
     }
     assert events[0]["session"] is None

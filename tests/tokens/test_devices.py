@@ -24,6 +24,11 @@ IPHONE = "Mobile Safari on iOS"
         ("Android", "Android"),
         ("", "Unknown device"),
         ("nonsense", "Unknown device"),
+        # What the parser passes through.
+        ("Account locked: call 555-0100 now/1.0 CFNetwork/1408 Darwin/22.0", "iOS"),
+        ("Your password is void, see prize.example.com Bot/1.0", "Unknown device"),
+        ("HbbTV/1.1.1 (; Callus;555; 2014)", "Unknown device"),
+        ("Bargain Crawler/2.0 (Windows NT 10.0)", "Windows"),
         ("\x00\ud800" * 128, "Unknown device"),
         ("(" * 256, "Unknown device"),
     ],
@@ -31,3 +36,22 @@ IPHONE = "Mobile Safari on iOS"
 def test_user_agent_is_called_as_a_person_would(user_agent: str, device: str) -> None:
     with override("en"):
         assert devices.describe(user_agent) == device
+
+
+def test_only_listed_names_are_shown() -> None:
+    # As far as a regular expression of the parser hands its text through.
+    assert devices.describe("Prize 555-0100-iPhone/1 CFNetwork/1 Darwin/22") in {"iOS", "macOS"}
+    assert set(devices.FAMILIAR) <= devices.BROWSERS | devices.SYSTEMS
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("curl/8.5.0", "curl/8.6.0", True),
+        ("curl/8.5.0", "Wget/1.21", False),
+        ("Shop/1.2 (build 7)", "Shop/1.10 (build 11)", True),
+        ("Shop/1.2", "Bank/1.2", False),
+    ],
+)
+def test_versions_make_no_other_device_and_unknown_names_do(one: str, other: str, alike: bool) -> None:
+    assert (devices.likeness(one) == devices.likeness(other)) is alike

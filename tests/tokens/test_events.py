@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -95,6 +95,45 @@ def test_revocation_is_logged_by_its_reason(app: App, reason: Reason, kind: str)
     assert not sessions.revoke(session, reason)
     assert kinds() == ["login", kind]
     assert SecurityEvent.objects.get(kind=kind).reason == reason
+
+
+ELSEWHERE: Any = {"REMOTE_ADDR": "203.0.113.66", "HTTP_USER_AGENT": "curl/8.5.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "logged"),
+    [
+        (ELSEWHERE, True),
+        ({"REMOTE_ADDR": "203.0.113.66"}, False),
+        ({"HTTP_USER_AGENT": "curl/8.5.0"}, False),
+        ({**ELSEWHERE, "REMOTE_ADDR": ""}, False),
+        ({}, False),
+    ],
+)
+def test_retry_from_elsewhere_is_answered_and_logged(app: App, changes: Any, logged: bool) -> None:
+    first = app.refresh_token
+    answer = app.refresh()
+    retry = app.http.post("/api/token/refresh/", {"refresh": first}, format="json", **changes)
+    assert (retry.status_code, retry.json()["refresh"]) == (200, answer.json()["refresh"])
+    assert kinds() == ["login", "retried_elsewhere"] if logged else ["login"]
+    if logged:
+        event = SecurityEvent.objects.get(kind="retried_elsewhere")
+        assert (event.session, event.ip_address, event.user_agent) == (
+            Session.objects.get().pk,
+            "203.0.113.66",
+            "curl/8.5.0",
+        )
+
+
+def test_retries_of_a_session_within_an_hour_share_a_row(app: App, time_machine: TimeMachineFixture) -> None:
+    time_machine.move_to("2030-01-01T12:00Z", tick=False)
+    for app_ in (app, App()):
+        app_.login()
+        first = app_.refresh_token
+        app_.refresh()
+        for _ in range(3):
+            app_.http.post("/api/token/refresh/", {"refresh": first}, format="json", **ELSEWHERE)
+    assert list(SecurityEvent.objects.filter(kind="retried_elsewhere").values_list("count", flat=True)) == [3, 3]
 
 
 @pytest.mark.parametrize("how", ["logout", "logout-all", "revoke", "blacklist"])
@@ -266,3 +305,14 @@ def test_login_is_told_of_once_its_own_database_has_committed(
         sessions.start(ann)
         transaction.set_rollback(True, using="other")
     assert len(lines(caplog)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_change_is_not_announced_for_a_user_who_is_gone(django_user_model: Any) -> None:
+    ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
+    session = sessions.start(ann)
+    django_user_model._default_manager.get(pk=ann.pk).delete()
+    events.announce(table.RETRIED_ELSEWHERE, ann, session=session)
+    with pytest.raises(IntegrityError):
+        events.announce(table.REAUTHENTICATED, ann, session=session)
+    assert kinds() == []

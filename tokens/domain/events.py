@@ -38,7 +38,11 @@ def announce(kind: Kind, user: User, client: Client = UNKNOWN, session: Session 
 
     `user` is the user from before the change: a mail goes to the address that the account had until then.
     """
-    announce_all([event(kind, user, client, session)])
+    try:
+        announce_all([event(kind, user, client, session)])
+    except IntegrityError:  # the user was deleted in this moment: what changed nothing is no error then
+        if not kind.hourly:
+            raise
 
 
 @retried
@@ -46,7 +50,11 @@ def announce_all(events: Sequence[SecurityEvent]) -> None:
     """Announce several events with one statement. The lines and the counts come once they are committed."""
     using = _db()
     with transaction.atomic(using, savepoint=False):
-        SecurityEvent.objects.using(using).bulk_create(event for event in events if TABLE[event.kind].row)
+        rows = [event for event in events if TABLE[event.kind].row]
+        SecurityEvent.objects.using(using).bulk_create(row for row in rows if not TABLE[row.kind].hourly)
+        for row in rows:
+            if TABLE[row.kind].hourly:
+                _count(row)
         for event in events:
             signals.event_announced.send(SecurityEvent, event=event)
         transaction.on_commit(partial(_publish, events), using=using)
@@ -65,7 +73,7 @@ def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
 
 @retried
 def announce_failed_login(name: Any, client: Client) -> None:
-    """Count the failure in the account's row of this hour. None for an unknown name, so that nobody fills the table."""
+    """Announce a failed login. It is no row for an unknown name, so nobody can fill the table."""
     try:
         user = get_user_model()._default_manager.get_by_natural_key(name)
     except get_user_model().DoesNotExist:
@@ -73,17 +81,7 @@ def announce_failed_login(name: Any, client: Client) -> None:
         limits.pretend(str(name))
         _publish([_event(kinds.LOGIN_FAILED, client)])
         return
-    _announce_of_hour(event(kinds.LOGIN_FAILED, user, client), user.pk)
-
-
-@retried
-def announce_of_hour(kind: Kind, user: User, client: Client, session: Session) -> None:
-    """Announce what may happen again and again: the session has one row for it in each hour, which counts it."""
-    _announce_of_hour(event(kind, user, client, session), session.pk)
-
-
-def _announce_of_hour(row: SecurityEvent, whose: Any) -> None:
-    row.id = _id_of_hour(row.kind, whose)
+    row = event(kinds.LOGIN_FAILED, user, client)
     try:
         _count(row)
     except IntegrityError:
@@ -92,13 +90,16 @@ def _announce_of_hour(row: SecurityEvent, whose: Any) -> None:
 
 
 def _event(kind: Kind, client: Client, session: Session | None = None, **fields: Any) -> SecurityEvent:
-    return SecurityEvent(
+    event = SecurityEvent(
         kind=kind,
         session=session.pk if session else None,
         ip_address=client.ip_address,
         user_agent=client.user_agent,
         **fields,
     )
+    if kind.hourly:
+        event.id = _id_of_hour(kind, event.session or event.user_id)
+    return event
 
 
 def _publish(events: Iterable[SecurityEvent]) -> None:
@@ -130,9 +131,9 @@ def _count(row: SecurityEvent) -> None:
         cursor.execute(statement, [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields])
 
 
-def _id_of_hour(kind: str, whose: Any) -> UUID:
+def _id_of_hour(kind: Kind, subject: Any) -> UUID:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    digest = hashlib.sha256(f"{kind}:{whose}".encode()).digest()
+    digest = hashlib.sha256(f"{kind}:{subject}".encode()).digest()
     return UUID(int=uuid7_floor(hour).int | int.from_bytes(digest[:7], "big"))
 
 

@@ -29,7 +29,7 @@ from ..exceptions import (
     TokenRevoked,
 )
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names, new_secret, uuid7
-from . import events
+from . import events, limits
 from .client import UNKNOWN, Client
 from .outages import retried
 from .reading import read
@@ -166,6 +166,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
         now = timezone.now()
         match _judge(session, claims["generation"], now, raced):
             case Step.GIVE_AGAIN:
+                _announce_retry(session, client)
                 done = True
             case Step.GIVE_BACK:
                 done = session.confirmed or _confirm(session)
@@ -402,7 +403,7 @@ def _check_key(session: Session, client: Client, prove: Prove) -> None:
     try:
         prove(session.jkt)
     except (ProofRequired, KeyMismatch):
-        events.announce_of_hour(kinds.TOKEN_UNPROVEN, session.user, client, session)
+        events.announce(kinds.TOKEN_UNPROVEN, session.user, client, session)
         raise
 
 
@@ -431,6 +432,13 @@ def _advance(
         return False
     signals.session_rotated.send(Session, session=session, client=client)
     return True
+
+
+def _announce_retry(session: Session, client: Client) -> None:
+    """Announce a retry that looks like a copied token: from another network and another user agent than the refresh."""
+    networks = {limits.network(client.ip_address), limits.network(session.ip_address)}
+    if len(networks) > 1 and all(networks) and client.user_agent != session.user_agent:
+        events.announce(kinds.RETRIED_ELSEWHERE, session.user, client, session)
 
 
 def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, **changes: Any) -> bool:
