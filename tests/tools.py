@@ -22,6 +22,7 @@ NODE = find_node()
 PGBOUNCER = which("pgbouncer") or which("pgbouncer", path="/usr/sbin")
 NGINX = which("nginx") or which("nginx", path="/usr/sbin")
 SYSTEMD_ANALYZE = which("systemd-analyze")
+PROMETHEUS, PROMTOOL = which("prometheus"), which("promtool")
 
 
 def installed(program: str) -> str | None:
@@ -51,6 +52,10 @@ NEEDS = {
     "tests/deploy/test_nginx.py": (
         NGINX,
         "The tests behind nginx were not run: they need it (apt-get install nginx-light).",
+    ),
+    "tests/deploy/test_watching.py": (
+        PROMETHEUS and PROMTOOL,
+        "The alerts were not tried: that needs Prometheus (apt-get install prometheus).",
     ),
     "tests/deploy/test_manifests.py::test_unit": (
         SYSTEMD_ANALYZE,

@@ -1,15 +1,18 @@
 """What a Prometheus server reads; without METRICS_TOKEN there is no such path, and nobody imports this."""
 
+import json
 import logging
 import os
+from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from django.conf import settings
 from django.dispatch import receiver
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.crypto import constant_time_compare
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import IsAuthenticated
@@ -28,17 +31,69 @@ logger = logging.getLogger(__name__)
 registry = CollectorRegistry()
 EVENTS = Counter("latchkey_security_events", "Lines of the security log.", ["kind"], registry=registry)
 ROTATIONS = Counter("latchkey_rotations", "Refresh tokens exchanged for new ones.", registry=registry)
+REFUSALS = Counter("latchkey_refusals", "Answers of 400 and above.", ["status", "code"], registry=registry)
+SECONDS = Histogram(
+    "latchkey_seconds",
+    "How long a request took, from the first middleware to the last.",
+    ["operation"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=registry,
+)
+OPERATIONS = {
+    "latchkey:login": "login",
+    "latchkey:obtain_pair": "login",
+    "latchkey:refresh": "refresh",
+    "latchkey:refresh_pair": "refresh",
+}
 
+# At 0: Prometheus sees no increase in a series that begins with its first event.
 for kind in TABLE:
-    EVENTS.labels(kind)  # at 0: Prometheus sees no increase in a series that begins with its first event
+    EVENTS.labels(kind)
+for status, code in (("401", "token_reused"), ("429", "throttled"), ("500", "error"), ("503", "unavailable")):
+    REFUSALS.labels(status, code)
+for operation in OPERATIONS.values():
+    SECONDS.labels(operation)
+
+
+def keep(note: Callable[[], None]) -> None:
+    """Note what was done. It has been done, so a count that can't be kept is no error of the request."""
+    try:
+        note()
+    except Exception as error:  # noqa: BLE001 (the folder of the counts may be gone, and then the library trips)
+        logger.warning("A count was lost: %r", error)
 
 
 def count(counter: Counter, *labels: str) -> None:
-    """Count one more. What was done has been done, so a count that can't be kept is no error of the request."""
-    try:
+    def note() -> None:
         (counter.labels(*labels) if labels else counter).inc()
-    except Exception as error:  # noqa: BLE001 (the folder of the counts may be gone, and then the library trips)
-        logger.warning("A count was lost: %r", error)
+
+    keep(note)
+
+
+class Measuring:
+    """Measures logins and refreshes, and counts refusals by their code, whichever middleware or view they come from."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        began = perf_counter()
+        response = self.get_response(request)
+        seconds = perf_counter() - began
+        if request.resolver_match and (operation := OPERATIONS.get(request.resolver_match.view_name)):
+            keep(lambda: SECONDS.labels(operation).observe(seconds))
+        if response.status_code >= 400:
+            keep(lambda: REFUSALS.labels(str(response.status_code), code_of(response)).inc())
+        return response
+
+
+def code_of(response: HttpResponse) -> str:
+    """Return the code of a refusal; "invalid" for messages by field, and "page" for what a person reads."""
+    if response["Content-Type"] != "application/json":
+        return "page"
+    body = json.loads(response.content)
+    code = body.get("code") if isinstance(body, dict) else None
+    return code if isinstance(code, str) else "invalid"
 
 
 @receiver(event_committed)

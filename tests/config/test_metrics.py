@@ -13,7 +13,8 @@ import psutil
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.test import Client
+from django.http import HttpResponse, JsonResponse
+from django.test import Client, RequestFactory
 from django.urls import include, path
 from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,7 +22,7 @@ from pytest_django import Settings
 
 import config.gunicorn
 from config import urls
-from config.serving.metrics import EVENTS, count
+from config.serving.metrics import EVENTS, Measuring, code_of, count
 from tests.clients import PASSWORD, App, Browser
 from tests.proof.wire import Request, by_body, together
 from tests.server import serve
@@ -177,6 +178,83 @@ def test_count_that_can_not_be_kept_is_told_and_no_error(
     count(EVENTS, "never_heard_of")
     [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
     assert record.getMessage().startswith("A count was lost: FileNotFoundError")
+
+
+# How long things take, and what is refused
+
+
+@pytest.fixture
+def measured(scrape: Callable[[], dict[str, float]], settings: Settings) -> Callable[[], dict[str, float]]:
+    """Return a function that returns what was measured and refused since the test began."""
+    settings.MIDDLEWARE = ["config.serving.metrics.Measuring", *settings.MIDDLEWARE]
+
+    def total() -> dict[str, float]:
+        text = Client().get("/metrics", headers={"authorization": f"Bearer {TOKEN}"}).content.decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        named = {" ".join(sorted(sample.labels.values())): sample for sample in samples if sample.name in MEASURED}
+        return {name: sample.value for name, sample in named.items()}
+
+    start = total()
+    return lambda: {name: value - start.get(name, 0) for name, value in total().items() if value != start.get(name, 0)}
+
+
+MEASURED = ("latchkey_seconds_count", "latchkey_refusals_total")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_logins_and_refreshes_are_measured_by_either_transport(
+    django_user_model: Any, measured: Callable[[], dict[str, float]]
+) -> None:
+    django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
+    browser, app = Browser(), App()
+    browser.login()
+    app.login()
+    for _ in range(2):
+        browser.refresh()
+        app.refresh()
+    browser.get("/api/me/")
+    assert measured() == {"login": 2, "refresh": 4}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refusals_are_counted_by_their_codes(django_user_model: Any, measured: Callable[[], dict[str, float]]) -> None:
+    django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
+    browser = Browser()
+    browser.login(password="wrong")
+    browser.post("/auth/login", {"username": "ann"})
+    browser.post("/auth/register", {"username": "bob", "password": "x", "code": 1})
+    browser.post("/auth/login", "[]", headers={"origin": "https://evil.example"})
+    browser.refresh()
+    browser.get("/api/nothing")
+    Client().get("/nothing", headers={"accept": "text/html"})
+    assert measured() == {
+        "login": 3,
+        "refresh": 1,
+        "401 invalid_credentials": 1,
+        "400 invalid": 2,
+        "403 cross_site_request": 1,
+        "401 refresh_token_missing": 1,
+        "404 not_found": 1,
+        "404 page": 1,
+    }
+
+
+def test_refusal_by_a_middleware_is_counted(measured: Callable[[], dict[str, float]]) -> None:
+    Client().get("/api/me/", headers={"host": "evil.example"})
+    assert measured() == {"400 bad_request": 1}
+
+
+def test_refusal_that_is_no_object_is_counted(measured: Callable[[], dict[str, float]]) -> None:
+    assert code_of(JsonResponse(["a"], safe=False, status=400)) == "invalid"
+    assert code_of(JsonResponse({"code": ["This field is required."]}, status=400)) == "invalid"
+    assert measured() == {}
+
+
+def test_request_whose_measure_can_not_be_kept_is_answered(opened: None, caplog: pytest.LogCaptureFixture) -> None:
+    broken = HttpResponse("{", content_type="application/json", status=418)
+    assert Measuring(lambda request: broken)(RequestFactory().get("/")) is broken  # noqa: ARG005
+    [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
+    assert record.getMessage().startswith("A count was lost: JSONDecodeError")
 
 
 # Several processes

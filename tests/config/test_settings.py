@@ -60,6 +60,12 @@ def test_scraper_is_not_redirected_where_it_may_ask(read: Settings, token: str) 
     assert any(re.search(path, "metrics") for path in exempt) is bool(token)
 
 
+def test_requests_are_measured_where_somebody_may_ask(read: Settings) -> None:
+    measuring = "config.serving.metrics.Measuring"
+    assert measuring not in read(METRICS_TOKEN="")["MIDDLEWARE"]
+    assert read(METRICS_TOKEN="a-token-that-only-the-scraper-has")["MIDDLEWARE"][0] == measuring
+
+
 def test_lifetimes_are_seconds(read: Settings) -> None:
     settings = read(ACCESS_TOKEN_LIFETIME="5", REFRESH_TOKEN_LIFETIME="60")
     assert settings["SIMPLE_JWT"]["ACCESS_TOKEN_LIFETIME"] == timedelta(seconds=5)
