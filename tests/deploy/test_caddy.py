@@ -11,6 +11,7 @@ from tests.deploy.conftest import Deployed
 from tests.deploy.image import ROOT
 from tests.deploy.proxies import (
     Certificate,
+    assert_chunked_body_arrives,
     assert_long_body_is_refused_as_json,
     assert_pages_are_whole,
     assert_sessions_live_and_end,
@@ -47,6 +48,7 @@ def behind_caddy(deployed: Deployed, certificate: Certificate) -> Iterator[str]:
 
 def test_server_works_behind_caddy_over_tls(behind_caddy: str, certificate: Certificate) -> None:
     assert_sessions_live_and_end(behind_caddy, certificate)
+    assert_chunked_body_arrives(behind_caddy, certificate)
     assert_long_body_is_refused_as_json(behind_caddy, certificate)
     assert_pages_are_whole(behind_caddy, certificate)
 
