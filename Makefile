@@ -165,6 +165,6 @@ $(INSTALLED_DOCS): requirements-docs.txt $(INSTALLED_DEV)
 	@umask 077 && $(PY) -c 'import re, secrets, sys; print(re.sub("(?m)^SECRET_KEY=$$", "SECRET_KEY=" + secrets.token_urlsafe(64), sys.stdin.read()), end="")' < .env.example > .env.$$$$ && mv -n .env.$$$$ .env
 	@echo 'Wrote .env with a new SECRET_KEY.'
 
-$(STATIC): $(INSTALLED) $(shell find accounts api tokens static -path '*static/*' -type f 2>/dev/null) | .env
+$(STATIC): $(INSTALLED) $(shell find accounts api tokens static -path '*static/*' -type f 2>/dev/null) $(wildcard client/src/*) | .env
 	@$(PY) manage.py collectstatic --noinput --verbosity 0
 	@touch $@

@@ -4,8 +4,8 @@
 import { announce, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
 
-const FACTOR = "/auth/second-factor";
-const client = new Latchkey();
+// Static files are one folder below the server's own path.
+const client = new Latchkey({ base: new URL("..", import.meta.url) });
 const language = document.documentElement.lang;
 /** @type {(id: string) => Map<string, string>} */
 const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));
@@ -23,6 +23,8 @@ const alarming = new Set([
 let challenge = "";
 /** The view that is shown; none before it is known whether somebody is signed in. */
 let shown = "";
+/** Whose account it shows. @type {string | undefined} */
+let owner;
 
 // What is shown
 
@@ -56,8 +58,11 @@ function copy(id) {
 }
 
 client.addEventListener("change", () => {
+  const before = owner;
+  owner = client.user?.id;
+  if (client.status === "in" && owner === before) return; // renamed, perhaps
   challenge = "";
-  shown &&= "another's"; // whoever is signed in by now sees nothing of who was
+  shown &&= "another's"; // the one who is signed in now sees nothing of the one before
   if (client.status === "in") history.replaceState(null, "", location.pathname);
   render();
   if (client.status === "in") loaded = attempt(load);
@@ -77,7 +82,7 @@ function startAgain() {
 let loaded;
 
 async function load() {
-  const [me, factor] = await Promise.all([client.json("/api/me/"), client.json(FACTOR), loadLists()]);
+  const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists()]);
   showAccount(me);
   showFactor(factor);
 }
@@ -128,14 +133,14 @@ async function factorChanged(what, answer) {
   find("#confirm-factor").hidden = true;
   find("#factor-title").focus();
   await loaded;
-  const [factor] = await Promise.all([client.json(FACTOR), loadLists()]);
+  const [factor] = await Promise.all([client.secondFactorState(), loadLists()]);
   showFactor(factor);
 }
 
 /** @type {Record<string, {path: string, template: string, fill: (item: any, row: any) => void}>} */
 const lists = {
   devices: {
-    path: "/api/sessions/?pageSize=10",
+    path: "/api/sessions/",
     template: "device",
     fill(item, session) {
       const handheld = /iPhone|iPad|Android|Mobile/.test(session.userAgent);
@@ -153,7 +158,7 @@ const lists = {
     },
   },
   events: {
-    path: "/api/security-events/?pageSize=10",
+    path: "/api/security-events/",
     template: "event",
     fill(item, event) {
       find(".dot", item).classList.toggle("warning", alarming.has(event.kind));
@@ -173,10 +178,10 @@ function loadLists() {
   return Promise.all(Object.keys(lists).map((name) => loadList(name)));
 }
 
-/** @param {string} name @param {string} [page] */
+/** @param {string} name @param {string} [page] The query of a page that is not the first. */
 async function loadList(name, page) {
   const { path, template, fill } = lists[name];
-  const { results, next } = await client.json(page ?? path);
+  const { results, next } = await client.json(path + (page ?? "?pageSize=10"));
   if (shown !== "account") return;
   if (name === "devices" && !page) find("#end-others").hidden = true;
   const items = results.map((/** @type {any} */ row) => {
@@ -189,7 +194,7 @@ async function loadList(name, page) {
   const more = find(`[data-list=${name}]`);
   more.hidden = !next;
   // The server may know itself by another name than the browser does.
-  more.dataset.page = next ? next.slice(new URL(next).origin.length) : "";
+  more.dataset.page = next ? new URL(next).search : "";
 }
 
 // What is done
@@ -210,7 +215,7 @@ const actions = {
   },
   async endSession({ dataset }) {
     try {
-      await client.json(`/api/sessions/${dataset.id}/`, "DELETE");
+      await client.revokeSession(dataset.id ?? "");
     } catch (error) {
       if (!(error instanceof Refused && error.status === 404)) throw error; // 404: it had ended already
     }
@@ -247,7 +252,7 @@ find("#confirm-others").addEventListener("close", ({ target }) => {
 });
 
 async function endOthers() {
-  const { revoked } = await client.json("/api/sessions/revoke-others/", "POST");
+  const { revoked } = await client.revokeOtherSessions();
   announce(text("others-ended", { count: revoked }));
   find("#devices-title").focus();
   await loadLists();
@@ -294,11 +299,11 @@ onSubmit({
 
   async register({ username, password, email, remember }) {
     const account = { username, password, email: email || undefined, remember: Boolean(remember) };
-    const { detail } = await client.register(account);
-    if (!detail) return;
+    const made = await client.register(account);
+    if (!("detail" in made)) return;
     history.replaceState(null, "", location.pathname); // the address has to be verified first
     render();
-    find("#why").textContent = detail;
+    find("#why").textContent = made.detail;
   },
 
   async forgot({ email }) {
@@ -317,7 +322,7 @@ onSubmit({
   },
 
   async "change-password"({ currentPassword, newPassword }) {
-    await client.json("/auth/password/change", "POST", { currentPassword, newPassword });
+    await client.changePassword(currentPassword, newPassword);
     done("password");
   },
 
@@ -326,8 +331,8 @@ onSubmit({
     announce(text("account-deleted"));
   },
 
-  async enrol(values) {
-    const { secret, otpauthUri, qrCode } = await client.json(FACTOR, "POST", values);
+  async enrol({ currentPassword }) {
+    const { secret, otpauthUri, qrCode } = await client.setUpSecondFactor(currentPassword);
     find("#picture").setAttribute("src", qrCode);
     find("#secret").textContent = secret.replace(/(.{4})(?=.)/g, "$1 ");
     find("#authenticator").setAttribute("href", otpauthUri);
@@ -337,13 +342,13 @@ onSubmit({
   },
 
   "confirm-factor": async ({ code }) =>
-    factorChanged("factor-switched-on", await client.json(`${FACTOR}/confirm`, "POST", { code: code.trim() })),
+    factorChanged("factor-switched-on", await client.confirmSecondFactor(code.trim())),
 
-  "renew-codes": async (values) =>
-    factorChanged("codes-renewed", await client.json(`${FACTOR}/recovery-codes`, "POST", values)),
+  "renew-codes": async ({ currentPassword, code }) =>
+    factorChanged("codes-renewed", await client.renewRecoveryCodes(currentPassword, code)),
 
-  "remove-factor": async (values) => {
-    await client.json(`${FACTOR}/remove`, "POST", values);
+  "remove-factor": async ({ currentPassword, code }) => {
+    await client.removeSecondFactor(currentPassword, code);
     await factorChanged("factor-switched-off");
   },
 });

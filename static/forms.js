@@ -1,7 +1,7 @@
 // @ts-check
 /** What the pages share: one submission at a time, errors told where they belong, and what has happened told to all. */
 
-import { Refused } from "./latchkey.js";
+import { Misconfigured, Refused } from "./latchkey.js";
 
 /** @template {HTMLElement} [T=HTMLElement] @param {string} selector @param {ParentNode} [within] @returns {T} */
 export function find(selector, within = document) {
@@ -29,7 +29,7 @@ export function announce(message) {
 
 /** @param {unknown} error */
 export function describe(error) {
-  if (error instanceof Refused) return error.message;
+  if (error instanceof Refused || error instanceof Misconfigured) return error.message;
   if (error instanceof TypeError) return text("unreachable"); // what fetch rejects with
   throw error;
 }

@@ -93,10 +93,11 @@ def site(transactional_db: None, server: str) -> str:
 class Visitor:
     """A browser of its own: cookies, storage, and a console that has to stay empty."""
 
-    def __init__(self, context: BrowserContext) -> None:
+    def __init__(self, context: BrowserContext, base_url: str) -> None:
         self.context = context
         self.complaints: list[str] = []
-        self.expected: list[str] = []
+        # A page that opens asks whether somebody is signed in, and the browser writes down that nobody is.
+        self.expected: list[str] = [f"401 (Unauthorized) {base_url}/auth/refresh-token"]
         context.set_default_timeout(TIMEOUT)
         context.on("console", self._hear)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
@@ -129,8 +130,8 @@ def visit(site: str, chromium: Chromium) -> Iterator[Visit]:
     visitors: list[Visitor] = []
 
     def visit(user_agent: str = LINUX, **options: Any) -> Visitor:
-        context = chromium.browser.new_context(**{"base_url": site, "user_agent": user_agent, **options})
-        visitors.append(Visitor(context))
+        options = {"base_url": site, "user_agent": user_agent, **options}
+        visitors.append(Visitor(chromium.browser.new_context(**options), options["base_url"]))
         return visitors[-1]
 
     def leave() -> None:

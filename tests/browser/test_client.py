@@ -324,6 +324,26 @@ def test_another_user_in_one_tab_is_the_user_of_all(visit: Visit) -> None:
     expect(other.get_by_text("ann@example.com")).to_have_count(0)
 
 
+def test_changed_password_signs_nobody_out_who_is_at_this_browser(visitor: Visitor) -> None:
+    page = visitor.open()
+    register(page)
+    other = visitor.open("/client")
+    expect(other.locator("#state")).to_have_text("signed in")
+    page.get_by_text("Change the password").first.click()
+    form = page.locator("#change-password")
+    form.get_by_label("Your password").fill(PASSWORD)
+    form.get_by_label("New password").fill("a new and longer one")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Your password has been changed")
+    expect(page.locator("#devices > li")).to_have_count(1)
+    for act in ("fetch", "renew", "fetch"):
+        other.locator(f"#{act}").click()
+    expect(other.locator("#output")).to_contain_text('"username": "ann"')
+    expect(other.locator("#output")).not_to_contain_text("signed out")
+    page.reload()
+    expect(page.locator("#who")).to_have_text("ann")
+
+
 def test_stolen_token_that_comes_back_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
     with serve(database_url, REFRESH_GRACE_PERIOD="0", REFRESH_LATE_RETRY="off") as url:
         visitor = visit(base_url=url)

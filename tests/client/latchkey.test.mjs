@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { BASE, Browser, LIFE, Refused, refusal, pass, settle } from "./stand_ins.mjs";
+import { Refused } from "../../client/src/latchkey.js";
+import { BASE, Browser, LIFE, refusal, pass, settle } from "./stand_ins.mjs";
 
 const REFRESH = "/auth/refresh-token";
 const LOST = () => new TypeError("Failed to fetch");
@@ -28,7 +29,7 @@ async function signedIn() {
 test("login sends the credentials and tells who it is", async () => {
   const tab = browser.tab();
   const user = await tab.login("ann", "secret");
-  assert.deepEqual(user, { id: 1, username: "ann", email: "" });
+  assert.deepEqual(user, server.user);
   assert.equal(tab.status, "in");
   assert.deepEqual(tab.changes, ["in"]);
   const [request] = server.requests;
@@ -45,11 +46,6 @@ test("whoever is not to be remembered is signed in as such", async () => {
     { username: "ann", password: "secret", remember: false },
     { username: "bob", password: "secret", remember: false },
   ]);
-});
-
-test("storage holds a hint and no token", async () => {
-  await signedIn();
-  assert.deepEqual([...browser.storage.items], [["latchkey", "in"]]);
 });
 
 test("a refused login tells why and leaves the tab signed out", async () => {
@@ -73,7 +69,6 @@ test("a registration that has to be verified first signs nobody in", async () =>
   server.script.push(["/auth/register", Response.json({ detail: "Open the link." }, { status: 202 })]);
   assert.deepEqual(await tab.register({ username: "ann", password: "x" }), { detail: "Open the link." });
   assert.equal(tab.status, "out");
-  assert.deepEqual([...browser.storage.items], []);
 });
 
 test("a login goes on with the second factor", async () => {
@@ -142,18 +137,18 @@ for (const code of ["token_revoked", "token_reused", "token_not_valid"]) {
   test(`a request refused with ${code} signs out every tab`, async () => {
     const [tab, other] = [await signedIn(), browser.tab()];
     await other.restore();
-    server.script.push(["/api/me/", refusal(401, code)]);
+    server.end(code);
     assert.equal((await tab.fetch("/api/me/")).status, 401);
     await settle();
     assert.deepEqual([tab.status, tab.reason], ["out", code]);
     assert.deepEqual([other.status, other.reason], ["out", code]);
-    assert.deepEqual([...browser.storage.items], []);
   });
 }
 
 for (const code of ["token_expired", "token_revoked", "token_reused", "token_not_valid", "refresh_token_missing"]) {
   test(`a refresh refused with ${code} signs out`, async () => {
     const tab = await signedIn();
+    await tab.renew();
     server.script.push([REFRESH, refusal(401, code)]);
     await tab.renew();
     assert.deepEqual([tab.status, tab.reason], ["out", code]);
@@ -173,7 +168,7 @@ test("a refusal of a session that another has replaced signs nobody out", async 
   server.script.push([
     "/api/me/",
     async () => {
-      server.sid = "session-2";
+      server.start();
       await tab.renew();
       return refusal(401, "token_revoked");
     },
@@ -297,7 +292,7 @@ test("a clock that was put back while the timer ran only puts off the renewal", 
 test("a token that lives longer than any timer is renewed ahead of its end all the same", async () => {
   const month = 30 * 24 * 3600;
   const tab = browser.tab();
-  server.script.push(["/auth/login", Response.json({ ...server.issue(), expiresIn: month })]);
+  server.script.push(["/auth/login", Response.json({ ...server.start(), expiresIn: month })]);
   await tab.login("ann", "secret");
   await pass(month * 0.69, 3600);
   assert.equal(server.calls(REFRESH).length, 0);
@@ -325,7 +320,7 @@ test("a sign-in in one tab signs in the others", async () => {
   await settle();
   assert.equal(other.status, "in");
   await other.json("/api/me/");
-  assert.equal(server.calls(REFRESH).length, 0);
+  assert.equal(server.calls(REFRESH).length, 1); // which found nothing, when the page was opened
 });
 
 test("a sign-out in one tab is seen in all, and ends on the server", async () => {
@@ -371,9 +366,10 @@ test("an account that is not deleted stays signed in", async () => {
 test("the end of one session leaves a tab alone that has another by now", async () => {
   const [tab, other] = [browser.tab({ channel: null }), browser.tab()];
   await tab.login("ann", "secret");
-  server.sid = "session-2";
+  const { sid } = server;
   await other.login("bob", "secret");
-  server.script.push(["/api/me/", refusal(401, "token_revoked")]);
+  server.end("token_revoked", sid);
+  server.script.push([REFRESH, refusal(401, "token_revoked")]);
   await tab.fetch("/api/me/");
   await settle();
   assert.deepEqual([tab.status, other.status], ["out", "in"]);
@@ -388,7 +384,7 @@ test("a sign-out after the token's end renews first", async () => {
 
 test("a sign-out with another session's cookie ends the one that the cookie names", async () => {
   const tab = await signedIn();
-  server.sid = "session-2";
+  server.start();
   server.script.push(["/auth/logout", refusal(401, "token_not_valid")]);
   await tab.logout();
   assert.deepEqual(server.requests.map(({ path }) => path).slice(1), ["/auth/logout", REFRESH, "/auth/logout"]);
@@ -409,7 +405,6 @@ test("a request is not repeated as somebody else", async () => {
   server.script.push([
     "/api/me/",
     async () => {
-      server.sid = "session-2";
       await other.login("bob", "secret");
       await settle();
       return refusal(401, "token_expired");
@@ -423,22 +418,20 @@ test("a request is not repeated as somebody else", async () => {
 test("a message that was overtaken changes nothing", async () => {
   const tab = await signedIn();
   const { token } = await tab.json("/api/me/");
-  const channel = new BroadcastChannel("test-late");
-  const late = browser.tab({ channel });
-  const sender = new BroadcastChannel("test-late");
+  const late = browser.tab();
+  mock.timers.setTime(Date.now() + 2000);
   await late.restore();
-  await late.renew();
-  sender.postMessage({ token: token.replace("Bearer ", ""), expires: Date.now() + 1000 });
+  browser.post({ token: token.replace("Bearer ", ""), expires: Date.now() + 3600_000 });
   await settle();
   assert.notEqual((await late.json("/api/me/")).token, token);
-  for (const each of [channel, sender]) each.close();
 });
 
-test("where there is nothing to restore the server is not asked", async () => {
+test("where there is nothing to restore the server is asked once, and nobody is told of an end", async () => {
   const tab = browser.tab();
   assert.equal(await tab.restore(), false);
-  assert.deepEqual(tab.changes, ["out"]);
-  assert.equal(server.requests.length, 0);
+  assert.equal(await tab.restore(), false);
+  assert.deepEqual([tab.status, tab.reason, tab.changes], ["out", "", ["out"]]);
+  assert.equal(server.requests.length, 1);
 });
 
 test("a new page restores the session by the cookie alone", async () => {
@@ -449,7 +442,7 @@ test("a new page restores the session by the cookie alone", async () => {
 });
 
 test("a page that opens while the server is away signs in once it is back", async () => {
-  browser.storage.setItem("latchkey", "in");
+  server.start();
   const page = browser.tab();
   server.script.push(...Array.from({ length: 3 }, () => [REFRESH, LOST()]));
   const failed = assert.rejects(page.restore(), TypeError);
@@ -460,13 +453,9 @@ test("a page that opens while the server is away signs in once it is back", asyn
   assert.deepEqual(page.changes, ["in"]);
 });
 
-test("without locks, channel and storage a tab does for itself", async () => {
-  const shy = {
-    getItem() {
-      throw new Error("SecurityError");
-    },
-  };
-  const tab = browser.tab({ locks: null, channel: null, storage: shy });
+test("without locks and channel a tab does for itself", async () => {
+  server.start();
+  const tab = browser.tab({ locks: null, channel: null });
   assert.equal(await tab.restore(), true);
   server.script.push(["/api/a", refusal(401, "token_expired")], ["/api/b", refusal(401, "token_expired")]);
   await Promise.all([tab.json("/api/a"), tab.json("/api/b")]);
@@ -488,4 +477,427 @@ test("the base may be another host, and its paths are the server's", async () =>
   await tab.fetch(new URL("/api/sessions/", BASE));
   await tab.fetch(new Request(`${BASE}/api/me/`));
   assert.ok(server.requests.slice(1).every(({ token }) => token));
+});
+
+// Other servers
+
+const API = "https://api.test";
+
+/** An answer from there. */
+const at = (url, response) => Object.defineProperty(response, "url", { value: url });
+
+test("the token goes to the servers that are named and to no other", async () => {
+  const tab = browser.tab({ origins: [API] });
+  await tab.login("ann", "secret");
+  const token = `Bearer ${await tab.token()}`;
+  for (const [url, expected] of [
+    ["/api/me/", token],
+    [`${BASE}/api/me/`, token],
+    [`${API}/things`, token],
+    ["https://elsewhere.test/", null],
+    ["http://api.test/", null],
+    ["https://api.test:8443/", null],
+    ["https://api.test.elsewhere.test/", null],
+    ["//elsewhere.test/", null],
+    ["/\\elsewhere.test/", null],
+  ]) {
+    await tab.fetch(url);
+    assert.equal(server.requests.at(-1).token, expected, url);
+    assert.deepEqual(await tab.headers(url), expected ? { Authorization: expected } : {}, url);
+  }
+});
+
+for (const origins of [["data:text/plain,x"], ["myapp://home"]]) {
+  test(`an origin that stands for many is refused: ${origins}`, () => {
+    assert.throws(() => browser.tab({ origins }), TypeError);
+  });
+}
+
+test("a token is given out fresh, and none to a tab that is signed out", async () => {
+  const tab = await signedIn();
+  const first = await tab.token();
+  assert.equal(await tab.token(), first);
+  mock.timers.setTime(Date.now() + 3600_000);
+  assert.notEqual(await tab.token(), first);
+  await tab.logout();
+  assert.equal(await tab.token(), undefined);
+});
+
+test("another API that finds the token stale is asked again with a new one", async () => {
+  const tab = browser.tab({ origins: [API] });
+  await tab.login("ann", "secret");
+  mock.timers.setTime(Date.now() + 20_000);
+  server.script.push([`${API}/things`, at(`${API}/things`, Response.json({ error: "expired" }, { status: 401 }))]);
+  assert.equal((await tab.fetch(`${API}/things`)).status, 200);
+  const [first, second] = server.calls(`${API}/things`);
+  assert.notEqual(first.token, second.token);
+});
+
+test("another API that always refuses costs one refresh, not one a request, and nobody's session", async () => {
+  const tab = browser.tab({ origins: [API] });
+  await tab.login("ann", "secret");
+  mock.timers.setTime(Date.now() + 20_000);
+  for (let round = 0; round < 5; round++) {
+    const refused = () => at(`${API}/things`, new Response("No.", { status: 401 }));
+    server.script.push([`${API}/things`, refused()], [`${API}/things`, refused()]);
+    assert.equal((await tab.fetch(`${API}/things`)).status, 401);
+    server.script = [];
+  }
+  assert.equal(server.calls(REFRESH).length, 1);
+  assert.equal(tab.status, "in");
+});
+
+test("the server may live below a path", async () => {
+  const tab = browser.tab({ base: `${BASE}/sso` });
+  server.script.push(["/sso/auth/login", Response.json(server.start())]);
+  await tab.login("ann", "secret");
+  await tab.fetch("/api/me/");
+  await tab.fetch(`${BASE}/api/me/`);
+  const [, below, beside] = server.requests;
+  assert.equal(below.path, "/sso/api/me/");
+  assert.equal(beside.path, "/api/me/");
+  assert.equal(browser.tab({ base: `${BASE}//elsewhere.test/` }).trusts("https://elsewhere.test/"), false);
+});
+
+test("clients of two servers on one page keep apart", async (context) => {
+  onPage(context, "https://app.test/");
+  const { BroadcastChannel } = globalThis;
+  globalThis.BroadcastChannel = class extends BroadcastChannel {
+    constructor(name) {
+      super(name);
+      this.unref(); // else it keeps this process from ending
+    }
+  };
+  context.after(() => (globalThis.BroadcastChannel = BroadcastChannel));
+  const options = { locks: undefined, channel: undefined };
+  const [one, same, other] = [BASE, `${BASE}/`, API].map((base) => browser.tab({ ...options, base }));
+  await one.login("ann", "secret");
+  await settle();
+  assert.deepEqual([one.status, same.status, other.status], ["in", "in", "unknown"]);
+});
+
+test("outside of a browser a client joins no other", async () => {
+  const tabs = [1, 2].map(() => browser.tab({ locks: undefined, channel: undefined }));
+  await tabs[0].login("ann", "secret");
+  await settle();
+  assert.deepEqual(tabs.map(({ status }) => status), ["in", "unknown"]);
+});
+
+// Who is signed in
+
+test("the user is told by the token, and so after a restore as well", async () => {
+  server.start("zoë");
+  const tab = browser.tab();
+  assert.equal(tab.user, null);
+  await tab.restore();
+  const id = `${server.user.id}`;
+  assert.deepEqual(tab.user, { id, username: "zoë", isStaff: false, isSuperuser: false, groups: [] });
+  const { state } = tab;
+  await tab.renew();
+  assert.equal(tab.state, state);
+  server.user.username = "zoe";
+  await tab.renew();
+  assert.equal(tab.user.username, "zoe");
+  assert.deepEqual(tab.changes, ["in", "in"]);
+  await tab.logout();
+  assert.equal(tab.user, null);
+});
+
+for (const [call, method, path, body] of [
+  [(tab) => tab.me(), "GET", "/api/me/"],
+  [(tab) => tab.sessions(), "GET", "/api/sessions/"],
+  [(tab) => tab.sessions("http://inside:8000/api/sessions/?cursor=x"), "GET", "/api/sessions/?cursor=x"],
+  [(tab) => tab.renameSession("s", "Attic"), "PATCH", "/api/sessions/s/", { device: "Attic" }],
+  [(tab) => tab.revokeSession("s"), "DELETE", "/api/sessions/s/"],
+  [(tab) => tab.revokeOtherSessions(), "POST", "/api/sessions/revoke-others/"],
+  [(tab) => tab.secondFactorState(), "GET", "/auth/second-factor"],
+  [(tab) => tab.setUpSecondFactor("pw"), "POST", "/auth/second-factor", { currentPassword: "pw" }],
+  [(tab) => tab.confirmSecondFactor("1"), "POST", "/auth/second-factor/confirm", { code: "1" }],
+  [
+    (tab) => tab.confirmSecondFactor("1", { endOtherSessions: true }),
+    "POST",
+    "/auth/second-factor/confirm",
+    { code: "1", endOtherSessions: true },
+  ],
+  [
+    (tab) => tab.renewRecoveryCodes("pw", "1"),
+    "POST",
+    "/auth/second-factor/recovery-codes",
+    { currentPassword: "pw", code: "1" },
+  ],
+  [
+    (tab) => tab.removeSecondFactor("pw", "1", { endOtherSessions: true }),
+    "POST",
+    "/auth/second-factor/remove",
+    { currentPassword: "pw", code: "1", endOtherSessions: true },
+  ],
+  [(tab) => tab.deleteAccount("pw", "1"), "POST", "/auth/account/delete", { currentPassword: "pw", code: "1" }],
+  [(tab) => tab.reauthenticate("pw"), "POST", "/auth/reauthenticate", { currentPassword: "pw" }],
+  [
+    (tab) => tab.changePassword("pw", "new"),
+    "POST",
+    "/auth/password/change",
+    { currentPassword: "pw", newPassword: "new" },
+  ],
+]) {
+  test(`${call.toString().slice(9)} asks ${method} ${path}`, async () => {
+    const tab = await signedIn();
+    const token = `Bearer ${await tab.token()}`;
+    await call(tab);
+    const sent = server.requests.at(-1);
+    assert.deepEqual([sent.method, sent.path, sent.token], [method, path, token]);
+    assert.equal(sent.body, body ? JSON.stringify(body) : "");
+  });
+}
+
+test("a sign-in names the device", async () => {
+  const tab = browser.tab();
+  await tab.login("ann", "secret", { deviceName: "Attic" });
+  await tab.register({ username: "ann", password: "secret", deviceName: "Attic" });
+  assert.ok(server.requests.every(({ body }) => JSON.parse(body).deviceName === "Attic"));
+});
+
+// The password changes
+
+test("a changed password signs nobody out who is at this browser", async () => {
+  const [tab, other] = [await signedIn(), browser.tab()];
+  await settle();
+  await other.restore();
+  const before = server.sid;
+  await tab.changePassword("secret", "better");
+  await settle();
+  assert.ok(server.ended.has(before));
+  for (const each of [tab, other]) {
+    assert.deepEqual([each.status, each.changes], ["in", ["in"]]);
+    assert.equal((await each.fetch("/api/me/")).status, 200);
+  }
+  assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
+});
+
+test("a request on its way with the token of before is repeated with the new one", async () => {
+  const [tab, other] = [await signedIn(), browser.tab()];
+  await settle();
+  await other.restore();
+  for (const each of [tab, other]) {
+    server.script.push([
+      "/api/me/",
+      async () => {
+        await tab.changePassword("secret", "better");
+        await settle();
+        return refusal(401, "token_revoked");
+      },
+    ]);
+    assert.equal((await each.fetch("/api/me/")).status, 200);
+    assert.equal(each.status, "in");
+  }
+});
+
+test("a request refused while the password is being changed waits for the new token", async () => {
+  const [tab, other] = [await signedIn(), browser.tab()];
+  await settle();
+  await other.restore();
+  let resolve;
+  server.script.push(["/auth/password/change", () => new Promise((answer) => (resolve = answer))]);
+  const change = tab.changePassword("secret", "better");
+  await settle();
+  server.end();
+  const requests = [tab.fetch("/api/me/"), other.fetch("/api/me/")];
+  await settle();
+  resolve(Response.json(server.start("ann")));
+  await change;
+  await pass(1);
+  for (const response of await Promise.all(requests)) assert.equal(response.status, 200);
+  assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
+});
+
+test("a tab that heard nothing of the change goes on by the cookie", async () => {
+  const [tab, deaf] = [await signedIn(), browser.tab({ channel: null })];
+  await deaf.restore();
+  await tab.changePassword("secret", "better");
+  assert.equal((await deaf.fetch("/api/me/")).status, 200);
+  assert.deepEqual(deaf.changes, ["in"]);
+});
+
+test("a change with an expired token renews first, and once more if the server says so", async () => {
+  const tab = await signedIn();
+  server.script.push(["/auth/password/change", refusal(401, "token_expired")]);
+  mock.timers.setTime(Date.now() + 3600_000);
+  await tab.changePassword("secret", "better");
+  assert.deepEqual(
+    server.requests.map(({ path }) => path).slice(1),
+    [REFRESH, "/auth/password/change", REFRESH, "/auth/password/change"],
+  );
+});
+
+test("a refused change is told and changes nothing", async () => {
+  const tab = await signedIn();
+  const fields = { currentPassword: ["This is not your password."] };
+  server.script.push(["/auth/password/change", Response.json(fields, { status: 400 })]);
+  await assert.rejects(tab.changePassword("wrong", "better"), { status: 400, fields });
+  assert.equal((await tab.fetch("/api/me/")).status, 200);
+});
+
+test("nobody's password is changed but that of the user who asked", async () => {
+  const tab = await signedIn();
+  server.start("bob"); // in another tab, which this one has not heard of
+  server.script.push(["/auth/password/change", refusal(401, "token_not_valid")]);
+  await assert.rejects(tab.changePassword("secret", "better"), { code: "token_not_valid" });
+  assert.equal(server.calls("/auth/password/change").length, 1);
+  assert.equal(tab.user.username, "bob");
+});
+
+test("a change whose answer was lost, cookie and all, ends in a sign-in", async () => {
+  const tab = await signedIn();
+  server.script.push([
+    "/auth/password/change",
+    () => {
+      server.end();
+      throw LOST();
+    },
+  ]);
+  await assert.rejects(tab.changePassword("secret", "better"), TypeError);
+  await tab.fetch("/api/me/");
+  assert.deepEqual([tab.status, tab.reason], ["out", "token_revoked"]);
+});
+
+// Errors of the set-up
+
+/** Have the tests' client think that it is on a page there. */
+function onPage(context, url) {
+  globalThis.location = new URL(url);
+  context.after(() => delete globalThis.location);
+}
+
+test("a cookie that does not stick is told at the sign-in, from a page of another origin", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  server.keepsCookies = false;
+  const tab = browser.tab();
+  const told = /did not keep the cookie of https:\/\/auth.test for http:\/\/localhost:5173\..*REFRESH_COOKIE_SAMESITE=none/;
+  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "cookie_not_kept", message: told });
+  assert.deepEqual([tab.status, tab.reason], ["out", "cookie_not_kept"]);
+});
+
+test("a cookie that sticks is seen at the sign-in, from a page of another origin", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  const tab = browser.tab();
+  await tab.login("ann", "secret");
+  assert.equal(tab.status, "in");
+  assert.equal(server.calls(REFRESH).length, 1);
+});
+
+test("a cookie that does not stick is told at the first refresh, from a page of the same origin", async (context) => {
+  onPage(context, `${BASE}/account`);
+  server.keepsCookies = false;
+  const tab = browser.tab();
+  await tab.login("ann", "secret");
+  mock.timers.setTime(Date.now() + 3600_000);
+  await assert.rejects(tab.fetch("/api/me/"), { code: "cookie_not_kept", message: /Use https, or DEBUG=true/ });
+  assert.deepEqual([tab.status, tab.reason], ["out", "cookie_not_kept"]);
+});
+
+test("a cookie that was there and is gone is no fault of the set-up", async () => {
+  const tab = await signedIn();
+  await tab.renew();
+  server.sid = null;
+  await tab.renew();
+  assert.deepEqual([tab.status, tab.reason], ["out", "refresh_token_missing"]);
+});
+
+test("a server that refuses the page is told from one that is away", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  const tab = browser.tab();
+  server.script.push(["/auth/login", LOST()]);
+  const told = /https:\/\/auth.test answers, but not to this page. Name http:\/\/localhost:5173 in its TRUSTED_ORIGINS/;
+  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "origin_refused", message: told });
+  const { method, mode, credentials, token } = server.requests.at(-1);
+  assert.deepEqual([method, mode, credentials, token], ["HEAD", "no-cors", "omit", null]);
+  server.script.push(["/auth/login", LOST()], ["/", LOST()]);
+  await assert.rejects(tab.login("ann", "secret"), TypeError);
+});
+
+test("a server that has answered this page before is away, whatever becomes of a request", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  const tab = await signedIn();
+  server.script.push(["/api/me/", LOST()]);
+  await assert.rejects(tab.fetch("/api/me/"), TypeError);
+  assert.equal(server.calls("/").length, 0);
+});
+
+test("a request that its page gave up is not looked into", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  const tab = browser.tab();
+  server.script.push(["/auth/login", new DOMException("Given up.", "AbortError")]);
+  await assert.rejects(tab.login("ann", "secret"), { name: "AbortError" });
+  assert.equal(server.requests.length, 1);
+});
+
+test("a refresh whose first answer is lost is asked for again, from a page of another origin too", async (context) => {
+  onPage(context, "http://localhost:5173/");
+  server.start();
+  const tab = browser.tab();
+  server.script.push([REFRESH, LOST()]);
+  const restored = tab.restore();
+  await pass(2);
+  assert.equal(await restored, true);
+});
+
+// What entry points build on
+
+test("hooks add headers to each request and see each answer", async () => {
+  const seen = [];
+  const hooks = {
+    headers: (request, token) => ({ Proof: `${request.method} ${new URL(request.url).pathname} ${Boolean(token)}` }),
+    answered: (response, request) => void seen.push([new URL(request.url).pathname, response.status]),
+  };
+  const tab = browser.tab({ hooks, origins: [API] });
+  await tab.login("ann", "secret");
+  await tab.renew();
+  await tab.fetch("/api/me/", { method: "POST" });
+  await tab.fetch(`${API}/things`);
+  await tab.fetch("https://elsewhere.test/");
+  assert.deepEqual(
+    server.requests.map(({ headers }) => headers.get("Proof")),
+    ["POST /auth/login false", `POST ${REFRESH} false`, "POST /api/me/ true", "GET /things true", null],
+  );
+  assert.deepEqual(seen, [
+    ["/auth/login", 200],
+    [REFRESH, 200],
+    ["/api/me/", 200],
+    ["/things", 200],
+  ]);
+  assert.match((await tab.headers("/api/me/", "PATCH")).Proof, /^PATCH \/api\/me\/ true$/);
+});
+
+test("hooks may take the place of the scheme, and have a request sent once more", async () => {
+  let nonce = "";
+  const hooks = {
+    headers: async (request, token) => ({ Nonce: nonce, ...(token && { Authorization: `DPoP ${token}` }) }),
+    answered: async (response) => response.status === 401 && (nonce = response.headers.get("DPoP-Nonce")),
+  };
+  const tab = browser.tab({ hooks });
+  const want = () => refusal(401, "use_dpop_nonce", { "DPoP-Nonce": "n1" });
+  server.start();
+  server.script.push([REFRESH, want()]);
+  await tab.restore();
+  assert.deepEqual(server.calls(REFRESH).map(({ headers }) => headers.get("Nonce")), ["", "n1"]);
+  server.script.push(["/api/me/", want()], ["/api/me/", want()]);
+  assert.equal((await tab.fetch("/api/me/", { method: "POST", body: "x" })).status, 401);
+  assert.deepEqual(server.calls("/api/me/").map(({ body }) => body), ["x", "x"]);
+  assert.match(server.calls("/api/me/")[0].token, /^DPoP e/);
+});
+
+test("an entry point finishes a sign-in with the answer of its own call", async () => {
+  const [tab, other] = [browser.tab(), browser.tab()];
+  await other.restore();
+  const user = await tab.signIn("/auth/login/passkey", { challenge: "c", credential: {} });
+  assert.deepEqual(user, server.user);
+  await settle();
+  assert.deepEqual([tab.status, other.status], ["in", "in"]);
+});
+
+test("a refusal shows an entry point all that came with it", async () => {
+  const tab = browser.tab();
+  const body = { detail: "More.", code: "second_factor_required", challenge: "c", methods: ["passkey"], publicKey: {} };
+  server.script.push(["/auth/login", Response.json(body, { status: 401 })]);
+  await assert.rejects(tab.login("ann", "secret"), { code: "second_factor_required", challenge: "c", body });
 });

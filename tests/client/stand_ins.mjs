@@ -1,34 +1,38 @@
 /** What the browser and the server are to the client, as far as its own logic asks: the rest is tried for real. */
 
-import { copyFileSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { mock } from "node:test";
-import { pathToFileURL } from "node:url";
 
-// Node takes a .js file for a module only where a package.json says so.
-const copy = join(mkdtempSync(join(tmpdir(), "latchkey-")), "latchkey.mjs");
-copyFileSync(new URL("../../static/latchkey.js", import.meta.url), copy);
-export const { Latchkey, Refused } = await import(pathToFileURL(copy));
+import { Latchkey } from "../../client/src/latchkey.js";
 
 export const BASE = "https://auth.test";
 export const LIFE = 900; // seconds
 
+const rights = { is_staff: false, is_superuser: false, groups: [] };
 const encode = (object) => Buffer.from(JSON.stringify(object)).toString("base64url");
 
-/** Answers in place of the server: what `script` holds first, then as a server that has one session. */
+const claims = (token) => JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
+
+/** Answers in place of the server: what `script` holds first, then as a server with sessions, in either transport. */
 export class Server {
   requests = [];
   /** Answers to give before its own: `[path, answer]`, each once; an Error is a lost connection. */
   script = [];
-  sid = "session-1";
+  /** The session that the cookie names. */
+  sid = null;
+  /** Why sessions have ended, by id. */
+  ended = new Map();
+  /** The refresh tokens of the body transport, and their sessions. */
+  refreshTokens = new Map();
+  keepsCookies = true;
+  user = { id: 1, username: "ann", email: "" };
   #serial = 0;
 
   fetch = async (request) => {
-    const path = request.url.startsWith(BASE) ? new URL(request.url).pathname : request.url;
+    const path = request.url.startsWith(BASE) ? request.url.slice(BASE.length) : request.url;
+    const { method, credentials, mode } = request;
     const token = request.headers.get("Authorization");
-    const body = await request.text();
-    this.requests.push({ path, method: request.method, token, body, credentials: request.credentials });
+    const text = await request.text();
+    this.requests.push({ path, method, token, body: text, credentials, mode, headers: request.headers });
     await new Promise(setImmediate);
     const planned = this.script.findIndex(([at]) => at === path);
     if (planned >= 0) {
@@ -36,15 +40,70 @@ export class Server {
       if (answer instanceof Error) throw answer;
       return typeof answer === "function" ? answer(request) : answer;
     }
-    if (path.startsWith("/auth/logout")) return new Response(null, { status: 204 });
-    if (path.startsWith("/auth/")) return Response.json(this.issue());
-    return Response.json({ path, token });
+    const isJson = request.headers.get("Content-Type") === "application/json";
+    return this.#answer(path, token?.replace(/^\w+ /, ""), isJson ? JSON.parse(text) : {});
   };
 
-  issue() {
-    const payload = encode({ sid: this.sid, serial: ++this.#serial });
-    const user = { id: 1, username: "ann", email: "" };
-    return { accessToken: `${encode({})}.${payload}.sig-_`, tokenType: "Bearer", expiresIn: LIFE, user };
+  #answer(path, token, body) {
+    if (/^.auth.(login|register)/.test(path)) return Response.json(this.start(body.username));
+    if (path === "/auth/refresh-token") return this.#refresh(this.keepsCookies ? this.sid : null, () => this.issue());
+    if (path === "/api/token/refresh") {
+      return this.#refresh(this.refreshTokens.get(body.refresh), (sid) => this.issueInBody(sid));
+    }
+    if (path === "/api/token/blacklist") {
+      this.end("token_revoked", this.refreshTokens.get(body.refresh));
+      return Response.json({});
+    }
+    if (/^.api.token($|.second-factor$)/.test(path)) {
+      this.start(body.username);
+      return Response.json(this.issueInBody(this.sid));
+    }
+    const sid = token && claims(token).sid;
+    if (this.ended.has(sid)) return refusal(401, this.ended.get(sid));
+    if (path === "/auth/password/change") {
+      this.end();
+      const answer = this.start(this.user.username);
+      return Response.json(body.refresh ? { ...answer, refresh: this.issueInBody(this.sid).refresh } : answer);
+    }
+    if (path.startsWith("/auth/logout")) {
+      this.end();
+      this.sid = null;
+      return new Response(null, { status: 204 });
+    }
+    if (path === "/api/me/") return Response.json({ path, token: token && `Bearer ${token}`, ...this.user });
+    if (path === "/auth/reauthenticate") return Response.json(this.issue());
+    return Response.json({ path, token: token && `Bearer ${token}` });
+  }
+
+  #refresh(sid, issue) {
+    if (!sid) return refusal(401, "refresh_token_missing");
+    return this.ended.has(sid) ? refusal(401, this.ended.get(sid)) : Response.json(issue(sid));
+  }
+
+  /** Open a session. */
+  start(username = "ann") {
+    this.user = { id: username.length + username.charCodeAt(0), username, email: "" };
+    this.sid = `session-${++this.#serial}`;
+    return this.issue();
+  }
+
+  end(code = "token_revoked", sid = this.sid) {
+    this.ended.set(sid, code);
+  }
+
+  issue(life = LIFE) {
+    const iat = Math.floor(Date.now() / 1000);
+    const { id, username } = this.user;
+    const serial = ++this.#serial;
+    const payload = { sub: `${id}`, sid: this.sid, iat, exp: iat + life, serial, ...rights, username };
+    const accessToken = `${encode({})}.${encode(payload)}.sig-_`;
+    return { accessToken, tokenType: "Bearer", expiresIn: life, user: this.user };
+  }
+
+  issueInBody(sid) {
+    const refresh = `refresh-${++this.#serial}`;
+    this.refreshTokens.set(refresh, sid);
+    return { access: this.issue().accessToken, refresh };
   }
 
   calls(path) {
@@ -68,33 +127,32 @@ export class Locks {
   }
 }
 
-export class Storage {
-  items = new Map();
-  getItem = (key) => this.items.get(key) ?? null;
-  setItem = (key, value) => this.items.set(key, value);
-  removeItem = (key) => this.items.delete(key);
-}
-
-/** A browser whose tabs share locks, channel and storage. */
+/** A browser whose tabs share locks and channel. */
 export class Browser {
   static #count = 0;
   #name = `test-${++Browser.#count}`;
   #channels = [];
   locks = new Locks();
-  storage = new Storage();
 
   constructor(server = new Server()) {
     this.server = server;
   }
 
-  tab(options = {}) {
+  tab(options = {}, Client = Latchkey) {
     const { fetch } = this.server;
     const channel = new BroadcastChannel(this.#name);
     this.#channels.push(channel);
-    const tab = new Latchkey({ base: BASE, fetch, locks: this.locks, storage: this.storage, channel, ...options });
+    const tab = new Client({ base: BASE, fetch, locks: this.locks, channel, ...options });
     tab.changes = [];
     tab.addEventListener("change", () => tab.changes.push(tab.status));
     return tab;
+  }
+
+  /** Have a tab of no client's send the message. */
+  post(message) {
+    const channel = new BroadcastChannel(this.#name);
+    this.#channels.push(channel);
+    channel.postMessage(message);
   }
 
   close() {

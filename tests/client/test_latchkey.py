@@ -1,13 +1,16 @@
-"""Runs the tests of the client's own logic, which are in its own language."""
+"""Runs the tests of the client's own logic, which are in its own language, and need nothing but Node.js."""
 
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.tools import NODE
 
 
-def test_client_does_what_its_tests_ask() -> None:
+@pytest.mark.parametrize("script", sorted(Path(__file__).parent.glob("*.test.mjs")), ids=lambda path: path.name)
+def test_client_does_what_its_tests_ask(script: Path) -> None:
     assert NODE
-    command = [NODE, "--test", "--test-reporter=spec", str(Path(__file__).with_name("latchkey.test.mjs"))]
+    command = [NODE, "--test", "--test-reporter=spec", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,148 @@
+"""The client in front ends that are not the server's own: on another port, on another site, with a second API."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Visit, Visitor
+from tests.browser.front_ends import Site, site
+from tests.browser.people import register
+from tests.client.snippets import placed, snippets
+from tests.clients import PASSWORD
+from tests.server import free_port, serve
+
+
+@pytest.fixture
+def sites() -> Iterator[list[Site]]:
+    """Yield a front end, an API that it uses, and a stranger."""
+    with ExitStack() as started:
+        yield [started.enter_context(site()) for _ in range(3)]
+
+
+@pytest.fixture
+def trusting(database_url: str, sites: list[Site]) -> Iterator[str]:
+    """Return the base URL of a server that trusts the front end, under both of its names."""
+    front = sites[0]
+    with serve(database_url, TRUSTED_ORIGINS=f"{front.url},{front.localhost}") as url:
+        yield url
+
+
+def open_front_end(visitor: Visitor, url: str, server: str, *origins: str) -> Page:
+    """Open a page that has the client, as `client`."""
+    page = visitor.open(url)
+    page.evaluate(
+        """async ([base, origins]) => {
+          const { Latchkey } = await import("/latchkey.js");
+          window.client = new Latchkey({ base, origins });
+        }""",
+        [server, list(origins)],
+    )
+    return page
+
+
+def told(page: Page, call: str) -> Any:
+    """Return what a call of the client's comes to, or its error's name, code and message."""
+    return page.evaluate(
+        "async (call) => { try { return await new Function(`return ${call}`)(); }"
+        " catch ({ name, code, message }) { return { name, code, message }; } }",
+        call,
+    )
+
+
+SIGN_IN = f"client.login('ann', '{PASSWORD}')"
+
+
+def test_page_on_another_port_signs_in_and_is_signed_in_when_it_comes_back(
+    visit: Visit, sites: list[Site], trusting: str
+) -> None:
+    register(visit(base_url=trusting).open())
+    visitor = visit(base_url=trusting)
+    front = sites[0].url
+    page = open_front_end(visitor, front, trusting)
+    assert told(page, "client.restore()") is False
+    assert told(page, SIGN_IN)["username"] == "ann"
+    page.evaluate("localStorage.clear()")  # as Safari does
+    page = open_front_end(visitor, front, trusting)
+    assert told(page, "client.restore()") is True
+    assert told(page, "client.user.username") == "ann"
+    assert told(page, "client.json('/api/me/')")["username"] == "ann"
+    assert told(page, "client.logout().then(() => client.status)") == "out"
+    page = open_front_end(visitor, front, trusting)
+    assert told(page, "client.restore()") is False
+
+
+def test_second_front_end_that_was_never_visited_knows_who_is_signed_in(
+    visit: Visit, sites: list[Site], trusting: str
+) -> None:
+    visitor = visit(base_url=trusting)
+    page = open_front_end(visitor, sites[0].url, trusting)
+    assert told(page, "client.restore()") is False
+    register(visitor.open())
+    page = open_front_end(visitor, sites[0].url, trusting)
+    assert told(page, "client.restore()") is True
+
+
+def test_token_goes_to_the_servers_that_are_named_and_to_no_other(
+    visit: Visit, sites: list[Site], trusting: str
+) -> None:
+    front, api, stranger = sites
+    api.away = f"{stranger.url}/taken"
+    register(visit(base_url=trusting).open())
+    page = open_front_end(visit(base_url=trusting), front.url, trusting, api.url)
+    assert told(page, SIGN_IN)["username"] == "ann"
+    token = f"Bearer {told(page, 'client.token()')}"
+    for url in (f"{api.url}/orders", f"{api.url}/away", f"{stranger.url}/asked"):
+        assert told(page, f"client.fetch('{url}').then(({{ status }}) => status)") == 200
+    assert api.heard == [("/orders", token), ("/away", token)]
+    assert stranger.heard == [("/taken", None), ("/asked", None)]
+
+
+def test_wrong_password_and_refused_origin_and_server_away_are_three_things(
+    visit: Visit, sites: list[Site], trusting: str
+) -> None:
+    front, api, stranger = sites
+    visitor = visit(base_url=trusting)
+    visitor.expect_complaint("401 (Unauthorized)", "blocked by CORS policy", "ERR_FAILED", "ERR_CONNECTION_REFUSED")
+    page = open_front_end(visitor, front.url, trusting, api.url)
+    wrong = told(page, "client.login('ann', 'wrong')")
+    assert (wrong["name"], wrong["code"]) == ("Refused", "invalid_credentials")
+
+    page = open_front_end(visitor, stranger.url, trusting)
+    refused = told(page, SIGN_IN)
+    assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
+    assert f"Name {stranger.url} in its TRUSTED_ORIGINS" in refused["message"]
+
+    page = open_front_end(visitor, front.url, f"http://127.0.0.1:{free_port()}")
+    assert told(page, SIGN_IN) == {"name": "TypeError", "code": None, "message": "Failed to fetch"}
+
+    page = open_front_end(visitor, front.url, trusting, api.url)
+    refused = told(page, f"client.restore().then(() => client.fetch('{api.url}/closed'))")
+    assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
+
+
+def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: list[Site], trusting: str) -> None:
+    register(visit(base_url=trusting).open())
+    visitor = visit(base_url=trusting)
+    page = open_front_end(visitor, sites[0].localhost, trusting)  # another site than 127.0.0.1
+    failed = told(page, SIGN_IN)
+    assert (failed["name"], failed["code"]) == ("Misconfigured", "cookie_not_kept")
+    assert "localhost and 127.0.0.1 are two" in failed["message"]
+    assert told(page, "client.status") == "out"
+
+
+@pytest.mark.parametrize("snippet", snippets("latchkey-client"))
+def test_snippet_of_the_page_runs(visit: Visit, sites: list[Site], trusting: str, snippet: str) -> None:
+    front, api, _ = sites
+    visitor = visit(base_url=trusting)
+    visitor.expect_complaint("401 (Unauthorized)")
+    account = {"username": "ada", "password": "the analytical engine"}
+    assert visitor.context.request.post("/auth/register", data=account).status == 201
+    visitor.context.clear_cookies()
+    page = visitor.open(front.url)
+    page.evaluate(
+        "(code) => import(`data:text/javascript,${encodeURIComponent(code)}`)",
+        placed(snippet, front.url, trusting, api.url),
+    )

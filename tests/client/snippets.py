@@ -1,0 +1,23 @@
+"""The code that docs/client.md shows, made to run here: its packages and its servers are those of the tests."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def snippets(package: str) -> list[str]:
+    """Return the blocks that import the package."""
+    blocks = [block for _, block in BLOCK.findall((ROOT / "docs/client.md").read_text())]
+    found = [block for block in blocks if f'from "{package}";' in block]
+    assert found
+    return found
+
+
+def placed(snippet: str, modules: str, server: str, api: str = "https://api.example.com") -> str:
+    """Point a snippet to where the modules are, to a server and to another API."""
+    placed = re.sub(
+        r'from "latchkey-client(/\w+)?";', lambda found: f'from "{modules}{found[1] or "/latchkey"}.js";', snippet
+    )
+    return placed.replace("https://auth.example.com", server).replace("https://api.example.com", api)
