@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,3 +12,5 @@ class LatchkeyConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, receivers  # noqa: F401 (register the system checks, connect to signals)
+
+        receivers.listen(apps.get_models())

@@ -1,35 +1,51 @@
+from collections.abc import Iterable
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_login_failed
+from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from .domain import events, sessions
+from .domain import events, sessions, users
 from .domain.client import UNKNOWN, Client
 from .http.requests import client_of
-from .models import Reason, Session, User
+from .models import Reason, Session
 
 
-@receiver(post_save, sender=settings.AUTH_USER_MODEL)
-def end_sessions_of_deactivated(
-    instance: User, created: bool, raw: bool, update_fields: frozenset[str] | None, **kwargs: Any
+def listen(models: Iterable[type[Model]]) -> None:
+    """Hear of users, whichever of the models they are saved or deleted through.
+
+    A receiver of the user model hears neither its proxies nor its children. One of all models would make each deletion
+    in the project fetch its rows first.
+    """
+    for model in models:
+        if users.is_user(model):
+            pre_delete.connect(lock_for_deletion, model)
+        if users.is_user(model) or users.is_inherited_by_users(model):
+            post_save.connect(revoke_sessions_of_deactivated, model)
+
+
+def revoke_sessions_of_deactivated(
+    instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
-    """End the sessions for good: the guard already refuses an inactive user, but a later reactivation restores none."""
-    if not (instance.is_active or created or raw) and (update_fields is None or "is_active" in update_fields):
-        sessions.revoke_all(instance, Reason.DEACTIVATED)
+    """Revoke them for good: the guard refuses who is deactivated or hidden, but a reactivation must restore none."""
+    user = None if raw else users.saved_through(instance, using)
+    if user is None:
+        return
+    is_deactivated = not user.is_active and (update_fields is None or "is_active" in update_fields)
+    if is_deactivated or not users.is_shown(user, using):
+        sessions.revoke_all(user, Reason.DEACTIVATED)
 
 
-@receiver(pre_delete, sender=settings.AUTH_USER_MODEL)
-def lock_for_deletion(instance: User, using: str, **kwargs: Any) -> None:
+def lock_for_deletion(instance: Model, using: str, **kwargs: Any) -> None:
     """Let nothing come between the deletion of the sessions and that of the user: it would refer to nobody.
 
     Locked in the order in which everybody locks them: the user, who is then left to logins under way no more; the
     sessions, whose revocation may yet be logged; and the user against any new line of the log.
     """
-    user = get_user_model()._default_manager.using(using).filter(pk=instance.pk)
+    user = users.rows(using).filter(pk=instance.pk)
     user.select_for_update(no_key=True).first()
     list(Session.objects.using(using).filter(user_id=instance.pk).select_for_update(of=("self",)).order_by("pk"))
     user.select_for_update().first()

@@ -117,14 +117,14 @@ MUTATIONS = (
     ),
     Mutation(
         "A deactivation works on the next request",
-        "if session.revoked_at is not None or not session.user.is_active or session.password_changed:",
+        "if session.revoked_at is not None or not user.is_active or session.password_changed:",
         "if session.revoked_at is not None or session.password_changed:",
         VIEWS + "test_deactivation_that_no_signal_tells_of_works_on_the_next_request",
     ),
     Mutation(
         "A password changed by any route ends every session",
-        "if session.revoked_at is not None or not session.user.is_active or session.password_changed:",
-        "if session.revoked_at is not None or not session.user.is_active:",
+        "if session.revoked_at is not None or not user.is_active or session.password_changed:",
+        "if session.revoked_at is not None or not user.is_active:",
         VIEWS + "test_password_change_by_any_route_ends_sessions",
     ),
     Mutation(

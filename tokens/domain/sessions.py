@@ -11,9 +11,7 @@ from enum import Enum, auto
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.db import router, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -29,7 +27,7 @@ from ..exceptions import (
     TokenRevoked,
 )
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names, new_secret, uuid7
-from . import events, limits
+from . import events, limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
 from .reading import read
@@ -373,7 +371,10 @@ def _get(claims: Claims, *, groups: bool = False) -> Session:
     # Who the user is comes from the row: a signing key alone must not let anybody in as somebody else.
     if claims["sub"] != str(session.user_id):
         raise TokenNotValid
-    if session.revoked_at is not None or not session.user.is_active or session.password_changed:
+    user = session.user
+    if session.revoked_at is not None or not user.is_active or session.password_changed:
+        raise TokenRevoked
+    if not users.is_shown(user, _db()):
         raise TokenRevoked
     return session
 
@@ -466,7 +467,7 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
     with transaction.atomic(using=_db()):
         # As the password now is: a change that came between would leave the session that it kept out of reach. And
         # whoever locks both locks the user first.
-        current = _users().filter(pk=user.pk).select_for_update(no_key=True).first()
+        current = users.rows(_db()).filter(pk=user.pk).select_for_update(no_key=True).first()
         if current is None:
             return 0
         ended = _sessions().live(CLOCK_SKEW).of(current)
@@ -524,7 +525,7 @@ def _tell_of_reuse(session: Session, client: Client) -> None:
 
 def _lock(user: User) -> list[str] | None:
     """Lock the user's row until the end of the transaction, and return the names of the user's groups."""
-    rows = _users().filter(pk=user.pk)
+    rows = users.shown(_db()).filter(pk=user.pk)
     groups = group_names("pk")
     if groups is not None:
         rows = rows.annotate(group_names=groups)
@@ -552,10 +553,6 @@ def _prune(user: User) -> None:
     expired = _sessions().filter(user_id=user.pk).expired().order_by("pk").values("pk")[:PRUNED_AT_LOGIN]
     # Looked at again, since a refresh under way may have renewed one meanwhile.
     _sessions().filter(pk__in=expired).expired().delete()
-
-
-def _users() -> QuerySet[User]:
-    return get_user_model()._default_manager.using(_db())
 
 
 def _sessions() -> SessionQuerySet:

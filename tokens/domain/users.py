@@ -1,0 +1,45 @@
+"""Which user a session has: the row that its `user_id` names, whatever manager hides it and whatever model it is saved
+through."""
+
+from typing import Any, cast
+
+from django.contrib.auth import get_user_model
+from django.db.models import Model, QuerySet
+
+from ..models import User
+
+
+def rows(using: str) -> QuerySet[User]:
+    """Return all rows of users, those too that the model's default manager hides."""
+    users: QuerySet[User] = get_user_model()._base_manager.using(using)
+    return users
+
+
+def shown(using: str) -> QuerySet[User]:
+    """Return the users that there are for everybody else: those that the model's default manager shows."""
+    return get_user_model()._default_manager.using(using)
+
+
+def is_shown(user: User, using: str) -> bool:
+    """Return whether the default manager shows the user. One that leaves nobody out costs no statement."""
+    users = shown(using).all()
+    return not users.query.where or users.filter(pk=user.pk).exists()
+
+
+def is_user(model: type[Model]) -> bool:
+    """Return whether the model's rows are users: the user model, a proxy or a child of it."""
+    return issubclass(model, get_user_model())
+
+
+def is_inherited_by_users(model: type[Model]) -> bool:
+    """Return whether the user model takes fields from that model's rows, which may be saved by themselves."""
+    return issubclass(get_user_model(), model)
+
+
+def saved_through(instance: Model, using: str) -> User | None:
+    """Return the user that the row of any such model is, or is a part of; None if it is part of none."""
+    user_model, model = get_user_model(), type(instance)._meta.concrete_model
+    if isinstance(instance, user_model):
+        return instance
+    link = user_model._meta.get_ancestor_link(cast(Any, model))
+    return rows(using).filter(**{link.name if link else "pk": instance.pk}).first()
