@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from pytest_django import Settings
+from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import PASSWORD, App
-from tokens.models import Reason, Session
+from tests.provers import Prover, ProvingClient
+from tokens import kinds
+from tokens.jose import dpop
+from tokens.models import Reason, SecurityEvent, Session
 
 pytestmark = pytest.mark.django_db
 
@@ -225,3 +229,83 @@ def test_without_a_grace_period_that_thief_is_seen(
     clock.shift(timedelta(seconds=1))
     assert not thief.works()
     assert is_over()
+
+
+# Bound to a key
+
+
+@pytest.fixture
+def key() -> Prover:
+    return Prover()
+
+
+@pytest.fixture
+def bound(clock: TimeMachineFixture, key: Prover) -> Party:
+    """An owner whose session is bound to a key."""
+    manager: Any = get_user_model()._default_manager
+    manager.create_user("ann", password=PASSWORD)
+    owner = Party()
+    owner.http = ProvingClient(key)
+    assert owner.login().status_code == 200
+    assert owner.works()
+    clock.shift(timedelta(seconds=TURN / 2))
+    return owner
+
+
+def robbed_of(owner: Party, prover: Prover | None) -> Party:
+    """Return a thief with copies of both tokens, who proves a key of their own, or none."""
+    thief = Party()
+    if prover:
+        thief.http = ProvingClient(prover)
+    thief.steal_from(owner)
+    return thief
+
+
+def codes_of(thief: Party) -> set[str]:
+    """Try everything that a token is good for, but to end the session; return the codes of the refusals."""
+    guard: Any = {"HTTP_AUTHORIZATION": f"Bearer {thief.access}"}
+    answers = [thief.http.get(path, **guard) for path in READABLE]
+    answers += [thief.http.post(path, **guard) for path in ("/auth/logout-all", "/auth/introspect")]
+    answers += [thief.http.post("/auth/refresh-token", HTTP_COOKIE=f"refreshToken={thief.refresh_token}")]
+    answers += [thief.refresh(thief.refresh_token)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert not any(answer.cookies for answer in answers)
+    return {answer.json()["code"] for answer in answers}
+
+
+@pytest.mark.parametrize("has_a_key", [False, True])
+def test_thief_of_both_tokens_is_refused_everywhere_while_the_owner_goes_on(
+    bound: Party, clock: TimeMachineFixture, has_a_key: bool
+) -> None:
+    expected = {"dpop_key_mismatch"} if has_a_key else {"dpop_proof_required"}
+    for _ in range(3):
+        thief = robbed_of(bound, Prover() if has_a_key else None)
+        assert codes_of(thief) == expected
+        assert bound.works()
+        assert codes_of(thief) == expected  # within the grace period
+        clock.shift(timedelta(seconds=TURN - 1))
+        assert codes_of(thief) == expected
+        assert bound.works()
+    assert SecurityEvent.objects.filter(kind=kinds.TOKEN_UNPROVEN).exists()
+
+
+def test_thief_who_reads_a_request_on_its_way_can_not_send_it_again(bound: Party, key: Prover) -> None:
+    """The proof that was read works once, and for that call alone."""
+    url, token = "http://testserver/api/me/", bound.access
+    read: Any = {"HTTP_AUTHORIZATION": f"DPoP {token}", "HTTP_DPOP": key.prove("GET", url, token)}
+    assert APIClient().get("/api/me/", **read).status_code == 200
+    for path in ("/api/me/", "/api/sessions/"):
+        assert APIClient().get(path, **read).json()["code"] == "invalid_dpop_proof"
+
+
+def test_script_in_the_page_can_use_the_key_only_while_the_page_is_open(
+    bound: Party, key: Prover, clock: TimeMachineFixture
+) -> None:
+    """It can't take the key away. What it can take is proofs made ahead: with a nonce, they are good for minutes."""
+    url, nonce = "http://testserver/api/token/refresh/", dpop.newest_nonce()
+    ahead = [key.prove("POST", url, nonce=nonce, iat=2_000_000_000) for _ in range(2)]
+    taken: Any = {"data": {"refresh": bound.refresh_token}, "format": "json"}
+    assert APIClient().post("/api/token/refresh/", **taken, HTTP_DPOP=ahead[0]).status_code == 200
+    clock.shift(timedelta(minutes=3))
+    answer = APIClient().post("/api/token/refresh/", **taken, HTTP_DPOP=ahead[1])
+    assert answer.json()["code"] == "use_dpop_nonce"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import combinations_with_replacement
 from math import ceil
@@ -23,8 +23,10 @@ from tests.proof.operations import CAP, PASSWORD, Scene, hashed
 from tests.proof.pairs import OPERATIONS, Outcome, Round, possible, read, states
 from tests.proof.size import LONG
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send, together
+from tests.provers import Prover
 from tests.server import address_of_database, serve
 from tokens.domain import sessions
+from tokens.jose import dpop
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -81,8 +83,8 @@ class Held:
         return row
 
 
-def sign_in(user: Any) -> Held:
-    session = sessions.start(user)
+def sign_in(user: Any, jkt: str = "") -> Held:
+    session = sessions.start(user, jkt=jkt)
     return Held(session, str(RefreshToken.of(session)), str(AccessToken.of(session)))
 
 
@@ -108,6 +110,41 @@ def test_parallel_refreshes_all_get_the_same_token(
         assert held.row.generation == 1
     assert held_up <= max(1, ROUNDS // 20)
     counts.add("Parallel refreshes", f"{PARALLEL} at once", rounds=ROUNDS // 2, refreshes=PARALLEL * (ROUNDS // 2))
+
+
+@pytest.mark.parametrize("transport", [by_cookie, by_body])
+def test_parallel_refreshes_of_a_bound_session_all_get_the_same_token(
+    server: str, ann: Any, counts: Counts, transport: Callable[[str], Request]
+) -> None:
+    prover, rounds, held_up = Prover(), max(ROUNDS // 10, 2), 0
+    for _ in range(rounds):
+        held = sign_in(ann, prover.jkt)
+        request = transport(held.refresh)
+        nonce, url = dpop.newest_nonce(), server + request.path
+        proofs = [prover.prove("POST", url, nonce=nonce) for _ in range(PARALLEL)]
+        answers = together(server, *(replace(request, proof=proof) for proof in proofs))
+        assert {answer.status for answer in answers} == {200}, {(answer.status, answer.code) for answer in answers}
+        if max(answer.ended - answer.began for answer in answers) >= GRACE:
+            held_up += 1
+            continue
+        assert len({answer.refresh for answer in answers}) == 1
+        assert held.row.generation == 1
+    assert held_up <= 1
+    counts.add("Parallel refreshes", f"{PARALLEL} at once, bound", rounds=rounds, refreshes=PARALLEL * rounds)
+
+
+def test_thief_without_the_key_gets_nothing_and_costs_nothing_among_the_owners_requests(server: str, ann: Any) -> None:
+    owner, thief = Prover(), Prover()
+    held = sign_in(ann, owner.jkt)
+    request, url = by_cookie(held.refresh), f"{server}/auth/refresh-token"
+    nonce = dpop.newest_nonce()
+    own = [replace(request, proof=owner.prove("POST", url, nonce=nonce)) for _ in range(PARALLEL // 2)]
+    foreign = [replace(request, proof=thief.prove("POST", url, nonce=nonce)), request, me(held.access)]
+    answers = together(server, *own, *foreign * 5)
+    assert {answer.status for answer in answers[: len(own)]} == {200}
+    assert {answer.status for answer in answers[len(own) :]} == {401}
+    assert not any(answer.refresh or answer.clears_cookie for answer in answers[len(own) :])
+    assert held.row.revoked_at is None
 
 
 def end_request(end: str, held: Held, other: Held) -> Request:

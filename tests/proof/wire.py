@@ -24,6 +24,9 @@ class Request:
     body: Any = None
     """Sent as JSON."""
 
+    proof: str = ""
+    """Of the key to which the tokens are bound."""
+
     def encode(self, host: str) -> bytes:
         body = b"" if self.body is None else json.dumps(self.body).encode()
         headers = [
@@ -32,7 +35,8 @@ class Request:
             "Connection: close",
             f"Content-Length: {len(body)}",
             *(["Content-Type: application/json"] if body else []),
-            *([f"Authorization: Bearer {self.access}"] if self.access else []),
+            *([f"Authorization: {'DPoP' if self.proof else 'Bearer'} {self.access}"] if self.access else []),
+            *([f"DPoP: {self.proof}"] if self.proof else []),
             *([f"Cookie: refreshToken={self.cookie}"] if self.cookie else []),
         ]
         return "\r\n".join([*headers, "", ""]).encode() + body

@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.utils import timezone
@@ -19,6 +21,7 @@ from time_machine import TimeMachineFixture
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.forgery import access_token
 from tests.provers import Prover, ProvingClient
+from tests.racing import just_before
 from tests.urls_tokens import urlpatterns as project
 from tokens import kinds
 from tokens.authentication import JWTAuthentication, StatelessJWTAuthentication
@@ -26,8 +29,10 @@ from tokens.domain import sessions
 from tokens.domain.client import UNKNOWN
 from tokens.exceptions import KeyMismatch, ProofRequired
 from tokens.http.errors import exception_handler
+from tokens.http.refusals import Refused
 from tokens.jose import dpop
 from tokens.models import SecurityEvent, Session
+from tokens.serializers import TokenObtainPairSerializer, TokenObtainSerializer, TokenRefreshSerializer
 from tokens.tokens import AccessToken, RefreshToken
 
 SITE = "http://testserver"
@@ -731,3 +736,77 @@ def test_challenge_from_before_keys_were_required_is_void(ann: Any, settings: Se
     assert (response.status_code, response.json()["code"]) == (401, "invalid_challenge")
     settings.TOKENS_DPOP = "optional"
     assert proving("/auth/login/second-factor", answer, None).status_code == 200
+
+
+# Around it
+
+
+def trusting(jkt: str) -> None:
+    """Take anybody for the holder of the key."""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_proof_is_enough_for_a_request_that_has_to_look_again(app: App, prover: Prover) -> None:
+    """The first use of a new token finds that its row has changed meanwhile."""
+    app.refresh()
+    newest = Session.objects.get()
+    claims = RefreshToken.claims(app.refresh_token)
+    Session.objects.update(rotated_at=timezone.now() - timedelta(minutes=1))
+    proof = prover.prove("GET", f"{SITE}/guarded", app.access)
+    with just_before('UPDATE "latchkey_session"', lambda: sessions.rotate(claims, prove=trusting)):
+        assert call(app.access, proof).status_code == 200
+    assert Session.objects.get().generation == newest.generation + 1
+
+
+def test_refresh_token_that_is_not_exchanged_needs_its_proof_too(app: App, settings: Settings) -> None:
+    settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ROTATE_REFRESH_TOKENS": False}
+    assert_refused(refresh(app.refresh_token), "dpop_proof_required")
+    answer = app.http.post("/api/token/refresh/", {"refresh": app.refresh_token}, format="json")
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"access"}
+
+
+def test_serializer_without_a_request_can_prove_nothing(app: App, ann: Any, settings: Settings) -> None:
+    with pytest.raises(ProofRequired):
+        TokenRefreshSerializer(data={"refresh": app.refresh_token}).is_valid()
+    login = {ann.USERNAME_FIELD: "ann", "password": PASSWORD}
+    assert TokenObtainPairSerializer(data=login).is_valid()
+    settings.TOKENS_DPOP = "required"
+    with pytest.raises(ProofRequired):
+        TokenObtainPairSerializer(data=login).is_valid()
+
+
+class Own(TokenObtainSerializer):
+    """As a project writes one for SimpleJWT: it starts the session itself."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        super().validate(attrs)
+        return {"token": str(RefreshToken.for_user(self.user))}
+
+
+class OwnPair(TokenObtainPairSerializer):
+    """One that does all itself."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        user = get_user_model()._default_manager.get_by_natural_key(attrs[self.username_field])
+        return {"token": str(RefreshToken.for_user(user))}
+
+
+@pytest.mark.parametrize("serializer", [Own, OwnPair])
+def test_session_that_a_projects_own_serializer_starts_has_the_key_of_the_login(
+    ann: Any, prover: Prover, rf: RequestFactory, settings: Settings, serializer: Any
+) -> None:
+    login = {ann.USERNAME_FIELD: "ann", "password": PASSWORD}
+    settings.TOKENS_DPOP = "required"
+    with pytest.raises(ProofRequired):
+        serializer(data=login, context={"request": rf.post("/sign-in")}).is_valid()
+    assert not Session.objects.exists()
+    proving = rf.post("/sign-in", HTTP_DPOP=prover.prove("POST", f"{SITE}/sign-in"))
+    assert serializer(data=login, context={"request": proving}).is_valid()
+    assert Session.objects.get().jkt == prover.jkt
+
+
+def test_step_of_the_guard_by_itself_refuses_a_bound_token(app: App) -> None:
+    with pytest.raises(Refused) as raised:
+        JWTAuthentication().get_validated_token(app.access)
+    assert isinstance(raised.value.refusal, ProofRequired)

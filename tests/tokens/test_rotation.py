@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from pytest_django import Settings
+from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser, claims_of
+from tests.provers import Prover, ProvingClient
 from tokens.domain import sessions
 from tokens.exceptions import TokenNotValid
 from tokens.models import Reason, SecurityEvent, Session
@@ -21,6 +23,28 @@ Clock = TimeMachineFixture
 def clock(time_machine: Clock) -> Clock:
     time_machine.move_to("2030-01-01T12:00:00.250Z", tick=False)
     return time_machine
+
+
+@pytest.fixture(params=["unbound", "bound"])
+def http(request: pytest.FixtureRequest) -> APIClient:
+    """What a client sends its requests with: nothing here depends on whether it proves a key."""
+    return ProvingClient(Prover()) if request.param == "bound" else APIClient()
+
+
+@pytest.fixture
+def app(ann: Any, http: APIClient) -> App:
+    app = App()
+    app.http = http
+    assert app.login().status_code == 200
+    return app
+
+
+@pytest.fixture
+def browser(ann: Any, http: APIClient) -> Browser:
+    browser = Browser()
+    browser.http = http
+    assert browser.login().status_code == 200
+    return browser
 
 
 def later(clock: Clock, seconds: float) -> None:
