@@ -283,8 +283,9 @@ def test_thief_of_both_tokens_is_refused_everywhere_while_the_owner_goes_on(
         assert codes_of(thief) == expected
         assert bound.works()
         assert codes_of(thief) == expected  # within the grace period
-        clock.shift(timedelta(seconds=TURN - 1))
+        clock.shift(timedelta(seconds=GRACE))
         assert codes_of(thief) == expected
+        clock.shift(timedelta(seconds=TURN))
         assert bound.works()
     assert SecurityEvent.objects.filter(kind=kinds.TOKEN_UNPROVEN).exists()
 
