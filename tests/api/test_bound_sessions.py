@@ -7,9 +7,11 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tests.clients import PASSWORD, Browser
+from tests.clients import PASSWORD, Browser, claims_of
 from tests.provers import Prover, ProvingClient
 from tokens.jose import dpop
+from tokens.models import Reason, Session
+from tokens.tokens import RefreshToken
 
 SITE = "http://testserver"
 
@@ -89,3 +91,27 @@ def test_other_origins_may_prove_a_key_and_read_the_nonce(db: None, settings: Se
     answer = APIClient().get("/api/me/", HTTP_ORIGIN="https://app.example")
     exposed = answer["Access-Control-Expose-Headers"].split(", ")
     assert {"DPoP-Nonce", "WWW-Authenticate", "Retry-After"} <= set(exposed)
+
+
+def test_session_that_a_new_password_starts_has_the_key_of_the_one_before(browser: Browser, prover: Prover) -> None:
+    body = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
+    response = browser.post("/auth/password/change", body, browser.access)
+    assert (response.status_code, response.json()["tokenType"]) == (200, "DPoP")
+    assert claims_of(response.json()["accessToken"])["cnf"] == {"jkt": prover.jkt}
+    assert list(Session.objects.order_by("pk").values_list("jkt", flat=True)) == [prover.jkt] * 2
+    assert browser.refresh().status_code == 200
+
+
+def test_renewed_sign_in_goes_on_with_its_key(browser: Browser) -> None:
+    assert browser.reauthenticate().json()["tokenType"] == "DPoP"
+    assert browser.get("/api/me/").status_code == 200
+
+
+def test_former_session_of_the_browser_is_replaced_without_its_key(browser: Browser) -> None:
+    """Its key may be what was lost."""
+    former = Session.objects.get()
+    browser.http = ProvingClient(Prover())
+    browser.http.cookies["refreshToken"] = str(RefreshToken.of(former))
+    assert browser.login().status_code == 200
+    former.refresh_from_db()
+    assert former.revoked_reason == Reason.REPLACED
