@@ -45,17 +45,7 @@ help:
 
 run: $(INSTALLED) $(STATIC) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
-	@url=http://$$($(PY) -c 'from config.gunicorn import bind; print(bind)'); printf '%s\n' \
-	  '' \
-	  "Latchkey answers at $$url; Ctrl-C stops it. To try next, in another terminal:" \
-	  '' \
-	  "  TOKEN=\$$(curl -s -c cookies.txt -H 'Content-Type: application/json' \\" \
-	  "    -d '{\"username\": \"ada\", \"password\": \"the analytical engine\"}' \\" \
-	  "    $$url/auth/register | sed 's/.*\"accessToken\":\"\([^\"]*\)\".*/\1/')" \
-	  "  curl -H \"Authorization: Bearer \$$TOKEN\" $$url/api/me/" \
-	  "  curl -b cookies.txt -c cookies.txt -X POST $$url/auth/refresh-token" \
-	  ''
-	@exec $(PY) -m gunicorn -c python:config.gunicorn config.wsgi
+	@exec $(PY) -m gunicorn -c python:config.local config.wsgi
 
 dev: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0

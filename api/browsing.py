@@ -14,7 +14,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
-from django.urls import NoReverseMatch, resolve
+from django.urls import NoReverseMatch, get_script_prefix, resolve
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import renderers, status
@@ -159,7 +159,8 @@ class PageRenderer(renderers.BrowsableAPIRenderer):
 
 def methods_of(url: str) -> list[str]:
     """Return the methods of the viewset's route at that address."""
-    route: Any = resolve(urlsplit(url).path).func
+    path = urlsplit(url).path.removeprefix(get_script_prefix())
+    route: Any = resolve(f"/{path}").func
     return [*route.actions]
 
 

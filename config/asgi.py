@@ -4,11 +4,13 @@ import os
 import sys
 from io import StringIO
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db.backends.signals import connection_created
+from django.urls import set_script_prefix
 
 from config.serving import outermost
 from config.serving.waiting import limit
@@ -22,6 +24,7 @@ try:
     handler = get_asgi_application()
     handler.request_class = outermost.AsyncRequest
     application = outermost.ASGI(handler)
+    set_script_prefix(f"{settings.FORCE_SCRIPT_NAME or ''}/")  # as for a command, for checks that make URLs
     call_command("check", stdout=StringIO())
 except (ImproperlyConfigured, SystemCheckError) as error:
     sys.exit(str(error))

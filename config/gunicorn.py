@@ -24,7 +24,8 @@ def escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-bind = f"{env.string('HOST', default='127.0.0.1')}:{PORT}"
+HOST = env.string("HOST", default="127.0.0.1")
+bind = f"{HOST}:{PORT}"
 workers = env.integer("WORKERS", default=2, minimum=1, maximum=1000)
 threads = env.integer("THREADS", default=4, minimum=1, maximum=1000)
 worker_class = "config.serving.worker.Worker"

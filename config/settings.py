@@ -2,115 +2,21 @@
 
 import os
 import re
-from collections.abc import Callable
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
 from corsheaders.defaults import default_headers
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
+
+from config.environment import Env, names_in
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-
-class Env:
-    """The environment's variables, by type.
-
-    An empty one counts as not set. A malformed one raises ImproperlyConfigured with a sentence that names it, and
-    shows its value only where that is no secret.
-    """
-
-    def string(self, name: str, default: str | None = None) -> str:
-        value = os.environ.get(name, "").strip() or default
-        if value is None:
-            self.reject(name, "must be set")
-        return value
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self.string(name, str(default)).lower()
-        if value not in {"true", "on", "1", "false", "off", "0"}:
-            self.reject(name, f"must be true or false (or on, off, 1, 0), not {value!r}")
-        return value in {"true", "on", "1"}
-
-    def integer(self, name: str, default: int, minimum: int = 0, maximum: int = 1_000_000) -> int:
-        value = self.string(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,18}", value) or not minimum <= int(value) <= maximum:
-            self.reject(name, f"must be a whole number from {minimum} to {maximum}, not {value!r}")
-        return int(value)
-
-    def seconds(self, name: str, default: int) -> timedelta:
-        return timedelta(seconds=self.integer(name, default, maximum=3_155_760_000))  # a hundred years
-
-    def choice(self, name: str, *choices: str) -> str:
-        """Return one of the choices; the first is the default."""
-        value = self.string(name, choices[0]).lower()
-        if value not in choices:
-            self.reject(name, f"must be {' or '.join(choices)}, not {value!r}")
-        return value
-
-    def items(self, name: str, default: str = "") -> list[str]:
-        """Split at the commas."""
-        return [item.strip() for item in self.string(name, default).split(",") if item.strip()]
-
-    def hosts(self, name: str, default: str) -> list[str]:
-        hosts = self.items(name, default)
-        for host in hosts:
-            if not re.fullmatch(r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
-                self.reject(name, f"must hold host names like example.com, without scheme or port; not {host!r}")
-        return hosts
-
-    def origins(self, name: str) -> list[str]:
-        """Read origins as browsers write them: in small letters, without a port that is the scheme's own."""
-        origins = [origin.lower() for origin in self.items(name)]
-        for origin in origins:
-            if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", origin):
-                self.reject(name, f"must hold origins like https://app.example.com, without a path; not {origin!r}")
-        return [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin) for origin in origins]
-
-    def address(self, name: str, default: str) -> str:
-        """Read an http(s) URL, without its last slash."""
-        value = self.string(name, default).rstrip("/")
-        if not re.fullmatch(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?", value):
-            self.reject(name, f"must be a URL like https://example.com, not {value!r}")
-        return value
-
-    def cookie_name(self, name: str, default: str) -> str:
-        value = self.string(name, default)
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):  # a token, RFC 6265 section 4.1.1
-            self.reject(name, f"must be letters, digits, - and _, not {value!r}")
-        return value
-
-    def credentials(self, name: str) -> dict[str, str]:
-        """Read id:secret pairs."""
-        pairs = [item.partition(":") for item in self.items(name)]
-        if not all(identifier and secret for identifier, _, secret in pairs):
-            self.reject(name, "must hold pairs like id:secret, comma-separated")
-        if len({identifier for identifier, _, _ in pairs}) < len(pairs):
-            self.reject(name, "must name each id once")
-        return {identifier: secret for identifier, _, secret in pairs}
-
-    def url(
-        self, name: str, default: str, schemes: str, parse: Callable[[str], dict[str, Any]], example: str
-    ) -> dict[str, Any]:
-        """Read a URL as django-environ understands it. It may hold a password, so no message repeats it."""
-        value = self.string(name, default)
-        if not re.match(schemes, value):
-            self.reject(name, f"must be a URL like {example}")
-        try:
-            return parse(value)
-        except (ImproperlyConfigured, ValueError):
-            self.reject(name, f"must be a URL like {example}")
-
-    @staticmethod
-    def reject(name: str, reason: str) -> NoReturn:
-        raise ImproperlyConfigured(f"The environment variable {name} {reason}; see .env.example.") from None
-
-
-environ.Env.read_env(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+env_file = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+environ.Env.read_env(env_file)
 env = Env()
 
 DEBUG = env.boolean("DEBUG", default=False)
@@ -119,7 +25,10 @@ SECRET_KEY = env.string("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 
 PORT = env.integer("PORT", default=8000, maximum=65_535)
-PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}")
+PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://localhost:{PORT}")
+# Below it is every path of the server, whether the proxy in front takes it off or not.
+FORCE_SCRIPT_NAME = urlsplit(PUBLIC_URL).path or None
+root = f"{FORCE_SCRIPT_NAME or ''}/"
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=f"{urlsplit(PUBLIC_URL).hostname},localhost,127.0.0.1,[::1]")
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, maximum=10)
 
@@ -186,7 +95,7 @@ TEMPLATES = [
     },
 ]
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{root}static/"
 STATICFILES_DIRS = [BASE_DIR / "static", BASE_DIR / "client/src"]
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
@@ -307,6 +216,9 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
 if env.boolean("PWNED_PASSWORDS", default=False):
     AUTH_PASSWORD_VALIDATORS.append({"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"})
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; of every mailed link
+# Where mailed links lead: to the server's own pages, or to a URL with {uid} and {token} in it.
+PASSWORD_RESET_URL = env.string("PASSWORD_RESET_URL", default="")
+EMAIL_VERIFICATION_URL = env.string("EMAIL_VERIFICATION_URL", default="")
 REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
 # Whether a registration lets in who has not yet shown to read the mails of the address.
 EMAIL_VERIFICATION_REQUIRED = env.choice("EMAIL_VERIFICATION", "optional", "required") == "required"
@@ -330,7 +242,8 @@ TOKENS_MAX_SESSIONS_PER_USER = env.integer("MAX_SESSIONS_PER_USER", default=100)
 TOKENS_COOKIE_NAME = env.cookie_name("REFRESH_COOKIE_NAME", default="refreshToken")
 TOKENS_COOKIE_SAMESITE = env.choice("REFRESH_COOKIE_SAMESITE", "strict", "lax", "none").capitalize()
 TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG or TOKENS_COOKIE_SAMESITE == "None")
-TOKENS_COOKIE_PATH = "/auth"
+TOKENS_COOKIE_PATH = f"{root}auth"
+TOKENS_PUBLIC_URL = PUBLIC_URL
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_DPOP = env.choice("DPOP", "optional", "required", "off")
 TOKENS_PUBLIC_URL = PUBLIC_URL
@@ -368,6 +281,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Token sign-in that stays signed in, notices theft, and can be ended at once.",
     "VERSION": "0.1.0",
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for who reads the code
+    "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes
 
@@ -395,13 +309,15 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000  # a year
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=False)
-SECURE_REDIRECT_EXEMPT = [r"^health/", *([r"^metrics/?$"] if METRICS_TOKEN else [])]
+below = f"^{re.escape(root.removeprefix('/'))}"
+SECURE_REDIRECT_EXEMPT = [f"{below}health/", *([f"{below}metrics/?$"] if METRICS_TOKEN else [])]
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
 
 SESSION_ENGINE = "config.serving.admin_sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TOKENS_COOKIE_SECURE
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = root
 CSRF_COOKIE_HTTPONLY = True
 
 # What only the owner of a domain can decide: whether its other hosts are on TLS too, and for good.
@@ -424,3 +340,7 @@ LOGGING: dict[str, Any] = {
         "accounts": {"level": "INFO"},
     },
 }
+
+# What config.gunicorn reads; and with a slip of the pen in its name, a variable changes nothing.
+UNKNOWN_VARIABLES = sorted({*names_in(env_file)} - env.asked - {"HOST", "WORKERS", "THREADS"})
+KNOWN_VARIABLES = sorted(env.asked)

@@ -1,6 +1,7 @@
 import { Latchkey, Refused } from "./latchkey.js";
 
-const client = new Latchkey();
+// This file is one folder below the server's own path. On another page of the server's origin, leave the base out.
+const client = new Latchkey({ base: new URL("..", import.meta.url) });
 const page = (id) => document.getElementById(id);
 const texts = page("state").dataset;
 const say = (line) => page("output").prepend(`${new Date().toLocaleTimeString()}  ${line}\n`);

@@ -25,7 +25,8 @@ function show(name) {
 /** @param {string} path @param {Record<string, string>} [values] */
 async function send(path, values) {
   const headers = { "Content-Type": "application/json" };
-  await read(await fetch(path, { method: "POST", headers, body: JSON.stringify({ ...link, ...values }) }));
+  const address = new URL(`..${path}`, import.meta.url); // static files are one folder below the server's own path
+  await read(await fetch(address, { method: "POST", headers, body: JSON.stringify({ ...link, ...values }) }));
   show("done");
   find("[data-view=done] h1").focus();
 }

@@ -104,7 +104,7 @@ def test_tour_of_the_readme_is_as_it_shows(tour: tuple[str, Shell]) -> None:
     for (language, block), (following, shown) in pairwise([*blocks, ("sh", "")]):
         if language != "sh":
             continue
-        printed = shell.run(block.replace("http://127.0.0.1:8000", url).replace(".venv/bin/python manage.py", MANAGE))
+        printed = shell.run(block.replace("http://localhost:8000", url).replace(".venv/bin/python manage.py", MANAGE))
         if following != "sh":
             pattern = re.escape(shown.strip()).replace("…", ".*?")
             assert re.fullmatch(pattern, printed, re.DOTALL), f"{block}\nprinted\n{printed}"

@@ -112,7 +112,7 @@ def test_page_shows_what_its_lines_print(reader: tuple[str, Reader], page: str) 
     for (language, block), (following, shown) in pairwise([*blocks, ("sh", "")]):
         if language != "sh":
             continue
-        printed = somebody.paste(block.replace("http://127.0.0.1:8000", url))
+        printed = somebody.paste(block.replace("http://localhost:8000", url))
         if following != "sh":
             pattern = re.escape(shown.strip()).replace("…", ".*?")
             assert re.fullmatch(pattern, printed, re.DOTALL), f"{block}\nprinted\n{printed}"

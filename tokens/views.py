@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, ClassVar, cast
+from urllib.parse import urljoin
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from django.utils.cache import get_conditional_response
+from django.utils.cache import get_conditional_response, patch_cache_control
 from django.utils.decorators import method_decorator
 from django.utils.http import quote_etag
 from django.views.decorators.cache import cache_control
@@ -245,9 +246,16 @@ class KeySetView(PublishedView):
 class MetadataView(PublishedView):
     """What OAuth software finds here (RFC 8414). It can be granted nothing: people sign in at this server's own API."""
 
+    def get(self, request: Request) -> HttpResponseBase | None:
+        response = super().get(request)
+        if response and not conf.public_url:
+            # It speaks of the Host that was asked for, which is anybody's to choose: no shared cache keeps that.
+            patch_cache_control(response, private=True)
+        return response
+
     def document(self, request: Request) -> dict[str, Any]:
         def url(name: str) -> str:
-            return request.build_absolute_uri(reverse(f"latchkey:{name}"))
+            return urljoin(conf.public_url or request.build_absolute_uri(), reverse(f"latchkey:{name}"))
 
         return {
             "issuer": conf.issuer,

@@ -1,5 +1,7 @@
 """The links in mails: each opens one thing, for one user, once, for PASSWORD_RESET_TIMEOUT seconds."""
 
+from urllib.parse import quote
+
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.exceptions import ValidationError
@@ -22,15 +24,18 @@ class Link(PasswordResetTokenGenerator):
     Its token is good until what it is bound to changes: the password, the address, a sign-in to the admin.
     """
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page: str, setting: str) -> None:
         super().__init__()
-        self.page = page
+        self.page, self.setting = page, setting
         self.key_salt = f"accounts.mail.links:{page}"
 
     def url(self, user: User) -> str:
+        """Return the URL that the setting makes of it, or that of the server's own page."""
         # In the fragment the secret reaches no log and no Referer.
+        own = f"{settings.PUBLIC_URL}/{self.page}#uid={{uid}}&token={{token}}"
+        url: str = getattr(settings, self.setting) or own
         uid = urlsafe_base64_encode(force_bytes(user.pk))
-        return f"{settings.PUBLIC_URL}/{self.page}#uid={uid}&token={self.make_token(user)}"
+        return url.replace("{uid}", quote(uid, safe="")).replace("{token}", quote(self.make_token(user), safe=""))
 
     def open(self, uid: str, token: str) -> User:
         """Return the user whose link it is. Raises LinkNotValid."""
@@ -51,5 +56,5 @@ class VerificationLink(Link):
         return f"{user.pk} {timestamp} {user.email} {user.email_verified}"
 
 
-reset_password = Link("reset-password")
-verify_email = VerificationLink("verify-email")
+reset_password = Link("reset-password", "PASSWORD_RESET_URL")
+verify_email = VerificationLink("verify-email", "EMAIL_VERIFICATION_URL")

@@ -1,6 +1,8 @@
 """System checks of what the project adds to its apps' settings, each under an id that is never given to another."""
 
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +11,19 @@ from django.core import checks
 from tokens import kinds
 
 METRICS_TOKEN_MIN_LENGTH = 16
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):[^\s\x00-\x1f\x7f]+\Z")
+"""That of a URL (RFC 3986, section 3.1), in which no blank or control character stands, for browsers to skip."""
+
+DANGEROUS_SCHEMES = ("javascript", "data", "file", "vbscript")
+
+OWN_PATHS = frozenset(
+    (
+        *(".well-known", "admin", "api", "auth", "client", "favicon.ico", "health", "metrics"),
+        *("reset-password", "static", "verify-email"),
+    )
+)
+"""The first segments of what config.urls knows."""
 
 
 @checks.register(checks.Tags.security)
@@ -28,6 +43,56 @@ def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             f"NOTICES names what is no notice: {', '.join(sorted(unknown))}.",
             hint="docs/settings.md lists those that there are.",
             id="config.E002",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_links(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """Judge where mailed links lead, as far as another page than the server's own is named."""
+    for name in ("PASSWORD_RESET_URL", "EMAIL_VERIFICATION_URL"):
+        if url := getattr(settings, name):
+            yield from _judge_link(name, url)
+
+
+def _judge_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
+    if "{uid}" not in url or "{token}" not in url:
+        yield checks.Error(f"{name} must have {{uid}} and {{token}} in it.", id="config.E003")
+    scheme = SCHEME.match(url)
+    if scheme is None or scheme[1].lower() in DANGEROUS_SCHEMES:
+        yield checks.Error(
+            f"{name} must be a URL like https://app.example.com/page#{{uid}}/{{token}} or myapp://page?uid={{uid}}"
+            "&token={token}; one that runs or opens what stands in it is refused.",
+            id="config.E004",
+        )
+    elif scheme[1].lower() in ("http", "https"):
+        page = url.partition("#")[0]
+        if "{uid}" in page or "{token}" in page:
+            yield checks.Warning(
+                f"{name} should have {{uid}} and {{token}} after the #: before it they reach logs and other sites.",
+                id="config.W002",
+            )
+        if scheme[1].lower() == "http" and not settings.DEBUG:
+            yield checks.Warning(
+                f"{name} should start with https://, or the link can be read on its way.", id="config.W003"
+            )
+
+
+@checks.register
+def check_path(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    """A proxy may take the path off, or not: so it must not look like one of the server's own."""
+    first = (settings.FORCE_SCRIPT_NAME or "").strip("/").partition("/")[0]
+    if first and first in OWN_PATHS:
+        yield checks.Error(f"PUBLIC_URL must have another path: /{first} is one of the server's own.", id="config.E005")
+
+
+@checks.register
+def check_variables(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    for name in settings.UNKNOWN_VARIABLES:
+        similar = get_close_matches(name, settings.KNOWN_VARIABLES, n=1)
+        yield checks.Warning(
+            f"The file of environment variables sets {name}, which nothing reads.",
+            hint=f"Is it {similar[0]}?" if similar else ".env.example names those that there are.",
+            id="config.W004",
         )
 
 

@@ -80,6 +80,12 @@ def headers_for(content_type: str) -> dict[str, str]:
     }
 
 
+def below(path: str) -> str:
+    """Return the path without that of PUBLIC_URL: a proxy takes it off, or passes it on."""
+    root: str = settings.FORCE_SCRIPT_NAME or ""
+    return path.removeprefix(root) if root and f"{path}/".startswith(f"{root}/") else path
+
+
 class PartsParsed:
     """Answer 400 to a multipart body with a part whose header can't be parsed; Django's parser lets TypeError pass."""
 
@@ -104,6 +110,7 @@ class WSGI:
         self.application = application
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["PATH_INFO"] = below(environ.get("PATH_INFO", ""))
         for name in PARAMETERS:
             key = "CONTENT_TYPE" if name == "content-type" else f"HTTP_{name.upper().replace('-', '_')}"
             if not is_parsable(environ.get(key, "")):
@@ -196,7 +203,8 @@ def _clean(scope: Scope, length: int) -> Scope:
     query: bytes = scope.get("query_string", b"")
     if not _is_utf8(query):
         query, reasons = b"", {REFUSAL: "malformed"}
-    return {**scope, "headers": headers, "query_string": query, **reasons}
+    path = (settings.FORCE_SCRIPT_NAME or "") + (below(scope["path"]) or "/")
+    return {**scope, "path": path, "headers": headers, "query_string": query, **reasons}
 
 
 async def _read(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | None:

@@ -74,7 +74,7 @@ def test_old_address_is_told_when_it_was_left(mailoutbox: list[EmailMessage], ti
     (mail,) = mailoutbox
     assert (mail.subject, mail.to) == ("Your e-mail address was changed", ["old@example.com"])
     for part in (text_of(mail), html_of(mail)):
-        assert "On 2031-05-06 07:08 (UTC) the address of your account at 127.0.0.1:8000 was changed." in part
+        assert "On 2031-05-06 07:08 (UTC) the address of your account at localhost:8000 was changed." in part
 
 
 # The other kinds tell of a device, as the parser calls it, that had the password or a token.

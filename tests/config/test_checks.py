@@ -1,6 +1,12 @@
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from django.core.checks import run_checks
+from django.urls import get_resolver
 from pytest_django import Settings
+
+from config.serving.checks import OWN_PATHS, check_variables
 
 CONSOLE, SMTP = (f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "smtp"))
 
@@ -34,3 +40,71 @@ def test_notice_that_there_is_not_stops_the_start(settings: Settings, notices: l
 def test_mails_in_the_log_are_warned_of(settings: Settings, backend: str, debug: bool, ids: list[str]) -> None:
     settings.EMAIL_BACKEND, settings.DEBUG = backend, debug
     assert found() == ids
+
+
+WEB, APP = "https://app.example.com/reset#{uid}/{token}", "myapp://reset?uid={uid}&token={token}"
+
+
+@pytest.mark.parametrize("name", ["PASSWORD_RESET_URL", "EMAIL_VERIFICATION_URL"])
+@pytest.mark.parametrize(
+    ("url", "ids"),
+    [
+        ("", []),
+        (WEB, []),
+        (APP, []),
+        ("https://app.example.com/reset#{uid}", ["config.E003"]),
+        ("https://app.example.com/reset#{token}", ["config.E003"]),
+        ("javascript:alert('{uid}{token}')", ["config.E004"]),
+        ("JavaScript:alert('{uid}{token}')", ["config.E004"]),
+        ("java\tscript:alert('{uid}{token}')", ["config.E004"]),
+        (" javascript:alert('{uid}{token}')", ["config.E004"]),
+        ("data:text/html,{uid}{token}", ["config.E004"]),
+        ("file:///{uid}/{token}", ["config.E004"]),
+        ("vbscript:{uid}{token}", ["config.E004"]),
+        ("/reset#{uid}/{token}", ["config.E004"]),
+        ("https://app.example.com/reset?uid={uid}&token={token}", ["config.W002"]),
+        ("https://app.example.com/reset/{uid}#{token}", ["config.W002"]),
+        ("http://app.example.com/reset#{uid}/{token}", ["config.W003"]),
+    ],
+)
+def test_link_to_a_page_elsewhere_is_judged(settings: Settings, name: str, url: str, ids: list[str]) -> None:
+    setattr(settings, name, url)
+    assert found() == ids
+
+
+def test_link_without_tls_is_nobodys_business_in_debug(settings: Settings) -> None:
+    settings.DEBUG, settings.PASSWORD_RESET_URL = True, "http://localhost:3000/reset#{uid}/{token}"
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "ids"),
+    [(None, []), ("/sso", []), ("/sso/auth", []), ("/auth", ["config.E005"]), ("/api/x", ["config.E005"])],
+)
+def test_path_that_is_one_of_the_servers_own_is_an_error(settings: Settings, path: str | None, ids: list[str]) -> None:
+    settings.FORCE_SCRIPT_NAME = path
+    assert [check for check in found() if check == "config.E005"] == ids
+
+
+def test_own_paths_are_those_of_the_urls() -> None:
+    def firsts(patterns: Iterable[Any]) -> set[str]:
+        found = set()
+        for pattern in patterns:
+            route = str(pattern.pattern)
+            inner = getattr(pattern, "url_patterns", ())
+            found |= {route.partition("/")[0]} if route else firsts(inner)
+        return found
+
+    paths = firsts(get_resolver().url_patterns) - {"", r"^(?:api|auth)(?:"}
+    assert paths | {"static", "metrics"} == OWN_PATHS
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("REFRESH_COKIE_NAME", "Is it REFRESH_COOKIE_NAME?"), ("QX", ".env.example names those that there are.")],
+)
+def test_variable_that_nothing_reads_is_named(settings: Settings, name: str, hint: str) -> None:
+    settings.UNKNOWN_VARIABLES = [name]
+    [warning] = check_variables()
+    assert (warning.id, warning.hint) == ("config.W004", hint)
+    assert name in warning.msg

@@ -305,7 +305,7 @@ class Crowd:
 
 @pytest.fixture
 def crowd(database_url: str) -> Iterator[Crowd]:
-    public = "http://127.0.0.1:8000"  # the issuer is that of this process, which starts the sessions
+    public = "http://localhost:8000"  # the issuer is that of this process, which starts the sessions
     with serve(database_url, METRICS_TOKEN=TOKEN, WORKERS="3", THREADS="1", THROTTLING="off", PUBLIC_URL=public) as url:
         yield Crowd(url)
 

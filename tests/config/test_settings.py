@@ -86,7 +86,31 @@ def test_issuer_is_the_public_url_and_audience_the_issuer(read: Settings) -> Non
 
 
 def test_public_url_is_this_machines_port_by_default(read: Settings) -> None:
-    assert read(PORT="8080", PUBLIC_URL="")["PUBLIC_URL"] == "http://127.0.0.1:8080"
+    assert read(PORT="8080", PUBLIC_URL="")["PUBLIC_URL"] == "http://localhost:8080"
+
+
+def test_path_of_the_public_url_is_that_of_cookies_and_files(read: Settings) -> None:
+    settings = read(PUBLIC_URL="https://example.com/sso/", SECURE_SSL_REDIRECT="on", METRICS_TOKEN="x" * 16)
+    assert settings["FORCE_SCRIPT_NAME"] == "/sso"
+    assert settings["STATIC_URL"] == "/sso/static/"
+    assert settings["TOKENS_COOKIE_PATH"] == "/sso/auth"
+    assert settings["SESSION_COOKIE_PATH"] == settings["CSRF_COOKIE_PATH"] == "/sso/"
+    assert settings["TOKENS_PUBLIC_URL"] == "https://example.com/sso"
+    for path in ("sso/health/live", "sso/metrics"):
+        assert any(re.search(exempt, path) for exempt in settings["SECURE_REDIRECT_EXEMPT"])
+
+
+def test_cookie_for_other_sites_is_secure_in_debug_too(read: Settings) -> None:
+    settings = read(DEBUG="true", REFRESH_COOKIE_SAMESITE="none")
+    assert (settings["TOKENS_COOKIE_SAMESITE"], settings["TOKENS_COOKIE_SECURE"]) == ("None", True)
+
+
+def test_unknown_variable_of_the_file_is_named(read: Settings, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(
+        "# FOO=1\nREFRESH_COKIE_NAME=rt\nexport PORT=8000\nWORKERS=2\nEMPTY=\nMETRICS_TOKEN=\n"
+    )
+    assert read(ENV_FILE=str(tmp_path / "env"))["UNKNOWN_VARIABLES"] == ["REFRESH_COKIE_NAME"]
+    assert read(ENV_FILE=str(tmp_path / "none"))["UNKNOWN_VARIABLES"] == []
 
 
 def test_lists_are_split_at_commas(read: Settings) -> None:
@@ -200,6 +224,10 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("TRUSTED_PROXIES", "11", "a whole number from 0 to 10"),
         ("ALLOWED_HOSTS", "https://example.com", "host names"),
         ("PUBLIC_URL", "example.com", "a URL like https://example.com"),
+        ("PUBLIC_URL", "https://example.com/a b", "a URL like https://example.com"),
+        ("PUBLIC_URL", "https://example.com/sso/../x", "a URL like https://example.com"),
+        ("PUBLIC_URL", "https://example.com/sso?x=1", "a URL like https://example.com"),
+        ("REFRESH_COOKIE_SAMESITE", "nobody", "strict or lax or none"),
         ("REFRESH_COOKIE_NAME", "a;b", "letters"),
         ("TRUSTED_ORIGINS", "https://app.example.com/", "without a path"),
         ("TRUSTED_ORIGINS", "*", "without a path"),

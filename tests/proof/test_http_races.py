@@ -64,7 +64,7 @@ def server(django_db_setup: None) -> Iterator[str]:
         THROTTLING="off",
         MAX_SESSIONS_PER_USER=str(CAP),
         # The issuer is that of this process, which makes the tokens that it starts from itself.
-        PUBLIC_URL="http://127.0.0.1:8000",
+        PUBLIC_URL="http://localhost:8000",
     ) as url:
         yield url
 

@@ -364,17 +364,32 @@ def test_key_set_holds_the_keys_now_valid_and_nothing_private() -> None:
 
 
 def test_metadata_tells_what_there_is(app: App, settings: Settings) -> None:
-    assert get("/.well-known/oauth-authorization-server").json() == {
+    settings.TOKENS_PUBLIC_URL = "https://auth.example/below"
+    settings.ALLOWED_HOSTS = ["*"]
+    assert get("/.well-known/oauth-authorization-server", HTTP_HOST="evil.example").json() == {
         "issuer": claims_of(app.access)["iss"],
-        "jwks_uri": "http://testserver/.well-known/jwks.json",
+        "jwks_uri": "https://auth.example/.well-known/jwks.json",
         "response_types_supported": [],
         "grant_types_supported": [],
-        "revocation_endpoint": "http://testserver/auth/revoke",
+        "revocation_endpoint": "https://auth.example/auth/revoke",
         "revocation_endpoint_auth_methods_supported": ["none"],
-        "introspection_endpoint": "http://testserver/auth/introspect",
+        "introspection_endpoint": "https://auth.example/auth/introspect",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "Bearer"],
         "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "Ed25519"],
     }
+
+
+@pytest.mark.parametrize(
+    ("issuer", "start"), [("https://auth.example", "https://auth.example/"), ("latchkey", "http://testserver/")]
+)
+def test_metadata_is_at_the_issuer_if_that_is_a_url(settings: Settings, issuer: str, start: str) -> None:
+    if hasattr(settings, "TOKENS_PUBLIC_URL"):
+        del settings.TOKENS_PUBLIC_URL
+    settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ISSUER": issuer}
+    response = get("/.well-known/oauth-authorization-server")
+    assert response.json()["jwks_uri"] == f"{start}.well-known/jwks.json"
+    kept_by = "public" if issuer.startswith("https") else "private"
+    assert set(response["Cache-Control"].split(", ")) == {kept_by, "max-age=300"}
 
 
 def test_endpoints_of_the_metadata_work_as_it_says(app: App) -> None:

@@ -1,0 +1,44 @@
+"""How `make run` serves the project: as config.gunicorn does, and it says where, and what to try."""
+
+import errno
+import socket
+import sys
+from typing import Any
+
+from config.gunicorn import *  # noqa: F403
+from config.gunicorn import HOST
+from config.settings import PORT, PUBLIC_URL
+
+WELCOME = f"""
+Latchkey is listening. Ctrl-C stops it.
+
+  account page       {PUBLIC_URL}/
+  API                {PUBLIC_URL}/api/
+  API documentation  {PUBLIC_URL}/api/docs/
+  administration     {PUBLIC_URL}/admin/  (make admin makes an administrator)
+
+To try it, in another terminal:
+
+  curl -s -H 'Content-Type: application/json' {PUBLIC_URL}/auth/register \\
+    -d '{{"username": "ada", "password": "the analytical engine"}}'
+  TOKEN=$(curl -s -c cookies.txt -H 'Content-Type: application/json' {PUBLIC_URL}/auth/login \\
+    -d '{{"username": "ada", "password": "the analytical engine"}}' | sed 's/.*"accessToken":"\\([^"]*\\)".*/\\1/')
+  curl -H "Authorization: Bearer $TOKEN" {PUBLIC_URL}/api/me/
+  curl -b cookies.txt -c cookies.txt -X POST {PUBLIC_URL}/auth/refresh-token
+"""
+
+
+def on_starting(server: Any) -> None:
+    """Say in one line that the port is taken, where gunicorn would try again for seconds."""
+    with socket.socket(socket.AF_INET6 if ":" in HOST else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST.strip("[]"), PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sys.exit(f"Port {PORT} is taken. Stop what listens there, or choose another: make run PORT={PORT + 1}")
+
+
+def when_ready(server: Any) -> None:
+    print(WELCOME, flush=True)  # noqa: T201

@@ -1,0 +1,38 @@
+"""How `make run` serves: what it says, and when it can't."""
+
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from config import local
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_port_that_is_taken_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(local, "HOST", host)
+        monkeypatch.setattr(local, "PORT", port)
+        with pytest.raises(SystemExit) as caught:
+            local.on_starting(None)
+    told = f"Port {port} is taken. Stop what listens there, or choose another: make run PORT={port + 1}"
+    assert str(caught.value) == told
+    local.on_starting(None)  # which nothing keeps any more
+
+
+def test_other_faults_of_the_address_are_gunicorns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "HOST", "[2001:db8::1]")
+    with pytest.raises(OSError, match=r"Errno") as caught:
+        local.on_starting(None)
+    assert caught.value.errno != errno.EADDRINUSE
+
+
+def test_addresses_are_told_once_it_listens(capsys: Any) -> None:
+    local.when_ready(None)
+    told = capsys.readouterr().out
+    for path in ("/", "/api/", "/api/docs/", "/admin/"):
+        assert f"  http://localhost:8000{path}" in told
