@@ -243,7 +243,6 @@ TOKENS_COOKIE_NAME = env.cookie_name("REFRESH_COOKIE_NAME", default="refreshToke
 TOKENS_COOKIE_SAMESITE = env.choice("REFRESH_COOKIE_SAMESITE", "strict", "lax", "none").capitalize()
 TOKENS_COOKIE_SECURE = env.boolean("REFRESH_COOKIE_SECURE", default=not DEBUG or TOKENS_COOKIE_SAMESITE == "None")
 TOKENS_COOKIE_PATH = f"{root}auth"
-TOKENS_PUBLIC_URL = PUBLIC_URL
 TOKENS_TRUSTED_ORIGINS = env.origins("TRUSTED_ORIGINS")
 TOKENS_DPOP = env.choice("DPOP", "optional", "required", "off")
 TOKENS_PUBLIC_URL = PUBLIC_URL

@@ -185,7 +185,6 @@ RULES = {
     "cookie_path": Rule("TOKENS_COOKIE_PATH", _is_text, "a string"),
     "cookie_secure": Rule("TOKENS_COOKIE_SECURE", _is_switch, "True or False"),
     "cookie_samesite": Rule("TOKENS_COOKIE_SAMESITE", _is_same_site, "'Strict', 'Lax' or 'None'"),
-    "public_url": Rule("TOKENS_PUBLIC_URL", _is_text_or_none, "a URL or None"),
     "trusted_origins": Rule("TOKENS_TRUSTED_ORIGINS", _are_texts, "a list of strings"),
     "public_url": Rule("TOKENS_PUBLIC_URL", _is_public_url, "a URL like https://example.com, or empty"),
     "dpop": Rule("TOKENS_DPOP", _is_dpop, "optional, required or off"),

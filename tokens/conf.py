@@ -88,12 +88,6 @@ class Settings:
         return self._own("COOKIE_SAMESITE", "Strict")
 
     @property
-    def public_url(self) -> str | None:
-        """What the URLs in the metadata start with; by default the issuer, if that is a URL."""
-        issuer = str(self.issuer)
-        return self._own("PUBLIC_URL", None) or (issuer if issuer.startswith(("https://", "http://")) else None)
-
-    @property
     def trusted_origins(self) -> Sequence[str]:
         """The other sites' origins (`https://app.example`) that may call the cookie endpoints."""
         return self._own("TRUSTED_ORIGINS", [])

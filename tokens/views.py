@@ -246,16 +246,22 @@ class KeySetView(PublishedView):
 class MetadataView(PublishedView):
     """What OAuth software finds here (RFC 8414). It can be granted nothing: people sign in at this server's own API."""
 
+    @property
+    def base(self) -> str:
+        """What the URLs start with; the issuer may be a URL, and often is."""
+        issuer = str(conf.issuer)
+        return conf.public_url or (issuer if issuer.startswith(("https://", "http://")) else "")
+
     def get(self, request: Request) -> HttpResponseBase | None:
         response = super().get(request)
-        if response and not conf.public_url:
+        if response and not self.base:
             # It speaks of the Host that was asked for, which is anybody's to choose: no shared cache keeps that.
             patch_cache_control(response, private=True)
         return response
 
     def document(self, request: Request) -> dict[str, Any]:
         def url(name: str) -> str:
-            return urljoin(conf.public_url or request.build_absolute_uri(), reverse(f"latchkey:{name}"))
+            return urljoin(self.base or request.build_absolute_uri(), reverse(f"latchkey:{name}"))
 
         return {
             "issuer": conf.issuer,

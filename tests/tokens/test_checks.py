@@ -451,7 +451,6 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("COOKIE_SECURE", "true"),
         ("COOKIE_SAMESITE", "none"),
         ("COOKIE_SAMESITE", None),
-        ("PUBLIC_URL", 1),
         ("TRUSTED_ORIGINS", "https://app.example"),
         ("TRUSTED_ORIGINS", [b"https://app.example"]),
         ("SIGNING_KEYS", "key.pem"),
