@@ -91,6 +91,7 @@ class Proof:
     """The second from which on it is no longer good."""
 
 
+@lru_cache(maxsize=64)
 def origin_of(url: str) -> str:
     """Return the scheme and the host, in small letters, and the port, if it is not the scheme's own.
 

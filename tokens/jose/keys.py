@@ -129,11 +129,11 @@ def _derive(secret: str | bytes, fallbacks: tuple[str | bytes, ...]) -> Sequence
     )
 
 
-@lru_cache(maxsize=16)
 def _refresh_key(secret: str | bytes) -> bytes:
     return _hkdf(secret, b"latchkey refresh token")
 
 
+@lru_cache(maxsize=64)
 def _hkdf(secret: str | bytes, label: bytes) -> bytes:
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(force_bytes(secret))
 
