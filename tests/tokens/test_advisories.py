@@ -390,7 +390,7 @@ def test_cve_2026_9802_superseded_token_stays_so_after_a_restart(app: App) -> No
     first = app.refresh_token
     app.refresh()
     app.refresh()
-    for cache in (keys._derive, keys._refresh_key, keys._read, keys._published):
+    for cache in (keys._derive, keys._hkdf, keys._read, keys._published):
         cache.cache_clear()
     Session.objects.update(rotated_at=timezone.now() - timedelta(hours=1))
 
