@@ -26,6 +26,11 @@ class UserManager(auth.UserManager["User"]):
         # Whether there is a second factor is asked at every login, and costs no statement of its own.
         return self.select_related("authenticator_app").get(**_natural_key(username))
 
+    def key_of(self, identifier: str) -> str:
+        """Return what the look-up compares, for the limits on guessing."""
+        (key,) = _natural_key(identifier).values()
+        return key
+
     async def aget_by_natural_key(self, username: str | None) -> "User":
         return await self.select_related("authenticator_app").aget(**_natural_key(username))
 

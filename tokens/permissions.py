@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from .conf import conf
+from .domain.sessions import CLOCK_SKEW
 from .http.refusals import ReauthenticationRequired
 
 
@@ -25,6 +26,7 @@ class RecentSignIn(IsAuthenticated):
             return False
         max_age = conf.recent_sign_in if self.max_age is None else self.max_age
         given_at: Any = getattr(request.auth, "authenticated_at", None)
-        if given_at is None or timezone.now() - given_at > max_age:
+        # A time that lies ahead was written by a clock that was wrong.
+        if given_at is None or not -CLOCK_SKEW <= timezone.now() - given_at <= max_age:
             raise ReauthenticationRequired(max_age)
         return True

@@ -185,9 +185,9 @@ class AccessToken(Token, simplejwt.AccessToken):
 
     @property
     def authenticated_at(self) -> datetime:
-        """When the user last gave the password: the session knows, or, where it was not read, the claim."""
-        session: Session | None = vars(self).get("session")
-        return session.authenticated_at if session else datetime.fromtimestamp(self["auth_time"], UTC)
+        """When the user had last given the password as this token was issued: a copy of an old one is no younger for a
+        sign-in that its owner renews."""
+        return datetime.fromtimestamp(self["auth_time"], UTC)
 
 
 class RefreshToken(Token, simplejwt.RefreshToken):

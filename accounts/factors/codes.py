@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -39,6 +40,10 @@ DRIFT = 1
 """How many steps the device's clock may be ahead or behind (RFC 6238, section 5.2)."""
 
 
+SKEW = 2
+"""How many steps the clocks of two servers may be apart."""
+
+
 def since(user: User) -> datetime | None:
     app = _app_of(user)
     return app.enabled_at if app else None
@@ -54,7 +59,9 @@ def use(user: User, answer: Answer, client: Client) -> Sequence[str] | None:
     step = _step_of(app, answer[FIELD]) if app and app.enabled_at else None
     if app is None or step is None:
         return None
-    unused = AuthenticatorApp.objects.filter(pk=app.pk, last_step__lt=step)
+    # A step that lies further ahead was written by a clock that was wrong, and would lock the owner out until then.
+    ahead = int(time()) // STEP + DRIFT + SKEW
+    unused = AuthenticatorApp.objects.filter(Q(last_step__lt=step) | Q(last_step__gt=ahead), pk=app.pk)
     return AMR if unused.update(last_step=step) else None
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connections, router, transaction
+from django.db.models import Q
 from django.utils import timezone, translation
 
 from tokens.domain.client import UNKNOWN, Client
@@ -55,7 +56,7 @@ def deliver() -> None:
 
     A process that dies between sending a mail and taking it off the table has it sent again.
     """
-    while mail := Mail.objects.filter(not_before__lte=timezone.now()).order_by("not_before").first():
+    while mail := _due():
         if mail.attempts >= ATTEMPTS:
             logger.error("Mail %s (%s) was given up after %s tries", mail.pk, mail.kind, ATTEMPTS)
             mail.delete()
@@ -63,11 +64,22 @@ def deliver() -> None:
             _send(mail)
 
 
+def _due() -> Mail | None:
+    now = timezone.now()
+    # What is put off for longer than a mail ever is was put off by a clock that was wrong.
+    due = Q(not_before__lte=now) | Q(not_before__gt=now + _pause(ATTEMPTS))
+    return Mail.objects.filter(due).order_by("not_before").first()
+
+
 def _claim(mail: Mail) -> bool:
     """Put off the next try, which makes this one ours; return whether nobody else was faster."""
     row = Mail.objects.filter(pk=mail.pk, attempts=mail.attempts)
-    pause = timedelta(minutes=2 ** (mail.attempts + 1))
-    return bool(row.update(attempts=mail.attempts + 1, not_before=timezone.now() + pause))
+    not_before = timezone.now() + _pause(mail.attempts + 1)
+    return bool(row.update(attempts=mail.attempts + 1, not_before=not_before))
+
+
+def _pause(attempts: int) -> timedelta:
+    return timedelta(minutes=2**attempts)
 
 
 def _send(mail: Mail) -> None:

@@ -160,6 +160,20 @@ def test_mail_that_could_not_be_sent_is_tried_again_later_and_later(
     assert not any(record.exc_info for record in caplog.records)
 
 
+def test_mail_that_a_wrong_clock_put_off_is_not_put_off_for_as_long(
+    ann: User, mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture
+) -> None:
+    time_machine.move_to("2030-01-01T12:00:00Z", tick=False)
+    outbox.queue(MailKind.VERIFY_EMAIL, "ann@example.com")
+    longest = timedelta(minutes=2**outbox.ATTEMPTS)
+    Mail.objects.update(not_before=timezone.now() + longest)
+    outbox.deliver()
+    assert not mailoutbox
+    Mail.objects.update(not_before=timezone.now() + longest + timedelta(microseconds=1))
+    outbox.deliver()
+    assert len(mailoutbox) == 1
+
+
 def test_mail_that_fails_does_not_hold_up_the_others(ann: User, mailoutbox: list[EmailMessage]) -> None:
     Mail.objects.create(kind="of_a_newer_version", address="ann@example.com", language="en")
     outbox.queue("email_changed", "old@example.com")

@@ -6,6 +6,7 @@ from base64 import b32encode
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
+from time import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -194,6 +195,14 @@ def test_there_is_nothing_to_change_before_it_is_enabled(browser: Browser, act: 
     device = Device(enrol(browser).json()["secret"])
     response = act(browser, device.code())
     assert (response.status_code, response.json()) == (400, {"non_field_errors": ["You have no second factor."]})
+
+
+def test_step_that_a_wrong_clock_wrote_down_locks_nobody_out(ann_has: Enrolled) -> None:
+    now = int(time()) // 30
+    for ahead, status in ((3, 401), (4, 200)):
+        AuthenticatorApp.objects.update(last_step=now + ahead)
+        phone = Browser()
+        assert phone.answer(phone.login().json()["challenge"], ann_has.device.code(1)).status_code == status
 
 
 def test_code_that_confirmed_is_used_up(browser: Browser) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
@@ -10,7 +11,7 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import App, Browser
 from tests.racing import in_parallel
-from tokens.domain import limits
+from tokens.domain import limits, users
 from tokens.exceptions import TooManyTries
 from tokens.models import Bucket, SecurityEvent
 
@@ -150,6 +151,63 @@ def test_parallel_tries_are_counted_exactly(settings: Settings) -> None:
     results = in_parallel(*[lambda: limits.spend("password", "1")] * 20)
     assert results.count(None) == 5
     assert sum(isinstance(result, TooManyTries) for result in results) == 15
+
+
+@pytest.mark.django_db
+def test_clock_that_was_ahead_keeps_nobody_out_for_longer_than_the_bucket_holds(
+    clock: TimeMachineFixture, settings: Settings
+) -> None:
+    settings.TOKENS_LIMITS = {"password": (3, 60.0)}
+
+    def spend() -> int:
+        try:
+            limits.spend("password", "1")
+        except TooManyTries as refused:
+            return refused.wait
+        return 0
+
+    clock.shift(30 * 86400)
+    assert [spend() for _ in range(4)] == [0, 0, 0, 60]
+    clock.shift(-30 * 86400)
+    assert spend() == 60
+    clock.shift(59)
+    assert spend() == 1
+    clock.shift(1)
+    assert [spend(), spend()] == [0, 60]
+    clock.shift(180)
+    assert [spend() for _ in range(4)] == [0, 0, 0, 60]
+
+
+@pytest.mark.django_db
+def test_limit_that_was_made_narrower_holds_no_longer_than_the_new_one(
+    settings: Settings, clock: TimeMachineFixture
+) -> None:
+    settings.TOKENS_LIMITS = {"password": (100, 600.0)}
+    for _ in range(100):
+        limits.spend("password", "1")
+    settings.TOKENS_LIMITS = {"password": (2, 60.0)}
+    with pytest.raises(TooManyTries):
+        limits.spend("password", "1")
+    clock.shift(60)
+    limits.spend("password", "1")
+
+
+def test_spellings_that_are_one_to_the_look_up_are_one_to_the_limit(ann: Any) -> None:
+    # The same name in small letters; in capitals, with its marks apart and in another order; with the micro sign.
+    spellings = [
+        "\u03bc\u03b1\u0390\u03bf\u03c5",
+        "\u039c\u0391\u0399\u0308\u0301\u039f\u03a5",
+        "\u00b5\u03b1\u03b9\u0308\u0301\u03bf\u03c5",
+    ]
+    assert [fail(spelling) for spelling in (*spellings, spellings[0])] == [401, 401, 401, 429]
+
+
+def test_manager_says_what_its_look_up_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager: Any = get_user_model()._default_manager
+    monkeypatch.setattr(manager, "key_of", lambda name: name[:1], raising=False)
+    assert users.key_of("Ann") == "A"
+    monkeypatch.setattr(manager, "key_of", None)
+    assert users.key_of("\uff21nn") == "ann"
 
 
 def test_address_that_floods_is_throttled(ann: Any, settings: Settings) -> None:

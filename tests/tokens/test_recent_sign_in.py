@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.urls import path
+from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import IsAdminUser
@@ -185,13 +186,25 @@ def test_session_that_knows_no_sign_in_is_refused(ann: Any) -> None:
     assert_too_old(http.get("/without-challenge"))
 
 
-def test_guard_that_reads_the_session_believes_the_row_and_the_other_the_claim(browser: Browser, clock: Clock) -> None:
+@BOTH
+def test_copy_of_an_older_token_is_no_younger_for_a_sign_in_that_was_renewed(
+    browser: Browser, clock: Clock, url: str
+) -> None:
     clock.shift(601)
     sessions.reauthenticate(row())
-    assert browser.get("/sensitive").status_code == 200
-    assert_too_old(browser.get("/stateless"))
+    assert_too_old(browser.get(url))
     browser.refresh()
-    assert browser.get("/stateless").status_code == 200
+    assert browser.get(url).status_code == 200
+
+
+@BOTH
+def test_sign_in_that_lies_ahead_is_none(browser: Browser, clock: Clock, url: str) -> None:
+    clock.shift(-60)
+    assert browser.get(url).status_code == 200
+    Session.objects.update(created_at=timezone.now() + timedelta(days=30))
+    browser.refresh()
+    assert claims_of(browser.access)["auth_time"] > timezone.now().timestamp() + 86400
+    assert_too_old(browser.get(url))
 
 
 def test_guard_costs_no_statement_more(browser: Browser, django_assert_num_queries: Any) -> None:

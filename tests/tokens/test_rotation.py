@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
@@ -272,6 +273,24 @@ def test_a_clock_behind_that_of_the_server_that_rotated_changes_nothing(app: App
     later(clock, -3)
     assert app.refresh(first).json()["refresh"] == second
     assert app.refresh().json()["refresh"] == second
+
+
+def test_clock_that_was_wrong_arms_no_grace_period_for_as_long(browser: Browser, clock: Clock) -> None:
+    first = browser.cookie
+    later(clock, 30 * 60)
+    browser.refresh()
+    browser.refresh()  # a use
+    later(clock, -30 * 60)
+    assert_reused(browser.refresh(first))
+
+
+def test_session_of_a_clock_that_was_wrong_is_rotated_at_its_next_use(app: App, clock: Clock) -> None:
+    first = app.refresh_token
+    app.refresh()
+    Session.objects.update(rotated_at=row().rotated_at + timedelta(days=30))
+    later(clock, 1)
+    assert app.refresh(first).status_code == 200  # nothing was used: a late retry
+    assert (row().generation, row().rotated_at) == (2, timezone.now())
 
 
 @pytest.mark.parametrize(("ahead", "answer"), [(8, 200), (10, 401)])

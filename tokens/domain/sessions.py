@@ -342,8 +342,10 @@ class Step(Enum):
 
 def _judge(session: Session, generation: int, now: datetime, raced: bool) -> Step:
     grace = conf.grace_period
-    # The clock of the server that rotated may be ahead of ours.
-    age = max(now - session.rotated_at, timedelta())
+    # The clock of the server that rotated may be ahead of ours. One that was further ahead than this was wrong, and no
+    # grace period lasts until then.
+    ahead = session.rotated_at - now
+    age = timedelta.max if ahead > CLOCK_SKEW else max(-ahead, timedelta())
     if generation == session.generation:
         # The token from a login is rotated at its first use, however young.
         return Step.GIVE_BACK if generation > 0 and age < grace else Step.ROTATE

@@ -34,7 +34,7 @@ from ..exceptions import (
     TooManyTries,
 )
 from ..models import SecurityEvent, Session, User, fingerprints, uuid7
-from . import limits, sessions
+from . import limits, sessions, users
 from .client import UNKNOWN, Client
 from .sessions import PASSWORD, Claims
 
@@ -234,7 +234,7 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
     # Before anything is done with them: normalising and hashing take time that grows with the length.
     if len(username) > IDENTIFIER_LENGTH or len(password) > PASSWORD_LENGTH:
         raise InvalidCredentials
-    name = unicodedata.normalize("NFKC", username).casefold()
+    name = users.key_of(username)
     here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
     limits.spend(*here)
     try:

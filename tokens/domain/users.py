@@ -2,6 +2,7 @@
 through."""
 
 from typing import Any, cast
+from unicodedata import normalize
 
 from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
@@ -24,6 +25,17 @@ def is_shown(user: User, using: str) -> bool:
     """Return whether the default manager shows the user. One that leaves nobody out costs no statement."""
     users = shown(using).all()
     return not users.query.where or users.filter(pk=user.pk).exists()
+
+
+def key_of(identifier: str) -> str:
+    """Return the form of a name that the look-up compares, so that a limit counts each of its spellings as one.
+
+    The default manager's `key_of(identifier)` says what that is; without one, it is the name without regard to case,
+    composition and width.
+    """
+    fold = getattr(get_user_model()._default_manager, "key_of", None)
+    # Decomposed first: marks come into their one order before folding makes a letter of one, the Greek iota subscript.
+    return str(fold(identifier) if fold else normalize("NFKC", normalize("NFKD", identifier).casefold()))
 
 
 def is_user(model: type[Model]) -> bool:
