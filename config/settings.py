@@ -184,11 +184,7 @@ EMAIL_USE_TLS: bool = email.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL: bool = email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
-NOTICES = env.items(
-    "NOTICES",
-    default="new_sign_in,password_changed,username_changed,email_changed,token_reused,"
-    "second_factor_enabled,second_factor_removed,recovery_code_used,recovery_codes_renewed",
-)
+NOTICES = env.items("NOTICES", default="all")
 # Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.
 MAIL_WORKER = env.choice("MAIL_WORKER", "thread", "command")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no-reply@localhost")

@@ -273,6 +273,11 @@ def test_every_kind_of_event_and_reason_is_documented() -> None:
     assert sorted(table("docs/events.md", "reason")) == sorted(Reason.values)
 
 
+def test_every_notice_is_documented_with_its_subject() -> None:
+    documented = {name: row[2] for name, row in table("docs/events.md", "notice").items()}
+    assert documented == {notice.name: str(notice.subject) for notice in kinds.notices().values()}
+
+
 def test_every_signal_is_documented_with_its_arguments() -> None:
     sent: dict[str, list[str]] = {}
     source = inspect.getsource(tokens.domain.sessions) + inspect.getsource(tokens.domain.events)

@@ -18,7 +18,7 @@ from . import outbox
 @receiver(event_announced)
 def queue(event: SecurityEvent, **kwargs: Any) -> None:
     notice = TABLE[event.kind].notice
-    if notice is None or notice.name not in settings.NOTICES:
+    if notice is None or not {"all", notice.name}.intersection(settings.NOTICES):
         return
     user: User = event.user
     if user.email and user.email_verified:  # Otherwise the address may be a stranger's.

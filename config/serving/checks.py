@@ -38,7 +38,7 @@ def check_metrics_token(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 @checks.register
 def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    if unknown := set(settings.NOTICES).difference(kinds.notices()):
+    if unknown := set(settings.NOTICES).difference(kinds.notices(), ["all"]):
         yield checks.Error(
             f"NOTICES names what is no notice: {', '.join(sorted(unknown))}.",
             hint="docs/settings.md lists those that there are.",

@@ -23,6 +23,8 @@ from accounts.models import Mail, MailKind, User
 from tests.clients import Browser
 from tests.racing import in_parallel, just_before
 from tokens import kinds
+from tokens.domain import sessions
+from tokens.domain.client import Client
 
 pytestmark = pytest.mark.django_db
 
@@ -77,14 +79,18 @@ def test_old_address_is_told_when_it_was_left(mailoutbox: list[EmailMessage], ti
         assert "On 2031-05-06 07:08 (UTC) the address of your account at localhost:8000 was changed." in part
 
 
-# The other kinds tell of a device, as the parser calls it, that had the password or a token.
-@pytest.mark.parametrize("kind", sorted({*MailKind, *kinds.notices()} - {"new_sign_in", "token_reused"}))
+@pytest.mark.parametrize("kind", sorted({*MailKind, *kinds.notices()}))
 def test_mail_holds_nothing_that_somebody_else_wrote(mailoutbox: list[EmailMessage], kind: str) -> None:
-    User.objects.create_user("prize.example.com", "ann@example.com", "x")
-    outbox.queue(kind, "ann@example.com")
+    user = User.objects.create_user("prize.example.com", "ann@example.com", "x")
+    sessions.start(user, Client("192.0.2.7", "curl/8.5.0"))
+    stranger = Client("192.0.2.9", "Prize: call 555-0100 at prize.example.com/1.0 CFNetwork/1408 Darwin/22.0")
+    session = sessions.start(user, stranger, device_name="prize.example.com")
+    outbox.queue(kind, "ann@example.com", stranger, session=session.pk)
     outbox.deliver()
     (mail,) = mailoutbox
-    assert "prize" not in mail.subject + text_of(mail) + html_of(mail)
+    everything = mail.subject + text_of(mail) + html_of(mail)
+    assert "prize" not in everything.lower()
+    assert "555" not in everything
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,13 @@ def test_short_token_stops_the_start(settings: Settings, token: str, ids: list[s
 
 @pytest.mark.parametrize(
     ("notices", "ids"),
-    [([], []), (["token_reused"], []), (["new_signin"], ["config.E002"]), (["verify_email"], ["config.E002"])],
+    [
+        ([], []),
+        (["all"], []),
+        (["token_reused"], []),
+        (["new_signin"], ["config.E002"]),
+        (["verify_email"], ["config.E002"]),
+    ],
 )
 def test_notice_that_there_is_not_stops_the_start(settings: Settings, notices: list[str], ids: list[str]) -> None:
     settings.NOTICES = notices
