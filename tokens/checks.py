@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import get_hashers
+from django.contrib.auth.models import AbstractBaseUser
 from django.core import checks, mail
 from django.core.checks.security.base import (
     SECRET_KEY_INSECURE_PREFIX,
@@ -21,7 +23,7 @@ from django.core.checks.security.base import (
 )
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
-from django.urls import NoReverseMatch, reverse
+from django.urls import URLResolver, get_resolver, get_script_prefix
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
@@ -29,9 +31,12 @@ from . import serializers
 from .conf import conf, resolve
 from .jose import dpop, keys
 from .models import Session, TokenUser
+from .views import LogoutView, RefreshView
 
 MAX_GRACE_PERIOD = timedelta(seconds=60)
 INTROSPECTION_SECRET_MIN_LENGTH = 32
+
+DATABASES = ("postgresql", "sqlite")
 
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A token (RFC 6265, section 4.1.1)."""
@@ -45,6 +50,9 @@ DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 
 SECOND_FACTORS = ("methods", "options", "judge")
 """What TOKENS_SECOND_FACTOR has to offer."""
+
+PARAMETER = re.compile(r"[<(]")
+"""Where a parameter begins in a route, or a group in a regular expression."""
 
 RATE = re.compile(r"[0-9]+/(?:s|sec|second|m|min|minute|h|hour|d|day)")
 
@@ -86,6 +94,10 @@ def _is_same_site(value: object) -> bool:
 
 def _is_whole_number(value: object) -> bool:
     return type(value) is int
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _is_duration(value: object) -> bool:
@@ -185,6 +197,7 @@ RULES = {
     "cookie_path": Rule("TOKENS_COOKIE_PATH", _is_text, "a string"),
     "cookie_secure": Rule("TOKENS_COOKIE_SECURE", _is_switch, "True or False"),
     "cookie_samesite": Rule("TOKENS_COOKIE_SAMESITE", _is_same_site, "'Strict', 'Lax' or 'None'"),
+    "trusted_proxies": Rule("TOKENS_TRUSTED_PROXIES", _is_count, "a whole number, 0 or more"),
     "trusted_origins": Rule("TOKENS_TRUSTED_ORIGINS", _are_texts, "a list of strings"),
     "public_url": Rule("TOKENS_PUBLIC_URL", _is_public_url, "a URL like https://example.com, or empty"),
     "dpop": Rule("TOKENS_DPOP", _is_dpop, "optional, required or off"),
@@ -290,15 +303,30 @@ def check_cookie_name(**kwargs: Any) -> Messages:
 def check_cookie_path(**kwargs: Any) -> Messages:
     if not _fits("cookie_path") or not getattr(settings, "ROOT_URLCONF", None):
         return
-    for name in ("latchkey:refresh", "latchkey:logout"):
-        try:
-            url = reverse(name)
-        except NoReverseMatch:
-            return  # no endpoint, no cookie
-        if not COOKIE_PATH.fullmatch(conf.cookie_path) or not _covers(conf.cookie_path, url):
+    try:
+        routes = list(_cookie_routes(get_resolver().url_patterns, get_script_prefix()))
+    except Exception as error:  # noqa: BLE001 (whatever the project's own modules raise)
+        yield checks.Warning(
+            f"TOKENS_COOKIE_PATH could not be checked: ROOT_URLCONF can't be read ({error}).", id="latchkey.W011"
+        )
+        return
+    for route in dict.fromkeys(routes):
+        # Of a parameter nobody knows what it will be, so the cookie's path has to end before the first.
+        fixed = PARAMETER.split(route)[0]
+        if not COOKIE_PATH.fullmatch(conf.cookie_path) or not _covers(conf.cookie_path, fixed):
             yield checks.Error(
-                f"TOKENS_COOKIE_PATH must cover {url}, or browsers don't send the cookie there.", id="latchkey.E005"
+                f"TOKENS_COOKIE_PATH must cover {route}, or browsers don't send the cookie there.", id="latchkey.E005"
             )
+
+
+def _cookie_routes(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
+    """Yield the routes of the views that read the cookie, wherever the project has included them."""
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if isinstance(pattern, URLResolver):
+            yield from _cookie_routes(pattern.url_patterns, route)
+        elif issubclass(getattr(pattern.callback, "view_class", object), RefreshView | LogoutView):
+            yield route
 
 
 def _covers(path: str, url: str) -> bool:
@@ -421,16 +449,6 @@ def _has_functions(path: str, names: Iterable[str]) -> bool:
     return all(callable(getattr(named, name, None)) for name in names)
 
 
-@checks.register(checks.Tags.security)
-def check_atomic_requests(**kwargs: Any) -> Messages:
-    for alias in connections:
-        if connections[alias].settings_dict["ATOMIC_REQUESTS"] and router.allow_migrate_model(alias, Session):
-            yield checks.Error(
-                f"DATABASES[{alias!r}]['ATOMIC_REQUESTS'] must be off: it undoes what a refused request revoked.",
-                id="latchkey.E014",
-            )
-
-
 @checks.register(checks.Tags.compatibility)
 def check_types(**kwargs: Any) -> Messages:
     for name, rule in RULES.items():
@@ -444,6 +462,34 @@ def check_cookie_samesite(**kwargs: Any) -> Messages:
         yield checks.Error(
             "TOKENS_COOKIE_SAMESITE = 'None' needs TOKENS_COOKIE_SECURE to be True, or browsers drop the cookie.",
             id="latchkey.E016",
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_user_model(**kwargs: Any) -> Messages:
+    if not issubclass(get_user_model(), AbstractBaseUser):
+        yield checks.Error(
+            "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: its fingerprint of the password ends sessions.",
+            id="latchkey.E018",
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_databases(**kwargs: Any) -> Messages:
+    alias = router.db_for_write(Session)
+    vendor = connections[alias].vendor
+    if vendor not in DATABASES:
+        yield checks.Error(
+            f"DATABASES[{alias!r}] is {vendor}, and sessions can be in PostgreSQL or SQLite only.",
+            hint="A router can keep them, and the users, in a database of one of these.",
+            id="latchkey.E019",
+        )
+    users = router.db_for_write(get_user_model())
+    if users != alias:
+        yield checks.Error(
+            f"The users are in DATABASES[{users!r}], and must be in {alias!r} too: one statement reads both.",
+            hint="Have DATABASE_ROUTERS answer alike for the app latchkey and for AUTH_USER_MODEL.",
+            id="latchkey.E020",
         )
 
 

@@ -88,6 +88,11 @@ class Settings:
         return self._own("COOKIE_SAMESITE", "Strict")
 
     @property
+    def trusted_proxies(self) -> int:
+        """How many proxies stand in front, whose X-Forwarded-For says who asks; 0: REMOTE_ADDR does."""
+        return self._own("TRUSTED_PROXIES", 0)
+
+    @property
     def trusted_origins(self) -> Sequence[str]:
         """The other sites' origins (`https://app.example`) that may call the cookie endpoints."""
         return self._own("TRUSTED_ORIGINS", [])

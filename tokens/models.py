@@ -66,14 +66,24 @@ class JSONArray(Aggregate):
 
 
 @cache
+def groups_field() -> Any:
+    """Return the field for a user's groups; None where there is none, or one of another kind, without names."""
+    try:
+        field: Any = get_user_model()._meta.get_field("groups")
+        field.related_model._meta.get_field("name")
+    except (FieldDoesNotExist, AttributeError):
+        return None
+    return field if isinstance(field, models.ManyToManyField) else None
+
+
+@cache
 def group_names(user: str) -> Subquery | None:
     """Return a subquery for the names of a user's groups, where the user model has groups.
 
     `user` is the path from the outer row to the user's primary key.
     """
-    try:
-        field: Any = get_user_model()._meta.get_field("groups")
-    except FieldDoesNotExist:
+    field = groups_field()
+    if field is None:
         return None
     owner = field.m2m_field_name()
     rows = field.remote_field.through._default_manager.filter(**{owner: OuterRef(user)}).order_by().values(owner)
@@ -213,8 +223,8 @@ class Session(models.Model):
     @cached_property
     def groups(self) -> list[str] | None:
         """The names of the user's groups, if any; `with_groups` fetches them along with the session."""
-        memberships = getattr(self.user, "groups", None)
-        return memberships and list(memberships.values_list("name", flat=True))
+        user: Any = self.user
+        return list(user.groups.values_list("name", flat=True)) if groups_field() else None
 
     @property
     def password_changed(self) -> bool:
@@ -235,7 +245,7 @@ class TokenUser(simplejwt.TokenUser):
     @property
     def groups(self) -> list[str]:  # type: ignore[override]
         """The names of the groups."""
-        return list(self.token["groups"])
+        return list(self.token.get("groups", ()))
 
     def has_perm(self, perm: str, obj: object | None = None) -> bool:
         return bool(self.is_superuser)

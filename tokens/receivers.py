@@ -1,8 +1,10 @@
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_login_failed
+from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
@@ -10,8 +12,9 @@ from django.http import HttpRequest
 
 from .domain import events, sessions, users
 from .domain.client import UNKNOWN, Client
+from .domain.outlasting import outlast
 from .http.requests import client_of
-from .models import Reason, Session
+from .models import Reason, SecurityEvent, Session
 
 
 def listen(models: Iterable[type[Model]]) -> None:
@@ -56,4 +59,6 @@ def record_failed_login(
     credentials: dict[str, Any], request: HttpRequest | None = None, client: Client = UNKNOWN, **kwargs: Any
 ) -> None:
     name = credentials.get(get_user_model().USERNAME_FIELD)
-    events.announce_failed_login(name, client_of(request) if request else client)
+    announce = partial(events.announce_failed_login, name, client_of(request) if request else client)
+    announce()
+    outlast(announce, router.db_for_write(SecurityEvent))

@@ -15,8 +15,16 @@ from .conf import conf, resolve
 from .domain import sessions, signing_in
 from .domain.client import Client
 from .domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH, Terms
-from .exceptions import AnswerNotValid, ChallengeNotValid, InvalidCredentials, NotSupported
+from .exceptions import (
+    AnswerNotValid,
+    ChallengeNotValid,
+    InvalidCredentials,
+    NotSupported,
+    SecondFactorRequired,
+    TooManyTries,
+)
 from .http import proofs
+from .http.errors import as_api_exception
 from .http.requests import client_of
 from .jose import jwt
 from .models import DEVICE_NAME_LENGTH, Reason, Session
@@ -180,6 +188,9 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
                 username_field=self.username_field,
                 **options,
             )
+        except (TooManyTries, SecondFactorRequired) as error:
+            # In a view of the project's own there may be nobody else to answer them.
+            raise as_api_exception(error) from error
         except InvalidCredentials as error:
             if conf.on_login_failed:
                 told = {self.username_field: username, "password": "*" * 20}

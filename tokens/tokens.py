@@ -154,7 +154,7 @@ class AccessToken(Token, simplejwt.AccessToken):
                 "amr": session.amr.split(),
                 "generation": session.generation,
                 "token_type": cls.token_type,
-                "username": user.get_username(),
+                "username": str(user.get_username()),
                 "is_staff": bool(getattr(user, "is_staff", False)),
                 "is_superuser": bool(getattr(user, "is_superuser", False)),
                 "groups": sorted(session.groups or ()),

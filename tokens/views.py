@@ -3,6 +3,7 @@ from hashlib import sha256
 from typing import Any, ClassVar, cast
 from urllib.parse import urljoin
 
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -40,7 +41,21 @@ InvalidToken = exceptions.InvalidToken
 TokenError = exceptions.TokenError
 
 
-class TokenView(APIView):
+class OwnTransactions(APIView):
+    """A view that ATOMIC_REQUESTS leaves alone: what a refused request has revoked stays so.
+
+    Parameters of the URL, which a project may have put before the app's, say nothing to it.
+    """
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        view: Any = super().as_view(**initkwargs)
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
+
+
+class TokenView(OwnTransactions):
     """A view whose answers may carry tokens: they are never stored on the way, and errors have the one shape."""
 
     authentication_classes: Any = ()
@@ -77,7 +92,7 @@ class UseCaseView(AuthView):
     serializer_class: ClassVar[type[UseCaseSerializer]]
     success: ClassVar[int] = status.HTTP_204_NO_CONTENT
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = self.serializer_class(data=self.input(request), context=self.context(request))
         serializer.is_valid(raise_exception=True)
         return self.respond(serializer.save())
@@ -138,7 +153,7 @@ class LogoutView(AuthView):
     authentication_classes = (LogoutAuthentication,)
     permission_classes = (IsAuthenticated,)
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         session = _session(request)
         if not sessions.belongs(RefreshToken.claims(cookies.read(request)), session):
             raise TokenNotValid
@@ -150,7 +165,7 @@ class LogoutAllView(AuthView):
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         user = _session(request).user
         sessions.revoke_all(user, Reason.LOGOUT_ALL, client_of(request), user)
         return _without_cookie()
@@ -161,7 +176,7 @@ class RevokeView(AuthView):
 
     parser_classes = (FormParser,)
 
-    def post(self, request: Request) -> HttpResponse:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         token = _token_from(request)
         try:
             claims = RefreshToken.claims(token) if jwt.is_refresh(token) else AccessToken.claims(token)
@@ -175,7 +190,7 @@ class RevokeView(AuthView):
 class IsStaffOrService(IsAuthenticated):
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user
-        return super().has_permission(request, view) and (isinstance(user, Service) or user.is_staff)
+        return super().has_permission(request, view) and (isinstance(user, Service) or getattr(user, "is_staff", False))
 
 
 class IntrospectView(AuthView):
@@ -185,7 +200,7 @@ class IntrospectView(AuthView):
     permission_classes = (IsStaffOrService,)
     parser_classes = (FormParser,)
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         try:
             token = serializers.token_of(_token_from(request))
         except TokenRefused:
@@ -201,7 +216,7 @@ class IntrospectView(AuthView):
         return Response(
             {
                 "active": True,
-                "username": session.user.get_username(),
+                "username": str(session.user.get_username()),
                 "groups": sorted(session.groups or ()),
                 **told,
             }
@@ -215,7 +230,7 @@ class AlwaysJSON(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class PublishedView(APIView):
+class PublishedView(OwnTransactions):
     """A document about this server. Anybody may fetch it, keep it for a while, and then ask whether it has changed."""
 
     authentication_classes: Any = ()
@@ -227,7 +242,7 @@ class PublishedView(APIView):
         return exception_handler
 
     @method_decorator(cache_control(public=True, max_age=keys.KEY_SET_MAX_AGE))
-    def get(self, request: Request) -> HttpResponseBase | None:
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         response = JsonResponse(self.document(request))
         response["ETag"] = etag = quote_etag(sha256(response.content).hexdigest())
         return get_conditional_response(request._request, etag=etag, response=response)
@@ -252,7 +267,7 @@ class MetadataView(PublishedView):
         issuer = str(conf.issuer)
         return conf.public_url or (issuer if issuer.startswith(("https://", "http://")) else "")
 
-    def get(self, request: Request) -> HttpResponseBase | None:
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         response = super().get(request)
         if response and not self.base:
             # It speaks of the Host that was asked for, which is anybody's to choose: no shared cache keeps that.
@@ -260,8 +275,12 @@ class MetadataView(PublishedView):
         return response
 
     def document(self, request: Request) -> dict[str, Any]:
+        match: Any = request.resolver_match
+
         def url(name: str) -> str:
-            return urljoin(self.base or request.build_absolute_uri(), reverse(f"latchkey:{name}"))
+            # The project may have included the URLs under another namespace, and with parameters.
+            path = reverse(f"{match.namespace}:{name}", kwargs=match.kwargs)
+            return urljoin(self.base or request.build_absolute_uri(), path)
 
         return {
             "issuer": conf.issuer,
@@ -358,7 +377,7 @@ def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Respon
     user = session.user
     told = {
         "id": user.pk,
-        "username": user.get_username(),
+        "username": str(user.get_username()),
         "email": getattr(user, user.get_email_field_name(), ""),
     }
     return _with_cookie(Response({**_access(AccessToken.of(session)), "user": told}, status_code), session)

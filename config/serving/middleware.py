@@ -1,7 +1,6 @@
 """What every request passes through, beside Django's own middleware."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import ClassVar
 
 from csp.middleware import CSPMiddleware
@@ -17,6 +16,7 @@ from config.serving.errors import LengthRequired, answer, unavailable, unknown_p
 from tokens.domain.outages import OUTAGES
 from tokens.http.errors import BadRequest, TooLarge
 from tokens.http.proofs import SENT_PATH
+from tokens.http.requests import forwarded_address
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -24,8 +24,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 class ClientAddress:
     """Take the client's address, the scheme and the host from what the trusted proxies say.
 
-    A proxy adds to the right of X-Forwarded-For, so of n trusted ones the n-th value from the right is the first that
-    no client can forge. An address that is missing or none leaves REMOTE_ADDR as it is.
+    An address that is missing or none leaves REMOTE_ADDR as it is.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -33,27 +32,13 @@ class ClientAddress:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if proxies := settings.TRUSTED_PROXIES:
-            forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-            if len(forwarded) >= proxies and (address := parse_address(forwarded[-proxies])):
+            if address := forwarded_address(request, proxies):
                 request.META["REMOTE_ADDR"] = address
             # Most proxies replace these two; where they add to them, the same count holds.
             for header in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
                 if header in request.META:
                     request.META[header] = request.META[header].split(",")[-proxies:][0].strip()
         return self.get_response(request)
-
-
-def parse_address(entry: str) -> str | None:
-    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
-    entry = entry.strip()
-    if entry.startswith("["):
-        entry = entry[1:].partition("]")[0]
-    elif entry.count(":") == 1:
-        entry = entry.partition(":")[0]
-    try:
-        return str(ip_address(entry.partition("%")[0]))
-    except ValueError:
-        return None
 
 
 class Language(LocaleMiddleware):

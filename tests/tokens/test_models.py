@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
+from django.db.models import CharField, ManyToManyField
 from pytest_django import Settings
 
 from tests.clients import App, claims_of
@@ -42,9 +45,28 @@ def _no_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the user model be one without groups."""
     _forget_groups()
     with monkeypatch.context() as patch:
-        patch.setattr(models, "get_user_model", lambda: Bucket)
+        patch.setattr(models, "groups_field", lambda: None)
         yield
     _forget_groups()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [FieldDoesNotExist(), CharField(), Session._meta.get_field("user"), ManyToManyField(Bucket)],
+)
+def test_groups_of_another_kind_are_none(monkeypatch: pytest.MonkeyPatch, field: Any) -> None:
+    def get_field(name: str) -> Any:
+        if isinstance(field, Exception):
+            raise field
+        return field
+
+    model = SimpleNamespace(_meta=SimpleNamespace(get_field=get_field))
+    monkeypatch.setattr(models, "get_user_model", lambda: model)
+    models.groups_field.cache_clear()
+    try:
+        assert models.groups_field() is None
+    finally:
+        models.groups_field.cache_clear()
 
 
 def _forget_groups() -> None:

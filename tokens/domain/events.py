@@ -12,14 +12,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
 from django.utils import timezone
 
 from .. import kinds, signals
 from ..kinds import TABLE, Kind
 from ..models import Reason, SecurityEvent, Session, User, uuid7_floor
-from . import limits
+from . import limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
 
@@ -74,9 +73,8 @@ def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
 @retried
 def announce_failed_login(name: Any, client: Client) -> None:
     """Announce a failed login. It is no row for an unknown name, so nobody can fill the table."""
-    try:
-        user = get_user_model()._default_manager.get_by_natural_key(name)
-    except get_user_model().DoesNotExist:
+    user = users.named(name)
+    if user is None:
         # A known name's failure is a write that is waited for.
         limits.pretend(str(name))
         _publish([_event(kinds.LOGIN_FAILED, client)])

@@ -5,6 +5,8 @@ row is found by a keyed hash: no name stands in the table, nobody can aim at ano
 than SLOTS rows, whatever names are tried.
 """
 
+from contextlib import suppress
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from time import time
@@ -16,6 +18,7 @@ from ..conf import conf
 from ..exceptions import TooManyTries
 from ..models import Bucket
 from .outages import retried
+from .outlasting import outlast
 
 SLOTS = 2**20
 
@@ -43,6 +46,7 @@ def spend(limit: str, *key: str) -> None:
         with connections[_db()].cursor() as cursor:
             cursor.execute(FILL, [slot, now + interval, now, now, interval, now + room])
             if cursor.rowcount:
+                outlast(partial(_spend_again, limit, *key), _db())
                 return
         empty_at = Bucket.objects.using(_db()).filter(slot=slot).values_list("empty_at", flat=True).first() or 0
         now = time()
@@ -54,6 +58,11 @@ def spend(limit: str, *key: str) -> None:
         if empty_at > now + room:
             raise TooManyTries(max(ceil(empty_at - now - room), 1))
         # There is room after all: this try read the clock before another one of the same moment, and came after it.
+
+
+def _spend_again(limit: str, *key: str) -> None:
+    with suppress(TooManyTries):
+        spend(limit, *key)
 
 
 @retried

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_
 from . import events, limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
+from .outlasting import outlast
 from .reading import read
 
 LATE_RETRIES = 3
@@ -497,7 +499,7 @@ def _end(
     changes = {
         "revoked_at": timezone.now(),
         "revoked_reason": reason,
-        "revoked_by": by.get_username()[:NAME_LENGTH] if by else "",
+        "revoked_by": str(by.get_username())[:NAME_LENGTH] if by else "",
         "revoked_from": client.ip_address,
     }
     if not rows.update(**changes):
@@ -513,10 +515,17 @@ def _end(
 
 def _end_for_reuse(session: Session, client: Client) -> NoReturn:
     """Revoke the session, commit that, and raise."""
-    if not revoke(session, Reason.REUSED, client):
+    if not _revoke_for_reuse(session, client):
         raise TokenRevoked
-    _tell_of_reuse(session, client)
+    outlast(partial(_revoke_for_reuse, session, client), _db())
     raise TokenReused
+
+
+def _revoke_for_reuse(session: Session, client: Client) -> bool:
+    if not revoke(session, Reason.REUSED, client):
+        return False
+    _tell_of_reuse(session, client)
+    return True
 
 
 @retried

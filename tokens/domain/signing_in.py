@@ -19,6 +19,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.signals import user_login_failed
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils.functional import Promise
 
@@ -242,9 +243,14 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
     except TooManyTries:
         if not _has_signed_in_from(client.ip_address, username):
             raise
-    named = {username_field or get_user_model().USERNAME_FIELD: username}
+    usual = get_user_model().USERNAME_FIELD
+    named = {username_field or usual: username}
     try:
+        if usual in named:
+            named[usual] = users.as_name(username)
         user = auth.authenticate(request, **named, password=password)
+    except ValidationError:
+        user = None
     except UNREADABLE as error:
         _tell_of_unreadable(error, password)
         user_login_failed.send(sender=__name__, credentials=named, request=request, client=client)
@@ -256,11 +262,7 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
 
 
 def _has_signed_in_from(address: str | None, username: str) -> bool:
-    user_model = get_user_model()
-    try:
-        user: Any = user_model._default_manager.get_by_natural_key(username)
-    except user_model.DoesNotExist:
-        user = None  # whose logins are looked for all the same, so that the work tells nothing
+    user: Any = users.named(username)  # None, whose logins are looked for all the same, so that the work tells nothing
     logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=kinds.proofs()).order_by()
     # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
     return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())

@@ -5,7 +5,9 @@ from typing import Any, cast
 from unicodedata import normalize
 
 from django.contrib.auth import get_user_model
-from django.db.models import Model, QuerySet
+from django.core.exceptions import ValidationError
+from django.db import DataError
+from django.db.models import CharField, Model, QuerySet, TextField
 
 from ..models import User
 
@@ -25,6 +27,30 @@ def is_shown(user: User, using: str) -> bool:
     """Return whether the default manager shows the user. One that leaves nobody out costs no statement."""
     users = shown(using).all()
     return not users.query.where or users.filter(pk=user.pk).exists()
+
+
+def named(name: Any, among: QuerySet[User] | None = None) -> User | None:
+    """Return the user whom somebody means by that name, or None; among all that the default manager shows, or others.
+
+    Text that no name can be, for this user model or for the database, is nobody's.
+    """
+    model = get_user_model()
+    manager: Any = model._default_manager
+    try:
+        if among is None:
+            user: User | None = manager.get_by_natural_key(as_name(name))
+        else:
+            user = among.filter(**{model.USERNAME_FIELD: as_name(name)}).first()
+    except (model.DoesNotExist, ValidationError, ValueError, DataError):
+        return None
+    return user
+
+
+def as_name(name: Any) -> Any:
+    """Return the name as the user model has it, which may be a number. Raises ValidationError where it can be none."""
+    model = get_user_model()
+    field: Any = model._meta.get_field(model.USERNAME_FIELD)
+    return name if isinstance(field, CharField | TextField) else field.clean(name, None)
 
 
 def key_of(identifier: str) -> str:

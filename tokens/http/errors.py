@@ -56,7 +56,7 @@ class Unavailable(exceptions.APIException):
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
-    error = _as_api_exception(error)
+    error = as_api_exception(error)
     if isinstance(error, exceptions.ParseError):
         error = exceptions.ParseError()  # DRF's own quotes its parser, which speaks English to everybody
     response = drf_exception_handler(error, context)
@@ -85,7 +85,7 @@ def _challenge(error: exceptions.APIException) -> str:
     return CHALLENGE
 
 
-def _as_api_exception(error: Exception) -> Exception:
+def as_api_exception(error: Exception) -> Exception:
     if isinstance(error, OUTAGES):
         return Unavailable.because_of(error)
     match error:

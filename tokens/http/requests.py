@@ -15,13 +15,33 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 def client_of(request: HttpRequest | Request | None) -> Client:
-    """Return the sender's address, which is REMOTE_ADDR, and its user agent, shortened."""
+    """Return the sender's address and its user agent, shortened.
+
+    The address is REMOTE_ADDR, or what TOKENS_TRUSTED_PROXIES say. A proxy adds to the right of X-Forwarded-For, so of
+    n trusted ones the n-th value from the right is the first that no client can forge.
+    """
     if request is None:
         return UNKNOWN
     return Client(
-        _address(request.META.get("REMOTE_ADDR", "")),
+        forwarded_address(request, conf.trusted_proxies) or _address(request.META.get("REMOTE_ADDR", "")),
         request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],
     )
+
+
+def forwarded_address(request: HttpRequest | Request, proxies: int) -> str | None:
+    """Return what that many proxies say that the client's address is; None if they don't."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    return parse_address(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else None
+
+
+def parse_address(entry: str) -> str | None:
+    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    entry = entry.strip()
+    if entry.startswith("["):
+        entry = entry[1:].partition("]")[0]
+    elif entry.count(":") == 1:
+        entry = entry.partition(":")[0]
+    return _address(entry.partition("%")[0])
 
 
 def _address(text: str) -> str | None:

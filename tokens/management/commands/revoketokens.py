@@ -3,17 +3,13 @@ from argparse import ArgumentParser
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DataError, router
+from django.db import router
 
 from ...domain import sessions, users
 from ...domain.devices import describe
 from ...domain.ranges import ranges
 from ...models import Reason, Session, SessionQuerySet, User
-
-NO_TEXT = (ValueError, DataError)
-"""What a database says of a name that is no text to it."""
 
 BATCH_SIZE = 500
 """How many sessions are ended in one transaction."""
@@ -56,21 +52,13 @@ class Command(BaseCommand):
 
 
 def _of_user(live: SessionQuerySet, name: str) -> tuple[SessionQuerySet, str]:
-    model = get_user_model()
-    manager: Any = model._default_manager
-    try:
-        user = manager.get_by_natural_key(name)
-    except (model.DoesNotExist, *NO_TEXT):
-        user = _hidden(live.db, name)
+    user = users.named(name) or _hidden(live.db, name)
     return live.of(user), f"of {user.get_username()}"
 
 
 def _hidden(using: str, name: str) -> User:
     """Return the user whom the default manager does not show; there may be sessions to end all the same."""
-    try:
-        user = users.rows(using).filter(**{get_user_model().USERNAME_FIELD: name}).first()
-    except NO_TEXT:
-        user = None
+    user = users.named(name, users.rows(using))
     if user is None:
         raise CommandError(f"There is no user {name!r}.")
     return user
