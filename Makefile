@@ -9,6 +9,7 @@
 # make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
+# make client-test  build the package in client/, and try it with axios, React, Vue and TypeScript
 # make docs         build the documentation site into build/site, and check it
 # make docs-serve   show the site on this machine, while the pages change
 # make diagrams     draw the diagrams of the pages again
@@ -25,6 +26,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DEPLOY := $(VENV)/.installed-deploy
+INSTALLED_CLIENT := $(VENV)/.installed-client
 INSTALLED_DOCS := $(VENV)/.installed-docs
 STATIC := staticfiles/staticfiles.json
 
@@ -36,7 +38,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test docs docs-serve diagrams
+.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -86,6 +88,12 @@ proof-peers: $(INSTALLED_DEV)
 
 deploy-test: $(INSTALLED_DEPLOY)
 	$(PY) -m pytest tests/deploy
+
+NPM := PATH="$(abspath $(VENV)/bin):$$PATH" npm --prefix client
+
+client-test: $(INSTALLED_CLIENT)
+	$(NPM) ci --no-audit --no-fund
+	$(NPM) test
 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
 
@@ -142,6 +150,11 @@ $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 
 $(INSTALLED_DEPLOY): tests/deploy/requirements.txt $(INSTALLED_DEV)
 	@echo 'Installing tests/deploy/requirements.txt into $(VENV) ...'
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(INSTALLED_CLIENT): requirements-client.txt $(INSTALLED)
+	@echo 'Installing requirements-client.txt into $(VENV) ...'
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

@@ -8,9 +8,9 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def snippets(package: str) -> list[str]:
-    """Return the blocks that import the package."""
+    """Return the blocks that are about the package: the last of ours that they import."""
     blocks = [block for _, block in BLOCK.findall((ROOT / "docs/client.md").read_text())]
-    found = [block for block in blocks if f'from "{package}";' in block]
+    found = [block for block in blocks if re.findall(r'from "(latchkey-client[/\w]*)";', block)[-1:] == [package]]
     assert found
     return found
 
