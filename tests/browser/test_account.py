@@ -297,7 +297,7 @@ def test_long_lists_are_read_page_by_page(visit: Visit) -> None:
     page = visit().open()
     register(page)
     for _ in range(11):
-        page.context.request.post("/auth/login", data={"username": "ann", "password": PASSWORD})
+        page.context.request.post("/api/token/", data={"username": "ann", "password": PASSWORD})
     page.reload()
     expect(devices(page)).to_have_count(10)
     page.locator("[data-list=devices]").click()

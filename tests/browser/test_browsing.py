@@ -159,7 +159,7 @@ def test_foreign_page_can_not_make_it_act(visitor: Visitor, page: Page, site: st
     visitor.expect_complaint("Failed to load resource", "blocked by CORS policy", "ERR_")
     register(page)
     sign_in_to_api(page)
-    page.context.request.post("/auth/login", data={"username": "ann", "password": PASSWORD})
+    page.context.request.post("/api/token/", data={"username": "ann", "password": PASSWORD})
     foreign = visitor.open()
     target = f"{site}/api/sessions/revoke-others/"
     body = f'<form method="post" action="{target}"><button>Win a prize</button></form>'

@@ -324,24 +324,53 @@ def test_another_user_in_one_tab_is_the_user_of_all(visit: Visit) -> None:
     expect(other.get_by_text("ann@example.com")).to_have_count(0)
 
 
-def test_changed_password_signs_nobody_out_who_is_at_this_browser(visitor: Visitor) -> None:
-    page = visitor.open()
-    register(page)
-    other = visitor.open("/client")
-    expect(other.locator("#state")).to_have_text("signed in")
+def change_password(page: Page) -> None:
     page.get_by_text("Change the password").first.click()
     form = page.locator("#change-password")
     form.get_by_label("Your password").fill(PASSWORD)
     form.get_by_label("New password").fill("a new and longer one")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Your password has been changed")
+
+
+def test_changed_password_signs_nobody_out_who_is_at_this_browser(visitor: Visitor, calls: Counter[str]) -> None:
+    page = visitor.open()
+    register(page)
+    other = visitor.open("/client")
+    expect(other.locator("#state")).to_have_text("signed in")
+    before = cookie_of(visitor.context)
+    calls.clear()
+    change_password(page)
     expect(page.locator("#devices > li")).to_have_count(1)
-    for act in ("fetch", "renew", "fetch"):
-        other.locator(f"#{act}").click()
+    other.locator("#fetch").click()
     expect(other.locator("#output")).to_contain_text('"username": "ann"')
-    expect(other.locator("#output")).not_to_contain_text("signed out")
+    assert calls[REFRESH] == 0  # both have the new token
+    assert cookie_of(visitor.context) != before
+    other.locator("#renew").click()
+    expect(other.locator("#output")).to_contain_text("done")
     page.reload()
     expect(page.locator("#who")).to_have_text("ann")
+
+
+def test_request_on_its_way_while_the_password_changes_is_repeated(visitor: Visitor) -> None:
+    visitor.expect_complaint("401 (Unauthorized)")
+    page = visitor.open()
+    register(page)
+    other = visitor.open("/client")
+    expect(other.locator("#state")).to_have_text("signed in")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    other.route("**/api/me/", hold, times=1)
+    with other.expect_request("**/api/me/"):
+        other.locator("#fetch").click()
+    change_password(page)
+    with other.expect_response(lambda answer: answer.status == 401):
+        held[0].continue_()
+    expect(other.locator("#output")).to_contain_text('"username": "ann"')
+    expect(other.locator("#output")).not_to_contain_text("signed out")
 
 
 def test_stolen_token_that_comes_back_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
