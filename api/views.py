@@ -27,7 +27,7 @@ from accounts.owner.password import NoResetPossible
 from tokens.domain import sessions
 from tokens.domain.outages import retried
 from tokens.http.requests import client_of
-from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet
+from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet, UTCDateTimeField
 from tokens.tokens import AccessToken
 from tokens.views import AlwaysJSON
 
@@ -127,7 +127,7 @@ class SessionViewSet(
     def get_queryset(self) -> QuerySet[Session]:
         live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
         # Not at its place among the others, which would tell when it was refreshed; nor does a cursor hold that time.
-        current = When(pk=cast(AccessToken, self.request.auth).session.pk, then=Value(END_OF_TIME))
+        current = When(pk=cast(AccessToken, self.request.auth).session.pk, then=Value(END_OF_TIME, UTCDateTimeField()))
         return live.annotate(used_at=Case(current, default=F("rotated_at"))).order_by("-used_at")
 
     def perform_update(self, serializer: BaseSerializer[Any]) -> None:

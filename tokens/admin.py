@@ -14,7 +14,6 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.functional import Promise, cached_property
 from django.utils.html import format_html, format_html_join
@@ -22,7 +21,7 @@ from django.utils.timezone import template_localtime  # type: ignore[attr-define
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from . import kinds
+from . import kinds, times
 from .domain import sessions
 from .domain.devices import describe
 from .domain.ranges import ranges
@@ -284,7 +283,7 @@ def _status(session: Session) -> tuple[str, str | Promise]:
     if session.revoked_at:
         sort = "reused" if session.revoked_reason == Reason.REUSED else "ended"
         return sort, _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}
-    if session.expires_at <= timezone.now():
+    if session.expires_at <= times.now():
         return "ended", _("expired")
     if not session.user.is_active:
         return "ended", _("user deactivated")

@@ -4,9 +4,9 @@ import json
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -15,11 +15,12 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models import Aggregate, JSONField, OuterRef, QuerySet, Subquery
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.timezone import get_default_timezone, is_naive, make_aware
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt import models as simplejwt
 
+from . import times
 from .conf import conf
 
 USER_AGENT_LENGTH = 256
@@ -32,7 +33,7 @@ User = AbstractBaseUser
 def uuid7(at: datetime | None = None) -> UUID:
     """Return a new identifier that sorts by the time of its making (RFC 9562, section 5.7)."""
     random = secrets.randbits(74)
-    return _uuid7(at or timezone.now(), random >> 62, random & (1 << 62) - 1)
+    return _uuid7(at or times.now(), random >> 62, random & (1 << 62) - 1)
 
 
 def uuid7_floor(at: datetime) -> UUID:
@@ -53,6 +54,26 @@ def fingerprints(user: User) -> Iterator[str]:
     """Yield the fingerprint of the user's password, then what it was under each former SECRET_KEY."""
     yield user.get_session_auth_hash()
     yield from user.get_session_auth_fallback_hash()
+
+
+class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
+    """Django's, of which every value that it gives is aware. A naive one that it is given is taken as local time."""
+
+    def db_type(self, connection: Any) -> str | None:
+        # Where "with time zone" stands for the connection's, which USE_TZ decides.
+        return "timestamp" if connection.vendor == "postgresql" else super().db_type(connection)
+
+    def from_db_value(self, value: datetime | None, expression: Any, connection: Any) -> datetime | None:
+        # What the backend says of a zone is a guess.
+        return value and value.replace(tzinfo=UTC)
+
+    def get_prep_value(self, value: Any) -> Any:
+        moment = self.to_python(value)
+        return make_aware(moment, get_default_timezone()) if moment and is_naive(moment) else moment
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        moment = value if prepared else self.get_prep_value(value)
+        return connection.ops.adapt_datetimefield_value(moment and moment.astimezone(UTC).replace(tzinfo=None))
 
 
 class JSONArray(Aggregate):
@@ -109,10 +130,10 @@ class SessionQuerySet(QuerySet["Session"]):
     def live(self, leeway: timedelta = timedelta()) -> Self:
         """Keep those neither revoked nor expired, or no longer ago than that. Whether the password still is the same,
         `of` tells."""
-        return self.filter(revoked_at=None, expires_at__gt=timezone.now() - leeway)
+        return self.filter(revoked_at=None, expires_at__gt=times.now() - leeway)
 
     def expired(self) -> Self:
-        return self.filter(expires_at__lte=timezone.now())
+        return self.filter(expires_at__lte=times.now())
 
     def of(self, user: User) -> Self:
         """Keep those of the user that began with the password that the user now has."""
@@ -149,13 +170,13 @@ class Session(models.Model):
     """Whether somebody has looked at what the last late retry gave up: the answer that was lost is in a stranger's
     hands."""
 
-    created_at = models.DateTimeField(_("signed in"))
-    reauthenticated_at = models.DateTimeField(_("password given again"), null=True, blank=True)
+    created_at = UTCDateTimeField(_("signed in"))
+    reauthenticated_at = UTCDateTimeField(_("password given again"), null=True, blank=True)
     """When the sign-in was renewed, if it was."""
 
     remembered = models.BooleanField(_("outlives the browser"), default=True, db_default=True)
-    rotated_at = models.DateTimeField(_("last used"))
-    expires_at = models.DateTimeField(_("expires"))
+    rotated_at = UTCDateTimeField(_("last used"))
+    expires_at = UTCDateTimeField(_("expires"))
     auth_hash = models.CharField(max_length=128, editable=False)
     """The fingerprint of the user's password at login, keyed by SECRET_KEY: once the password changes, it no longer
     matches, and the session has ended."""
@@ -170,7 +191,7 @@ class Session(models.Model):
     """The key to which the tokens are bound (RFC 9449, section 6), as its thumbprint (RFC 7638); empty for none. It
     never changes."""
 
-    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    revoked_at = UTCDateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
     revoked_by = models.CharField(_("revoked by"), max_length=NAME_LENGTH, blank=True, default="", db_default="")
     """The name, at that time, of the person who ended it. No foreign key: it outlives that person's account, and the
@@ -204,7 +225,7 @@ class Session(models.Model):
     @property
     def authenticated_at(self) -> datetime:
         """When the user last gave the password."""
-        return self.reauthenticated_at or self.created_at
+        return cast(datetime, self.reauthenticated_at or self.created_at)
 
     def jti(self, generation: int) -> str:
         """Return the `jti` of the refresh token of that generation."""
@@ -213,8 +234,8 @@ class Session(models.Model):
 
     def ends_at(self) -> datetime:
         """Return the absolute end, past which no rotation leads."""
-        lifetime = conf.session_lifetime
-        return self.created_at + (lifetime if self.remembered else min(lifetime, conf.short_session_lifetime))
+        lifetime, began = conf.session_lifetime, cast(datetime, self.created_at)
+        return began + (lifetime if self.remembered else min(lifetime, conf.short_session_lifetime))
 
     def expiry(self, issued_at: datetime) -> datetime:
         """Return when a refresh token issued at that time expires, in whole seconds, as its `exp` has them."""
@@ -276,7 +297,7 @@ class SecurityEvent(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
     )
     kind = models.CharField(_("event"), max_length=40)
-    created_at = models.DateTimeField(_("time"), default=timezone.now)
+    created_at = UTCDateTimeField(_("time"), default=times.now)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
     session = models.UUIDField(_("session"), null=True, blank=True)

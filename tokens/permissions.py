@@ -1,11 +1,11 @@
 from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from . import times
 from .conf import conf
 from .domain.sessions import CLOCK_SKEW
 from .http.refusals import ReauthenticationRequired
@@ -27,6 +27,6 @@ class RecentSignIn(IsAuthenticated):
         max_age = conf.recent_sign_in if self.max_age is None else self.max_age
         given_at: Any = getattr(request.auth, "authenticated_at", None)
         # A time that lies ahead was written by a clock that was wrong.
-        if given_at is None or not -CLOCK_SKEW <= timezone.now() - given_at <= max_age:
+        if given_at is None or not -CLOCK_SKEW <= times.now() - given_at <= max_age:
             raise ReauthenticationRequired(max_age)
         return True

@@ -10,11 +10,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn, Self
 from uuid import uuid4
 
-from django.utils import timezone
 from django.utils.module_loading import import_string
 from rest_framework_simplejwt import tokens as simplejwt
 
-from . import exceptions, models
+from . import exceptions, models, times
 from .conf import conf
 from .domain import sessions
 from .domain.client import UNKNOWN, Client
@@ -72,7 +71,7 @@ class Token(simplejwt.Token):
             raise TypeError(
                 "A token is issued for a session: use RefreshToken.for_user(user) or AccessToken.for_user(user)."
             )
-        self.token, self.current_time, self.is_verified = token, timezone.now(), verify
+        self.token, self.current_time, self.is_verified = token, times.now(), verify
         self.payload = _claims(backend, token) if verify else backend.decode(token, verify=False)
         if verify:
             self.verify()
@@ -89,7 +88,7 @@ class Token(simplejwt.Token):
     def from_claims(cls, claims: dict[str, Any], session: Session | None = None) -> Self:
         """Return the token with those claims, which the caller vouches for."""
         token = cls.__new__(cls)
-        token.token, token.current_time, token.payload, token.is_verified = None, timezone.now(), claims, True
+        token.token, token.current_time, token.payload, token.is_verified = None, times.now(), claims, True
         if session is not None:
             token.session = session
         return token
@@ -135,7 +134,7 @@ class AccessToken(Token, simplejwt.AccessToken):
     @classmethod
     def of(cls, session: Session) -> Self:
         """Issue an access token (RFC 9068) for the session as it now is. Who the user is is read at every refresh."""
-        user, now = session.user, timezone.now()
+        user, now = session.user, times.now()
         claims = import_string(conf.access_claims)(session) if conf.access_claims else {}
         return cls.from_claims(
             {
@@ -246,7 +245,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         if login is None:
             token = cls.of(_start(user, jkt))
         elif login.drafts_for == user:
-            now = timezone.now()
+            now = times.now()
             token = cls.of(Session(user=user, created_at=now, rotated_at=now, expires_at=now + cls.lifetime))
             token.is_draft = True
         elif login.session is not None and login.session.user == user:

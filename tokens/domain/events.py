@@ -13,9 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, connections, router, transaction
-from django.utils import timezone
 
-from .. import kinds, signals
+from .. import kinds, signals, times
 from ..kinds import TABLE, Kind
 from ..models import Reason, SecurityEvent, Session, User, uuid7_floor
 from . import limits, users
@@ -130,7 +129,7 @@ def _count(row: SecurityEvent) -> None:
 
 
 def _id_of_hour(kind: Kind, subject: Any) -> UUID:
-    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    hour = times.now().replace(minute=0, second=0, microsecond=0)
     digest = hashlib.sha256(f"{kind}:{subject}".encode()).digest()
     return UUID(int=uuid7_floor(hour).int | int.from_bytes(digest[:7], "big"))
 

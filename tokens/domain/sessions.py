@@ -13,10 +13,9 @@ from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from django.db import router, transaction
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from .. import kinds, signals
+from .. import kinds, signals, times
 from ..conf import conf, resolve
 from ..exceptions import (
     KeyMismatch,
@@ -88,7 +87,7 @@ def start(
         evicted = _evict(user, client)
         if not evicted:
             _prune(user)
-        now = timezone.now()
+        now = times.now()
         session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
         session.auth_hash = user.get_session_auth_hash()
         session.remembered, session.jkt = remembered, jkt
@@ -117,7 +116,7 @@ def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
     of the old one: nothing is announced. To be called in the transaction that changes the password, with the user as
     changed. Raises TokenRevoked if the session has ended meanwhile.
     """
-    now = timezone.now()
+    now = times.now()
     with transaction.atomic(using=_db()):
         successor = copy(session)
         successor.pk, successor.user, successor.secret = uuid7(), cast(Any, user), new_secret()
@@ -141,7 +140,7 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
     Every access token from now on says so; the refresh token stays as it is. Raises TokenRevoked if the session has
     ended meanwhile.
     """
-    now, how = timezone.now(), " ".join(amr)
+    now, how = times.now(), " ".join(amr)
     with transaction.atomic(using=_db()):
         # Nor one that nobody has used for long: what ends all sessions would no longer look for it.
         if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
@@ -163,7 +162,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
         _check_jti(session, claims)
         _check_key(session, client, prove)
         _check_rule(session)
-        now = timezone.now()
+        now = times.now()
         match _judge(session, claims["generation"], now, raced):
             case Step.GIVE_AGAIN:
                 _announce_retry(session, client)
@@ -193,7 +192,7 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
         _check_jti(session, claims)
         _check_key(session, client, prove)
         _check_rule(session)
-        match _judge(session, claims["generation"], timezone.now(), raced=False):
+        match _judge(session, claims["generation"], times.now(), raced=False):
             case Step.GIVE_AGAIN:
                 return session
             case Step.GIVE_BACK | Step.ROTATE:
@@ -228,7 +227,7 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
     """
     while True:
         session = _get(claims)
-        now = timezone.now()
+        now = times.now()
         if session.generation:
             raise TokenNotValid
         if session.expires_at <= now:
@@ -247,7 +246,7 @@ def look(claims: Claims) -> Session:
     session, generation = _get(claims, groups=True), claims["generation"]
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
-        is_good = _judge(session, generation, timezone.now(), raced=False) is not Step.END
+        is_good = _judge(session, generation, times.now(), raced=False) is not Step.END
     else:
         is_good = not _given_up(session, generation)
     if is_good:
@@ -497,7 +496,7 @@ def _end(
 ) -> bool:
     """End the sessions, whose rows these are, and tell of it; return whether any row was left to end."""
     changes = {
-        "revoked_at": timezone.now(),
+        "revoked_at": times.now(),
         "revoked_reason": reason,
         "revoked_by": str(by.get_username())[:NAME_LENGTH] if by else "",
         "revoked_from": client.ip_address,

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
+from .. import times
 from ..conf import conf
 from ..exceptions import TokenNotValid, TokenRefused
 from ..tokens import RefreshToken
@@ -55,7 +55,7 @@ def former(request: HttpRequest | Request) -> dict[str, Any] | None:
 
 def write(response: HttpResponseBase, token: RefreshToken) -> None:
     """Set the cookie for as long as its token is good, or until the browser ends, as was asked for at the login."""
-    age = timezone.now() - token.session.rotated_at
+    age = times.now() - token.session.rotated_at
     remaining = token.expires_in - int(age.total_seconds())
     _set(response, str(token), remaining if token.session.remembered else None)
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from django import template
 from django.db.models import Sum
-from django.utils import timezone
 
-from .. import kinds
+from .. import kinds, times
 from ..conf import conf
 from ..models import SecurityEvent, Session, uuid7_floor
 
@@ -20,7 +19,7 @@ MOST = 10_000
 @register.inclusion_tag("latchkey/summary.html", takes_context=True)
 def session_summary(context: template.Context) -> dict[str, Any]:
     """Count the live sessions, and what the log has of the last day; nothing for whoever may see neither."""
-    user, now = context["request"].user, timezone.now()
+    user, now = context["request"].user, times.now()
     if not user.has_perms(["latchkey.view_session", "latchkey.view_securityevent"]):
         return {}
     # By the key, which sorts by time: nothing else that is asked for here has an index.

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import router, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from ... import times
 from ...conf import conf
 from ...domain.ranges import ranges
 from ...models import SecurityEvent, Session, uuid7_floor
@@ -102,7 +102,7 @@ class Progress:
 
 def _ago(age: timedelta) -> datetime:
     try:
-        return max(timezone.now() - age, EPOCH)
+        return max(times.now() - age, EPOCH)
     except OverflowError:
         return EPOCH
 
