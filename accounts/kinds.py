@@ -34,6 +34,11 @@ SECOND_FACTOR_REMOVED = add(
     notice=Notice("second_factor_removed", _("Your second factor was switched off")),
 )
 SECOND_FACTOR_FAILED = add("second_factor_failed", _("wrong code for the second factor"))
+SECOND_FACTOR_GUESSED = add(
+    "second_factor_guessed",
+    _("too many wrong codes for the second factor"),
+    notice=Notice("second_factor_guessed", _("Someone with your password is guessing your codes")),
+)
 RECOVERY_CODE_USED = add(
     "recovery_code_used",
     _("recovery code used"),

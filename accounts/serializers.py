@@ -1,5 +1,5 @@
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -17,6 +17,7 @@ from tokens.serializers import (
     DeviceNameField,
     PasswordField,
     RememberField,
+    SwitchField,
     TokenField,
     UseCaseSerializer,
 )
@@ -73,7 +74,27 @@ class PasswordChangeSerializer(UseCaseSerializer):
         return password.change_password(self.context["request"].auth.session, **values, client=client)
 
 
-class DeletionSerializer(UseCaseSerializer):
+class AnsweredSerializer(UseCaseSerializer):
+    """The input of a use case that demands the second factor of those who have one."""
+
+    code = CodeField(required=False)
+
+    answers: ClassVar = ("code",)
+    """The fields that an answer consists of."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        answer = {name: attrs.pop(name) for name in self.answers if name in attrs}
+        return {**attrs, "answer": answer}
+
+
+class EndOthersField(SwitchField):
+    """Whether the other sessions of the user are to end."""
+
+    def __init__(self) -> None:
+        super().__init__(write_only=True, default=False, source="end_others")
+
+
+class DeletionSerializer(AnsweredSerializer):
     currentPassword = PasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
@@ -109,9 +130,8 @@ class ResendSerializer(UseCaseSerializer):
         address.request_verification(self.context["request"].user)
 
 
-class ReauthenticationSerializer(UseCaseSerializer):
+class ReauthenticationSerializer(AnsweredSerializer):
     currentPassword = PasswordField(source="current_password")  # noqa: N815
-    code = CodeField(default="")
 
     def perform(self, client: Client, **values: Any) -> None:
         second_factor.reauthenticate(self.context["request"].auth.session, **values, client=client)
@@ -126,22 +146,22 @@ class EnrolmentSerializer(UseCaseSerializer):
 
 class ConfirmationSerializer(UseCaseSerializer):
     code = CodeField()
+    endOtherSessions = EndOthersField()  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> list[str] | None:
         return second_factor.confirm(self.context["request"].auth.session, **values, client=client)
 
 
-class RecoveryCodesSerializer(UseCaseSerializer):
+class RecoveryCodesSerializer(AnsweredSerializer):
     currentPassword = PasswordField(source="current_password")  # noqa: N815
-    code = CodeField()
 
     def perform(self, client: Client, **values: Any) -> list[str]:
         return second_factor.renew_recovery_codes(self.context["request"].auth.session, **values, client=client)
 
 
-class RemovalSerializer(UseCaseSerializer):
+class RemovalSerializer(AnsweredSerializer):
     currentPassword = PasswordField(source="current_password")  # noqa: N815
-    code = CodeField()
+    endOtherSessions = EndOthersField()  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
         second_factor.remove(self.context["request"].auth.session, **values, client=client)

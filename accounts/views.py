@@ -19,6 +19,7 @@ from tokens.views import SignInView, UseCaseView, renewed, signed_in, succeeded
 
 from . import serializers
 from .factors import second_factor
+from .factors.second_factor import EmailNotVerified
 from .models import User
 
 
@@ -104,7 +105,19 @@ class VerificationRequestView(OwnersView):
     success = status.HTTP_202_ACCEPTED
 
 
-class SecondFactorView(OwnersView):
+class UnverifiedAddress(PermissionDenied):
+    default_detail = EmailNotVerified.message
+    default_code = EmailNotVerified.code
+
+
+class SettingUpView(OwnersView):
+    """A view that sets up a second factor, which an address that nobody has verified does not get."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return super().handle_exception(UnverifiedAddress() if isinstance(exc, EmailNotVerified) else exc)
+
+
+class SecondFactorView(SettingUpView):
     """Whether there is a second factor, and the secret of one to come."""
 
     serializer_class = serializers.EnrolmentSerializer
@@ -135,7 +148,7 @@ class RecoveryCodesView(OwnersView):
         return Response({} if result is None else {"recoveryCodes": result})
 
 
-class SecondFactorConfirmationView(RecoveryCodesView):
+class SecondFactorConfirmationView(SettingUpView, RecoveryCodesView):
     serializer_class = serializers.ConfirmationSerializer
 
 

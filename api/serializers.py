@@ -7,15 +7,17 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from accounts.factors import second_factor
 from accounts.holding import confirm_password
 from accounts.models import User
 from accounts.owner import address, username
+from accounts.serializers import AnsweredSerializer
 from tokens.domain import devices
 from tokens.domain.client import Client
 from tokens.domain.outages import retried
 from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session
-from tokens.serializers import DeviceNameField, PasswordField, UseCaseSerializer
+from tokens.serializers import CodeField, DeviceNameField, PasswordField
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
@@ -38,13 +40,14 @@ class AccountSerializer(ModelSerializer):
         return sorted(group.name for group in user.groups.all())
 
 
-class MeSerializer(UseCaseSerializer, AccountSerializer):
-    """The caller's account; a new address takes the password."""
+class MeSerializer(AnsweredSerializer, AccountSerializer):
+    """The caller's account. A new address takes the password, and the second factor where there is one."""
 
     instance: User
     username = serializers.CharField(trim_whitespace=False)
     email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
     current_password = PasswordField(required=False, label=_("Current password"))
+    code = CodeField(required=False, label=_("Code, if you have a second factor"))
 
     class Meta:
         model = User
@@ -53,6 +56,7 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
             "username",
             "email",
             "current_password",
+            "code",
             "email_verified",
             "is_staff",
             "groups",
@@ -67,10 +71,12 @@ class MeSerializer(UseCaseSerializer, AccountSerializer):
                 required = self.fields["currentPassword"].error_messages["required"]
                 raise serializers.ValidationError({"currentPassword": [required]}, "required")
             attrs["email"] = email
-        return attrs
+        return super().validate(attrs)
 
     def perform(self, client: Client, **values: Any) -> None:
-        if "current_password" in values:
+        if "email" in values:
+            second_factor.prove(self.instance, values["current_password"], values["answer"], client)
+        elif "current_password" in values:
             confirm_password(self.instance, values["current_password"], client)
         self.change(client, **values)
 

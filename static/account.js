@@ -13,6 +13,7 @@ const [kinds, reasons] = ["#kinds", "#reasons"].map(labels);
 const alarming = new Set([
   "login_failed",
   "second_factor_failed",
+  "second_factor_guessed",
   "second_factor_removed",
   "recovery_code_used",
   "retried_elsewhere",

@@ -19,8 +19,11 @@ SIMPLE_JWT = "rest_framework_simplejwt."
 DEFAULT_LIMITS = {
     "login": (10, 60.0),  # a name's passwords, from one address
     "login_anywhere": (100, 300.0),  # a name's passwords, from all addresses (NIST SP 800-63B, section 3.2.2)
-    "password": (10, 60.0),  # the current password of a user who is signed in
-    "code": (10, 300.0),  # an account's codes of the second factor
+    "password": (10, 60.0),  # the current password of a user who is signed in, from one address
+    "password_anywhere": (100, 300.0),  # the same, from all addresses
+    "code": (10, 300.0),  # an account's codes of the second factor, from one address
+    "code_anywhere": (100, 300.0),  # the same, from all addresses
+    "code_notice": (1, 3600.0),  # mails to one owner that codes are guessed
     "mail": (5, 600.0),  # mails with a link to one e-mail address
 }
 

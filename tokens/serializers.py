@@ -56,16 +56,20 @@ class PasswordField(serializers.CharField):
         )
 
 
-class RememberField(serializers.BooleanField):
-    """Whether the session is to outlive the browser. A JSON boolean, where DRF would take "off" and 0 for one too."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(write_only=True, default=True, source="remembered", **kwargs)
+class SwitchField(serializers.BooleanField):
+    """A JSON boolean, where DRF would take "off" and 0 for one too."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
             self.fail("invalid")
         return data
+
+
+class RememberField(SwitchField):
+    """Whether the session is to outlive the browser."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(write_only=True, default=True, source="remembered", **kwargs)
 
 
 class DeviceNameField(serializers.CharField):

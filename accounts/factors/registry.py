@@ -1,6 +1,6 @@
 """The factors that there are, and what they are together: TOKENS_SECOND_FACTOR names this module.
 
-Tries are counted by account, whatever they are for, before an answer is judged.
+Tries are counted for an account and a network, whatever they are for, before an answer is judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,10 @@ from typing import Any
 
 from django.db import IntegrityError
 
-from tokens.domain import events, limits
+from tokens.domain import events, limits, signing_in
 from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
+from tokens.exceptions import TooManyTries
 
 from .. import kinds
 from ..models import User
@@ -45,22 +46,32 @@ def options(user: User, challenge: str) -> Mapping[str, Any]:
 
 
 def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
-    """Use the answer up; return how the user has signed in (RFC 8176). Raises AnswerNotValid or TooManyTries."""
-    bucket = spend(user)
+    """Use the answer up; return how the user has signed in (RFC 8176). The password has been judged.
+
+    Once there is no try left, the owner is told by mail that somebody knows the password.
+    Raises AnswerNotValid or TooManyTries.
+    """
+    buckets = spend(user, client)
     for factor in (*FACTORS, BACKUP):
         if factor.FIELD in answer and (amr := factor.use(user, answer, client)):
-            limits.clear(bucket)
+            limits.clear(*buckets)
             return amr
     with suppress(IntegrityError):  # the user was deleted in this moment
         events.announce(kinds.SECOND_FACTOR_FAILED, user, client)
+        if any(limits.is_spent(*bucket) for bucket in buckets):
+            _warn(user, client)
     raise CodeNotValid
 
 
-def spend(user: User) -> tuple[str, str]:
-    """Take one of the user's tries, and return the bucket to clear after a right one. Raises TooManyTries."""
-    bucket = ("code", str(user.pk))
-    limits.spend(*bucket)
-    return bucket
+def spend(user: User, client: Client) -> Sequence[tuple[str, ...]]:
+    """Take one of the user's tries, and return the buckets to clear after a right one. Raises TooManyTries."""
+    return signing_in.spend("code", str(user.pk), client, lambda: user)
+
+
+def _warn(user: User, client: Client) -> None:
+    with suppress(TooManyTries):  # the owner has been told a short while ago
+        limits.spend("code_notice", str(user.pk))
+        events.announce(kinds.SECOND_FACTOR_GUESSED, user, client)
 
 
 def joined(user: User, factor: Factor) -> list[str] | None:

@@ -3,6 +3,7 @@
 Whatever is refused is a ValidationError, by the field of the use case.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,14 +15,22 @@ from tokens.domain import events, limits, sessions
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
 from tokens.domain.sessions import PASSWORD
+from tokens.domain.signing_in import Answer
 from tokens.exceptions import SecondFactorRequired
-from tokens.models import Session
+from tokens.models import Reason, Session
 
 from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
 from ..models import User
 from . import codes, recovery_codes, registry
 from .factor import CodeNotValid
+
+
+class EmailNotVerified(Exception):
+    """The account has an address that nobody has verified."""
+
+    code = "email_not_verified"
+    message = _("Verify your e-mail address first.")
 
 
 class Status(NamedTuple):
@@ -34,17 +43,28 @@ def status(user: User) -> Status:
     return Status(enabled_at, user.recovery_codes.count() if enabled_at else 0)
 
 
-def reauthenticate(session: Session, current_password: str, code: str, client: Client = UNKNOWN) -> None:
-    """Renew the sign-in of the session's user. A user with a second factor gives a code as well.
+def prove(user: User, current_password: str, answer: Answer, client: Client = UNKNOWN) -> Sequence[str]:
+    """Demand the password of a user who is signed in, and an answer of the second factor where there is one.
 
-    Raises TokenRevoked if the session has ended meanwhile.
+    Return how the user has signed in thereby (RFC 8176). To be called outside of a transaction, which would undo what
+    a wrong one counts for. Raises a ValidationError, AnswerNotValid or TooManyTries.
     """
-    user = session.user
     confirm_password(user, current_password, client)
-    amr = _judge(user, code, client) if registry.since(user) else PASSWORD
+    return _judge(user, answer, client) if registry.since(user) else PASSWORD
+
+
+def reauthenticate(session: Session, current_password: str, answer: Answer, client: Client = UNKNOWN) -> None:
+    """Renew the sign-in of the session's user. Raises as `prove` does, and TokenRevoked if the session has ended."""
+    amr = prove(session.user, current_password, answer, client)
     with transaction.atomic():
-        hold(user, WrongPassword())
+        hold(session.user, WrongPassword())
         sessions.reauthenticate(session, client, amr)
+
+
+def check_address(user: User) -> None:
+    """Let nobody set up a second factor on an address that may be a stranger's. Raises EmailNotVerified."""
+    if user.email and not user.email_verified:
+        raise EmailNotVerified
 
 
 # The authenticator app
@@ -53,8 +73,9 @@ def reauthenticate(session: Session, current_password: str, code: str, client: C
 def enrol(session: Session, current_password: str, client: Client = UNKNOWN) -> tuple[str, str]:
     """Give the session's user a secret for an authenticator app; return it in base32, and as an otpauth URI.
 
-    It takes the place of one that was never confirmed.
+    It takes the place of one that was never confirmed. Raises EmailNotVerified as well.
     """
+    check_address(session.user)
     confirm_password(session.user, current_password, client)
     return _enrol(session.user)
 
@@ -68,49 +89,63 @@ def _enrol(user: User) -> tuple[str, str]:
         return codes.enrol(user)
 
 
-def confirm(session: Session, code: str, client: Client = UNKNOWN) -> list[str] | None:
-    """Ask for codes of the app from now on, since it knows them.
+def confirm(session: Session, code: str, client: Client = UNKNOWN, *, end_others: bool = False) -> list[str] | None:
+    """Ask for codes of the app from now on, since it knows them; end the user's other sessions if that is wanted.
 
-    Return the recovery codes, if this is the account's first second factor.
+    Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
     """
+    check_address(session.user)
     user, refused = session.user, ValidationError(_("There is nothing to confirm. Begin anew."), "nothing_to_confirm")
     app = codes.pending(user)
     if app is None:
         raise refused
-    bucket = registry.spend(user)
+    buckets = registry.spend(user, client)
     step = codes.proves(app, code)
     if step is None:
         raise CodeNotValid
-    limits.clear(bucket)
+    limits.clear(*buckets)
     with transaction.atomic():
         hold(user, refused)
         if not codes.enable(app, step):
             raise refused
         events.announce(kinds.SECOND_FACTOR_ENABLED, user, client, session)
+        if end_others:
+            sessions.revoke_others(session, Reason.REVOKED, client, user)
         return registry.joined(user, codes)
 
 
-def remove(session: Session, current_password: str, code: str, client: Client = UNKNOWN) -> None:
-    """Remove the authenticator app."""
+def remove(
+    session: Session,
+    current_password: str,
+    answer: Answer,
+    client: Client = UNKNOWN,
+    *,
+    end_others: bool = False,
+) -> None:
+    """Remove the authenticator app; end the user's other sessions if that is wanted."""
     user = session.user
     confirm_password(user, current_password, client)
-    _demand(user, code, client)
+    _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())
         if not codes.remove(user):
             raise _nothing_enabled()
         registry.left(user, codes)
         events.announce(kinds.SECOND_FACTOR_REMOVED, user, client, session)
+        if end_others:
+            sessions.revoke_others(session, Reason.REVOKED, client, user)
 
 
 # The second factor as a whole
 
 
-def renew_recovery_codes(session: Session, current_password: str, code: str, client: Client = UNKNOWN) -> list[str]:
+def renew_recovery_codes(
+    session: Session, current_password: str, answer: Answer, client: Client = UNKNOWN
+) -> list[str]:
     """Replace the recovery codes."""
     user = session.user
     confirm_password(user, current_password, client)
-    _demand(user, code, client)
+    _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())
         if not registry.since(User.objects.get(pk=user.pk)):
@@ -124,23 +159,28 @@ def take_away(user: User, client: Client = UNKNOWN) -> bool:
     """Remove, for staff, the second factor of a user who can't do it; return whether there was one."""
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
-        if not registry.remove_all(user):
-            return False
-        events.announce(kinds.SECOND_FACTOR_REMOVED, user, client)
-        return True
+        return drop(user, client)
 
 
-def _demand(user: User, code: str, client: Client) -> None:
-    """Use a code of the user's second factor up. Raises a ValidationError or TooManyTries."""
+def drop(user: User, client: Client) -> bool:
+    """Remove the second factor of a user whose row is locked; return whether there was one."""
+    if not registry.remove_all(user):
+        return False
+    events.announce(kinds.SECOND_FACTOR_REMOVED, user, client)
+    return True
+
+
+def _demand(user: User, answer: Answer, client: Client) -> None:
+    """Use an answer of the user's second factor up. Raises a ValidationError, AnswerNotValid or TooManyTries."""
     if not registry.since(user):
         raise _nothing_enabled()
-    _judge(user, code, client)
+    _judge(user, answer, client)
 
 
-def _judge(user: User, code: str, client: Client) -> tuple[str, ...]:
-    if not code:
+def _judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
+    if not answer:
         raise ValidationError({"code": ValidationError(SecondFactorRequired.message, SecondFactorRequired.code)})
-    return tuple(registry.judge(user, {"code": code}, client))
+    return registry.judge(user, answer, client)
 
 
 def _nothing_enabled() -> ValidationError:

@@ -7,15 +7,20 @@ from django.db import transaction
 from tokens.domain import events
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
+from tokens.domain.signing_in import Answer
 
 from .. import kinds
-from ..holding import WrongPassword, confirm_password, hold
+from ..factors import second_factor
+from ..holding import WrongPassword, hold
 from ..models import User
 
 
-def delete_account(user: User, current_password: str, client: Client = UNKNOWN) -> None:
-    """Delete the user with every session and the log; one line of the logger stays."""
-    confirm_password(user, current_password, client)
+def delete_account(user: User, current_password: str, answer: Answer, client: Client = UNKNOWN) -> None:
+    """Delete the user with every session and the log; one line of the logger stays.
+
+    A user with a second factor has to answer it. Raises as `second_factor.prove` does.
+    """
+    second_factor.prove(user, current_password, answer, client)
     _delete(user, client)
 
 

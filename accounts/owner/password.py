@@ -15,6 +15,7 @@ from tokens.domain.outages import retried
 from tokens.models import Reason, Session
 
 from .. import kinds
+from ..factors import second_factor
 from ..holding import WrongPassword, confirm_password, hold
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
@@ -105,6 +106,8 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
         if not user.email_verified:
             # The token is bound to the address as well, so that is where it was read.
             mark_verified(user, client)
+            # Nobody had shown to be the owner before, so a second factor may be that of a stranger who registered it.
+            second_factor.drop(user, client)
         sessions.revoke_all(user, Reason.PASSWORD, client)
         changed.save(update_fields=["password"], password_change=change)
 

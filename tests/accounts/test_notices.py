@@ -156,7 +156,6 @@ def test_address_that_nobody_has_verified_is_told_nothing(ann: User, clock: Time
     browser.login()
     clock.shift(60)
     Browser(SAFARI).login()
-    set_up(browser)
     sessions.revoke(sessions.start(ann), Reason.REUSED)
     password.replace_password(ann, "another password entirely")
     username.change_username(ann, "anna")

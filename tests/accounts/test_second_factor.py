@@ -51,6 +51,12 @@ def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
     return time_machine
 
 
+@pytest.fixture
+def ann(db: None) -> User:
+    """One whose address is verified, so that a second factor can be set up."""
+    return User.objects.create_user("ann", "ann@example.com", PASSWORD, email_verified=True)
+
+
 def renew(browser: Browser, code: str, password: str = PASSWORD) -> Any:
     body = {"currentPassword": password, "code": code}
     return browser.post("/auth/second-factor/recovery-codes", body, browser.access)
@@ -583,7 +589,7 @@ def answers_of(codes: list[str], client: type[Browser | App] = Browser) -> list[
     return [client().answer(challenge(), code).status_code for code in codes]
 
 
-def test_tries_are_counted_by_account_over_challenges_transports_and_kinds_of_code(
+def test_tries_are_counted_over_challenges_transports_and_kinds_of_code(
     ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     settings.TOKENS_LIMITS = {"code": (3, 300.0)}
@@ -597,6 +603,67 @@ def test_tries_are_counted_by_account_over_challenges_transports_and_kinds_of_co
     assert answers_of([wrong]) == [429]
     clock.shift(1)
     assert answers_of([ann_has.device.code(), wrong, wrong, wrong, wrong]) == [200, 401, 401, 401, 429]
+
+
+def answer_from(address: str, code: str) -> int:
+    return int(Browser().answer(challenge(), code, REMOTE_ADDR=address).status_code)
+
+
+def test_tries_elsewhere_do_not_keep_the_owner_out(ann_has: Enrolled, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (2, 300.0)}
+    wrong = ann_has.device.wrong()
+    assert [answer_from("192.0.2.1", wrong) for _ in range(3)] == [401, 401, 429]
+    assert answer_from("192.0.2.2", ann_has.device.code()) == 200
+
+
+def test_tries_from_everywhere_are_counted_together(
+    ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture
+) -> None:
+    settings.TOKENS_LIMITS = {"code_anywhere": (2, 300.0)}
+    wrong = ann_has.device.wrong()
+    assert [answer_from(f"192.0.2.{number}", wrong) for number in range(1, 4)] == [401, 401, 429]
+    response = Browser().answer(challenge(), ann_has.device.code(), REMOTE_ADDR="192.0.2.9")
+    assert (response.status_code, response["Retry-After"]) == (429, "300")
+    assert answer_from("127.0.0.1", ann_has.device.code()) == 200  # where ann has signed in before
+
+
+def test_network_of_ipv6_has_its_tries_together(ann_has: Enrolled, settings: Settings) -> None:
+    settings.TOKENS_LIMITS = {"code": (2, 300.0)}
+    wrong = ann_has.device.wrong()
+    assert [answer_from(f"2001:db8::{number}", wrong) for number in range(1, 4)] == [401, 401, 429]
+    assert answer_from("2001:db8:0:1::1", wrong) == 401
+
+
+def test_owner_is_told_once_an_hour_that_codes_are_guessed(
+    ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture, mailoutbox: list[EmailMessage]
+) -> None:
+    settings.TOKENS_LIMITS, settings.NOTICES = {"code": (3, 300.0)}, ["second_factor_guessed"]
+
+    def guess(times: int) -> list[str]:
+        for _ in range(times):
+            answer_from("192.0.2.7", ann_has.device.wrong())
+        outbox.deliver()
+        return [str(mail.subject) for mail in mailoutbox]
+
+    assert guess(2) == []
+    assert guess(1) == ["Someone with your password is guessing your codes"]
+    (mail,) = mailoutbox
+    assert mail.to == ["ann@example.com"]
+    assert "Firefox on Linux, from 192.0.2.7" in str(mail.body)
+    (event,) = events("second_factor_guessed")
+    assert (event.ip_address, event.session) == ("192.0.2.7", None)
+    assert len(guess(2)) == 1
+    clock.shift(3599)
+    assert len(guess(4)) == 1
+    clock.shift(301)
+    assert len(guess(1)) == 2
+
+
+def test_nobody_is_told_of_guesses_that_are_not_limited(ann_has: Enrolled, settings: Settings) -> None:
+    settings.TOKENS_THROTTLING = False
+    for _ in range(11):
+        answer_from("192.0.2.7", ann_has.device.wrong())
+    assert not events("second_factor_guessed")
 
 
 def test_limit_is_ten_by_default(ann_has: Enrolled) -> None:
@@ -749,7 +816,7 @@ def test_password_that_was_changed_meanwhile_changes_nothing(
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
-        errors = errors_of(lambda: act(session, PASSWORD, code))
+        errors = errors_of(lambda: act(session, PASSWORD, {"code": code}))
     assert errors == {"current_password": ["This is not your password."]}
     assert RecoveryCode.objects.count() == 10
 
@@ -760,7 +827,7 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: second_factor.take_away(ann)):
-        errors = errors_of(lambda: act(session, PASSWORD, code))
+        errors = errors_of(lambda: act(session, PASSWORD, {"code": code}))
     assert errors == {"": ["You have no second factor."]}
     assert len(events("second_factor_removed")) == 1
 
@@ -829,6 +896,128 @@ def test_parallel_confirmations_give_recovery_codes_once(browser: Browser) -> No
 
 
 # What goes on
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_other_sessions_end_with_a_confirmation_if_that_is_wanted(browser: Browser, wanted: bool) -> None:
+    elsewhere = Browser()
+    elsewhere.login()
+    code = Device(enrol(browser).json()["secret"]).code()
+    body = {"code": code, "endOtherSessions": wanted}
+    assert browser.post("/auth/second-factor/confirm", body, browser.access).status_code == 200
+    assert elsewhere.refresh().status_code == (401 if wanted else 200)
+    assert browser.refresh().status_code == 200
+    ended = Session.objects.get(pk=claims_of(elsewhere.access)["sid"]).revoked_reason
+    assert ended == (Reason.REVOKED if wanted else "")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_other_sessions_end_with_a_removal_if_that_is_wanted(ann_has: Enrolled, browser: Browser, wanted: bool) -> None:
+    elsewhere = Browser()
+    elsewhere.answer(challenge(), ann_has.codes[0])
+    body = {"currentPassword": PASSWORD, "code": ann_has.device.code(), "endOtherSessions": wanted}
+    assert browser.post("/auth/second-factor/remove", body, browser.access).status_code == 204
+    assert elsewhere.refresh().status_code == (401 if wanted else 200)
+    assert browser.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("path", ["confirm", "remove"])
+@pytest.mark.parametrize("value", ["true", 1, None, []])
+def test_what_is_no_switch_ends_and_changes_nothing(ann_has: Enrolled, browser: Browser, path: str, value: Any) -> None:
+    body = {"currentPassword": PASSWORD, "code": ann_has.device.code(), "endOtherSessions": value}
+    response = browser.post(f"/auth/second-factor/{path}", body, browser.access)
+    assert (response.status_code, response.json().keys()) == (400, {"endOtherSessions"})
+    assert status(browser)["enabled"]
+
+
+def test_code_that_confirms_nothing_ends_no_session(browser: Browser) -> None:
+    elsewhere = Browser()
+    elsewhere.login()
+    wrong = Device(enrol(browser).json()["secret"]).wrong()
+    body = {"code": wrong, "endOtherSessions": True}
+    assert browser.post("/auth/second-factor/confirm", body, browser.access).status_code == 400
+    assert elsewhere.refresh().status_code == 200
+
+
+# Addresses that nobody has verified
+
+UNVERIFIED = {"detail": "Verify your e-mail address first.", "code": "email_not_verified"}
+
+
+@pytest.mark.parametrize("path", ["", "/confirm"])
+def test_second_factor_takes_a_verified_address(browser: Browser, path: str) -> None:
+    code = Device(enrol(browser).json()["secret"]).code()
+    User.objects.update(email_verified=False)
+    body = {"currentPassword": PASSWORD, "code": code}
+    response = browser.post(f"/auth/second-factor{path}", body, browser.access)
+    assert (response.status_code, response.json()) == (403, UNVERIFIED)
+    assert not status(browser)["enabled"]
+    User.objects.update(email_verified=True)
+    assert confirm(browser, code).status_code == 200
+
+
+def test_account_without_an_address_gets_a_second_factor(browser: Browser) -> None:
+    User.objects.update(email="", email_key=None, email_verified=False)
+    given = browser.post("/auth/second-factor", {"currentPassword": PASSWORD}, browser.access)
+    assert confirm(browser, Device(given.json()["secret"]).code()).status_code == 200
+
+
+def test_squatters_second_factor_goes_with_the_first_reset_that_proves_the_address(
+    ann_has: Enrolled, browser: Browser, mailoutbox: list[EmailMessage]
+) -> None:
+    User.objects.update(email_verified=False)
+    outbox.deliver()
+    mailoutbox.clear()
+    owner = Browser()
+    owner.post("/auth/password/reset", {"email": "ann@example.com"})
+    outbox.deliver()
+    (mail,) = mailoutbox
+    reset = owner.post("/auth/password/reset/confirm", {**link_in(mail), "newPassword": NEW_PASSWORD})
+    assert reset.status_code == 204
+    assert owner.login(password=NEW_PASSWORD).status_code == 200
+    assert claims_of(owner.access)["amr"] == ["pwd"]
+    assert not AuthenticatorApp.objects.exists()
+    assert not RecoveryCode.objects.exists()
+    assert len(events("second_factor_removed")) == 1
+    assert browser.refresh().status_code == 401
+
+
+# What takes a code as well
+
+
+def test_account_is_deleted_with_a_code(ann_has: Enrolled, browser: Browser) -> None:
+    def delete(**code: Any) -> Any:
+        return browser.post("/auth/account/delete", {"currentPassword": PASSWORD, **code}, browser.access)
+
+    missing, wrong = delete(), delete(code=ann_has.device.wrong())
+    assert (missing.status_code, missing.json()) == (400, {"code": ["Enter the code of your second factor."]})
+    assert (wrong.status_code, wrong.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert User.objects.exists()
+    assert delete(code=ann_has.device.code()).status_code == 204
+    assert not User.objects.exists()
+
+
+def test_address_is_changed_with_a_code(ann_has: Enrolled, browser: Browser) -> None:
+    def change(**body: Any) -> Any:
+        headers: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
+        return browser.http.patch("/api/me/", {"email": "new@example.com", **body}, format="json", **headers)
+
+    assert change(code=ann_has.device.code()).json().keys() == {"currentPassword"}
+    missing = change(currentPassword=PASSWORD)
+    assert (missing.status_code, missing.json()) == (400, {"code": ["Enter the code of your second factor."]})
+    wrong = change(currentPassword=PASSWORD, code=ann_has.device.wrong())
+    assert (wrong.status_code, wrong.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert User.objects.get().email == "ann@example.com"
+    assert len(events("second_factor_failed")) == 1
+    assert change(currentPassword=PASSWORD, code=ann_has.device.code()).status_code == 200
+    assert User.objects.get().email == "new@example.com"
+
+
+def test_password_is_judged_without_a_code_where_only_the_name_changes(ann_has: Enrolled, browser: Browser) -> None:
+    headers: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
+    for password, expected in (("wrong", 400), (PASSWORD, 200)):
+        body = {"username": "bob", "currentPassword": password}
+        assert browser.http.patch("/api/me/", body, format="json", **headers).status_code == expected
 
 
 def test_sessions_go_on_when_it_is_enabled_and_removed(ann_has: Enrolled, browser: Browser) -> None:

@@ -65,6 +65,15 @@ def _spend_again(limit: str, *key: str) -> None:
         spend(limit, *key)
 
 
+def is_spent(limit: str, *key: str) -> bool:
+    """Return whether there is no try left, without taking one."""
+    if not conf.throttling:
+        return False
+    tries, interval = conf.limits[limit]
+    full = Bucket.objects.using(_db()).filter(slot=_slot(limit, key), empty_at__gt=time() + (tries - 1) * interval)
+    return full.exists()
+
+
 @retried
 def pretend(*key: str) -> None:
     """Write a row that limits nothing, where a write would otherwise be missing by the time it takes."""

@@ -209,14 +209,30 @@ def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool
 
     A wrong one counts as a guess, and is logged as one. Raises TooManyTries.
     """
-    bucket = ("password", str(user.pk))
-    limits.spend(*bucket)
+    buckets = spend("password", str(user.pk), client, lambda: user)
     if not _has_password(user, password):
         named = {get_user_model().USERNAME_FIELD: user.get_username()}
         user_login_failed.send(sender=__name__, credentials=named, request=None, client=client)
         return False
-    limits.clear(bucket)
+    limits.clear(*buckets)
     return True
+
+
+def spend(limit: str, key: str, client: Client, find: Callable[[], Any]) -> Sequence[tuple[str, ...]]:
+    """Take a try for the key from the client's network, and one for the key from everywhere; return both buckets.
+
+    The second limit would let anybody lock the owner out, so it does not hold for a network that the account, which
+    `find` returns, has signed in from before, or in which a mailed link to reset the password was used.
+    Raises TooManyTries.
+    """
+    here, everywhere = (limit, key, limits.network(client.ip_address)), (f"{limit}_anywhere", key)
+    limits.spend(*here)
+    try:
+        limits.spend(*everywhere)
+    except TooManyTries:
+        if not _has_signed_in_from(client.ip_address, find()):
+            raise
+    return here, everywhere
 
 
 def with_hint(sentence: str | Promise) -> str:
@@ -225,24 +241,12 @@ def with_hint(sentence: str | Promise) -> str:
 
 
 def _authenticate(username: str, password: str, client: Client, request: Any, username_field: str | None) -> Any:
-    """Return the user. Unknown names, wrong passwords and deactivated users take the same work.
-
-    Tries are limited for a name from one network, and for a name from everywhere. The second limit would let anybody
-    lock the owner out, so it does not hold for a network that the account has signed in from before, or in which a
-    mailed link to reset the password was used.
-    """
+    """Return the user. Unknown names, wrong passwords and deactivated users take the same work."""
     username = username.strip()
     # Before anything is done with them: normalising and hashing take time that grows with the length.
     if len(username) > IDENTIFIER_LENGTH or len(password) > PASSWORD_LENGTH:
         raise InvalidCredentials
-    name = users.key_of(username)
-    here, everywhere = ("login", name, limits.network(client.ip_address)), ("login_anywhere", name)
-    limits.spend(*here)
-    try:
-        limits.spend(*everywhere)
-    except TooManyTries:
-        if not _has_signed_in_from(client.ip_address, username):
-            raise
+    buckets = spend("login", users.key_of(username), client, lambda: users.named(username))
     usual = get_user_model().USERNAME_FIELD
     named = {username_field or usual: username}
     try:
@@ -257,12 +261,12 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
         user = None
     if user is None:
         raise InvalidCredentials
-    limits.clear(here, everywhere)
+    limits.clear(*buckets)
     return user
 
 
-def _has_signed_in_from(address: str | None, username: str) -> bool:
-    user: Any = users.named(username)  # None, whose logins are looked for all the same, so that the work tells nothing
+def _has_signed_in_from(address: str | None, user: Any) -> bool:
+    # Looked for where there is no user as well, so that the work tells nothing.
     logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=kinds.proofs()).order_by()
     # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
     return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())
