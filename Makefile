@@ -7,6 +7,7 @@
 # make format       put the code in shape
 # make messages     gather the strings to translate, and compile the translations
 # make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
+# make compat       the tests of tokens on newer versions of Django, on the Pythons at hand
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
 # make client-test  build the package in client/, and try it with axios, React, Vue and TypeScript
@@ -38,7 +39,7 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench clean proof fuzz proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test quick check format bench clean proof fuzz compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -82,6 +83,9 @@ proof: $(INSTALLED_DEV)
 
 fuzz: $(INSTALLED_DEV)
 	TEST_DATABASE=postgresql FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --numprocesses=auto tests/proof/test_hostile_input.py
+
+compat: $(INSTALLED_DEV)
+	$(PY) -m tests.compat
 
 proof-peers: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.peers

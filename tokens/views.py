@@ -29,7 +29,7 @@ from .exceptions import NotSupported, ProofRefused, TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import exception_handler
 from .http.parsers import JSONParser, MultiPartParser
-from .http.refusals import CHALLENGE
+from .http.refusals import challenge
 from .http.requests import check_same_site, client_of
 from .http.throttles import AddressThrottle
 from .jose import dpop, jwt, keys
@@ -67,7 +67,7 @@ class TokenView(OwnTransactions):
 
     def get_authenticate_header(self, request: Request) -> str:
         # Without it DRF turns the 401 of a view that has no authenticators into a 403.
-        return CHALLENGE
+        return challenge()
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
@@ -276,10 +276,11 @@ class MetadataView(PublishedView):
 
     def document(self, request: Request) -> dict[str, Any]:
         match: Any = request.resolver_match
+        namespace = match.namespace or "latchkey"
 
         def url(name: str) -> str:
             # The project may have included the URLs under another namespace, and with parameters.
-            path = reverse(f"{match.namespace}:{name}", kwargs=match.kwargs)
+            path = reverse(f"{namespace}:{name}", kwargs=match.kwargs)
             return urljoin(self.base or request.build_absolute_uri(), path)
 
         return {

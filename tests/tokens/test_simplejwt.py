@@ -572,6 +572,7 @@ def test_header_has_the_name_and_the_types_of_the_settings(settings: Settings, a
     settings.SIMPLE_JWT = {"AUTH_HEADER_NAME": "HTTP_X_ACCESS_TOKEN", "AUTH_HEADER_TYPES": ("JWT", "Token")}
     request = APIRequestFactory().get("/", HTTP_X_ACCESS_TOKEN=f"Token {app.access}")
     assert JWTAuthentication().authenticate(Request(request))
+    assert APIClient().post("/auth/logout-all").headers["WWW-Authenticate"].startswith('JWT realm="api"')
 
 
 def test_get_user_takes_no_token_that_nobody_has_verified(app: App) -> None:

@@ -15,11 +15,11 @@ from ..exceptions import NonceRequired, ProofRefused, SecondFactorRequired, Toke
 from ..jose import dpop
 from .cookies import RefreshTokenMissing
 from .refusals import (
-    CHALLENGE,
     DPOP_ALGORITHMS,
     DPOP_CHALLENGE,
     ReauthenticationRequired,
     Refused,
+    challenge,
     challenges,
 )
 
@@ -79,10 +79,10 @@ def _challenge(error: exceptions.APIException) -> str:
         case Refused(refusal=ProofRefused() as refusal):
             return f'{DPOP_CHALLENGE}, error="{refusal.error}", {DPOP_ALGORITHMS}'
         case Refused():
-            return f'{CHALLENGE}, error="invalid_token"'
+            return f'{challenge()}, error="invalid_token"'
         case exceptions.NotAuthenticated():
             return challenges()
-    return CHALLENGE
+    return challenge()
 
 
 def as_api_exception(error: Exception) -> Exception:

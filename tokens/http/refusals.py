@@ -11,18 +11,19 @@ from ..exceptions import TokenRefused
 from ..jose.dpop import ALGORITHMS
 from ..jose.keys import COOLDOWN
 
-CHALLENGE = 'Bearer realm="api"'
-"""What a 401 asks for (RFC 6750, section 3)."""
-
-
 DPOP_CHALLENGE = 'DPoP realm="api"'
 DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
 """What a proof of a key may be signed with (RFC 9449, section 7.1)."""
 
 
+def challenge() -> str:
+    """Return what a 401 asks for (RFC 6750, section 3): the first of the schemes that AUTH_HEADER_TYPES names."""
+    return f'{conf.auth_header_types[0]} realm="api"'
+
+
 def challenges() -> str:
     """Return what a request without any credential is asked for."""
-    return CHALLENGE if conf.dpop == "off" else f"{CHALLENGE}, {DPOP_CHALLENGE}, {DPOP_ALGORITHMS}"
+    return challenge() if conf.dpop == "off" else f"{challenge()}, {DPOP_CHALLENGE}, {DPOP_ALGORITHMS}"
 
 
 class Refused(InvalidToken):
@@ -66,4 +67,4 @@ class ReauthenticationRequired(exceptions.APIException):
     def __init__(self, max_age: timedelta) -> None:
         super().__init__()
         seconds = int(max_age.total_seconds())
-        self.auth_header = f'{CHALLENGE}, error="insufficient_user_authentication", max_age="{seconds}"'
+        self.auth_header = f'{challenge()}, error="insufficient_user_authentication", max_age="{seconds}"'
