@@ -49,6 +49,13 @@ NEEDS = {
         PGBOUNCER,
         "The tests of a connection pool were not run: they need PgBouncer (apt-get install pgbouncer).",
     ),
+    **{
+        f"tests/site/test_{name}.py": (
+            NODE and CHROMIUM,
+            f"The tutorial {name} was not done: it needs Node.js 20.19 or newer and Chromium.",
+        )
+        for name in ("mobile", "nextjs", "react")
+    },
     "tests/deploy/test_nginx.py": (
         NGINX,
         "The tests behind nginx were not run: they need it (apt-get install nginx-light).",
