@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.server import ROOT, free_port
-from tests.site.tutorials import browser, install, latchkey, run, started, write
+from tests.site.tutorials import browser, install_client, latchkey, npm_install, run, started, write
 
 PAGE = "tutorials/react.md"
 PASSWORD = "the analytical engine"
@@ -21,7 +21,8 @@ def tutorial(tmp_path: Path) -> Iterator[tuple[str, BrowserContext]]:
     app = tmp_path / "my-app"
     with ExitStack() as stack:
         server = stack.enter_context(latchkey(tmp_path, TRUSTED_ORIGINS=f"http://localhost:{page}"))
-        install("react", tmp_path)
+        npm_install("react", app)
+        install_client(tmp_path, app)
         changes = {
             "http://localhost:8000": server,
             "localhost:5173": f"localhost:{page}",

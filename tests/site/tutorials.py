@@ -44,14 +44,17 @@ def run(folder: Path, command: str, **environment: str) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
-def install(packages: str, folder: Path) -> None:
-    """Install what the lock of that name pins, and the client, as the tutorials say."""
+def npm_install(packages: str, app: Path) -> None:
+    """Install what the lock in the folder of that name pins."""
+    shutil.copytree(HERE / packages, app, ignore=shutil.ignore_patterns("node_modules"))
+    run(app, "npm install --no-save --no-audit --no-fund")  # `ci` misses packages that are for other systems only
+
+
+def install_client(folder: Path, app: Path) -> None:
+    """Install the client as the tutorials say, from a copy that lies beside the application."""
     client = folder / "latchkey/client"
     shutil.copytree(ROOT / "client", client, ignore=shutil.ignore_patterns("node_modules", "types"))
     run(folder, "npm --prefix latchkey/client ci --no-audit --no-fund")
-    app = folder / "my-app"
-    shutil.copytree(HERE / packages, app, ignore=shutil.ignore_patterns("node_modules"))
-    run(app, "npm install --no-save --no-audit --no-fund")  # ci misses packages that are for other systems only
     run(app, "npm install --no-save --no-audit --no-fund --install-links ../latchkey/client")
 
 
