@@ -1,7 +1,5 @@
 """docs/reference: each line is run against a server and prints what is shown, and no call of the schema is missing."""
 
-import email
-import email.policy
 import os
 import re
 import shutil
@@ -10,7 +8,7 @@ from base64 import b32decode
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from time import monotonic, sleep, time
+from time import time
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
 
 from api.schema import schema
+from tests.mailbox import find_link
 from tests.server import ROOT, serve
 from tests.shell import Shell
 
@@ -38,13 +37,6 @@ def read(page: str) -> str:
     return (REFERENCE / f"{page}.md").read_text()
 
 
-def plain_text(file: Path) -> str:
-    """Return the text of a mail as Django writes it into a file."""
-    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-    body = mail.get_body(("plain",))
-    return str(body.get_content()) if body else ""
-
-
 class Reader:
     """Somebody who pastes the lines of a page, reads the mails, and has an authenticator app."""
 
@@ -54,20 +46,11 @@ class Reader:
     def paste(self, block: str) -> str:
         if "$token" in block:
             leads_to = "reset-password" if "/password/" in block else "verify-email"
-            self.shell.run("uid={} token={}".format(*self.open_the_link(leads_to)))
+            link = find_link(self.mails, rf"/{leads_to}#uid=(\S+?)&token=(\S+)")
+            self.shell.run(f"uid={link[1]} token={link[2]}")
         if "$code" in block and "code=" not in block:
             self.shell.run(f"code={self.read_the_app()}")
         return self.shell.run(block)
-
-    def open_the_link(self, leads_to: str) -> tuple[str, str]:
-        """Wait for a mail that leads to that page, and return what its link carries."""
-        deadline = monotonic() + 30
-        while monotonic() < deadline:
-            for file in self.mails.iterdir():
-                if link := re.search(rf"/{leads_to}#uid=(\S+?)&token=(\S+)", plain_text(file)):
-                    return link[1], link[2]
-            sleep(0.1)
-        raise AssertionError("No mail with a link has come.")
 
     def read_the_app(self) -> str:
         """Return a code of the half minute before, of this one, or of the next: each is good once, in that order."""

@@ -1,0 +1,26 @@
+"""The mails that a server has written into a folder, as EMAIL_URL=filemail:///folder has it."""
+
+import email
+import email.policy
+import re
+from pathlib import Path
+from time import monotonic, sleep
+
+PATIENCE = 30  # seconds
+
+
+def find_link(mails: Path, pattern: str) -> re.Match[str]:
+    """Wait for a mail with such a link, and return what was found of it."""
+    deadline = monotonic() + PATIENCE
+    while monotonic() < deadline:
+        for file in mails.iterdir():
+            if link := re.search(pattern, _plain_text(file)):
+                return link
+        sleep(0.1)
+    raise AssertionError(f"No mail has come with {pattern}")
+
+
+def _plain_text(file: Path) -> str:
+    mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+    body = mail.get_body(("plain",))
+    return str(body.get_content()) if body else ""
