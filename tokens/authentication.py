@@ -19,7 +19,7 @@ from .conf import conf, resolve
 from .domain import sessions
 from .domain.client import Client
 from .domain.sessions import Prove, unproven
-from .exceptions import ReplayStoreUnreachable, TokenNotValid, TokenRefused
+from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused
 from .http import proofs
 from .http.refusals import KeysUnavailable, ProofsUnavailable, Refused, challenges
 from .http.requests import client_of
@@ -123,6 +123,8 @@ def _scheme(header: bytes) -> bytes:
 def _genuine(token: Any) -> Token:
     if not isinstance(token, Token) or not token.is_verified or token["token_type"] != AccessToken.token_type:
         raise TokenNotValid
+    if token.token is not None and "cnf" in token:
+        raise ProofRequired  # made from text, which shows nothing of the key
     return token
 
 

@@ -308,8 +308,9 @@ class TokenViewBase(TokenView, simplejwt.TokenViewBase):
     def get_serializer_class(self) -> Any:
         if self.serializer_class is not None:
             return self.serializer_class
-        named = self._serializer_class or getattr(conf, self.serializer_setting)
-        return resolve(named) or self.default_serializer
+        if self._serializer_class or not self.serializer_setting:
+            return super().get_serializer_class()
+        return resolve(getattr(conf, self.serializer_setting)) or self.default_serializer
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         serializer = self.get_serializer(data=request.data)

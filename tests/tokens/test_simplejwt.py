@@ -28,7 +28,10 @@ from rest_framework_simplejwt.tokens import AccessToken as SimpleJWTAccessToken
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tokens import models, serializers, views
 from tokens.authentication import JWTAuthentication, JWTStatelessUserAuthentication
-from tokens.exceptions import AuthenticationFailed, InvalidToken, NotSupported, TokenError
+from tokens.domain import signing_in
+from tokens.domain.client import UNKNOWN
+from tokens.domain.signing_in import Terms
+from tokens.exceptions import AuthenticationFailed, InvalidToken, NoActiveAccount, NotSupported, TokenError
 from tokens.models import SecurityEvent, Session, TokenUser
 from tokens.serializers import TokenObtainPairSerializer, TokenObtainSerializer, TokenRefreshSerializer
 from tokens.tokens import AccessToken, RefreshToken, SlidingToken, Token, UntypedToken
@@ -185,6 +188,14 @@ def test_path_of_a_serializer_in_a_view_is_taken(ann: Any) -> None:
         _serializer_class = f"{__name__}.NamedSerializer"
 
     assert claims_of(ask(View.as_view(), **CREDENTIALS).data["access"])["name"] == "Lady ann"
+
+
+def test_view_without_a_serializer_says_so(ann: Any) -> None:
+    class View(views.TokenViewBase):
+        pass
+
+    with pytest.raises(ImportError, match="Could not import serializer ''"):
+        ask(View.as_view(), **CREDENTIALS)
 
 
 def test_no_session_begins_where_get_token_refuses(ann: Any) -> None:
@@ -594,6 +605,13 @@ def test_get_user_takes_no_token_that_nobody_has_verified(app: App) -> None:
             guard.get_validated_token(text)
 
 
+def test_get_user_takes_no_bound_token_without_its_proof(ann: Any) -> None:
+    bound = str(AccessToken.for_user(ann, jkt="x" * 43))
+    for kind in (AccessToken, UntypedToken):
+        with pytest.raises(InvalidToken):
+            JWTAuthentication().get_user(kind(bound))
+
+
 # Settings
 
 
@@ -618,6 +636,15 @@ def test_rule_decides_who_may_sign_in_and_refresh(
     before = list(Session.objects.order_by("pk").values())
     assert (app.refresh().status_code, browser.refresh().status_code) == (401, 401)
     assert list(Session.objects.order_by("pk").values()) == before
+
+
+def test_rule_holds_whatever_opens_the_door(settings: Settings, ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SIMPLE_JWT = {"USER_AUTHENTICATION_RULE": rule}
+    assert signing_in.start(ann, UNKNOWN, Terms()).user == ann
+    monkeypatch.setattr(Rule, "allows", False)
+    with pytest.raises(NoActiveAccount):
+        signing_in.start(ann, UNKNOWN, Terms())
+    assert Session.objects.count() == 1
 
 
 def test_default_rule_written_out_is_ours(settings: Settings, app: App) -> None:

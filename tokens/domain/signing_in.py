@@ -191,6 +191,8 @@ def start(
     `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
     Raises NoActiveAccount; and IntegrityError if there is, or was, a session with that key.
     """
+    if not sessions.may_sign_in(user):
+        raise NoActiveAccount
     return sessions.start(
         user,
         client,

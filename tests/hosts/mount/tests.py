@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from time import time
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import TransactionTestCase
@@ -57,17 +58,24 @@ class MountTests(TransactionTestCase):
             self.assertEqual(session.revoked_reason, "reused")
             self.assertEqual(SecurityEvent.objects.filter(kind="token_reused", session=session.pk).count(), 1)
 
-    def test_guard_ends_what_was_given_up_and_that_stays(self):
-        pair = self.sign_in()
-        Session.objects.update(generation=5, predecessor=0, confirmed=False)
-        given_up = RefreshToken(pair["refresh"], verify=False)
+    def given_up(self):
+        """Return an access token that a late retry has given up, so that its use ends the session."""
+        self.sign_in()
         Session.objects.update(generation=1)
-        session = Session.objects.get()
-        access = RefreshToken.of(session).access_token
+        access = RefreshToken.of(Session.objects.get()).access_token
         Session.objects.update(generation=2)
-        self.assertEqual(given_up["sid"], str(session.pk))
-        self.assertEqual(self.me(access).json()["code"], "token_reused")
+        return str(access)
+
+    def test_guard_ends_what_was_given_up_and_that_stays(self):
+        self.assertEqual(self.me(self.given_up()).json()["code"], "token_reused")
         self.assertEqual(Session.objects.get().revoked_reason, "reused")
+
+    async def test_guard_does_so_under_asgi_too(self):
+        access = await sync_to_async(self.given_up)()
+        answer = await self.async_client.get("/me/", headers={"authorization": f"Bearer {access}"})
+        self.assertEqual(answer.json()["code"], "token_reused")
+        session = await Session.objects.aget()
+        self.assertEqual(session.revoked_reason, "reused")
 
     def test_guesses_are_counted_in_views_of_the_projects_own(self):
         for path in ("/own/login/", "/shop/v2/api/token/"):
