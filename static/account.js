@@ -120,12 +120,12 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft }) {
 
 /**
  * Tell of a change to the second factor, and show the recovery codes that came with it.
- * @param {string} what @param {{recoveryCodes: string[]}} [answer]
+ * @param {string} what @param {{recoveryCodes?: string[]}} [answer]
  */
 async function factorChanged(what, answer) {
   announce(text(what));
-  find("#recovery-codes").hidden = !answer;
-  const codes = answer?.recoveryCodes.join("\n") ?? "";
+  find("#recovery-codes").hidden = !answer?.recoveryCodes;
+  const codes = answer?.recoveryCodes?.join("\n") ?? "";
   find("#codes").textContent = codes;
   find("#copy-codes").hidden = !navigator.clipboard; // which a page without TLS does not have
   find("#save-codes").setAttribute("href", `data:text/plain,${encodeURIComponent(`${codes}\n`)}`);

@@ -10,11 +10,11 @@ export function find(selector, within = document) {
 
 /**
  * Return a text of the page, with its `{placeholders}` filled in.
- * @param {string} name @param {Record<string, string>} [values]
+ * @param {string} name @param {Record<string, string | number>} [values]
  */
 export function text(name, values = {}) {
   const template = /** @type {HTMLTemplateElement} */ (find(`#text-${name}`));
-  return (template.content.textContent ?? "").replace(/{(\w+)}/g, (_, key) => values[key]);
+  return (template.content.textContent ?? "").replace(/{(\w+)}/g, (_, key) => `${values[key]}`);
 }
 
 /** @type {ReturnType<typeof setTimeout>} */

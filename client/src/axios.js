@@ -29,7 +29,8 @@ export function connect(instance, client) {
   const repeat = async ({ status, data, config }) => {
     const { latchkey } = /** @type {Config} */ (config);
     if (status !== 401 || !latchkey?.token || latchkey.isRepeat) return undefined;
-    const isRaw = typeof data === "string" || data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data);
+    const isRaw =
+      typeof data === "string" || data instanceof Blob || data instanceof ArrayBuffer || ArrayBuffer.isView(data);
     const response = new Response(isRaw ? /** @type {any} */ (data) : JSON.stringify(data ?? null), { status });
     Object.defineProperty(response, "url", { value: urlOf(config).href });
     return (await client.again(response, latchkey.token)) ? instance.request(config) : undefined;

@@ -2,8 +2,9 @@
 /**
  * Sign-in with Latchkey in the browser: keeps the access token fresh, and acts as one for all tabs of a site.
  *
- * The access token stays in memory; the refresh token is in a cookie that scripts can't read. docs/client.md explains it.
- * @import { Account, Answer, Claims, Detail, Factor, Hooks, List, Me, Options, Session, State, Transport, User } from "./wire.js"
+ * The access token stays in memory; the refresh token is in a cookie that scripts can't read. See docs/client.md.
+ * @import { Account, Answer, Claims, Detail, Enrolment, Factor, Hooks, List, Me } from "./wire.js"
+ * @import { Options, Session, State, Transport, User } from "./wire.js"
  */
 
 const TRIES = 3;
@@ -67,7 +68,12 @@ export async function read(response) {
 }
 
 /** The browser carries the refresh token, in a cookie. @type {Transport} */
-const cookie = { credentials: "include", sending: (path, body) => [path, body], received: (answer) => answer, forget() {} };
+const cookie = {
+  credentials: "include",
+  sending: (path, body) => [path, body],
+  received: (answer) => answer,
+  forget() {},
+};
 
 /** Dispatches `change` when `state` becomes another: by this tab, by another one, or by the server. */
 export class Latchkey extends EventTarget {
@@ -214,7 +220,10 @@ export class Latchkey extends EventTarget {
     return this.json("/api/me/");
   }
 
-  /** List the live sessions, a page at a time: give `next` of the page before. @param {string | null} [next] @returns {Promise<List<Session>>} */
+  /**
+   * List the live sessions, a page at a time: give `next` of the page before.
+   * @param {string | null} [next] @returns {Promise<List<Session>>}
+   */
   sessions(next) {
     return this.json(SESSIONS + (next ? new URL(next).search : ""));
   }
@@ -239,12 +248,15 @@ export class Latchkey extends EventTarget {
     return this.json(FACTOR);
   }
 
-  /** @param {string} currentPassword @returns {Promise<{secret: string, otpauthUri: string, qrCode: string}>} */
+  /** @param {string} currentPassword @returns {Promise<Enrolment>} */
   setUpSecondFactor(currentPassword) {
     return this.json(FACTOR, "POST", { currentPassword });
   }
 
-  /** @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<{recoveryCodes?: string[]}>} */
+  /**
+   * Switch it on. The codes are told once, with the account's first second factor.
+   * @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<{recoveryCodes?: string[]}>}
+   */
   confirmSecondFactor(code, options) {
     return this.json(`${FACTOR}/confirm`, "POST", { code, ...options });
   }
@@ -254,7 +266,11 @@ export class Latchkey extends EventTarget {
     return this.json(`${FACTOR}/recovery-codes`, "POST", { currentPassword, code });
   }
 
-  /** @param {string} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<void>} */
+  /**
+   * Switch it off.
+   * @param {string} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options]
+   * @returns {Promise<void>}
+   */
   removeSecondFactor(currentPassword, code, options) {
     return this.json(`${FACTOR}/remove`, "POST", { currentPassword, code, ...options });
   }
@@ -303,13 +319,16 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Whether to repeat a request that was sent with `token`, now that its answer is here: if the token was stale, there is
-   * another by now, and it is the same user's.
+   * Whether to repeat a request that was sent with `token`, now that its answer is here: if the token was stale, it is
+   * renewed first, and the new one has to be the same user's.
    * @param {Response} response @param {string} [token]
    */
   async again(response, token) {
     if (response.status !== 401 || !token) return false;
-    const { code } = await response.clone().json().catch(() => ({}));
+    const { code } = await response
+      .clone()
+      .json()
+      .catch(() => ({}));
     // Another API may say it in words of its own, or mean something that no new token changes.
     const isOurs = !response.url || new URL(response.url).origin === this.#base.origin;
     const isNew = token === this.#access?.token && Date.now() - this.#access.since < PATIENCE * 1000;

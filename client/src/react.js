@@ -37,6 +37,10 @@ export function useSession() {
     },
     [client],
   );
-  const state = useSyncExternalStore(subscribe, () => client.state, () => UNKNOWN);
+  const state = useSyncExternalStore(
+    subscribe,
+    () => client.state,
+    () => UNKNOWN,
+  );
   return useMemo(() => ({ ...state, client }), [state, client]);
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The client for apps without a cookie jar (React Native, Capacitor, Node): the app keeps the refresh token, in a keychain.
+ * The client for apps without a cookie jar (React Native, Capacitor, Node): the app keeps the refresh token.
  * @import { Account, Answer, Detail, Options, Transport, User } from "./wire.js"
  */
 

@@ -10,7 +10,10 @@ import { computed, getCurrentScope, inject, onScopeDispose, shallowRef } from "v
 
 const KEY = /** @type {InjectionKey<Latchkey>} */ (Symbol("latchkey"));
 
-/** A plugin that gives an app's components the client, and finds out whether the browser is signed in. @param {Latchkey} client */
+/**
+ * A plugin that gives an app's components the client, and finds out whether the browser is signed in.
+ * @param {Latchkey} client
+ */
 export const latchkey = (client) => ({
   /** @param {App} app */
   install(app) {
@@ -22,7 +25,7 @@ export const latchkey = (client) => ({
 /**
  * Return the client, and its `status`, `reason` and `user` as refs.
  * @param {Latchkey} [client] By default the plugin's.
- * @returns {{client: Latchkey, status: ComputedRef<State["status"]>, reason: ComputedRef<string>, user: ComputedRef<State["user"]>}}
+ * @returns {{[name in keyof State]: ComputedRef<State[name]>} & {client: Latchkey}}
  */
 export function useSession(client = inject(KEY, undefined)) {
   if (!client) throw new Error("useSession needs a client: app.use(latchkey(client)), or useSession(client)");

@@ -118,5 +118,8 @@ test("what was connected can be disconnected", async () => {
   connect(instance, client)();
   server.script.push(["/api/me/", refusal(401, "token_expired")]);
   await assert.rejects(instance.get("/api/me/"), { status: 401 });
-  assert.deepEqual(server.calls("/api/me/").map(({ token }) => token), [null]);
+  assert.deepEqual(
+    server.calls("/api/me/").map(({ token }) => token),
+    [null],
+  );
 });

@@ -14,7 +14,8 @@ import { serve } from "./servers.mjs";
 
 const here = dirname(dirname(fileURLToPath(import.meta.url)));
 const page = readFileSync(join(here, "../docs/client.md"), "utf8");
-const blocks = (text) => [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language, code]) => ({ language, code }));
+const blocks = (text) =>
+  [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language, code]) => ({ language, code }));
 
 let server;
 
@@ -34,7 +35,16 @@ async function run(context, name, base = BASE) {
   writeFileSync(file, code.replaceAll("https://auth.example.com", base));
   if (language === "jsx") {
     const tsc = join(here, "node_modules/typescript/bin/tsc");
-    const options = ["--ignoreConfig", "--allowJs", "--noCheck", "--noResolve", "--jsx", "react-jsx", "--module", "nodenext"];
+    const options = [
+      "--ignoreConfig",
+      "--allowJs",
+      "--noCheck",
+      "--noResolve",
+      "--jsx",
+      "react-jsx",
+      "--module",
+      "nodenext",
+    ];
     execFileSync(process.execPath, [tsc, file, ...options, "--rootDir", folder, "--outDir", folder]);
   }
   return import(pathToFileURL(join(folder, "snippet.js")));
@@ -82,7 +92,10 @@ test("the page shows axios", async (context) => {
   const base = await serve(context, server);
   globalThis.fetch = (request) => fetch(new Request(request.url.replace(base, BASE), request));
   await run(context, "axios", base);
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/auth/login", "/api/me/"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/auth/login", "/api/me/"],
+  );
   assert.match(server.requests[1].token, /^Bearer /);
 });
 

@@ -576,11 +576,18 @@ test("clients of two servers on one page keep apart", async (context) => {
   assert.deepEqual([one.status, same.status, other.status], ["in", "in", "unknown"]);
 });
 
-test("outside of a browser a client joins no other", async () => {
+test("outside of a browser a client joins no other", async (context) => {
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator") ?? { value: undefined, configurable: true };
+  context.after(() => Object.defineProperty(globalThis, "navigator", before));
+  const value = { locks: { request: () => assert.fail("the lock of somebody else") } }; // Node 24 has them
+  Object.defineProperty(globalThis, "navigator", { value, configurable: true });
   const tabs = [1, 2].map(() => browser.tab({ locks: undefined, channel: undefined }));
   await tabs[0].login("ann", "secret");
   await settle();
-  assert.deepEqual(tabs.map(({ status }) => status), ["in", "unknown"]);
+  assert.deepEqual(
+    tabs.map(({ status }) => status),
+    ["in", "unknown"],
+  );
 });
 
 // Who is signed in
@@ -723,10 +730,12 @@ test("a change with an expired token renews first, and once more if the server s
   server.script.push(["/auth/password/change", refusal(401, "token_expired")]);
   mock.timers.setTime(Date.now() + 3600_000);
   await tab.changePassword("secret", "better");
-  assert.deepEqual(
-    server.requests.map(({ path }) => path).slice(1),
-    [REFRESH, "/auth/password/change", REFRESH, "/auth/password/change"],
-  );
+  assert.deepEqual(server.requests.map(({ path }) => path).slice(1), [
+    REFRESH,
+    "/auth/password/change",
+    REFRESH,
+    "/auth/password/change",
+  ]);
 });
 
 test("a refused change is told and changes nothing", async () => {
@@ -772,7 +781,8 @@ test("a cookie that does not stick is told at the sign-in, from a page of anothe
   onPage(context, "http://localhost:5173/");
   server.keepsCookies = false;
   const tab = browser.tab();
-  const told = /did not keep the cookie of https:\/\/auth.test for http:\/\/localhost:5173\..*REFRESH_COOKIE_SAMESITE=none/;
+  const told =
+    /did not keep the cookie of https:\/\/auth.test for http:\/\/localhost:5173\..*REFRESH_COOKIE_SAMESITE=none/;
   await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "cookie_not_kept", message: told });
   assert.deepEqual([tab.status, tab.reason], ["out", "cookie_not_kept"]);
 });
@@ -879,10 +889,16 @@ test("hooks may take the place of the scheme, and have a request sent once more"
   server.start();
   server.script.push([REFRESH, want()]);
   await tab.restore();
-  assert.deepEqual(server.calls(REFRESH).map(({ headers }) => headers.get("Nonce")), ["", "n1"]);
+  assert.deepEqual(
+    server.calls(REFRESH).map(({ headers }) => headers.get("Nonce")),
+    ["", "n1"],
+  );
   server.script.push(["/api/me/", want()], ["/api/me/", want()]);
   assert.equal((await tab.fetch("/api/me/", { method: "POST", body: "x" })).status, 401);
-  assert.deepEqual(server.calls("/api/me/").map(({ body }) => body), ["x", "x"]);
+  assert.deepEqual(
+    server.calls("/api/me/").map(({ body }) => body),
+    ["x", "x"],
+  );
   assert.match(server.calls("/api/me/")[0].token, /^DPoP e/);
 });
 

@@ -6,7 +6,10 @@ import { gzipSync } from "node:zlib";
 /** The source without comments and blank lines, names and all, which is what a careless bundler delivers. */
 function bare(name) {
   const source = readFileSync(new URL(`../../client/src/${name}`, import.meta.url), "utf8");
-  return source.replace(/^\s*\/\*\*[\s\S]*?\*\/\n?/gm, "").replace(/\s*(?<=\s)\/\/ .*$/gm, "").replace(/\n\s*\n/g, "\n");
+  return source
+    .replace(/^\s*\/\*\*[\s\S]*?\*\/\n?/gm, "")
+    .replace(/\s*(?<=\s)\/\/ .*$/gm, "")
+    .replace(/\n\s*\n/g, "\n");
 }
 
 test("the core is at most 6 kB, compressed", () => {

@@ -59,7 +59,9 @@ test("a sign-in goes on with the second factor", async () => {
 });
 
 test("an entry point's sign-in goes by the other transport as well", async () => {
-  await open().signIn("/auth/login/passkey", { challenge: "c", credential: {} }).catch(() => {});
+  await open()
+    .signIn("/auth/login/passkey", { challenge: "c", credential: {} })
+    .catch(() => {});
   assert.equal(server.requests[0].path, "/api/token/passkey");
 });
 
