@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tokens.admin import SecurityEventAdmin, SessionAdmin
 from tokens.domain import events, sessions
+from tokens.domain.authority import may_act_on, within_reach
 from tokens.exceptions import TooManyTries
 from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session
@@ -135,7 +136,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         ),
     )
     inlines = (SessionInline, SecurityEventInline)
-    actions = ("end_sessions", "send_password_reset", "remove_second_factor")
+    actions = ("revoke_sessions", "send_password_reset", "remove_second_factor")
     change_form_template = "admin/accounts/user/change_form.html"
 
     @admin.display(description=_("password"), boolean=True)
@@ -157,37 +158,37 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("latchkey.change_session")
 
-    @admin.action(description=_("End all sessions of selected users"), permissions=["revoke"])
-    def end_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
-        """Sign the users out everywhere. As in the API, only a superuser does this to a superuser."""
-        users = list(self._within_reach(request, queryset))
-        ended = 0
+    @admin.action(description=_("Revoke all sessions of selected users"), permissions=["revoke"])
+    def revoke_sessions(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
+        """Sign the users out everywhere."""
+        users = within_reach(request.user, queryset)
+        revoked = 0
         for user in users:
             with transaction.atomic():
                 count = sessions.revoke_all(user, Reason.STAFF, client_of(request), cast(User, request.user))
                 if count:
-                    self.log_change(request, user, gettext("Ended all sessions."))
-                    ended += count
-        if ended:
-            told = ngettext("%d session was ended.", "%d sessions were ended.", ended)
-            self.message_user(request, told % ended, messages.SUCCESS)
+                    self.log_change(request, user, gettext("Revoked all sessions."))
+                    revoked += count
+        if revoked:
+            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
+            self.message_user(request, told % {"count": revoked}, messages.SUCCESS)
         else:
-            self.message_user(request, _("There was no live session to end."), messages.WARNING)
+            self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
         # Whoever asked on a user's page goes on there.
         return redirect("admin:accounts_user_change", users[0].pk) if "on_page" in request.POST and users else None
 
     @admin.action(description=_("Send a link to reset the password"), permissions=["change"])
     def send_password_reset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Help those who can't get in. As in the API, only a superuser does this to a superuser."""
-        chosen = self._within_reach(request, queryset)
+        """Help those who can't get in."""
+        chosen = within_reach(request.user, queryset)
         asked, sent = queryset.count(), sum(self._send_reset(request, user) for user in chosen)
         if sent:
             told = ngettext("%d link was sent.", "%d links were sent.", sent)
             self.message_user(request, told % sent, messages.SUCCESS)
         if skipped := asked - sent:
             told = ngettext(
-                "%d user was skipped: without an address, deactivated, sent too many already, or a superuser.",
-                "%d users were skipped: without an address, deactivated, sent too many already, or superusers.",
+                "%d user was skipped: without an address, deactivated, sent too many already, or with more rights.",
+                "%d users were skipped: without an address, deactivated, sent too many already, or with more rights.",
                 skipped,
             )
             self.message_user(request, told % skipped, messages.WARNING)
@@ -206,7 +207,7 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         """Help those who have lost their device. Nobody gets around the own one, nor that of who may do more."""
         others = queryset.exclude(pk=cast(int, request.user.pk))
         removed = 0
-        for user in [user for user in others if registry.since(user) and not self._is_above(request, user)]:
+        for user in [user for user in within_reach(request.user, others) if registry.since(user)]:
             with transaction.atomic():
                 if second_factor.take_away(user, client_of(request)):
                     self.log_change(request, user, gettext("Removed the second factor."))
@@ -220,19 +221,10 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
     # Whoever may change users, and no more, would otherwise get rights: by giving them, or by taking over who has them.
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and not self._is_above(request, obj)
+        return super().has_change_permission(request, obj) and (obj is None or may_act_on(request.user, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not self._is_above(request, obj)
-
-    def _within_reach(self, request: HttpRequest, users: QuerySet[User]) -> QuerySet[User]:
-        return users if request.user.is_superuser else users.exclude(is_superuser=True)
-
-    def _is_above(self, request: HttpRequest, user: User | None) -> bool:
-        """Return whether the user may do what whoever asks may not."""
-        if user is None or request.user.is_superuser or user == request.user:
-            return False
-        return user.is_superuser or not _rights(user) <= request.user.get_all_permissions()
+        return super().has_delete_permission(request, obj) and (obj is None or may_act_on(request.user, obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         rights = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -297,10 +289,3 @@ class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
         if not change and "password1" not in form.fields:
             obj.set_unusable_password()
         super().save_model(request, obj, form, change)
-
-
-def _rights(user: User) -> set[str]:
-    """Return the permissions of the user, those of a deactivated one too, who may be reactivated."""
-    judged = copy(user)
-    judged.is_active = True
-    return judged.get_all_permissions()

@@ -5,11 +5,13 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from tokens.domain.authority import may_act_on
 
-class OnlySuperusersActOnSuperusers(BasePermission):
-    """Let nobody but a superuser change a superuser, or end a superuser's sessions."""
 
-    message = _("Only a superuser may do this to a superuser.")
+class ActsOnNobodyAbove(BasePermission):
+    """Let nobody change a user who may do more, or end that user's sessions."""
+
+    message = _("This user may do what you may not.")
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
-        return request.method in SAFE_METHODS or request.user.is_superuser or not obj.is_superuser
+        return request.method in SAFE_METHODS or may_act_on(request.user, obj)

@@ -33,7 +33,7 @@ from tokens.views import AlwaysJSON
 
 from . import filters, serializers
 from .browsing import PassAuthentication
-from .permissions import OnlySuperusersActOnSuperusers
+from .permissions import ActsOnNobodyAbove
 from .schema import schema
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -169,7 +169,7 @@ class UserViewSet(
     about = _("The users, for staff.")
     queryset = User.objects.annotate(last_sign_in=last_sign_in()).prefetch_related("groups")
     serializer_class = serializers.UserSerializer
-    permission_classes = (IsAdminUser, OnlySuperusersActOnSuperusers)
+    permission_classes = (IsAdminUser, ActsOnNobodyAbove)
     filter_backends = (filters.NameSearch, filters.Ordering)
     search_fields = ("username_key", "email_key")
     ordering_fields = {"username": "username_key", "email": "email", "dateJoined": "date_joined"}

@@ -22,7 +22,8 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import kinds, times
-from .domain import sessions
+from .domain import sessions, users
+from .domain.authority import may_act_on, within_reach
 from .domain.devices import describe
 from .domain.ranges import ranges
 from .http.requests import client_of
@@ -208,16 +209,8 @@ class SessionAdmin(ReadOnlyAdmin):
         batches = [users[start : start + BATCH_SIZE] for start in range(0, len(users), BATCH_SIZE)]
         self._tell(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
 
-    # As in the API, only a superuser does this to a superuser.
-
     def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        is_above = obj is not None and not request.user.is_superuser and getattr(obj.user, "is_superuser", False)
-        return super().has_delete_permission(request, obj) and not is_above
-
-    def _within_reach(self, request: HttpRequest, chosen: SessionQuerySet) -> SessionQuerySet:
-        if request.user.is_superuser or not _has_field("is_superuser"):
-            return chosen
-        return chosen.exclude(user__is_superuser=True)
+        return super().has_delete_permission(request, obj) and (obj is None or may_act_on(request.user, obj.user))
 
     def delete_model(self, request: HttpRequest, obj: Session) -> None:
         self.delete_queryset(request, Session.objects.filter(pk=obj.pk))
@@ -233,19 +226,21 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
         """Revoke those that are live, and write so into the admin's own log; return how many that were."""
-        ended = 0
-        for __, some in ranges(self._within_reach(request, chosen).live(), BATCH_SIZE):
-            with transaction.atomic(using=router.db_for_write(Session)):
-                live = list(some.select_for_update(of=("self",)))
-                these = Session.objects.filter(pk__in=[session.pk for session in live])
-                ended += sessions.revoke_these(these, Reason.STAFF, client_of(request), cast(User, request.user))
-                LogEntry.objects.log_actions(cast(int, request.user.pk), live, CHANGE, gettext("Revoked."))
-        return ended
+        count, by, using = 0, cast(User, request.user), router.db_for_write(Session)
+        for __, some in ranges(chosen.live(), BATCH_SIZE):
+            owners = within_reach(by, users.rows(using).filter(pk__in=some.values("user")))
+            with transaction.atomic(using=using):
+                revoked = sessions.revoke_these(
+                    some.filter(user__in=[owner.pk for owner in owners]), Reason.STAFF, client_of(request), by
+                )
+                LogEntry.objects.log_actions(cast(int, by.pk), revoked, CHANGE, gettext("Revoked."))
+            count += len(revoked)
+        return count
 
-    def _tell(self, request: HttpRequest, ended: int) -> None:
-        if ended:
-            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", ended)
-            self.message_user(request, told % {"count": ended}, messages.SUCCESS)
+    def _tell(self, request: HttpRequest, revoked: int) -> None:
+        if revoked:
+            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
+            self.message_user(request, told % {"count": revoked}, messages.SUCCESS)
         else:
             self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
 

@@ -378,7 +378,7 @@ def test_page_is_saved_although_something_happened_meanwhile(admin: Client, ann:
 
 def end_sessions(admin: Client, *users: User, **extra: str) -> tuple[str, str]:
     """End the sessions of the users; return the page that follows, and what it says."""
-    chosen = {"action": "end_sessions", "_selected_action": [user.pk for user in users], **extra}
+    chosen = {"action": "revoke_sessions", "_selected_action": [user.pk for user in users], **extra}
     response: Any = admin.post(LIST, chosen, follow=True)
     return response.request["PATH_INFO"], " ".join(str(message) for message in response.context["messages"])
 
@@ -388,13 +388,13 @@ def test_all_sessions_of_the_chosen_users_are_ended(admin: Client, ann: User, br
     sessions.start(ann)
     sessions.start(bob)
     other = sessions.start(carl)
-    assert end_sessions(admin, ann, bob) == (LIST, "3 sessions were ended.")
+    assert end_sessions(admin, ann, bob) == (LIST, "3 sessions were revoked.")
     assert Session.objects.live().get() == other
     assert browser.refresh().json()["code"] == "token_revoked"
     ended = Session.objects.exclude(pk=other.pk)
     assert set(ended.values_list("revoked_reason", "revoked_by", "revoked_from")) == {("staff", "root", "127.0.0.1")}
     assert set(LogEntry.objects.values_list("object_id", "change_message")) == {
-        (str(user.pk), "Ended all sessions.") for user in (ann, bob)
+        (str(user.pk), "Revoked all sessions.") for user in (ann, bob)
     }
 
 
@@ -404,15 +404,15 @@ def test_page_of_a_user_has_a_button_that_ends_the_sessions(admin: Client, ann: 
     assert form
     fields = dict(re.findall(r'name="(\w+)"(?: value="(\w+)")?', form[0]))
     assert fields.pop("csrfmiddlewaretoken")
-    assert fields == {"action": "end_sessions", "_selected_action": str(ann.pk), "on_page": ""}
-    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "1 session was ended.")
-    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "There was no live session to end.")
+    assert fields == {"action": "revoke_sessions", "_selected_action": str(ann.pk), "on_page": ""}
+    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "1 session was revoked.")
+    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "There was no live session to revoke.")
     assert LogEntry.objects.count() == 1
 
 
 def test_button_for_nobody_ends_nothing(admin: Client, ann: User, browser: Browser) -> None:
     nobody = User(pk=0)
-    assert end_sessions(admin, nobody, on_page="") == (LIST, "There was no live session to end.")
+    assert end_sessions(admin, nobody, on_page="") == (LIST, "There was no live session to revoke.")
     assert Session.objects.live().count() == 1
 
 
@@ -422,10 +422,10 @@ def test_only_a_superuser_ends_the_sessions_of_a_superuser(ann: User, browser: B
     client = Client()
     client.force_login(helper)
     User.objects.filter(pk=ann.pk).update(is_superuser=True)
-    assert end_sessions(client, ann, on_page="")[1] == "There was no live session to end."
+    assert end_sessions(client, ann, on_page="")[1] == "There was no live session to revoke."
     assert Session.objects.live().count() == 1
     User.objects.filter(pk=ann.pk).update(is_superuser=False)
-    assert end_sessions(client, ann, on_page="") == (page_of(ann), "1 session was ended.")
+    assert end_sessions(client, ann, on_page="") == (page_of(ann), "1 session was revoked.")
 
 
 def test_who_may_not_revoke_ends_nothing(ann: User, browser: Browser) -> None:
@@ -433,7 +433,7 @@ def test_who_may_not_revoke_ends_nothing(ann: User, browser: Browser) -> None:
     helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
     client = Client()
     client.force_login(helper)
-    assert "End all sessions" not in client.get(page_of(ann)).content.decode()
+    assert "Revoke all sessions" not in client.get(page_of(ann)).content.decode()
     end_sessions(client, ann)
     assert Session.objects.live().count() == 1
 
@@ -475,7 +475,7 @@ def test_admin_signs_in_by_address(db: None) -> None:
 
 # A link to choose a password
 
-NO_ADDRESS = "1 user was skipped: without an address, deactivated, sent too many already, or a superuser."
+NO_ADDRESS = "1 user was skipped: without an address, deactivated, sent too many already, or with more rights."
 
 
 def send_link(admin: Client, *users: User) -> list[str]:
@@ -533,7 +533,7 @@ def test_those_whom_no_link_can_reach_are_skipped(admin: Client, ann: User) -> N
     off = User.objects.create_user("off", "off@example.com", is_active=False)
     assert send_link(admin, ann, nowhere, off) == [
         "1 link was sent.",
-        "2 users were skipped: without an address, deactivated, sent too many already, or superusers.",
+        "2 users were skipped: without an address, deactivated, sent too many already, or with more rights.",
     ]
     assert Mail.objects.get().address == "ann@example.com"
     assert LogEntry.objects.get().object_id == str(ann.pk)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.mail import EmailMessage
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -549,7 +549,7 @@ def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Perso
     response = staff.call("patch", superuser.path, {"isActive": is_active})
     assert (response.status_code, response.json()) == (
         403,
-        {"detail": "Only a superuser may do this to a superuser.", "code": "permission_denied"},
+        {"detail": "This user may do what you may not.", "code": "permission_denied"},
     )
     for action in ("revoke-sessions", "send-password-reset"):
         assert staff.call("post", f"{superuser.path}{action}/").status_code == 403
@@ -557,6 +557,20 @@ def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Perso
     assert staff.call("get", superuser.path).status_code == 200
     assert superuser.user.is_active
     assert superuser.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_staff_does_nothing_to_those_who_may_do_more(staff: Person, ben: Person, is_active: bool) -> None:
+    User.objects.filter(pk=ben.user.pk).update(is_staff=True, is_active=is_active)
+    ben.user.user_permissions.set(Permission.objects.filter(codename="change_session"))
+    assert staff.call("patch", ben.path, {"isActive": not is_active}).status_code == 403
+    for action in ("revoke-sessions", "send-password-reset"):
+        assert staff.call("post", f"{ben.path}{action}/").status_code == 403
+    assert not Mail.objects.filter(kind=MailKind.SET_PASSWORD).exists()
+    assert ben.user.is_active == is_active
+    assert not Session.objects.exclude(**LIVE).exists()
+    staff.user.user_permissions.set(Permission.objects.filter(codename="change_session"))
+    assert staff.call("patch", ben.path, {"isActive": not is_active}).status_code == 200
 
 
 def test_superuser_changes_another(superuser: Person) -> None:

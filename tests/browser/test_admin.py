@@ -44,8 +44,8 @@ def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, v
     page.get_by_role("link", name="ann", exact=True).click()
     expect(page.locator(".session-status.live")).to_have_count(2)
     expect(page.get_by_role("heading", name="Recent security events")).to_be_visible()
-    page.get_by_role("button", name="End all sessions").click()
-    expect(page.get_by_text("2 sessions were ended.")).to_be_visible()
+    page.get_by_role("button", name="Revoke all sessions").click()
+    expect(page.get_by_text("2 sessions were revoked.")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/admin/accounts/user/\d+/change/"))
 
     page.goto("/admin/latchkey/session/")

@@ -372,6 +372,19 @@ def test_only_a_superuser_ends_the_session_of_a_superuser(
         assert live() == left
 
 
+@pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users", "delete_selected", "delete"])
+def test_staff_ends_no_session_of_those_who_may_do_more(ann: Any, bob: Any, clerk: Clerk, action: str) -> None:
+    theirs, his = sessions.start(ann), sessions.start(bob)
+    ann.user_permissions.set(Permission.objects.filter(codename="add_logentry"))
+    http = clerk("view_session", "change_session", "delete_session")
+    for session in (theirs, his):
+        if action == "delete":
+            http.post(f"{SESSIONS}{session.pk}/delete/", {"post": "yes"})
+        else:
+            act(http, action, session, post="yes")
+    assert live() == [theirs]
+
+
 def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: Clerk) -> None:
     session = sessions.start(ann)
     assert told(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]

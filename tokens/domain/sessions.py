@@ -126,7 +126,7 @@ def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
         successor.expires_at, successor.auth_hash = successor.expiry(now), user.get_session_auth_hash()
         successor.ip_address, successor.user_agent = client.ip_address, client.user_agent
         alive = _sessions().filter(pk=session.pk, revoked_at=None)
-        if not _end([copy(session)], alive, Reason.PASSWORD, client, user, announced=False):
+        if not _revoke([copy(session)], alive, Reason.PASSWORD, client, user, announced=False):
             raise TokenRevoked
         successor.save(using=_db(), force_insert=True)
         signals.session_started.send(Session, session=successor, client=client, evicted=[], succeeds=session)
@@ -174,7 +174,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
             case Step.RETRY_LATE:
                 done = _advance(session, now, client, predecessor=session.predecessor, unconfirmed_only=True)
             case _:
-                _end_for_reuse(session, client)
+                _refuse_reuse(session, client)
         if done:
             return session
         raced = True
@@ -199,7 +199,7 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
                 if session.confirmed or _confirm(session):
                     return session
             case _:
-                _end_for_reuse(session, client)
+                _refuse_reuse(session, client)
 
 
 @retried
@@ -213,7 +213,7 @@ def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *,
         session = _get(claims)
         _check_key(session, client, prove)
         if _given_up(session, claims["generation"]):
-            _end_for_reuse(session, client)
+            _refuse_reuse(session, client)
         if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
             return session
 
@@ -281,32 +281,34 @@ def belongs(claims: Claims, session: Session) -> bool:
 
 @retried
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
-    """End the session; return whether it was this call that did. `by` is the person who did, if it was one."""
+    """Revoke the session; return whether it was this call that did. `by` is the person who did, if it was one."""
     with transaction.atomic(using=_db()):
         alive = _sessions().filter(pk=session.pk, revoked_at=None)
-        return _end([session], alive, reason, client, by)
+        return _revoke([session], alive, reason, client, by)
 
 
 @retried
 def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
-    """End every other session of the session's user; return how many that were."""
+    """Revoke every other session of the session's user; return how many that were."""
     return _revoke_all(session.user, reason, client, by, but=session)
 
 
 @retried
 def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
-    """End every session of the user; return how many that were."""
+    """Revoke every session of the user; return how many that were."""
     return _revoke_all(user, reason, client, by)
 
 
 @retried
-def revoke_these(sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
-    """End the sessions of a queryset, in one transaction; return how many of them were still alive."""
+def revoke_these(
+    sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN, by: User | None = None
+) -> list[Session]:
+    """Revoke the sessions of a queryset, in one transaction; return those that were still alive."""
     with transaction.atomic(using=_db()):
         # Locked in the order of the key, so that two of these never wait for each other.
         locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
-        _end_locked(locked, reason, client, by)
-    return len(locked)
+        _revoke_locked(locked, reason, client, by)
+    return locked
 
 
 def rename(session: Session, device_name: str) -> bool:
@@ -474,18 +476,18 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
         if current is None:
             return 0
         ended = _sessions().live(CLOCK_SKEW).of(current)
-        return revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by)
+        return len(revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by))
 
 
-def _end_locked(
+def _revoke_locked(
     locked: list[Session], reason: Reason, client: Client, by: User | None = None, *, announced: bool = True
 ) -> None:
     if locked:
         rows = _sessions().filter(pk__in=[session.pk for session in locked])
-        _end(locked, rows, reason, client, by, announced=announced)
+        _revoke(locked, rows, reason, client, by, announced=announced)
 
 
-def _end(
+def _revoke(
     sessions: list[Session],
     rows: SessionQuerySet,
     reason: Reason,
@@ -494,7 +496,7 @@ def _end(
     *,
     announced: bool = True,
 ) -> bool:
-    """End the sessions, whose rows these are, and tell of it; return whether any row was left to end."""
+    """Revoke the sessions, whose rows these are, and tell of it; return whether any row was left to revoke."""
     changes = {
         "revoked_at": times.now(),
         "revoked_reason": reason,
@@ -512,7 +514,7 @@ def _end(
     return True
 
 
-def _end_for_reuse(session: Session, client: Client) -> NoReturn:
+def _refuse_reuse(session: Session, client: Client) -> NoReturn:
     """Revoke the session, commit that, and raise."""
     if not _revoke_for_reuse(session, client):
         raise TokenRevoked
@@ -546,7 +548,7 @@ def _lock(user: User) -> list[str] | None:
 
 
 def _evict(user: User, client: Client) -> list[Session]:
-    """End the sessions used longest ago, so that with the one to come the cap is kept; return them."""
+    """Revoke the sessions used longest ago, so that with the one to come the cap is kept; return them."""
     cap = conf.max_sessions_per_user
     if not cap:
         return []
@@ -555,7 +557,7 @@ def _evict(user: User, client: Client) -> list[Session]:
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
     evicted = list(locked)
     # They are announced with the login that they make room for, in its one statement.
-    _end_locked(evicted, Reason.CAP, client, announced=False)
+    _revoke_locked(evicted, Reason.CAP, client, announced=False)
     return evicted
 
 

@@ -12,23 +12,23 @@ from ...domain.ranges import ranges
 from ...models import Reason, Session, SessionQuerySet, User
 
 BATCH_SIZE = 500
-"""How many sessions are ended in one transaction."""
+"""How many sessions are revoked in one transaction."""
 
 
 class Command(BaseCommand):
-    help = "Ends live sessions at once: those of one user, a single one, or all."
+    help = "Revokes live sessions at once: those of one user, a single one, or all."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--user", metavar="NAME", help="End the sessions of this user.")
-        which.add_argument("--session", metavar="ID", help="End this session: the claim `sid` of its tokens.")
-        which.add_argument("--all", action="store_true", dest="everybody", help="End the sessions of everybody.")
+        which.add_argument("--user", metavar="NAME", help="Revoke the sessions of this user.")
+        which.add_argument("--session", metavar="ID", help="Revoke this session: the claim `sid` of its tokens.")
+        which.add_argument("--all", action="store_true", dest="everybody", help="Revoke the sessions of everybody.")
         parser.add_argument(
             "--noinput",
             "--no-input",
             action="store_false",
             dest="interactive",
-            help="Do not ask before ending anything; nobody is asked where there is no terminal, either.",
+            help="Do not ask before revoking anything; nobody is asked where there is no terminal, either.",
         )
 
     def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
@@ -41,14 +41,14 @@ class Command(BaseCommand):
             chosen, whose = live, "of everybody"
         count = chosen.count()
         if not count:
-            self.stdout.write(f"Nothing to end: there is no live session {whose}.")
+            self.stdout.write(f"Nothing to revoke: there is no live session {whose}.")
             return
-        self.stdout.write(f"This will end {_sessions(count)} {whose}.")
+        self.stdout.write(f"This will revoke {_sessions(count)} {whose}.")
         if interactive and sys.stdin.isatty() and not _is_confirmed():
-            self.stdout.write("Nothing was ended.")
+            self.stdout.write("Nothing was revoked.")
             return
-        ended = sum(sessions.revoke_these(some, Reason.COMMAND) for _, some in ranges(chosen, BATCH_SIZE))
-        self.stdout.write(f"Ended {_sessions(ended)}.")
+        revoked = sum(len(sessions.revoke_these(some, Reason.COMMAND)) for _, some in ranges(chosen, BATCH_SIZE))
+        self.stdout.write(f"Revoked {_sessions(revoked)}.")
 
 
 def _of_user(live: SessionQuerySet, name: str) -> tuple[SessionQuerySet, str]:
@@ -57,7 +57,7 @@ def _of_user(live: SessionQuerySet, name: str) -> tuple[SessionQuerySet, str]:
 
 
 def _hidden(using: str, name: str) -> User:
-    """Return the user whom the default manager does not show; there may be sessions to end all the same."""
+    """Return the user whom the default manager does not show; there may be sessions to revoke all the same."""
     user = users.named(name, users.rows(using))
     if user is None:
         raise CommandError(f"There is no user {name!r}.")
