@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth import admin as auth
 from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -17,7 +18,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from tokens.admin import SecurityEventAdmin, SessionAdmin
+from tokens.admin import OfferedLookups, SecurityEventAdmin, SessionAdmin
 from tokens.domain import events, sessions
 from tokens.domain.authority import may_act_on, within_reach
 from tokens.exceptions import TooManyTries
@@ -97,8 +98,16 @@ class UserForm(UserChangeForm):  # type: ignore[type-arg]
     password = None  # type: ignore[assignment]  # so a form leaves out a field that it inherits
 
 
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(OfferedLookups, auth.GroupAdmin):
+    pass
+
+
 @admin.register(User)
-class UserAdmin(auth.UserAdmin):  # type: ignore[type-arg]
+class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     form = UserForm
     add_form_template = None
     list_display = (

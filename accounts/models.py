@@ -148,6 +148,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         # Before the validators see them: a character may be longer in the form that is kept.
         self._normalize()
         super().clean_fields(exclude)
+        if self.email and "email" not in (exclude or ()):
+            try:
+                names.mailbox(self.email)
+            except ValidationError as error:
+                raise ValidationError({"email": error}) from error
 
     def validate_unique(self, exclude: Collection[str] | None = None) -> None:
         """Compare names by their keys, and put the error where the name is."""
@@ -164,7 +169,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def _normalize(self) -> None:
         self.username = names.normalize(self.username or "")  # a form that refuses a name leaves None
-        self.email = names.normalize(User.objects.normalize_email(self.email))
+        self.email = names.normalize(self.email or "")
         self.username_key = names.key(self.username)
         self.email_key = names.key(self.email) or None
 

@@ -23,14 +23,17 @@ from tokens.serializers import (
 )
 from tokens.tokens import RefreshToken
 
+from . import names
 from .factors import second_factor
+from .mail import links
 from .owner import address, deletion, password, registration
 
 
 class RegistrationSerializer(UseCaseSerializer):
-    username = serializers.CharField(trim_whitespace=False)
+    username = serializers.CharField(max_length=names.LENGTH)
     password = PasswordField()
     email = serializers.EmailField(
+        max_length=names.LENGTH,
         required=False,
         allow_blank=True,
         allow_null=True,
@@ -109,8 +112,8 @@ class ResetRequestSerializer(UseCaseSerializer):
 
 
 class ResetSerializer(UseCaseSerializer):
-    uid = serializers.CharField()
-    token = serializers.CharField()
+    uid = serializers.CharField(max_length=links.LENGTH)
+    token = serializers.CharField(max_length=links.LENGTH)
     newPassword = PasswordField(source="new_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
@@ -118,8 +121,8 @@ class ResetSerializer(UseCaseSerializer):
 
 
 class VerificationSerializer(UseCaseSerializer):
-    uid = serializers.CharField()
-    token = serializers.CharField()
+    uid = serializers.CharField(max_length=links.LENGTH)
+    token = serializers.CharField(max_length=links.LENGTH)
 
     def perform(self, client: Client, **values: Any) -> None:
         address.verify_email(**values, client=client)

@@ -4,7 +4,20 @@ from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from tokens.domain.signing_in import PASSWORD_LENGTH
+
 from . import names
+
+
+class MaximumLengthValidator:
+    """Refuse a password that no login would take, by whatever route it comes."""
+
+    def validate(self, password: str, user: object = None) -> None:
+        if len(password) > PASSWORD_LENGTH:
+            raise ValidationError(self.get_help_text(), "password_too_long")
+
+    def get_help_text(self) -> str:
+        return _("Your password can have at most %d characters.") % PASSWORD_LENGTH
 
 
 class ForbiddenWordsValidator:
@@ -15,11 +28,11 @@ class ForbiddenWordsValidator:
 
     def __init__(self, words: Sequence[str] = (), min_length: int = 8) -> None:
         # The longest first, so that none is broken up by a shorter one within it.
-        self.words = sorted(map(names.key, words), key=len, reverse=True)
+        self.words = sorted((names.fold(word, PASSWORD_LENGTH) for word in words), key=len, reverse=True)
         self.min_length = min_length
 
     def validate(self, password: str, user: object = None) -> None:
-        rest = whole = names.key(password)
+        rest = whole = names.fold(password, PASSWORD_LENGTH)
         for word in self.words:
             rest = rest.replace(word, "")
         if len(rest) < min(self.min_length, len(whole)):

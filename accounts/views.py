@@ -5,7 +5,7 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,6 +21,7 @@ from . import serializers
 from .factors import second_factor
 from .factors.second_factor import EmailNotVerified
 from .models import User
+from .owner import deletion
 
 
 class RegistrationClosed(PermissionDenied):
@@ -76,8 +77,20 @@ class ReauthenticationView(OwnersView):
         return renewed(cast(AccessToken, self.request.auth))
 
 
+class AccountInUse(APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = _("The account can't be deleted, because other data depends on it.")
+    default_code = "account_in_use"
+
+
 class AccountDeletionView(OwnersView):
     serializer_class = serializers.DeletionSerializer
+
+    def post(self, request: Request) -> Response:
+        try:
+            return super().post(request)
+        except deletion.AccountInUse as error:
+            raise AccountInUse from error
 
     def respond(self, result: None) -> Response:
         response = super().respond(result)

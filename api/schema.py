@@ -295,7 +295,13 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         ),
     },
     "accounts.views.AccountDeletionView": {
-        "post": Operation("deleteAccount", "Delete the account", {204: None}, {429: ("throttled",)}, cookie=(204,)),
+        "post": Operation(
+            "deleteAccount",
+            "Delete the account",
+            {204: None},
+            {409: ("account_in_use",), 429: ("throttled",)},
+            cookie=(204,),
+        ),
     },
     "accounts.views.PasswordChangeView": {
         "post": Operation(

@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from accounts import names
 from accounts.factors import second_factor
 from accounts.holding import confirm_password
 from accounts.models import User
@@ -44,8 +45,8 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     """The caller's account. A new address takes the password, and the second factor where there is one."""
 
     instance: User
-    username = serializers.CharField(trim_whitespace=False)
-    email = serializers.EmailField(required=False, allow_blank=True, allow_null=True)
+    username = serializers.CharField(max_length=names.LENGTH)
+    email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
     current_password = PasswordField(required=False, label=_("Current password"))
     code = CodeField(required=False, label=_("Code, if you have a second factor"))
 

@@ -94,7 +94,7 @@ def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives
     message = EmailMultiAlternatives(
         subject=_subject(mail.kind),
         body=text,
-        to=[address],
+        to=[names.mailbox(address)],
         headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
     )
     message.attach_alternative(html, "text/html")

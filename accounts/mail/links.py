@@ -11,6 +11,9 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import User
 
+LENGTH = 200
+"""Characters of a link's uid or token at most."""
+
 
 class LinkNotValid(ValidationError):
     def __init__(self) -> None:

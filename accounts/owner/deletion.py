@@ -2,7 +2,8 @@
 
 from copy import copy
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, RestrictedError
 
 from tokens.domain import events
 from tokens.domain.client import UNKNOWN, Client
@@ -18,15 +19,23 @@ from ..models import User
 def delete_account(user: User, current_password: str, answer: Answer, client: Client = UNKNOWN) -> None:
     """Delete the user with every session and the log; one line of the logger stays.
 
-    A user with a second factor has to answer it. Raises as `second_factor.prove` does.
+    A user with a second factor has to answer it. Raises AccountInUse, and as `second_factor.prove` does.
     """
     second_factor.prove(user, current_password, answer, client)
     _delete(user, client)
 
 
+class AccountInUse(Exception):
+    """Other data of the deployment protects the account's row."""
+
+
 @retried
 def _delete(user: User, client: Client) -> None:
-    with transaction.atomic():
-        hold(user, WrongPassword())
-        events.announce(kinds.ACCOUNT_DELETED, user, client)
-        copy(user).delete()  # which takes the key away, although it may have to be tried again
+    try:
+        with transaction.atomic():
+            hold(user, WrongPassword())
+            events.announce(kinds.ACCOUNT_DELETED, user, client)
+            copy(user).delete()  # which takes the key away, although it may have to be tried again
+    except (ProtectedError, RestrictedError, IntegrityError) as error:
+        # The last, where the database protects a row of which Django does not know.
+        raise AccountInUse from error

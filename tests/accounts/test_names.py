@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 from django.core.exceptions import ValidationError
 
-from accounts.names import UsernameValidator, key, normalize
+from accounts.names import LENGTH, UsernameValidator, fold, key, mailbox, normalize
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,14 @@ from accounts.names import UsernameValidator, key, normalize
         ("ΣΊΣΥΦΟΣ", "σίσυφος"),
         ("ДАША", "даша"),
         ("ᾳ\N{COMBINING GREEK PERISPOMENI}", "ᾼ\N{COMBINING GREEK PERISPOMENI}"),
+        ("ann", " ann\t\N{NO-BREAK SPACE}"),
+        ("victim@example.com", "victim@exam\N{SOFT HYPHEN}ple.com"),
+        ("victim@example.com", "victim@example\N{IDEOGRAPHIC FULL STOP}com"),
+        ("victim@example.com", "victim@\N{FULLWIDTH LATIN CAPITAL LETTER E}xample.com "),
+        ("victim@example.com", '"victim"@example.com'),
+        ("ada@bücher.example", "ADA@XN--BCHER-KVA.example"),
+        ("ada@bücher.example", "ada@BU\N{COMBINING DIAERESIS}CHER.example"),
+        ("ada@xn--zzzzzz.example", "ada@XN--ZZZZZZ.example"),
     ],
 )
 def test_case_composition_and_width_do_not_tell_names_apart(one: str, other: str) -> None:
@@ -32,6 +40,9 @@ def test_case_composition_and_width_do_not_tell_names_apart(one: str, other: str
         ("\N{LATIN SMALL LETTER DOTLESS I}", "i"),
         ("a", "\N{CYRILLIC SMALL LETTER A}"),
         ("ann", "ann1"),
+        ("ada@straße.example", "ada@strasse.example"),
+        ("ada@faß.example", "ada@fass.example"),
+        ('"a b"@example.com', "ab@example.com"),
     ],
 )
 def test_accents_and_scripts_tell_names_apart(one: str, other: str) -> None:
@@ -53,7 +64,13 @@ def test_every_character_has_the_key_of_its_other_forms() -> None:
         assert {key(form) for form in forms} == {key(letter)}, letter
 
 
-@pytest.mark.parametrize("name", ["ann", "ann.b+c-d_e", "Ådne", "даша", "王秀英", "e\N{COMBINING ACUTE ACCENT}", "42"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ann", "ann.b+c-d_e", "Ådne", "даша", "王秀英", "e\N{COMBINING ACUTE ACCENT}", "42", "İpek", "..."),
+        *("नमस्ते", "राम.सिंह", "क्\N{ZERO WIDTH JOINER}ष", "ไพโรจน์", "علی", "می\N{ZERO WIDTH NON-JOINER}خواهم", "שרה"),
+    ],
+)
 def test_letters_digits_and_a_few_signs_make_a_username(name: str) -> None:
     UsernameValidator()(name)
 
@@ -65,15 +82,59 @@ def test_letters_digits_and_a_few_signs_make_a_username(name: str) -> None:
         "a b",
         "a@b",
         "a\N{FULLWIDTH COMMERCIAL AT}b",
-        "a\n",
+        "a\nb",
         "a/b",
         "<b>",
         "\0",
         "⑴",
         "a\N{ZERO WIDTH JOINER}b",
+        "a\N{ZERO WIDTH NON-JOINER}b",
+        "a\N{VARIATION SELECTOR-16}b",
+        "a\N{COMBINING GRAPHEME JOINER}b",
+        "\N{HANGUL FILLER}",
+        "\N{COMBINING ACUTE ACCENT}a",
         "\ud800",
     ],
 )
 def test_anything_else_makes_none(name: str) -> None:
     with pytest.raises(ValidationError, match="Enter a valid username"):
         UsernameValidator()(name)
+
+
+WORST = "a" * 100_000 + "\N{COMBINING ACUTE ACCENT}" * 100_000 + "\N{COMBINING GRAVE ACCENT BELOW}" * 100_000
+"""What takes Python minutes to normalise."""
+
+
+@pytest.mark.parametrize("name", [WORST, f"{WORST}@example.com", f"a@{WORST}.com", "a" * (LENGTH + 1)])
+def test_what_is_too_long_is_not_touched(name: str) -> None:
+    assert normalize(name) is name
+    assert key(name) is name
+    assert fold(name, LENGTH) is name
+    with pytest.raises(ValidationError):
+        UsernameValidator()(WORST)
+    with pytest.raises(ValidationError):
+        mailbox(name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept", "mailed"),
+    [
+        (" Ada@Example.COM ", "Ada@example.com", "Ada@example.com"),
+        ("ada@BÜCHER.example", "ada@bücher.example", "ada@xn--bcher-kva.example"),
+        ("ada@xn--bcher-kva.example", "ada@bücher.example", "ada@xn--bcher-kva.example"),
+        ("ada@straße.example", "ada@straße.example", "ada@xn--strae-oqa.example"),
+        ("victim@exam\N{SOFT HYPHEN}ple.com", "victim@example.com", "victim@example.com"),
+    ],
+)
+def test_address_is_kept_to_be_read_and_mailed_to_in_ascii(typed: str, kept: str, mailed: str) -> None:
+    assert normalize(typed) == kept
+    assert mailbox(typed) == mailed == mailbox(kept)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ada@\N{SNOWMAN}.example", "ada@\ud800.example", "a" * 64 + "@" + "é" * 50 + ".é" * 60, "a" * 255 + "@b.c"],
+)
+def test_address_that_no_mail_server_takes_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match="Enter a valid email address"):
+        mailbox(address)

@@ -9,6 +9,8 @@ from django.conf import settings as django_settings
 from django.contrib.auth.hashers import check_password
 from django.core.mail import EmailMessage
 from django.db import connection
+from django.db.models import ProtectedError, RestrictedError
+from django.db.models.signals import pre_delete
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
@@ -107,7 +109,7 @@ def test_registration_mails_a_link_that_verifies_the_address(mailoutbox: list[Em
             },
         ),
         ({"username": "a@b"}, {"username": ["Enter a valid username: letters, digits and . + - _ only."]}),
-        ({"username": " bob"}, {"username": ["Enter a valid username: letters, digits and . + - _ only."]}),
+        ({"username": "b ob"}, {"username": ["Enter a valid username: letters, digits and . + - _ only."]}),
         ({"username": "x" * 151}, {"username": ["Ensure this value has at most 150 characters (it has 151)."]}),
         ({"email": "nonsense"}, {"email": ["Enter a valid email address."]}),
         ({"password": "short"}, {"password": ["This password is too short. It must contain at least 8 characters."]}),
@@ -630,6 +632,35 @@ def test_account_is_deleted_with_all_that_belongs_to_it(
     assert not SecurityEvent.objects.exists()
     assert json.loads(caplog.messages[-1])["event"] == "account_deleted"
     assert browser.get("/api/me/").json()["code"] == "token_revoked"
+
+
+def test_account_that_other_data_protects_stays(browser: Browser, ann: User) -> None:
+    """A table of the deployment's own, of which Django need not know."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders (owner BIGINT NOT NULL REFERENCES accounts_user (id))")
+        cursor.execute("INSERT INTO orders VALUES (%s)", [ann.pk])
+    response = browser.post("/auth/account/delete", {"currentPassword": PASSWORD}, access=browser.access)
+    assert (response.status_code, response.json()) == (
+        409,
+        {"detail": "The account can't be deleted, because other data depends on it.", "code": "account_in_use"},
+    )
+    assert not response.cookies
+    assert browser.get("/api/me/").status_code == 200
+    assert browser.refresh().status_code == 200
+
+
+@pytest.mark.parametrize("refusal", [ProtectedError, RestrictedError])
+def test_account_that_a_model_protects_stays(browser: Browser, refusal: Any) -> None:
+    def protect(instance: User, **kwargs: Any) -> None:
+        raise refusal("an order", {instance})
+
+    pre_delete.connect(protect, sender=User)
+    try:
+        response = browser.post("/auth/account/delete", {"currentPassword": PASSWORD}, access=browser.access)
+    finally:
+        pre_delete.disconnect(protect, sender=User)
+    assert (response.status_code, response.json()["code"]) == (409, "account_in_use")
+    assert browser.get("/api/me/").status_code == 200
 
 
 def test_account_is_not_deleted_with_a_wrong_password(browser: Browser) -> None:

@@ -1,5 +1,7 @@
 """What is asked of a request before anything else: who sent it, and from which site."""
 
+import logging
+from functools import lru_cache
 from ipaddress import ip_address
 
 from django.http import HttpRequest
@@ -10,6 +12,8 @@ from rest_framework.request import Request
 from ..conf import conf
 from ..domain.client import UNKNOWN, Client
 from ..models import USER_AGENT_LENGTH
+
+logger = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -34,23 +38,34 @@ def forwarded_address(request: HttpRequest | Request, proxies: int) -> str | Non
     return parse_address(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else None
 
 
+def _address(text: str) -> str | None:
+    address = parse_address(text)
+    if address is None:
+        _tell_once()
+    return address
+
+
 def parse_address(entry: str) -> str | None:
-    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
+    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; None if it is none."""
     entry = entry.strip()
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
-    return _address(entry.partition("%")[0])
-
-
-def _address(text: str) -> str | None:
     try:
-        address = ip_address(text)
-    except ValueError:  # a Unix socket has none
+        address = ip_address(entry.partition("%")[0])
+    except ValueError:
         return None
     # A socket for both versions shows those of IPv4 as ::ffff:192.0.2.1, which would all count as one network of IPv6.
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@lru_cache(maxsize=1)
+def _tell_once() -> None:
+    logger.warning(
+        "REMOTE_ADDR holds no address, so all clients share their limits: have the server set it, or, behind a proxy, "
+        "have it taken from X-Forwarded-For."
+    )
 
 
 class CrossSiteRequest(PermissionDenied):

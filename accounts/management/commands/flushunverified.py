@@ -3,8 +3,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, QuerySet, RestrictedError
 from django.utils import timezone
 
 from accounts.models import User
@@ -43,9 +43,14 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def _delete(row: QuerySet[User]) -> bool:
-    """Delete the account, unless its address has been verified in this moment; return whether it was deleted."""
+    """Delete the account, unless its address has been verified in this moment, or other data depends on it. Return
+    whether it was deleted."""
     user = row.select_for_update(no_key=True).first()
     if user is None:
         return False
-    user.delete()
+    try:
+        with transaction.atomic():
+            user.delete()
+    except (ProtectedError, RestrictedError, IntegrityError):
+        return False  # other data depends on it
     return True
