@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 from tokens.domain import signing_in
 from tokens.domain.client import UNKNOWN, Client
+from tokens.exceptions import SignInTooOld
+from tokens.models import Session
 
 from .models import User
 
@@ -15,12 +17,23 @@ class WrongPassword(ValidationError):
         super().__init__({"current_password": ValidationError(message, "wrong_password")})
 
 
-def confirm_password(user: User, password: str, client: Client = UNKNOWN) -> None:
-    """Demand the password of a user who is signed in. Raises WrongPassword or TooManyTries.
+class PasswordMissing(ValidationError):
+    def __init__(self) -> None:
+        super().__init__({"current_password": ValidationError(_("This field is required."), "required")})
+
+
+def confirm_password(session: Session, password: str | None, client: Client = UNKNOWN) -> None:
+    """Demand the password of the session's user; of a user who has none, a recent sign-in instead.
 
     To be called outside of a transaction, which would undo what a wrong password counts for.
+    Raises PasswordMissing, WrongPassword, SignInTooOld or TooManyTries.
     """
-    if not signing_in.confirm_password(user, password, client):
+    if not session.user.has_usable_password():
+        if not signing_in.is_recent(session):
+            raise SignInTooOld
+    elif password is None:
+        raise PasswordMissing
+    elif not signing_in.confirm_password(session.user, password, client):
         raise WrongPassword
 
 

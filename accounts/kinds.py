@@ -49,3 +49,13 @@ RECOVERY_CODES_RENEWED = add(
     _("recovery codes renewed"),
     notice=Notice("recovery_codes_renewed", _("You have new recovery codes")),
 )
+PASSKEY_ADDED = add(
+    "passkey_added", _("passkey added"), notice=Notice("passkey_added", _("A passkey was added to your account"))
+)
+PASSKEY_REMOVED = add(
+    "passkey_removed", _("passkey removed"), notice=Notice("passkey_removed", _("A passkey was removed"))
+)
+PASSKEY_FAILED = add("passkey_failed", _("passkey refused"))
+PASSKEY_CLONED = add(
+    "passkey_cloned", _("copied passkey used"), notice=Notice("passkey_cloned", _("A copy of your passkey was used"))
+)

@@ -7,14 +7,14 @@ from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models, router, transaction
-from django.db.models import CheckConstraint, OuterRef, Q, Subquery
+from django.db.models import CheckConstraint, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tokens.domain import events, sessions, signing_in
 from tokens.domain.client import UNKNOWN, Client
 from tokens.kinds import LOGIN, Kind
-from tokens.models import USER_AGENT_LENGTH, SecurityEvent, Session, fingerprints, uuid7
+from tokens.models import USER_AGENT_LENGTH, SecurityEvent, Session, fingerprints, new_secret, uuid7
 
 from . import kinds, names
 
@@ -23,8 +23,7 @@ class UserManager(auth.UserManager["User"]):
     """Django's; a user is found by the username or, if what was typed has an `@`, by the e-mail address."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        # Whether there is a second factor is asked at every login, and costs no statement of its own.
-        return self.select_related("authenticator_app").get(**_natural_key(username))
+        return self._with_factors().get(**_natural_key(username))
 
     def key_of(self, identifier: str) -> str:
         """Return what the look-up compares, for the limits on guessing."""
@@ -32,7 +31,12 @@ class UserManager(auth.UserManager["User"]):
         return key
 
     async def aget_by_natural_key(self, username: str | None) -> "User":
-        return await self.select_related("authenticator_app").aget(**_natural_key(username))
+        return await self._with_factors().aget(**_natural_key(username))
+
+    def _with_factors(self) -> QuerySet["User"]:
+        """Fetch what a login asks of the factors in the same statement."""
+        oldest = Passkey.objects.filter(user=OuterRef("pk")).order_by("created_at").values("created_at")[:1]
+        return self.select_related("authenticator_app").annotate(passkeys_since=Subquery(oldest))
 
     def create_superuser(
         self,
@@ -102,6 +106,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         help_text=_("Unselect this instead of deleting the user; it ends the user's sessions."),
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now)
+    passkey_handle = models.BinaryField(max_length=32, default=new_secret, editable=False)
+    """What passkeys know the user by. It is random, so a security key tells its finder nothing (WebAuthn, 14.6.1)."""
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -245,6 +251,32 @@ class RecoveryCode(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Passkey(models.Model):
+    """The public half of a WebAuthn credential. The private half never leaves its owner's devices."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="passkeys", verbose_name=_("user"))
+    credential_id = models.BinaryField(max_length=1023, unique=True, editable=False)
+    public_key = models.BinaryField(editable=False)
+    name = models.CharField(_("name"), max_length=64)
+    sign_count = models.PositiveBigIntegerField(default=0, editable=False)
+    last_challenge = models.PositiveBigIntegerField(default=0, editable=False)
+    """When the last challenge that it answered was issued, in microseconds: it answers no earlier one any more."""
+
+    synced = models.BooleanField(_("can be on several devices"), editable=False)
+    backed_up = models.BooleanField(_("is backed up"), editable=False)
+    transports = models.JSONField(default=list, editable=False)
+    created_at = models.DateTimeField(_("added"), default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("passkey")
+        verbose_name_plural = _("passkeys")
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class MailKind(models.TextChoices):

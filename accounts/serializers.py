@@ -1,5 +1,5 @@
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -13,7 +13,9 @@ from tokens.http import cookies
 from tokens.http.cookies import RefreshTokenMissing
 from tokens.models import Session
 from tokens.serializers import (
+    ChallengeField,
     CodeField,
+    CredentialField,
     DeviceNameField,
     PasswordField,
     RememberField,
@@ -57,8 +59,15 @@ class RegistrationSerializer(UseCaseSerializer):
         )
 
 
+class CurrentPasswordField(PasswordField):
+    """The password of the caller. An account without one needs a recent sign-in instead, so it can be left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, default=None, **kwargs)
+
+
 class PasswordChangeSerializer(UseCaseSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
     newPassword = PasswordField(source="new_password")  # noqa: N815
     refresh = TokenField(required=False, allow_null=True, write_only=True)
 
@@ -81,12 +90,18 @@ class AnsweredSerializer(UseCaseSerializer):
     """The input of a use case that demands the second factor of those who have one."""
 
     code = CodeField(required=False)
-
-    answers: ClassVar = ("code",)
-    """The fields that an answer consists of."""
+    challenge = ChallengeField(required=False, help_text=_("Of `/auth/reauthenticate/options`, with the credential."))
+    credential = CredentialField(required=False, write_only=True, help_text=_("Of a passkey, in place of the code."))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        answer = {name: attrs.pop(name) for name in self.answers if name in attrs}
+        """Gather the answer from its fields: a code, or a credential with the challenge that it answers."""
+        code, challenge, credential = (attrs.pop(name, None) for name in ("code", "challenge", "credential"))
+        if credential is None:
+            answer = {} if code is None else {"code": code}
+        elif challenge is None:
+            raise ValidationError({"challenge": [self.fields["challenge"].error_messages["required"]]}, "required")
+        else:
+            answer = {"credential": credential, "renewal": challenge}
         return {**attrs, "answer": answer}
 
 
@@ -98,10 +113,10 @@ class EndOthersField(SwitchField):
 
 
 class DeletionSerializer(AnsweredSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
-        deletion.delete_account(self.context["request"].user, **values, client=client)
+        deletion.delete_account(self.context["request"].auth.session, **values, client=client)
 
 
 class ResetRequestSerializer(UseCaseSerializer):
@@ -134,14 +149,14 @@ class ResendSerializer(UseCaseSerializer):
 
 
 class ReauthenticationSerializer(AnsweredSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
         second_factor.reauthenticate(self.context["request"].auth.session, **values, client=client)
 
 
 class EnrolmentSerializer(UseCaseSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> tuple[str, str]:
         return second_factor.enrol(self.context["request"].auth.session, **values, client=client)
@@ -156,14 +171,14 @@ class ConfirmationSerializer(UseCaseSerializer):
 
 
 class RecoveryCodesSerializer(AnsweredSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> list[str]:
         return second_factor.renew_recovery_codes(self.context["request"].auth.session, **values, client=client)
 
 
 class RemovalSerializer(AnsweredSerializer):
-    currentPassword = PasswordField(source="current_password")  # noqa: N815
+    currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
     endOtherSessions = EndOthersField()  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:

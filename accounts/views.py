@@ -142,6 +142,7 @@ class SecondFactorView(SettingUpView):
                 "enabled": status.enabled_at is not None,
                 "enabledAt": status.enabled_at,
                 "recoveryCodesLeft": status.recovery_codes_left,
+                "passkeys": status.passkeys,
             }
         )
 

@@ -28,6 +28,7 @@ from rest_framework import serializers as drf
 from rest_framework.fields import empty
 from rest_framework.views import APIView
 
+from accounts import passkeys
 from tokens import serializers as tokens
 from tokens.authentication import JWTAuthentication, ServiceAuthentication
 from tokens.conf import conf
@@ -95,6 +96,7 @@ SECOND_FACTOR = inline_serializer(
         "enabled": drf.BooleanField(),
         "enabledAt": drf.DateTimeField(allow_null=True),
         "recoveryCodesLeft": drf.IntegerField(),
+        "passkeys": drf.IntegerField(),
     },
 )
 ENROLMENT = inline_serializer(
@@ -106,6 +108,29 @@ ENROLMENT = inline_serializer(
     },
 )
 RECOVERY_CODES = inline_serializer("IssuedRecoveryCodes", {"recoveryCodes": drf.ListField(child=drf.CharField())})
+OPTIONS = inline_serializer(
+    "PasskeyOptions",
+    {
+        "challenge": drf.CharField(help_text="To be sent back as it is."),
+        "publicKey": drf.DictField(help_text="For `parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`."),
+    },
+)
+PASSKEYS = inline_serializer(
+    "Passkeys",
+    {
+        "rpId": drf.CharField(help_text="With `userId`, what `signalAllAcceptedCredentials` takes."),
+        "userId": drf.CharField(),
+        "results": passkeys.ListedPasskeySerializer(many=True),
+    },
+)
+
+
+class NewPasskeyAnswer(passkeys.PasskeySerializer):
+    recoveryCodes = drf.ListField(  # noqa: N815
+        child=drf.CharField(), required=False, help_text="With the account's first second factor."
+    )
+
+
 STATUS = inline_serializer("Status", {"status": drf.CharField(help_text="`ok`.")})
 INTROSPECTION = inline_serializer(
     "Introspection",
@@ -142,11 +167,12 @@ def an_error(*codes: str) -> Schema:
     told = {"type": "object", "properties": properties, "required": list(properties)}
     if "second_factor_required" in codes:
         challenge = "With `second_factor_required`: what the answer has to be presented with."
-        methods = "With `second_factor_required`: what the account has, of `otp` and `recoveryCode`."
+        methods = "With `second_factor_required`: what the account has, of `passkey`, `otp`, `recoveryCode`."
         told["properties"] = {
             **properties,
             "challenge": {**TEXT, "description": challenge},
             "methods": {"type": "array", "items": TEXT, "description": methods},
+            "publicKey": {"type": "object", "description": "With `passkey` among the methods: its options."},
         }
     return told
 
@@ -198,7 +224,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "loginSecondStep",
             "Sign in: the second step",
             {200: SIGNED_IN},
-            {401: ("invalid_code", "invalid_challenge", *KEY_OF_SECOND_STEP)},
+            {401: ("invalid_code", "invalid_passkey", "invalid_challenge", *KEY_OF_SECOND_STEP)},
             request=tokens.SecondStepSerializer,
             cookie=(200,),
         ),
@@ -208,7 +234,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             "obtainTokensSecondStep",
             "Sign in: the second step (body transport)",
             {200: tokens.SecondStepPairSerializer},
-            {401: ("invalid_code", "invalid_challenge", *KEY_OF_SECOND_STEP)},
+            {401: ("invalid_code", "invalid_passkey", "invalid_challenge", *KEY_OF_SECOND_STEP)},
         ),
     },
     "tokens.views.RefreshView": {
@@ -338,6 +364,88 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "accounts.views.SecondFactorRemovalView": {
         "post": Operation("removeSecondFactor", "Remove the second factor", {204: None}, {429: ("throttled",)}),
+    },
+    "accounts.passkeys.RegistrationOptionsView": {
+        "post": Operation(
+            "passkeyCreationOptions",
+            "Get what a new passkey is made with",
+            {200: OPTIONS},
+            {
+                400: ("too_many_passkeys",),
+                401: ("reauthentication_required",),
+                403: ("email_not_verified",),
+                404: ("not_found",),
+            },
+            request=None,
+        ),
+    },
+    "accounts.passkeys.PasskeysView": {
+        "get": Operation("passkeys", "List one's passkeys", {200: PASSKEYS}, {404: ("not_found",)}),
+        "post": Operation(
+            "addPasskey",
+            "Add a passkey",
+            {201: NewPasskeyAnswer},
+            {400: ("too_many_passkeys",), 401: ("invalid_challenge",), 404: ("not_found",)},
+        ),
+    },
+    "accounts.passkeys.PasskeyView": {
+        "patch": Operation(
+            "renamePasskey",
+            "Rename a passkey",
+            {200: passkeys.PasskeySerializer},
+            {404: ("not_found",)},
+            request=passkeys.PasskeySerializer,
+        ),
+        "delete": Operation(
+            "removePasskey",
+            "Remove a passkey",
+            {204: None},
+            {400: ("last_way_in",), 401: ("reauthentication_required",), 404: ("not_found",)},
+        ),
+    },
+    "accounts.passkeys.OptionsView": {
+        "post": Operation(
+            "passkeyLoginOptions",
+            "Get what a sign-in by passkey is made with",
+            {200: OPTIONS},
+            {404: ("not_found",)},
+            request=None,
+        ),
+    },
+    "accounts.passkeys.PasskeyLoginView": {
+        "post": Operation(
+            "loginWithPasskey",
+            "Sign in with a passkey",
+            {200: SIGNED_IN},
+            {401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN), 404: ("not_found",)},
+            cookie=(200,),
+        ),
+    },
+    "accounts.passkeys.PairOptionsView": {
+        "post": Operation(
+            "passkeyOptions",
+            "Get what a sign-in by passkey is made with (body transport)",
+            {200: OPTIONS},
+            {404: ("not_found",)},
+            request=None,
+        ),
+    },
+    "accounts.passkeys.PasskeyPairView": {
+        "post": Operation(
+            "obtainTokensWithPasskey",
+            "Sign in with a passkey (body transport)",
+            {200: passkeys.PasskeyPairSerializer},
+            {401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN), 404: ("not_found",)},
+        ),
+    },
+    "accounts.passkeys.RenewalOptionsView": {
+        "post": Operation(
+            "reauthenticationOptions",
+            "Get what a sign-in is renewed with by passkey",
+            {200: OPTIONS},
+            {400: ("no_passkey",), 404: ("not_found",)},
+            request=None,
+        ),
     },
     "api.views.RootView": {
         "get": Operation("root", "What there is", {200: LINKS}, database=False),

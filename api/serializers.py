@@ -12,13 +12,13 @@ from accounts.factors import second_factor
 from accounts.holding import confirm_password
 from accounts.models import User
 from accounts.owner import address, username
-from accounts.serializers import AnsweredSerializer
+from accounts.serializers import AnsweredSerializer, CurrentPasswordField
 from tokens.domain import devices
 from tokens.domain.client import Client
 from tokens.domain.outages import retried
 from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session
-from tokens.serializers import CodeField, DeviceNameField, PasswordField
+from tokens.serializers import CodeField, DeviceNameField
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
@@ -47,7 +47,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     instance: User
     username = serializers.CharField(max_length=names.LENGTH)
     email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
-    current_password = PasswordField(required=False, label=_("Current password"))
+    current_password = CurrentPasswordField(label=_("Current password"))
     code = CodeField(required=False, label=_("Code, if you have a second factor"))
 
     class Meta:
@@ -58,6 +58,8 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "email",
             "current_password",
             "code",
+            "challenge",
+            "credential",
             "email_verified",
             "is_staff",
             "groups",
@@ -68,17 +70,15 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         email = attrs.pop("email", self.instance.email) or ""
         if email != self.instance.email:
-            if "current_password" not in attrs:
-                required = self.fields["currentPassword"].error_messages["required"]
-                raise serializers.ValidationError({"currentPassword": [required]}, "required")
             attrs["email"] = email
         return super().validate(attrs)
 
     def perform(self, client: Client, **values: Any) -> None:
+        session, current_password = self.context["request"].auth.session, values.get("current_password")
         if "email" in values:
-            second_factor.prove(self.instance, values["current_password"], values["answer"], client)
-        elif "current_password" in values:
-            confirm_password(self.instance, values["current_password"], client)
+            second_factor.prove(session, current_password, values["answer"], client)
+        elif current_password is not None:
+            confirm_password(session, current_password, client)
         self.change(client, **values)
 
     @retried

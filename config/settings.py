@@ -12,6 +12,7 @@ from corsheaders.defaults import default_headers
 from django.utils.translation import gettext_lazy as _
 
 from config.environment import Env, names_in
+from config.passkeys import passkey_domain, passkey_origins
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -251,6 +252,12 @@ if EMAIL_VERIFICATION_REQUIRED:
     )
 TOKENS_SIGNING_KEYS = env.items("SIGNING_KEYS")
 TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")
+
+# Passkeys are bound to a domain name. Where PUBLIC_URL has an address instead, there are none.
+PASSKEYS = env.choice("PASSKEYS", "on", "off") == "on"
+PASSKEY_RP_ID = env.string("PASSKEY_RP_ID", default=passkey_domain(PUBLIC_URL))
+PASSKEY_RP_NAME = env.string("PASSKEY_RP_NAME", default=PASSKEY_RP_ID)
+PASSKEY_ORIGINS = env.items("PASSKEY_ORIGINS") or passkey_origins(PASSKEY_RP_ID, PUBLIC_URL, TOKENS_TRUSTED_ORIGINS)
 
 # The API
 

@@ -52,6 +52,9 @@ class AnswerNotValid(Exception):
     field: ClassVar[str]
     """Where it was in the answer."""
 
+    by_field: ClassVar[bool] = True
+    """Whether a client that is signed in is answered 400 by that field, as for something mistyped, and not 401."""
+
     code: ClassVar[str]
     message: ClassVar[Any]
 
@@ -61,6 +64,10 @@ class ChallengeNotValid(Exception):
 
     code = "invalid_challenge"
     message = _("That took too long, or something has changed since. Sign in with your password again.")
+
+
+class SignInTooOld(Exception):
+    """The user signed in too long ago for this."""
 
 
 class TokenRefused(TokenError):

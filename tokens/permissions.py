@@ -1,12 +1,14 @@
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from . import times
 from .conf import conf
+from .domain import signing_in
 from .domain.sessions import CLOCK_SKEW
 from .http.refusals import ReauthenticationRequired
 
@@ -14,6 +16,7 @@ from .http.refusals import ReauthenticationRequired
 class RecentSignIn(IsAuthenticated):
     """Let in whoever has given the password a short while ago, at the login or again since.
 
+    Of a user with a second factor, it has to have taken part.
     Whoever was let in by something that does not know when that was, as Django's own session, is refused as well.
     Raises ReauthenticationRequired.
     """
@@ -28,5 +31,8 @@ class RecentSignIn(IsAuthenticated):
         given_at: Any = getattr(request.auth, "authenticated_at", None)
         # A time that lies ahead was written by a clock that was wrong.
         if given_at is None or not -CLOCK_SKEW <= times.now() - given_at <= max_age:
+            raise ReauthenticationRequired(max_age)
+        session = getattr(request.auth, "session", None) if isinstance(request.user, get_user_model()) else None
+        if session and not signing_in.took_all_factors(session):
             raise ReauthenticationRequired(max_age)
         return True

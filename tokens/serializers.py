@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -21,10 +22,12 @@ from .exceptions import (
     InvalidCredentials,
     NotSupported,
     SecondFactorRequired,
+    SignInTooOld,
     TooManyTries,
 )
 from .http import proofs
 from .http.errors import as_api_exception
+from .http.refusals import ReauthenticationRequired
 from .http.requests import client_of
 from .jose import jwt
 from .models import DEVICE_NAME_LENGTH, Reason, Session
@@ -40,6 +43,9 @@ CODE_LENGTH = 100
 """Characters that somebody may type, with spaces and hyphens between."""
 
 CHALLENGE_LENGTH = 4096
+
+CREDENTIAL_LENGTH = 16 * 1024
+"""Bytes of a credential as JSON."""
 
 
 class PasswordField(serializers.CharField):
@@ -113,7 +119,13 @@ class UseCaseSerializer(serializers.Serializer[Any]):
         try:
             return self.perform(client_of(self.request), **self.validated_data)
         except AnswerNotValid as error:
+            if not error.by_field:
+                raise AuthenticationFailed(error.message, error.code) from error
             raise ValidationError({error.field: [error.message]}, error.code) from error
+        except ChallengeNotValid as error:
+            raise AuthenticationFailed(error.message, error.code) from error
+        except SignInTooOld as error:
+            raise ReauthenticationRequired(conf.recent_sign_in) from error
         except DjangoValidationError as error:
             wire_names = {field.source: name for name, field in self.fields.items()}
             detail = serializers.as_serializer_error(error)
@@ -274,13 +286,40 @@ class CodeField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class ChallengeField(serializers.CharField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(write_only=True, max_length=CHALLENGE_LENGTH, **kwargs)
+
+
+class CredentialField(serializers.JSONField):
+    """A WebAuthn credential, as `toJSON()` gives it: an object of limited size. A factor judges what is in it."""
+
+    default_error_messages = {
+        "not_an_object": _("This must be a JSON object."),
+        "too_large": _("This is too large."),
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        value = super().to_internal_value(data)
+        if not isinstance(value, dict):
+            self.fail("not_an_object")
+        if len(json.dumps(value)) > CREDENTIAL_LENGTH:
+            self.fail("too_large")
+        return value
+
+
 class SecondStepSerializer(UseCaseSerializer):
     """The answer to the challenge of a login."""
 
-    challenge = serializers.CharField(write_only=True, max_length=CHALLENGE_LENGTH)
-    code = CodeField()
+    challenge = ChallengeField()
+    code = CodeField(required=False)
+    credential = CredentialField(write_only=True, required=False)
+
+    default_error_messages = {"one_answer": _("Send either a code or a credential.")}
 
     def perform(self, client: Client, **values: Any) -> Session:
+        if ("code" in values) == ("credential" in values):
+            raise ValidationError({"code": [self.error_messages["one_answer"]]}, "one_answer")
         claims_for = partial(claims_set_by, obtain_serializer().get_token)
         try:
             session = signing_in.answer(

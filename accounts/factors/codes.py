@@ -20,15 +20,18 @@ from tokens.domain.client import Client
 from tokens.domain.outages import retried
 from tokens.domain.sessions import PASSWORD
 from tokens.domain.signing_in import Answer
+from tokens.exceptions import AnswerNotValid
 
 from ..models import AuthenticatorApp, User
 from . import encryption
+from .factor import CodeNotValid
 from .spelling import as_issued
 
 logger = logging.getLogger(__name__)
 
 METHOD = "otp"
 FIELD = "code"
+NOT_VALID: type[AnswerNotValid] = CodeNotValid
 AMR = (*PASSWORD, "otp")
 
 # What authenticator apps take for granted.
@@ -42,6 +45,10 @@ DRIFT = 1
 
 SKEW = 2
 """How many steps the clocks of two servers may be apart."""
+
+
+def usable() -> bool:
+    return True
 
 
 def since(user: User) -> datetime | None:

@@ -20,6 +20,13 @@ class Factor(Protocol):
     FIELD: str
     """The name in an answer that holds it."""
 
+    NOT_VALID: type[AnswerNotValid]
+    """What a wrong answer raises."""
+
+    def usable(self) -> bool:
+        """Return whether this deployment takes it. Turned off, it still keeps out those who have the password alone."""
+        ...
+
     def since(self, user: User) -> datetime | None:
         """Return when the user got it, or None for a user who does not have it."""
         ...

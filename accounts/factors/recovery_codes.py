@@ -14,19 +14,26 @@ from tokens.domain.client import Client
 from tokens.domain.outages import retried
 from tokens.domain.sessions import PASSWORD
 from tokens.domain.signing_in import Answer
+from tokens.exceptions import AnswerNotValid
 
 from .. import kinds
 from ..models import RecoveryCode, User
+from .factor import CodeNotValid
 from .spelling import as_issued
 
 METHOD = "recoveryCode"
 FIELD = "code"
+NOT_VALID: type[AnswerNotValid] = CodeNotValid
 AMR = (*PASSWORD, "mfa")
 """RFC 8176 has no word for a recovery code: more than one factor it was."""
 
 NUMBER = 10
 LENGTH = 15  # bytes
 GROUP = 6  # characters between hyphens
+
+
+def usable() -> bool:
+    return True
 
 
 def since(user: User) -> datetime | None:

@@ -13,14 +13,14 @@ from django.db import IntegrityError
 from tokens.domain import events, limits, signing_in
 from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
-from tokens.exceptions import TooManyTries
+from tokens.exceptions import AnswerNotValid, TooManyTries
 
 from .. import kinds
 from ..models import User
-from . import codes, recovery_codes
+from . import codes, passkeys, recovery_codes
 from .factor import CodeNotValid, Factor
 
-FACTORS: Sequence[Factor] = (codes,)
+FACTORS: Sequence[Factor] = (passkeys, codes)
 """What an account can have for its second factor. Any one of them is enough to have one."""
 
 BACKUP: Factor = recovery_codes
@@ -32,15 +32,18 @@ def since(user: User) -> datetime | None:
     return min(filter(None, (factor.since(user) for factor in FACTORS)), default=None)
 
 
-def methods(user: User) -> list[str]:
-    names = [factor.METHOD for factor in FACTORS if factor.since(user)]
-    return [*names, BACKUP.METHOD] if names and BACKUP.since(user) else names
+def methods(user: User) -> list[str] | None:
+    """Name what the user can answer with: None where the password is enough, and nothing where all of it is off."""
+    had = [factor for factor in FACTORS if factor.since(user)]
+    if not had:
+        return None
+    return [factor.METHOD for factor in (*had, BACKUP) if factor.usable() and factor.since(user)]
 
 
 def options(user: User, challenge: str) -> Mapping[str, Any]:
     joined: dict[str, Any] = {}
     for factor in FACTORS:
-        if factor.since(user):
+        if factor.usable() and factor.since(user):
             joined |= factor.options(user, challenge)
     return joined
 
@@ -52,15 +55,18 @@ def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
     Raises AnswerNotValid or TooManyTries.
     """
     buckets = spend(user, client)
+    refusal: type[AnswerNotValid] = CodeNotValid
     for factor in (*FACTORS, BACKUP):
-        if factor.FIELD in answer and (amr := factor.use(user, answer, client)):
-            limits.clear(*buckets)
-            return amr
+        if factor.FIELD in answer and factor.usable():
+            refusal = factor.NOT_VALID
+            if amr := factor.use(user, answer, client):
+                limits.clear(*buckets)
+                return amr
     with suppress(IntegrityError):  # the user was deleted in this moment
         events.announce(kinds.SECOND_FACTOR_FAILED, user, client)
         if any(limits.is_spent(*bucket) for bucket in buckets):
             _warn(user, client)
-    raise CodeNotValid
+    raise refusal
 
 
 def spend(user: User, client: Client) -> Sequence[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from tokens.models import Reason, Session
 from .. import kinds
 from ..holding import WrongPassword, confirm_password, hold
 from ..models import User
-from . import codes, recovery_codes, registry
+from . import codes, passkeys, recovery_codes, registry
 from .factor import CodeNotValid
 
 
@@ -36,26 +36,34 @@ class EmailNotVerified(Exception):
 class Status(NamedTuple):
     enabled_at: datetime | None
     recovery_codes_left: int
+    passkeys: int
 
 
 def status(user: User) -> Status:
     enabled_at = registry.since(user)
-    return Status(enabled_at, user.recovery_codes.count() if enabled_at else 0)
+    left = user.recovery_codes.count() if enabled_at else 0
+    return Status(enabled_at, left, user.passkeys.count())
 
 
-def prove(user: User, current_password: str, answer: Answer, client: Client = UNKNOWN) -> Sequence[str]:
-    """Demand the password of a user who is signed in, and an answer of the second factor where there is one.
+def prove(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> Sequence[str]:
+    """Demand the password of the session's user, and an answer of the second factor where there is one.
 
     Return how the user has signed in thereby (RFC 8176). To be called outside of a transaction, which would undo what
     a wrong one counts for. Raises a ValidationError, AnswerNotValid or TooManyTries.
     """
-    confirm_password(user, current_password, client)
-    return _judge(user, answer, client) if registry.since(user) else PASSWORD
+    confirm_password(session, current_password, client)
+    return _judge(session.user, answer, client) if registry.since(session.user) else PASSWORD
 
 
-def reauthenticate(session: Session, current_password: str, answer: Answer, client: Client = UNKNOWN) -> None:
-    """Renew the sign-in of the session's user. Raises as `prove` does, and TokenRevoked if the session has ended."""
-    amr = prove(session.user, current_password, answer, client)
+def reauthenticate(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
+    """Renew the sign-in of the session's user. A passkey does so without a password.
+
+    Raises as `prove` does, and TokenRevoked if the session has ended.
+    """
+    if current_password is None and passkeys.FIELD in answer:
+        amr = passkeys.prove(session.user, answer, client)
+    else:
+        amr = prove(session, current_password, answer, client)
     with transaction.atomic():
         hold(session.user, WrongPassword())
         sessions.reauthenticate(session, client, amr)
@@ -70,13 +78,13 @@ def check_address(user: User) -> None:
 # The authenticator app
 
 
-def enrol(session: Session, current_password: str, client: Client = UNKNOWN) -> tuple[str, str]:
+def enrol(session: Session, current_password: str | None, client: Client = UNKNOWN) -> tuple[str, str]:
     """Give the session's user a secret for an authenticator app; return it in base32, and as an otpauth URI.
 
     It takes the place of one that was never confirmed. Raises EmailNotVerified as well.
     """
     check_address(session.user)
-    confirm_password(session.user, current_password, client)
+    confirm_password(session, current_password, client)
     return _enrol(session.user)
 
 
@@ -116,7 +124,7 @@ def confirm(session: Session, code: str, client: Client = UNKNOWN, *, end_others
 
 def remove(
     session: Session,
-    current_password: str,
+    current_password: str | None,
     answer: Answer,
     client: Client = UNKNOWN,
     *,
@@ -124,7 +132,7 @@ def remove(
 ) -> None:
     """Remove the authenticator app; end the user's other sessions if that is wanted."""
     user = session.user
-    confirm_password(user, current_password, client)
+    confirm_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())
@@ -140,11 +148,11 @@ def remove(
 
 
 def renew_recovery_codes(
-    session: Session, current_password: str, answer: Answer, client: Client = UNKNOWN
+    session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN
 ) -> list[str]:
     """Replace the recovery codes."""
     user = session.user
-    confirm_password(user, current_password, client)
+    confirm_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())

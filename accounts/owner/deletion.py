@@ -9,6 +9,7 @@ from tokens.domain import events
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
 from tokens.domain.signing_in import Answer
+from tokens.models import Session
 
 from .. import kinds
 from ..factors import second_factor
@@ -16,13 +17,13 @@ from ..holding import WrongPassword, hold
 from ..models import User
 
 
-def delete_account(user: User, current_password: str, answer: Answer, client: Client = UNKNOWN) -> None:
+def delete_account(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
     """Delete the user with every session and the log; one line of the logger stays.
 
     A user with a second factor has to answer it. Raises AccountInUse, and as `second_factor.prove` does.
     """
-    second_factor.prove(user, current_password, answer, client)
-    _delete(user, client)
+    second_factor.prove(session, current_password, answer, client)
+    _delete(session.user, client)
 
 
 class AccountInUse(Exception):

@@ -33,12 +33,14 @@ class NoResetPossible(ValidationError):
         super().__init__(self.text, "no_reset_possible")
 
 
-def change_password(session: Session, current_password: str, new_password: str, client: Client = UNKNOWN) -> Session:
+def change_password(
+    session: Session, current_password: str | None, new_password: str, client: Client = UNKNOWN
+) -> Session:
     """Change the password of the session's user, end every session, and return the one that goes on in its place.
 
     Raises TokenRevoked if the session has ended meanwhile.
     """
-    confirm_password(session.user, current_password, client)
+    confirm_password(session, current_password, client)
     return _change(session, _with_password(session.user, new_password), client)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from config.passkeys import is_address, is_within
 from tokens import kinds
 
 METRICS_TOKEN_MIN_LENGTH = 16
@@ -104,3 +105,25 @@ def check_mails_leave(**kwargs: Any) -> Iterator[checks.CheckMessage]:
             hint="Set EMAIL_URL, as in smtp+tls://user:password@host:587.",
             id="config.W001",
         )
+
+
+@checks.register(checks.Tags.security)
+def check_passkeys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
+    if not settings.PASSKEYS:
+        return
+    if not settings.PASSKEY_RP_ID:
+        yield checks.Warning(
+            "Passkeys are off: PUBLIC_URL has an address, and a passkey is bound to a domain name.",
+            hint="Use a name, such as http://localhost:8000, or set PASSKEY_RP_ID; PASSKEYS=off silences this.",
+            id="config.W005",
+        )
+    elif is_address(settings.PASSKEY_RP_ID):
+        yield checks.Error("PASSKEY_RP_ID must be a domain name, not an address.", id="config.E006")
+    else:
+        for origin in settings.PASSKEY_ORIGINS:
+            if "://" in origin and not is_within(settings.PASSKEY_RP_ID, origin):
+                yield checks.Error(
+                    f"PASSKEY_RP_ID must be the host of {origin} or a domain above it, or browsers refuse.",
+                    hint="PASSKEY_ORIGINS lists the pages that may use passkeys.",
+                    id="config.E007",
+                )

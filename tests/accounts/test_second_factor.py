@@ -90,7 +90,7 @@ def events(kind: str) -> list[SecurityEvent]:
 
 
 def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browser, clock: TimeMachineFixture) -> None:
-    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0}
+    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0, "passkeys": 0}
     given = enrol(browser)
     assert (given.status_code, given.json().keys(), given["Cache-Control"]) == (
         200,
@@ -106,7 +106,12 @@ def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browse
     codes = confirmed.json()["recoveryCodes"]
     assert len(set(codes)) == 10
     assert all(re.fullmatch(r"([a-z2-7]{6}-){3}[a-z2-7]{6}", code) for code in codes)
-    assert status(browser) == {"enabled": True, "enabledAt": "2030-01-01T12:00:00Z", "recoveryCodesLeft": 10}
+    assert status(browser) == {
+        "enabled": True,
+        "enabledAt": "2030-01-01T12:00:00Z",
+        "recoveryCodesLeft": 10,
+        "passkeys": 0,
+    }
     assert browser.refresh().status_code == 200
     assert challenge()
 
@@ -488,8 +493,9 @@ def test_no_value_does_harm(ann_has: Enrolled, path: str, field: str, value: Any
 
 @pytest.mark.parametrize("path", ["/auth/login/second-factor", "/api/token/second-factor/"])
 def test_both_fields_are_needed(db: None, path: str) -> None:
-    missing = ["This field is required."]
-    assert Browser().post(path, {}).json() == {"challenge": missing, "code": missing}
+    assert Browser().post(path, {}).json() == {"challenge": ["This field is required."]}
+    answer = Browser().post(path, {"challenge": "x"}).json()
+    assert answer == {"code": ["Send either a code or a credential."]}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -576,6 +582,7 @@ def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_h
     content = signing.loads(challenge(), salt=signing_in.SALT)
     fingerprint = content.pop("password")
     assert UUID(content.pop("sid")).version == 7
+    assert content.pop("at") == 1893499500000000
     assert re.fullmatch("[0-9a-f]{64}", fingerprint)
     assert fingerprint not in (ann.password, ann.get_session_auth_hash())
     assert content == {"sub": str(ann.pk), "terms": {"remembered": True, "device_name": "", "jkt": "", "extras": {}}}
@@ -776,7 +783,7 @@ def test_wrong_or_used_code_changes_nothing(ann_has: Enrolled, browser: Browser,
 def test_owner_removes_it_by_password_and_code(ann_has: Enrolled, browser: Browser, kind: str) -> None:
     response = remove(browser, ann_has.device.code() if kind == "otp" else ann_has.codes[0])
     assert (response.status_code, response.content) == (204, b"")
-    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0}
+    assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0, "passkeys": 0}
     assert not AuthenticatorApp.objects.exists()
     assert not RecoveryCode.objects.exists()
     assert Browser().login().status_code == 200

@@ -4,15 +4,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from accounts.factors import managing_passkeys, passkeys
 from accounts.models import User
+from tests.accounts.authenticator import Authenticator
 from tests.accounts.devices import challenge, set_up
 from tests.clients import PASSWORD, Browser
 from tests.provers import Prover
+from tokens.domain import sessions
 from tokens.models import Session
 
 SITE = "http://testserver"
@@ -50,12 +54,24 @@ def code() -> dict[str, Any]:
     return {"challenge": challenge(), "code": enrolled.codes[0]}
 
 
+def passkey() -> dict[str, Any]:
+    user, device = User.objects.create_user("ann", "", PASSWORD), Authenticator(settings.PASSKEY_ORIGINS[0])
+    session = sessions.start(user)
+    asked = managing_passkeys.registration_options(session)
+    managing_passkeys.register(session, asked["challenge"], device.create(asked["publicKey"]))
+    Session.objects.all().delete()
+    asked = passkeys.login_options()
+    return {"challenge": asked["challenge"], "credential": device.get(asked["publicKey"])}
+
+
 DOORS: dict[str, Callable[[], dict[str, Any]]] = {
     "/auth/login": password,
     "/auth/login/second-factor": code,
     "/auth/register": registration,
     "/api/token/": password,
     "/api/token/second-factor/": code,
+    "/auth/login/passkey": passkey,
+    "/api/token/passkey/": passkey,
 }
 """What lets in at each: a session begins there."""
 
@@ -68,6 +84,8 @@ NO_DOORS = {
     "/api/token/refresh/",
     "/api/token/verify/",
     "/api/token/blacklist/",
+    "/auth/login/passkey/options",
+    "/api/token/passkey/options/",
 }
 """Where no session begins: one goes on, or ends, or is looked at, or there is none."""
 
@@ -96,7 +114,7 @@ def test_door_lets_nobody_in_without_a_key_where_that_is_required(db: None, sett
 @pytest.mark.parametrize("path", DOORS)
 def test_door_lets_in_with_a_key(db: None, settings: Settings, path: str, mode: str) -> None:
     body, prover = DOORS[path](), Prover()
-    if "challenge" in body:
+    if "code" in body:
         first = enter("/auth/login", {"username": "ann", "password": PASSWORD}, prover)
         body["challenge"] = first.json()["challenge"]
     settings.TOKENS_DPOP = mode

@@ -25,8 +25,11 @@ REFRESH = LOOK | PROOF | {"token_reused", "dpop_proof_required", "dpop_key_misma
 GUARD = REFRESH | {"not_authenticated"}
 LOGIN = PROOF | {"dpop_proof_required"}
 THROTTLED = {429: {"throttled"}}
-SECOND_STEP = {"invalid_code", "invalid_challenge", "dpop_key_mismatch", *PROOF}
+SECOND_STEP = {"invalid_code", "invalid_passkey", "invalid_challenge", "dpop_key_mismatch", *PROOF}
 CROSS_SITE = {403: {"cross_site_request"}}
+NOT_FOUND = {404: {"not_found"}}
+PASSKEY_LOGIN = {"invalid_passkey", "unknown_passkey", "invalid_challenge", *LOGIN}
+RENEWED = {"reauthentication_required", *GUARD}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
 CONTRACT: dict[str, dict[int, set[str]]] = {
@@ -67,6 +70,35 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/second-factor/recovery-codes": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/second-factor/remove": {204: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/passkeys/options": {
+        200: set(),
+        400: {"too_many_passkeys"},
+        401: RENEWED,
+        403: {"cross_site_request", "email_not_verified"},
+        **NOT_FOUND,
+    },
+    "get /auth/passkeys": {200: set(), 401: GUARD, **NOT_FOUND, **CROSS_SITE},
+    "post /auth/passkeys": {
+        201: set(),
+        400: {"parse_error", "too_many_passkeys"},
+        401: {"invalid_challenge", *GUARD},
+        **NOT_FOUND,
+        **CROSS_SITE,
+    },
+    "patch /auth/passkeys/{id}": {200: set(), 400: {"parse_error"}, 401: GUARD, **NOT_FOUND, **CROSS_SITE},
+    "delete /auth/passkeys/{id}": {204: set(), 400: {"last_way_in"}, 401: RENEWED, **NOT_FOUND, **CROSS_SITE},
+    "post /auth/login/passkey/options": {200: set(), **THROTTLED, **NOT_FOUND, **CROSS_SITE},
+    "post /auth/login/passkey": {
+        200: set(),
+        400: {"parse_error"},
+        401: PASSKEY_LOGIN,
+        **THROTTLED,
+        **NOT_FOUND,
+        **CROSS_SITE,
+    },
+    "post /auth/reauthenticate/options": {200: set(), 400: {"no_passkey"}, 401: GUARD, **NOT_FOUND, **CROSS_SITE},
+    "post /api/token/passkey/options/": {200: set(), **THROTTLED, **NOT_FOUND},
+    "post /api/token/passkey/": {200: set(), 400: {"parse_error"}, 401: PASSKEY_LOGIN, **THROTTLED, **NOT_FOUND},
     "post /auth/revoke": {200: set(), **CROSS_SITE},
     "post /auth/introspect": {
         200: set(),
@@ -145,7 +177,7 @@ def endpoints(patterns: Any = None, prefix: str = "") -> Iterator[str]:
                 continue  # a page for people
             methods = getattr(view, "actions", {name for name in view.cls.http_method_names if hasattr(view.cls, name)})
             for method in set(methods).intersection(view.cls.http_method_names) - {"options", "head"}:
-                yield f"{method} {simplify_regex(path)}".replace("<pk>", "{id}")
+                yield f"{method} {simplify_regex(path)}".replace("<pk>", "{id}").replace("<uuid:pk>", "{id}")
 
 
 def test_schema_has_every_endpoint_and_no_other(schema: Any) -> None:
@@ -172,7 +204,7 @@ def test_schema_tells_who_may_call(schema: Any) -> None:
     assert told.pop("post /auth/logout") == [access | cookie]
     assert told.pop("post /auth/refresh-token") == [cookie]
     assert told.pop("post /auth/introspect") == [access, service]
-    guarded = {name for name, statuses in CONTRACT.items() if statuses.get(401) == GUARD}
+    guarded = {name for name, statuses in CONTRACT.items() if statuses.get(401, set()) >= GUARD}
     assert told == {name: [access] if name in guarded else None for name in told}
     assert schema["components"]["securitySchemes"] == {
         "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
@@ -198,6 +230,7 @@ def test_schema_tells_of_the_headers(schema: Any) -> None:
         ("post /auth/register", "201"),
         ("post /auth/login", "200"),
         ("post /auth/login/second-factor", "200"),
+        ("post /auth/login/passkey", "200"),
         ("post /auth/refresh-token", "200"),
         ("post /auth/refresh-token", "401"),
         ("post /auth/logout", "204"),

@@ -15,8 +15,8 @@ class PinNotValid(AnswerNotValid):
 
 
 class Pin:
-    def methods(self, user: Any) -> Sequence[str]:
-        return ["pin"] if user.get_username() == "ann" else []
+    def methods(self, user: Any) -> Sequence[str] | None:
+        return ["pin"] if user.get_username() == "ann" else None
 
     def options(self, user: Any, challenge: str) -> Mapping[str, Any]:
         return {"hint": f"the number of {user.get_username()}"}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pkgutil import resolve_name
+from time import time_ns
 from typing import Any, NamedTuple, Protocol, cast
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils.functional import Promise
 
-from .. import kinds
+from .. import kinds, times
 from ..conf import conf
 from ..exceptions import (
     ChallengeNotValid,
@@ -76,8 +77,8 @@ class Terms:
 class SecondFactors(Protocol):
     """What TOKENS_SECOND_FACTOR names: a module or an object with these functions."""
 
-    def methods(self, user: Any) -> Sequence[str]:
-        """Name the methods that the user can answer a challenge with; none if the password is enough."""
+    def methods(self, user: Any) -> Sequence[str] | None:
+        """Name the methods that the user can answer a challenge with; None if the password is enough."""
         ...
 
     def options(self, user: Any, challenge: str) -> Mapping[str, Any]:
@@ -137,8 +138,8 @@ def judge(
     if not sessions.may_sign_in(user):
         raise InvalidCredentials
     factors = _second_factors()
-    methods = factors.methods(user) if factors else ()
-    if factors is None or not methods:
+    methods = factors.methods(user) if factors else None
+    if factors is None or methods is None:
         return user, PASSWORD
     if answer is None:
         challenge = _issue(user, terms or Terms())
@@ -167,9 +168,15 @@ def answer(
         raise KeyMismatch
     # Before the answer is used up. A challenge without a key may be from before one was required.
     unbound = conf.dpop == "required" and not jkt
-    if factors is None or unbound or not sessions.may_sign_in(user) or not factors.methods(user) or sessions.exists(pk):
+    if (
+        factors is None
+        or unbound
+        or not sessions.may_sign_in(user)
+        or factors.methods(user) is None
+        or sessions.exists(pk)
+    ):
         raise ChallengeNotValid
-    amr = factors.judge(user, given, client)
+    amr = factors.judge(user, {**given, "challenge": challenge}, client)
     try:
         return start(user, client, terms, amr, claims_for, former=former, pk=pk)
     except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: it opened its session in this moment
@@ -204,6 +211,17 @@ def start(
         replaced=_alive(former) if former else None,
         pk=pk,
     )
+
+
+def is_recent(session: Session) -> bool:
+    """Return whether the sign-in of the session is recent enough for what is grave, with all the user's factors."""
+    return times.now() - session.authenticated_at <= conf.recent_sign_in and took_all_factors(session)
+
+
+def took_all_factors(session: Session) -> bool:
+    """Return whether the user has no second factor, or gave it at the sign-in of the session or at its renewal."""
+    factors = _second_factors()
+    return factors is None or session.amr != " ".join(PASSWORD) or factors.methods(session.user) is None
 
 
 def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
@@ -326,10 +344,16 @@ def _issue(user: User, terms: Terms) -> str:
     claims = {
         "sub": str(user.pk),
         "sid": str(uuid7()),
+        "at": time_ns() // 1000,
         "password": _digest(user.get_session_auth_hash()),
         "terms": asdict(terms),
     }
     return signing.dumps(claims, salt=SALT)
+
+
+def issued_at(challenge: str) -> int:
+    """Return when a challenge that was opened was issued, in microseconds since the epoch."""
+    return int(signing.loads(challenge, salt=SALT)["at"])
 
 
 def _open(challenge: str) -> Opened:

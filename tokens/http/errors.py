@@ -11,7 +11,13 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from ..domain.outages import OUTAGES, describe
-from ..exceptions import NonceRequired, ProofRefused, SecondFactorRequired, TokenRefused, TooManyTries
+from ..exceptions import (
+    NonceRequired,
+    ProofRefused,
+    SecondFactorRequired,
+    TokenRefused,
+    TooManyTries,
+)
 from ..jose import dpop
 from .cookies import RefreshTokenMissing
 from .refusals import (

@@ -1,0 +1,222 @@
+"""The endpoints of passkeys. The factor behind them is `factors/passkeys.py`."""
+
+from functools import partial
+from typing import Any, ClassVar, cast
+
+from django.conf import settings
+from django.urls import path
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from tokens.domain.client import Client
+from tokens.exceptions import AnswerNotValid, ChallengeNotValid
+from tokens.http.requests import client_of
+from tokens.models import Session
+from tokens.permissions import RecentSignIn
+from tokens.serializers import (
+    ChallengeField,
+    CredentialField,
+    DeviceNameField,
+    PairSerializer,
+    RememberField,
+    UseCaseSerializer,
+    obtain_serializer,
+    succeeded,
+)
+from tokens.tokens import AccessToken, claims_set_by
+from tokens.views import LoginView, TokenView, TokenViewBase
+
+from .factors import ceremonies, managing_passkeys, passkeys
+from .factors.managing_passkeys import LastWayIn, TooManyPasskeys
+from .factors.passkeys import NoPasskey
+from .models import Passkey, User
+from .serializers import EndOthersField
+from .views import SettingUpView
+
+NAME_LENGTH = 64
+
+
+class Refused(APIException):
+    """Something that the account's state does not allow."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+    def __init__(self, refusal: TooManyPasskeys | NoPasskey | LastWayIn) -> None:
+        super().__init__(refusal.message, refusal.code)
+
+
+class PasskeyNameField(serializers.CharField):
+    """What the owner calls a passkey."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=NAME_LENGTH, **kwargs)
+
+
+class PasskeySerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField(read_only=True)
+    name = PasskeyNameField()
+    createdAt = serializers.DateTimeField(source="created_at", read_only=True)  # noqa: N815
+    lastUsedAt = serializers.DateTimeField(source="last_used_at", read_only=True, allow_null=True)  # noqa: N815
+    backedUp = serializers.BooleanField(source="backed_up", read_only=True)  # noqa: N815
+    synced = serializers.BooleanField(read_only=True)
+    transports = serializers.ListField(child=serializers.CharField(), read_only=True)
+
+
+class ListedPasskeySerializer(PasskeySerializer):
+    credentialId = serializers.SerializerMethodField()  # noqa: N815
+
+    def get_credentialId(self, passkey: Passkey) -> str:  # noqa: N802
+        return ceremonies.encode(bytes(passkey.credential_id))
+
+
+class NewPasskeySerializer(UseCaseSerializer):
+    challenge = ChallengeField()
+    credential = CredentialField()
+    name = PasskeyNameField(required=False)
+    endOtherSessions = EndOthersField()  # noqa: N815
+
+    def perform(self, client: Client, **values: Any) -> tuple[Passkey, list[str] | None]:
+        session = cast(AccessToken, self.context["request"].auth).session
+        try:
+            return managing_passkeys.register(session, **values, client=client)
+        except TooManyPasskeys as error:
+            raise Refused(error) from error
+
+
+class PasskeyLoginSerializer(UseCaseSerializer):
+    """The answer to the options of a login. There is no name in it: the passkey says whose it is."""
+
+    challenge = ChallengeField()
+    credential = CredentialField()
+    remember = RememberField()
+    deviceName = DeviceNameField(source="device_name", default="")  # noqa: N815
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        try:
+            session = passkeys.sign_in(
+                values["challenge"],
+                values["credential"],
+                client,
+                self.terms(values),
+                partial(claims_set_by, obtain_serializer().get_token),
+                former=self.context.get("former"),
+            )
+        except (AnswerNotValid, ChallengeNotValid) as error:
+            raise AuthenticationFailed(error.message, error.code) from error
+        succeeded(session.user, self.request)
+        return session
+
+
+class PasskeyPairSerializer(PairSerializer, PasskeyLoginSerializer):
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
+
+
+class WithPasskeys(TokenView):
+    """A view that is not there where passkeys are off."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if not passkeys.usable():
+            raise NotFound
+        super().initial(request, *args, **kwargs)
+
+
+class OptionsView(WithPasskeys, LoginView):
+    """The options of a login, the same for everybody."""
+
+    def post(self, request: Request) -> Response:
+        return Response(passkeys.login_options())
+
+
+class PasskeyLoginView(WithPasskeys, LoginView):
+    serializer_class: ClassVar[type[UseCaseSerializer]] = PasskeyLoginSerializer
+
+
+class PairOptionsView(WithPasskeys, TokenViewBase):
+    throttle_scope = "login"
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(passkeys.login_options())
+
+
+class PasskeyPairView(WithPasskeys, TokenViewBase):
+    throttle_scope = "login"
+    serializer_class = PasskeyPairSerializer
+
+
+class OwnersPasskeyView(WithPasskeys, SettingUpView):
+    @property
+    def session(self) -> Session:
+        return cast(AccessToken, self.request.auth).session
+
+
+class RegistrationOptionsView(OwnersPasskeyView):
+    permission_classes = (RecentSignIn,)
+
+    def post(self, request: Request) -> Response:
+        try:
+            return Response(managing_passkeys.registration_options(self.session))
+        except TooManyPasskeys as error:
+            raise Refused(error) from error
+
+
+class PasskeysView(OwnersPasskeyView):
+    serializer_class: ClassVar[type[UseCaseSerializer]] = NewPasskeySerializer
+
+    def get(self, request: Request) -> Response:
+        user = cast(User, request.user)
+        rows = ListedPasskeySerializer(user.passkeys.order_by("pk"), many=True)
+        handle = ceremonies.encode(bytes(user.passkey_handle))
+        return Response({"rpId": settings.PASSKEY_RP_ID, "userId": handle, "results": rows.data})
+
+    def respond(self, result: tuple[Passkey, list[str] | None]) -> Response:
+        passkey, recovery_codes = result
+        body = dict(PasskeySerializer(passkey).data)
+        if recovery_codes is not None:
+            body["recoveryCodes"] = recovery_codes
+        return Response(body, status.HTTP_201_CREATED)
+
+
+class PasskeyView(OwnersPasskeyView):
+    http_method_names = ("patch", "delete", "options")
+
+    def get_permissions(self) -> Any:
+        return [RecentSignIn()] if self.request.method == "DELETE" else super().get_permissions()
+
+    def patch(self, request: Request, pk: Any) -> Response:
+        serializer = PasskeySerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        passkey = managing_passkeys.rename(cast(User, request.user), pk, serializer.validated_data["name"])
+        if passkey is None:
+            raise NotFound
+        return Response(PasskeySerializer(passkey).data)
+
+    def delete(self, request: Request, pk: Any) -> Response:
+        try:
+            if not managing_passkeys.drop(self.session, pk, client_of(request)):
+                raise NotFound
+        except LastWayIn as error:
+            raise Refused(error) from error
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class RenewalOptionsView(OwnersPasskeyView):
+    def post(self, request: Request) -> Response:
+        try:
+            return Response(passkeys.renewal_options(cast(User, request.user)))
+        except NoPasskey as error:
+            raise Refused(error) from error
+
+
+urlpatterns = [
+    path("auth/passkeys", PasskeysView.as_view(), name="passkeys"),
+    path("auth/passkeys/options", RegistrationOptionsView.as_view(), name="passkey_options"),
+    path("auth/passkeys/<uuid:pk>", PasskeyView.as_view(), name="passkey"),
+    path("auth/login/passkey/options", OptionsView.as_view(), name="passkey_login_options"),
+    path("auth/login/passkey", PasskeyLoginView.as_view(), name="passkey_login"),
+    path("auth/reauthenticate/options", RenewalOptionsView.as_view(), name="reauthentication_options"),
+    path("api/token/passkey/options/", PairOptionsView.as_view(), name="passkey_pair_options"),
+    path("api/token/passkey/", PasskeyPairView.as_view(), name="passkey_pair"),
+]
