@@ -133,6 +133,20 @@ def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: 
     assert told(page, "client.status") == "out"
 
 
+def test_cookie_sticks_on_another_site_with_the_setting_that_the_error_names(
+    visit: Visit, sites: list[Site], database_url: str
+) -> None:
+    front = sites[0].localhost
+    with serve(database_url, TRUSTED_ORIGINS=front, REFRESH_COOKIE_SAMESITE="none") as url:
+        register(visit(base_url=url).open())
+        visitor = visit(base_url=url)
+        page = open_front_end(visitor, front, url)
+        assert told(page, SIGN_IN)["username"] == "ann"
+        page = open_front_end(visitor, front, url)
+        assert told(page, "client.restore()") is True
+        assert told(page, "client.logout().then(() => client.status)") == "out"
+
+
 @pytest.mark.parametrize("snippet", snippets("latchkey-client"))
 def test_snippet_of_the_page_runs(visit: Visit, sites: list[Site], trusting: str, snippet: str) -> None:
     front, api, _ = sites
