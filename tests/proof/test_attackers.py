@@ -192,6 +192,28 @@ def test_owner_goes_on_where_a_thief_looks_at_what_was_given_up_and_stops(
         assert owner.works()
 
 
+@pytest.mark.parametrize("held", ["the newest", "the exchanged", "the given up"])
+def test_thief_is_out_once_the_owner_has_changed_the_password(
+    owner: Party, thief: Party, clock: TimeMachineFixture, held: str
+) -> None:
+    if held == "the exchanged":
+        assert owner.works()
+    if held == "the given up":
+        assert thief.refresh().status_code == 200
+        clock.shift(timedelta(seconds=TURN / 2))
+        assert owner.works()
+    body = {"currentPassword": PASSWORD, "newPassword": "quite another horse", "refresh": owner.refresh_token}
+    guard: Any = {"HTTP_AUTHORIZATION": f"Bearer {owner.access}"}
+    answer = owner.http.post("/auth/password/change", body, format="json", **guard)
+    assert answer.status_code == 200
+    owner.refresh_token = answer.json()["refresh"]
+    for token in (thief.refresh_token, thief.access):
+        assert thief.verify(token).json()["code"] == "token_revoked"
+    assert thief.refresh().json()["code"] == "token_revoked"
+    assert thief.use() == 401
+    assert owner.works()
+
+
 def test_hoarded_access_tokens_die_with_the_session(owner: Party, clock: TimeMachineFixture) -> None:
     hoard = []
     for _ in range(5):

@@ -1,7 +1,8 @@
 """The SELECT of every guarded request and every refresh: one session, joined with its user.
 
 Django compiles a query anew each time, which takes several times as long as running this one does; here it is compiled
-once for each connection.
+once for each connection. Without that a guarded request takes twice the CPU time: 1.3 ms instead of 0.6, of which the
+SELECT is 0.43 to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best of five rounds of 200).
 """
 
 from collections.abc import Callable
