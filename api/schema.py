@@ -349,12 +349,18 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "accounts.views.SecondFactorView": {
         "get": Operation("secondFactor", "See whether there is a second factor", {200: SECOND_FACTOR}),
         "post": Operation(
-            "enrolSecondFactor", "Begin with a second factor: get its secret", {200: ENROLMENT}, {429: ("throttled",)}
+            "enrolSecondFactor",
+            "Begin with a second factor: get its secret",
+            {200: ENROLMENT},
+            {403: ("email_not_verified",), 429: ("throttled",)},
         ),
     },
     "accounts.views.SecondFactorConfirmationView": {
         "post": Operation(
-            "confirmSecondFactor", "Enable the second factor by a code", {200: RECOVERY_CODES}, {429: ("throttled",)}
+            "confirmSecondFactor",
+            "Enable the second factor by a code",
+            {200: RECOVERY_CODES},
+            {403: ("email_not_verified",), 429: ("throttled",)},
         ),
     },
     "accounts.views.RecoveryCodesView": {

@@ -317,8 +317,8 @@ onSubmit({
     done("username");
   },
 
-  async "change-email"({ email, currentPassword }) {
-    await changeAccount({ email, currentPassword });
+  async "change-email"({ email, currentPassword, code }) {
+    await changeAccount({ email, currentPassword, code: code || undefined });
     done("email");
   },
 
@@ -327,8 +327,8 @@ onSubmit({
     done("password");
   },
 
-  async "delete-account"({ currentPassword }) {
-    await client.deleteAccount(currentPassword);
+  async "delete-account"({ currentPassword, code }) {
+    await client.deleteAccount(currentPassword, code || undefined);
     announce(text("account-deleted"));
   },
 
@@ -342,14 +342,16 @@ onSubmit({
     find("#confirm-factor-code").focus();
   },
 
-  "confirm-factor": async ({ code }) =>
-    factorChanged("factor-switched-on", await client.confirmSecondFactor(code.trim())),
+  "confirm-factor": async ({ code, endOtherSessions }) => {
+    const options = { endOtherSessions: Boolean(endOtherSessions) };
+    await factorChanged("factor-switched-on", await client.confirmSecondFactor(code.trim(), options));
+  },
 
   "renew-codes": async ({ currentPassword, code }) =>
     factorChanged("codes-renewed", await client.renewRecoveryCodes(currentPassword, code)),
 
-  "remove-factor": async ({ currentPassword, code }) => {
-    await client.removeSecondFactor(currentPassword, code);
+  "remove-factor": async ({ currentPassword, code, endOtherSessions }) => {
+    await client.removeSecondFactor(currentPassword, code, { endOtherSessions: Boolean(endOtherSessions) });
     await factorChanged("factor-switched-off");
   },
 });

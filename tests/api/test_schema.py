@@ -30,6 +30,7 @@ CROSS_SITE = {403: {"cross_site_request"}}
 NOT_FOUND = {404: {"not_found"}}
 PASSKEY_LOGIN = {"invalid_passkey", "unknown_passkey", "invalid_challenge", *LOGIN}
 RENEWED = {"reauthentication_required", *GUARD}
+UNVERIFIED = {403: {"cross_site_request", "email_not_verified"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
 CONTRACT: dict[str, dict[int, set[str]]] = {
@@ -66,8 +67,8 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "get /auth/second-factor": {200: set(), 401: GUARD, **CROSS_SITE},
-    "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
-    "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **UNVERIFIED},
+    "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **UNVERIFIED},
     "post /auth/second-factor/recovery-codes": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/second-factor/remove": {204: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/passkeys/options": {

@@ -25,16 +25,23 @@ def account(page: Page) -> None:
     expect(page.get_by_text("Switch it on")).to_be_visible()
     for summary in page.locator("summary:visible").all():
         summary.click()
-    page.locator("#enrol-password").fill(PASSWORD)
-    page.locator("#enrol button").click()
-    expect(page.locator("#secret")).to_be_visible()
     page.locator("#change-password button").click()
     expect(page.locator("#change-password .error").first).to_be_visible()
 
 
+def enrolment(page: Page) -> None:
+    register(page, address=False)
+    page.get_by_text("Switch it on").click()
+    page.locator("#enrol-password").fill(PASSWORD)
+    page.locator("#enrol button").click()
+    expect(page.locator("#secret")).to_be_visible()
+
+
 def codes(page: Page) -> None:
-    register(page)
+    register(page, address=False)
     switch_on(page)
+    for summary in page.locator("summary:visible").all():
+        summary.click()
 
 
 def deletion(page: Page) -> None:
@@ -63,6 +70,7 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "registration": ("/#register", heading("Create an account")),
     "forgotten password": ("/#forgot", heading("Reset your password")),
     "account": ("", account),
+    "enrolment": ("", enrolment),
     "recovery codes": ("", codes),
     "deletion": ("", deletion),
     "reset": ("/reset-password#uid=a&token=b", heading("Choose a new password")),

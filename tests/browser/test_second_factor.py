@@ -29,7 +29,7 @@ def expecting(visitor: Visitor) -> Visitor:
 
 
 def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
-    register(page)
+    register(page, address=False)
     device, codes = switch_on(page)
     expect(page.locator("#factor-state")).to_have_text(re.compile(r"On since .*\. Recovery codes left: 10\."))
     sign_out(page)
@@ -48,7 +48,7 @@ def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page
 
 
 def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
-    register(page)
+    register(page, address=False)
     page.get_by_text("Switch it on").click()
     password = page.locator("#enrol").get_by_label("Your password")
     password.fill("wrong")
@@ -73,7 +73,7 @@ def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
 
 def test_recovery_codes_are_copied_and_downloaded(visit: Visit) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"]).open()
-    register(page)
+    register(page, address=False)
     _, codes = switch_on(page)
     page.get_by_role("button", name="Copy them").click()
     expect(page.get_by_role("status")).to_have_text("The recovery codes have been copied.")
@@ -85,7 +85,7 @@ def test_recovery_codes_are_copied_and_downloaded(visit: Visit) -> None:
 
 
 def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page) -> None:
-    register(page)
+    register(page, address=False)
     _, codes = switch_on(page)
     page.get_by_text("Get new recovery codes").click()
     form = page.locator("#renew-codes")
@@ -111,7 +111,7 @@ def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page
 
 
 def test_login_that_took_too_long_begins_anew(expecting: Visitor, page: Page) -> None:
-    register(page)
+    register(page, address=False)
     switch_on(page)
     sign_out(page)
     fill_in(page, "ann", PASSWORD)
@@ -124,7 +124,7 @@ def test_login_that_took_too_long_begins_anew(expecting: Visitor, page: Page) ->
 
 def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
     page = visit().open()
-    register(page)
+    register(page, address=False)
     _, codes = switch_on(page)
     browsing = visit().open("/api/sign-in")
     fill_in(browsing, "ann", PASSWORD)
@@ -132,3 +132,46 @@ def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
     browsing.get_by_label(re.compile("^Code")).fill(codes[0])
     fill_in(browsing, "ann", PASSWORD)
     expect(browsing.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_address_and_account_take_a_code_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
+    register(page, address=False)
+    page.get_by_text("Change the e-mail address").click()
+    expect(page.locator("#change-email").get_by_label("Code")).to_be_hidden()
+    _, codes = switch_on(page)
+    form = page.locator("#change-email")
+    form.get_by_label("New e-mail address").fill("ann@example.com")
+    form.get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(form.get_by_label("Code")).to_have_accessible_description("Enter the code of your second factor.")
+    form.get_by_label("Code").fill(codes[0])
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("ann@example.com").first).to_be_visible()
+    page.get_by_text("Delete the account").first.click()
+    page.get_by_role("button", name="Delete the account").click()
+    form = page.locator("#delete-account")
+    form.get_by_label("Your password").fill(PASSWORD)
+    form.get_by_label("Code").fill(codes[1])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_other_devices_are_signed_out_with_it_if_that_is_wanted(expecting: Visitor, visit: Visit, page: Page) -> None:
+    register(page, address=False)
+    elsewhere = visit()
+    elsewhere.expect_complaint("401 (Unauthorized)")
+    other = elsewhere.open("/")
+    fill_in(other, "ann", PASSWORD)
+    expect(other.get_by_role("heading", name="Your account")).to_be_visible()
+    page.reload()
+    page.get_by_text("Switch it on").click()
+    page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("The code that it shows")).to_be_focused()
+    device = Device(page.locator("#secret").inner_text().replace(" ", ""))
+    page.get_by_label("The code that it shows").fill(device.code())
+    page.locator("#confirm-factor").get_by_label("Sign out my other devices").check()
+    page.get_by_role("button", name="Confirm the code").click()
+    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
+    other.reload()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
