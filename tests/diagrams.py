@@ -197,7 +197,7 @@ def same_origin() -> str:
             arrow(200, 90, 320, 90, "HTTPS"),
             box(320, 65, 180, ["Proxy", "example.com"]),
             arrow(500, 80, 660, 45, "everything else", -20),
-            arrow(500, 100, 660, 145, "/auth, /api, ...", 20),
+            arrow(500, 100, 660, 145, "/sso/", 20),
             box(660, 20, 220, ["Front end", "files, or its server"], "plain"),
             box(660, 120, 220, ["Latchkey"]),
         ],

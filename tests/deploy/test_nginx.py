@@ -23,6 +23,9 @@ from tests.server import free_port
 from tests.tools import NGINX
 
 SITE = (ROOT / "deploy/nginx.conf").read_text()
+LOCATION = re.compile(r"(?ms)^    location / \{\n.*?^    \}\n")
+ONE_ORIGIN = re.findall(r"(?ms)^```nginx\n(.*?)^```", (ROOT / "docs/hosting.md").read_text())[0]
+PASS = "proxy_pass http://127.0.0.1:8000"
 AROUND = """
 {user}
 daemon off;
@@ -52,6 +55,7 @@ class Nginx:
             "http://127.0.0.1:8000": f"http://127.0.0.1:{server}",
             "auth.example.com;": "localhost;",
             "/etc/letsencrypt/live/auth.example.com": str(certificate.chain.parent),
+            **({"/srv/front-end": str(folder)} if "/srv/front-end" in site else {}),
         }
         site = re.sub(r"(?m)^ *listen \[::\].*\n", "", site)
         for was, now in changed.items():
@@ -88,3 +92,18 @@ def test_clone_works_behind_nginx_over_tls(behind_nginx: Nginx, certificate: Cer
     for path in ("live", "ready"):
         probe = httpx.get(f"http://127.0.0.1:{deployed.settings['PORT']}/health/{path}", headers={"Host": "10.42.0.7"})
         assert (probe.status_code, probe.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("to", [PASS, f"{PASS}/"], ids=["path passed on", "path taken off"])
+def test_server_shares_an_origin_with_a_front_end(deployed: Deployed, certificate: Certificate, to: str) -> None:
+    site = LOCATION.sub(lambda _: ONE_ORIGIN, SITE).replace(PASS, to)
+    with TemporaryDirectory(prefix="latchkey-nginx-") as name:
+        folder = Path(name)
+        nginx = Nginx(folder, deployed.settings["PORT"], certificate, site)
+        (folder / "index.html").write_text("The front end")
+        settings = deployed.settings | {"PUBLIC_URL": f"{nginx.url}/sso"}
+        with deployed.image.serve(settings), run(nginx.command, nginx.url, certificate):
+            trusted = certificate.trusted()
+            assert httpx.get(f"{nginx.url}/any/page", verify=trusted, trust_env=False).text == "The front end"
+            assert_sessions_live_and_end(nginx.url, certificate, "/sso")
+            assert_pages_are_whole(nginx.url, certificate, "/sso")
