@@ -9,7 +9,6 @@ from rest_framework.views import APIView
 from . import times
 from .conf import conf
 from .domain import signing_in
-from .domain.sessions import CLOCK_SKEW
 from .http.refusals import ReauthenticationRequired
 
 
@@ -30,7 +29,7 @@ class RecentSignIn(IsAuthenticated):
         max_age = conf.recent_sign_in if self.max_age is None else self.max_age
         given_at: Any = getattr(request.auth, "authenticated_at", None)
         # A time that lies ahead was written by a clock that was wrong.
-        if given_at is None or not -CLOCK_SKEW <= times.now() - given_at <= max_age:
+        if given_at is None or not -times.CLOCK_SKEW <= times.now() - given_at <= max_age:
             raise ReauthenticationRequired(max_age)
         session = getattr(request.auth, "session", None) if isinstance(request.user, get_user_model()) else None
         if session and not signing_in.took_all_factors(session):

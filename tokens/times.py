@@ -4,7 +4,10 @@ With USE_TZ off, Django's own are local times without a zone, and in the night i
 hour's stands for two. `models.UTCDateTimeField` stores them.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far apart the clocks of two servers may be."""
 
 
 def now() -> datetime:

@@ -42,6 +42,8 @@ RACES = "tests/tokens/test_races.py::"
 ROTATION = "tests/tokens/test_rotation.py::"
 VIEWS = "tests/tokens/test_views.py::"
 
+TABLE = "tokens/domain/rotation.py"
+
 MUTATIONS = (
     Mutation(
         "Of two refreshes at once one rotates",
@@ -75,33 +77,58 @@ MUTATIONS = (
     ),
     Mutation(
         "A clock that is behind makes no token young or old",
-        "age = timedelta.max if ahead > CLOCK_SKEW else max(-ahead, timedelta())",
-        "age = timedelta.max if ahead > CLOCK_SKEW else -ahead",
+        "return timedelta.max if ahead > CLOCK_SKEW else max(-ahead, timedelta())",
+        "return timedelta.max if ahead > CLOCK_SKEW else -ahead",
         ROTATION + "test_a_clock_behind_rotates_all_the_same_without_a_grace_period",
+        file=TABLE,
     ),
     Mutation(
         "The token from a login is not given back but rotated",
         "generation > 0 and age < grace",
         "age < grace",
         ROTATION + "test_first_use_of_a_logins_token_rotates_however_young",
+        file=TABLE,
     ),
     Mutation(
         "Without a grace period parallel use is reuse",
         "late = conf.late_retry and not session.confirmed and (grace or not raced)",
         "late = conf.late_retry and not session.confirmed",
         RACES + "test_loser_of_a_race_without_a_grace_period_is_reuse",
+        file=TABLE,
     ),
     Mutation(
         "A token is retried late three times at most",
         "LATE_RETRIES = 3",
         "LATE_RETRIES = 4",
         ROTATION + "test_three_late_retries_are_accepted_and_a_fourth_is_reuse",
+        file=TABLE,
     ),
     Mutation(
         "The use of what was given up is reuse",
         "return session.predecessor < generation < session.generation",
         "return False",
         ROTATION + "test_access_token_given_up_by_a_late_retry_is_reuse",
+        file=TABLE,
+    ),
+    Mutation(
+        "Nobody who polls learns the moment of a refresh",
+        "is_good = judge(session, generation, times.now()) is not Step.END",
+        "is_good = generation == session.generation",
+        "tests/proof/test_attackers.py::test_thief_who_polls_verify_learns_of_a_refresh_when_it_is_too_late",
+    ),
+    Mutation(
+        "... nor, for any use, that of a late retry",
+        "if generation == session.predecessor and not session.exposed:",
+        "if generation == session.predecessor:",
+        "tests/proof/test_attackers.py::"
+        "test_thief_who_rotates_early_and_polls_what_that_gave_learns_of_the_late_retry_for_nothing",
+        file=TABLE,
+    ),
+    Mutation(
+        "A copy is worth nothing once the password has changed",
+        "successor.pk, successor.user, successor.secret = uuid7(), cast(Any, user), new_secret()",
+        "successor.pk, successor.user, successor.secret = uuid7(), cast(Any, user), session.secret",
+        "tests/accounts/test_views.py::test_session_that_follows_a_password_change_is_as_the_one_before",
     ),
     Mutation(
         "The signing key alone makes no refresh token: the row's secret is needed too",
@@ -144,13 +171,13 @@ MUTATIONS = (
     ),
     Mutation(
         "Logout everywhere reaches a session that a password change began in the same moment",
-        "ended = _sessions().live(CLOCK_SKEW).of(current)",
-        "ended = _sessions().live(CLOCK_SKEW).of(user)",
+        "ended = _sessions().live(times.CLOCK_SKEW).of(current)",
+        "ended = _sessions().live(times.CLOCK_SKEW).of(user)",
         RACES + "test_revoking_all_reaches_a_session_that_a_password_change_began_meanwhile",
     ),
     Mutation(
         "... and one that a refresh renews in the moment of its end",
-        "ended = _sessions().live(CLOCK_SKEW).of(current)",
+        "ended = _sessions().live(times.CLOCK_SKEW).of(current)",
         "ended = _sessions().live().of(current)",
         RACES + "test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew",
     ),

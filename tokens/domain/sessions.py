@@ -6,8 +6,7 @@ and the row decides who wins a race. Whoever changed no row reads again and judg
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from datetime import datetime, timedelta
-from enum import Enum, auto
+from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn, cast
 from uuid import UUID
@@ -32,16 +31,9 @@ from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
 from .reading import read
-
-LATE_RETRIES = 3
-"""How often one token can be retried late. Each late retry arms a grace period, and a thief must not be able to keep it
-armed by polling."""
+from .rotation import Step, given_up, judge
 
 PRUNED_AT_LOGIN = 10
-
-CLOCK_SKEW = timedelta(minutes=1)
-"""A session that ended by itself no longer ago than this is ended like a live one: a server whose clock is behind, or a
-refresh under way, may yet renew it."""
 
 
 Claims = Mapping[str, Any]
@@ -163,7 +155,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
         _check_key(session, client, prove)
         _check_rule(session)
         now = times.now()
-        match _judge(session, claims["generation"], now, raced):
+        match judge(session, claims["generation"], now, raced=raced):
             case Step.GIVE_AGAIN:
                 _announce_retry(session, client)
                 done = True
@@ -192,7 +184,7 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
         _check_jti(session, claims)
         _check_key(session, client, prove)
         _check_rule(session)
-        match _judge(session, claims["generation"], times.now(), raced=False):
+        match judge(session, claims["generation"], times.now()):
             case Step.GIVE_AGAIN:
                 return session
             case Step.GIVE_BACK | Step.ROTATE:
@@ -212,7 +204,7 @@ def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *,
     while True:
         session = _get(claims)
         _check_key(session, client, prove)
-        if _given_up(session, claims["generation"]):
+        if given_up(session, claims["generation"]):
             _refuse_reuse(session, client)
         if not confirm or session.confirmed or claims["generation"] != session.generation or _confirm(session):
             return session
@@ -246,12 +238,12 @@ def look(claims: Claims) -> Session:
     session, generation = _get(claims, groups=True), claims["generation"]
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
-        is_good = _judge(session, generation, times.now(), raced=False) is not Step.END
+        is_good = judge(session, generation, times.now()) is not Step.END
     else:
-        is_good = not _given_up(session, generation)
+        is_good = not given_up(session, generation)
     if is_good:
         return session
-    if _given_up(session, generation) and not session.exposed:
+    if given_up(session, generation) and not session.exposed:
         # What a late retry gave up tells when that was. Who knows it may not have the new token by one more retry.
         _sessions().filter(pk=session.pk, generation=session.generation).update(exposed=True)
     raise TokenNotValid
@@ -331,40 +323,6 @@ def renew_auth_hash(user: User, former: Iterable[str]) -> None:
     """
     kept = _sessions().filter(user_id=user.pk, auth_hash__in=list(former))
     kept.update(auth_hash=user.get_session_auth_hash())
-
-
-class Step(Enum):
-    """What becomes of a refresh token that is presented."""
-
-    GIVE_AGAIN = auto()
-    GIVE_BACK = auto()
-    ROTATE = auto()
-    RETRY_LATE = auto()
-    END = auto()
-
-
-def _judge(session: Session, generation: int, now: datetime, raced: bool) -> Step:
-    grace = conf.grace_period
-    # The clock of the server that rotated may be ahead of ours. One that was further ahead than this was wrong, and no
-    # grace period lasts until then.
-    ahead = session.rotated_at - now
-    age = timedelta.max if ahead > CLOCK_SKEW else max(-ahead, timedelta())
-    if generation == session.generation:
-        # The token from a login is rotated at its first use, however young.
-        return Step.GIVE_BACK if generation > 0 and age < grace else Step.ROTATE
-    if generation == session.predecessor and not session.exposed:
-        if grace and age <= grace:
-            return Step.GIVE_AGAIN
-        # Without a grace period, parallel use is reuse: whoever lost the race is not late.
-        late = conf.late_retry and not session.confirmed and (grace or not raced)
-        if late and session.generation - session.predecessor <= LATE_RETRIES:
-            return Step.RETRY_LATE
-    return Step.END
-
-
-def _given_up(session: Session, generation: int) -> bool:
-    """Return whether a late retry gave up what came with that generation."""
-    return session.predecessor < generation < session.generation
 
 
 def _get(claims: Claims, *, groups: bool = False) -> Session:
@@ -475,7 +433,8 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
         current = users.rows(_db()).filter(pk=user.pk).select_for_update(no_key=True).first()
         if current is None:
             return 0
-        ended = _sessions().live(CLOCK_SKEW).of(current)
+        # One that ended by itself a moment ago, a server whose clock is behind or a refresh under way may yet renew.
+        ended = _sessions().live(times.CLOCK_SKEW).of(current)
         return len(revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by))
 
 
