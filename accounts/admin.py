@@ -140,7 +140,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             None,
             {
                 "fields": ("username", "email"),
-                "description": _("Then send a link, from the list of users, with which the user chooses a password."),
+                "description": _("Then select the user in the list and send a link to choose a password."),
             },
         ),
     )
@@ -225,7 +225,9 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             told = ngettext("%d second factor was removed.", "%d second factors were removed.", removed)
             self.message_user(request, told % removed, messages.SUCCESS)
         else:
-            self.message_user(request, _("There was no second factor that you may remove."), messages.WARNING)
+            self.message_user(
+                request, _("None of these users has a second factor that you may remove."), messages.WARNING
+            )
 
     # Whoever may change users, and no more, would otherwise get rights: by giving them, or by taking over who has them.
 

@@ -65,7 +65,7 @@ def hold_off(response: HttpResponse) -> HttpResponse:
 class CodeField(forms.CharField):
     def __init__(self) -> None:
         super().__init__(
-            label=_("Code, if you have a second factor"),
+            label=_("Two-factor code, if you use one"),
             required=False,
             max_length=CODE_LENGTH,
             widget=forms.TextInput(

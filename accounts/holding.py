@@ -13,7 +13,7 @@ from .models import User
 
 class WrongPassword(ValidationError):
     def __init__(self) -> None:
-        message = _("This is not your password.")
+        message = _("That password is wrong.")
         super().__init__({"current_password": ValidationError(message, "wrong_password")})
 
 

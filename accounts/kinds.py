@@ -10,7 +10,7 @@ REGISTERED = add("registered", _("registered"))
 PASSWORD_CHANGED = add("password_changed", _("password changed"), notice=NEW_PASSWORD)
 # An owner who gets in from nowhere else gets in where the mailed link was opened.
 PASSWORD_RESET = add("password_reset", _("password reset"), notice=NEW_PASSWORD, proof=True)
-PASSWORD_RESET_SENT = add("password_reset_sent", _("link to reset the password sent by staff"))
+PASSWORD_RESET_SENT = add("password_reset_sent", _("password reset link sent by staff"))
 USERNAME_CHANGED = add(
     "username_changed",
     _("username changed"),
@@ -25,19 +25,19 @@ EMAIL_VERIFIED = add("email_verified", _("e-mail address verified"))
 ACCOUNT_DELETED = add("account_deleted", _("account deleted"), row=False)  # which would go with the account
 SECOND_FACTOR_ENABLED = add(
     "second_factor_enabled",
-    _("second factor enabled"),
-    notice=Notice("second_factor_enabled", _("Your second factor was switched on")),
+    _("two-factor authentication turned on"),
+    notice=Notice("second_factor_enabled", _("Two-factor authentication was turned on")),
 )
 SECOND_FACTOR_REMOVED = add(
     "second_factor_removed",
-    _("second factor removed"),
-    notice=Notice("second_factor_removed", _("Your second factor was switched off")),
+    _("two-factor authentication turned off"),
+    notice=Notice("second_factor_removed", _("Two-factor authentication was turned off")),
 )
-SECOND_FACTOR_FAILED = add("second_factor_failed", _("wrong code for the second factor"))
+SECOND_FACTOR_FAILED = add("second_factor_failed", _("wrong two-factor code"))
 SECOND_FACTOR_GUESSED = add(
     "second_factor_guessed",
-    _("too many wrong codes for the second factor"),
-    notice=Notice("second_factor_guessed", _("Someone with your password is guessing your codes")),
+    _("too many wrong two-factor codes"),
+    notice=Notice("second_factor_guessed", _("Someone with your password is guessing your two-factor codes")),
 )
 RECOVERY_CODE_USED = add(
     "recovery_code_used",

@@ -81,7 +81,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         max_length=150,
         unique=True,
         validators=[names.UsernameValidator()],
-        help_text=_("150 characters at most: letters, digits and . + - _ only."),
+        help_text=_("150 characters or fewer. Letters, digits and . + - _ only."),
         error_messages={"unique": _("This username is taken.")},
     )
     email = models.EmailField(_("e-mail address"), blank=True, error_messages={"unique": _("This address is taken.")})
@@ -91,7 +91,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         default=False,
         db_default=False,  # for servers of the version before, while one after the other is updated
         editable=False,
-        help_text=_("Registered where the address has to be verified first: until then nobody can sign in."),
+        help_text=_("The user can't sign in until the address is verified."),
     )
 
     # What no two users share. SQLite's lower() knows ASCII only, so no index on an expression would do.
@@ -103,7 +103,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("Unselect this instead of deleting the user; it ends the user's sessions."),
+        help_text=_("Unselect this instead of deleting the user. It ends the user's sessions."),
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now)
     passkey_handle = models.BinaryField(max_length=32, default=new_secret, editable=False)

@@ -36,7 +36,7 @@ class ForbiddenWordsValidator:
         for word in self.words:
             rest = rest.replace(word, "")
         if len(rest) < min(self.min_length, len(whole)):
-            raise ValidationError(_("This password is too easy to guess here."), "password_forbidden_words")
+            raise ValidationError(_("This password is too easy to guess on this site."), "password_forbidden_words")
 
     def get_help_text(self) -> str | Promise:
-        return _("Your password can't be mostly made of words that stand for this site.")
+        return _("Your password can't be made mostly of words that stand for this site.")

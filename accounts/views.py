@@ -40,8 +40,8 @@ class RegisterView(SignInView):
     throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
     awaiting = _(
-        "Open the link in the mail that is on its way to your address; then you can sign in. If it does not arrive, or "
-        "you open it too late, reset your password: that confirms the address as well."
+        "Check your email and open the link to confirm your address; then you can sign in. If it does not arrive or "
+        "has expired, reset your password, which also confirms your address."
     )
     """What a registration that has to be verified first is told, whether the address was known or not."""
 

@@ -17,7 +17,7 @@ SEARCH_LENGTH = 320
 class NameSearch(filters.SearchFilter):
     """Find those who have each of the words in one of the view's `search_fields`, which hold keys of names."""
 
-    search_description: Any = _("Words, each of which has to occur, without regard to case.")
+    search_description: Any = _("Words to search for. Each has to occur; case does not matter.")
     default_lookup = "contains"
 
     def get_search_terms(self, request: Request) -> list[str]:
@@ -32,7 +32,7 @@ class NameSearch(filters.SearchFilter):
 class Ordering(filters.OrderingFilter):
     """Order by one of the view's `ordering_fields`, a dictionary from names on the wire to fields."""
 
-    ordering_description: Any = _("What to order by; a minus before it turns the order around.")
+    ordering_description: Any = _("The field to sort by. Put a minus in front to reverse the order.")
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         name = cast(Sequence[str], self.get_ordering(request, queryset, view))[0]

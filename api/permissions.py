@@ -11,7 +11,7 @@ from tokens.domain.authority import may_act_on
 class ActsOnNobodyAbove(BasePermission):
     """Let nobody change a user who may do more, or end that user's sessions."""
 
-    message = _("This user may do what you may not.")
+    message = _("This user has permissions that you don't have.")
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         return request.method in SAFE_METHODS or may_act_on(request.user, obj)

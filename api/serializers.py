@@ -48,7 +48,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     username = serializers.CharField(max_length=names.LENGTH)
     email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
     current_password = CurrentPasswordField(label=_("Current password"))
-    code = CodeField(required=False, label=_("Code, if you have a second factor"))
+    code = CodeField(required=False, label=_("Two-factor code, if you use one"))
 
     class Meta:
         model = User
@@ -152,9 +152,7 @@ class SessionSerializer(ModelSerializer):
 
 
 class SecurityEventSerializer(ModelSerializer):
-    reason = serializers.ChoiceField(
-        Reason.choices, required=False, help_text=_("Why the session ended, where one did.")
-    )
+    reason = serializers.ChoiceField(Reason.choices, required=False, help_text=_("Why the session ended, if one did."))
 
     device = serializers.SerializerMethodField()
 

@@ -61,7 +61,7 @@ class SignInForm(forms.Form):
                     request=self.request,
                 )
         except InvalidCredentials as error:
-            raise forms.ValidationError(signing_in.with_hint(_("The username or the password is wrong."))) from error
+            raise forms.ValidationError(signing_in.with_hint(_("The username or password is wrong."))) from error
         return cleaned
 
 

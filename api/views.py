@@ -62,7 +62,7 @@ class Page(APIView):
 
 class RootView(Page):
     name = _("API")
-    about = _("What there is.")
+    about = _("The endpoints of this API.")
     authentication_classes = (PassAuthentication,)
     permission_classes = ()
 
@@ -104,7 +104,7 @@ class DocsView(APIView):
 
 class MeView(Page, RetrieveUpdateAPIView[Any]):
     name = _("Account")
-    about = _("The account of the caller.")
+    about = _("Your account.")
     serializer_class = serializers.MeSerializer
     http_method_names = ("get", "patch", "head", "options")
 
@@ -119,7 +119,7 @@ class SessionViewSet(
     mixins.DestroyModelMixin,
     viewsets.GenericViewSet[Session],
 ):
-    about = _("The live sessions of the caller: those whose refresh token would be accepted.")
+    about = _("Your active sessions: those whose refresh token would be accepted.")
     queryset = Session.objects.all()
     serializer_class = serializers.SessionSerializer
     http_method_names = ("get", "patch", "delete", "post", "head", "options")
@@ -145,7 +145,7 @@ class SessionViewSet(
         methods=["post"],
         url_path="revoke-others",
         name=_("Revoke others"),  # type: ignore[arg-type]  # its stubs know no lazy text
-        description=_("End every session of the caller but the one that asks."),
+        description=_("Ends all of your sessions except this one."),
     )
     def revoke_others(self, request: Request) -> Response:
         session = cast(AccessToken, request.auth).session
@@ -166,7 +166,7 @@ class UserViewSet(
     mixins.UpdateModelMixin,
     viewsets.GenericViewSet[Any],
 ):
-    about = _("The users, for staff.")
+    about = _("All users. Staff only.")
     queryset = User.objects.annotate(last_sign_in=last_sign_in()).prefetch_related("groups")
     serializer_class = serializers.UserSerializer
     permission_classes = (IsAdminUser, ActsOnNobodyAbove)
@@ -198,7 +198,7 @@ class UserViewSet(
         methods=["post"],
         url_path="revoke-sessions",
         name=_("Revoke sessions"),  # type: ignore[arg-type]
-        description=_("End every session of the user."),
+        description=_("Ends all sessions of this user."),
     )
     def revoke_sessions(self, request: Request, pk: str) -> Response:
         count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request), cast(User, request.user))
@@ -215,7 +215,7 @@ class UserViewSet(
 
 
 class SecurityEventViewSet(Page, mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
-    about = _("The log of what happened to the caller's account, newest first.")
+    about = _("What happened to your account, newest first.")
     queryset = SecurityEvent.objects.order_by("-created_at")
     serializer_class = serializers.SecurityEventSerializer
 
@@ -224,5 +224,5 @@ class SecurityEventViewSet(Page, mixins.ListModelMixin, viewsets.GenericViewSet[
         asked.is_valid(raise_exception=True)
         owner = asked.validated_data.get("user", self.request.user.pk)
         if owner != self.request.user.pk and not self.request.user.is_staff:
-            raise PermissionDenied(_("Only staff may read the log of another."))
+            raise PermissionDenied(_("Only staff can read another user's log."))
         return super().get_queryset().filter(user_id=owner)

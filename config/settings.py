@@ -248,7 +248,7 @@ TOKENS_THROTTLING = env.boolean("THROTTLING", default=True)
 TOKENS_SECOND_FACTOR = "accounts.factors.registry"
 if EMAIL_VERIFICATION_REQUIRED:
     TOKENS_LOGIN_HINT = _(
-        "If you have just registered, open the link in the mail first, or reset your password to get another one."
+        "If you just registered, open the link in the email first. Reset your password to get a new link."
     )
 TOKENS_SIGNING_KEYS = env.items("SIGNING_KEYS")
 TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")

@@ -41,11 +41,11 @@ PHONE = (
 ANN = "ann@example.com"
 NEW_PASSWORD = "another horse battery"
 NOTICES = sorted(kinds.notices())
-REFUSED = {"detail": "The username or the password is wrong.", "code": "invalid_credentials"}
+REFUSED = {"detail": "The username or password is wrong.", "code": "invalid_credentials"}
 LINK_REFUSED = {"token": ["The link is not valid or was used before. Ask for a new one."]}
-WRONG_PASSWORD = {"currentPassword": ["This is not your password."]}
-WRONG_CODE = {"detail": "The code is wrong or was used before.", "code": "invalid_code"}
-CODE_REFUSED = {"code": ["The code is wrong or was used before."]}
+WRONG_PASSWORD = {"currentPassword": ["That password is wrong."]}
+WRONG_CODE = {"detail": "This code is wrong or was already used.", "code": "invalid_code"}
+CODE_REFUSED = {"code": ["This code is wrong or was already used."]}
 THROTTLED = "throttled"
 
 
@@ -262,7 +262,7 @@ def test_word_that_everybody_would_guess_is_refused_at_every_door(
     ]
     ask_for_reset()
     message = arrived()["Reset your password"]
-    refused = ["This password is too easy to guess here."]
+    refused = ["This password is too easy to guess on this site."]
     doors = {
         "password": Browser().post("/auth/register", {"username": "bob", "password": "Acme2030!"}),
         "newPassword": change_password(laptop, new="Acme2030!"),
@@ -575,7 +575,7 @@ def test_what_the_laptop_does_is_read_on_the_phone_by_staff_and_by_machines(
     ]
     assert all(event["ipAddress"] == "127.0.0.1" and "Firefox/140.0" in event["userAgent"] for event in newest)
     page = office.get("/admin/latchkey/securityevent/", {"q": "ann"}).content.decode()
-    for shown in ("signed out", "failed to sign in", "Firefox on Linux", "127.0.0.1", "Mobile Safari on iOS"):
+    for shown in ("signed out", "failed sign-in", "Firefox on Linux", "127.0.0.1", "Mobile Safari on iOS"):
         assert shown in page
     lines = [json.loads(record.message) for record in caplog.records if record.name == "latchkey.security"]
     assert {(line["event"], line["session"]) for line in lines} == {
@@ -716,7 +716,7 @@ def test_second_factor_of_the_laptop_is_asked_for_on_the_phone(laptop: Person, p
     device = Device(enrol(laptop).json()["secret"])
     assert phone.login().status_code == 200  # nothing is asked for until a code has come
     assert confirm(laptop, device.code()).status_code == 200
-    assert arrived().keys() == {"Your second factor was switched on"}
+    assert arrived().keys() == {"Two-factor authentication was turned on"}
     assert_in(laptop, phone)
 
     refused = phone.login()
@@ -748,7 +748,7 @@ def test_recovery_code_stands_in_for_a_lost_device_once_until_the_factor_is_remo
     clock.shift(60)
     remove[1]["code"] = enrolled.codes[1]
     assert phone.post(*remove, phone.access).status_code == 204
-    assert arrived().keys() == {"A recovery code was used", "Your second factor was switched off"}
+    assert arrived().keys() == {"A recovery code was used", "Two-factor authentication was turned off"}
     assert Browser().login().status_code == 200
     assert {"recovery_code_used", "second_factor_removed"} <= set(kinds_of(laptop))
     assert_in(laptop, phone)

@@ -39,7 +39,7 @@ class SecondFactorRequired(Exception):
     """The password was right, and is not enough: the challenge has to be answered by one of the methods."""
 
     code = "second_factor_required"
-    message = _("Enter the code of your second factor.")
+    message = _("Enter the code from your authenticator app, or a recovery code.")
 
     def __init__(self, challenge: str, methods: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> None:
         super().__init__(challenge)
@@ -63,7 +63,7 @@ class ChallengeNotValid(Exception):
     """It is no challenge of ours, or has expired, or the password or the second factor was changed since."""
 
     code = "invalid_challenge"
-    message = _("That took too long, or something has changed since. Sign in with your password again.")
+    message = _("This sign-in has expired. Enter your password again.")
 
 
 class SignInTooOld(Exception):
@@ -99,7 +99,7 @@ class TokenReused(TokenRefused):
     """A superseded token came back, so somebody else holds a copy; the session has been revoked on that account."""
 
     code = "token_reused"
-    message = _("The token was used before, so the session has been ended. Sign in again.")
+    message = _("This token was already used, so we ended the session. Sign in again.")
 
 
 class NoActiveAccount(TokenRefused):
@@ -121,25 +121,25 @@ class ProofRefused(TokenRefused):
 
 class ProofRequired(ProofRefused):
     code = "dpop_proof_required"
-    message = _("A proof of the key is needed, in the header DPoP.")
+    message = _("This token needs a key proof in the DPoP header.")
     error = "invalid_token"
 
 
 class ProofNotValid(ProofRefused):
     code = "invalid_dpop_proof"
-    message = _("The proof of the key is not valid.")
+    message = _("The key proof is not valid.")
     error = "invalid_dpop_proof"
 
 
 class KeyMismatch(ProofRefused):
     code = "dpop_key_mismatch"
-    message = _("The proof is of another key than the one that the token is bound to.")
+    message = _("The key proof is for a different key than the token's.")
     error = "invalid_token"
 
 
 class NonceRequired(ProofRefused):
     code = "use_dpop_nonce"
-    message = _("The proof needs the nonce that comes with this answer.")
+    message = _("The key proof needs the nonce from this response.")
     error = "use_dpop_nonce"
 
 

@@ -116,9 +116,9 @@ class Reason(models.TextChoices):
 
     LOGOUT = "logout", _("signed out")
     LOGOUT_ALL = "logout_all", _("signed out everywhere")
-    REVOKED = "revoked", _("ended by its owner")
-    STAFF = "staff", _("ended by staff")
-    COMMAND = "command", _("ended by a command")
+    REVOKED = "revoked", _("revoked by the owner")
+    STAFF = "staff", _("revoked by staff")
+    COMMAND = "command", _("revoked by an administrator")
     REUSED = "reused", _("a refresh token was used twice")
     PASSWORD = "password", _("the password was changed")
     DEACTIVATED = "deactivated", _("the user was deactivated")
@@ -304,7 +304,7 @@ class SecurityEvent(models.Model):
     """No foreign key: the log outlives the session."""
 
     reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True, default="", db_default="")
-    """Why the session ended, where one did."""
+    """Why the session ended, if one did."""
 
     count = models.PositiveIntegerField(_("count"), default=1)
     """Failed logins of one account within one hour share a row."""

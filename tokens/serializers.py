@@ -218,7 +218,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 class LoginSerializer(CredentialsSerializer):
     remember = RememberField()
 
-    default_error_messages = {"invalid_credentials": _("The username or the password is wrong.")}
+    default_error_messages = {"invalid_credentials": _("The username or password is wrong.")}
     refusal = "invalid_credentials"
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

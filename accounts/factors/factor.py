@@ -50,4 +50,4 @@ class Factor(Protocol):
 class CodeNotValid(AnswerNotValid):
     field = "code"
     code = "invalid_code"
-    message = _("The code is wrong or was used before.")
+    message = _("This code is wrong or was already used.")

@@ -93,7 +93,9 @@ def _enrol(user: User) -> tuple[str, str]:
     with transaction.atomic():
         hold(user, WrongPassword())
         if codes.since(User.objects.get(pk=user.pk)):
-            raise ValidationError(_("You have a second factor. Remove it first."), "second_factor_enabled")
+            raise ValidationError(
+                _("Two-factor authentication is already on. Turn it off first."), "second_factor_enabled"
+            )
         return codes.enrol(user)
 
 
@@ -103,7 +105,7 @@ def confirm(session: Session, code: str, client: Client = UNKNOWN, *, end_others
     Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
     """
     check_address(session.user)
-    user, refused = session.user, ValidationError(_("There is nothing to confirm. Begin anew."), "nothing_to_confirm")
+    user, refused = session.user, ValidationError(_("There is nothing to confirm. Start again."), "nothing_to_confirm")
     app = codes.pending(user)
     if app is None:
         raise refused
@@ -192,4 +194,4 @@ def _judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
 
 
 def _nothing_enabled() -> ValidationError:
-    return ValidationError(_("You have no second factor."), "no_second_factor")
+    return ValidationError(_("Two-factor authentication is off."), "no_second_factor")

@@ -85,7 +85,7 @@ def _source(mail: Mail) -> str:
     if not mail.ip_address:
         return ""
     known = {"device": devices.describe(mail.user_agent), "ip_address": mail.ip_address}
-    return _("It was done with %(device)s, from %(ip_address)s.") % known
+    return _("Device: %(device)s, from %(ip_address)s.") % known
 
 
 def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives:

@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                     "username",
                     models.CharField(
                         error_messages={"unique": "This username is taken."},
-                        help_text="150 characters at most: letters, digits and . + - _ only.",
+                        help_text="150 characters or fewer. Letters, digits and . + - _ only.",
                         max_length=150,
                         unique=True,
                         validators=[accounts.names.UsernameValidator()],
@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                         db_default=False,
                         default=False,
                         editable=False,
-                        help_text="Registered where the address has to be verified first: until then nobody can sign in.",
+                        help_text="The user can't sign in until the address is verified.",
                         verbose_name="awaiting verification",
                     ),
                 ),
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True,
-                        help_text="Unselect this instead of deleting the user; it ends the user's sessions.",
+                        help_text="Unselect this instead of deleting the user. It ends the user's sessions.",
                         verbose_name="active",
                     ),
                 ),

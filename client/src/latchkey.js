@@ -254,7 +254,7 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Switch it on. The codes are told once, with the account's first second factor.
+   * Turn on two-factor authentication. The codes are told once, with the account's first second factor.
    * @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<{recoveryCodes?: string[]}>}
    */
   confirmSecondFactor(code, options) {
@@ -267,7 +267,7 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Switch it off.
+   * Turn off two-factor authentication.
    * @param {string} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options]
    * @returns {Promise<void>}
    */

@@ -15,7 +15,7 @@ from tokens.http.errors import BadRequest, Unavailable
 
 class LengthRequired(APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
-    default_detail = _("The request must tell its length.")
+    default_detail = _("The request needs a Content-Length header.")
     default_code = "length_required"
 
 

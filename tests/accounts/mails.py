@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-HINT = "If you have just registered, open the link in the mail first, or reset your password to get another one."
+HINT = "If you just registered, open the link in the email first. Reset your password to get a new link."
 """What every refused login is told where addresses have to be verified."""
 
 

@@ -262,7 +262,7 @@ def test_own_password_is_refused_if_something_changes_in_that_moment(admin: Clie
         response: Any = admin.post("/admin/password_change/", form)
     assert (response.status_code, response.context["form"].errors) == (
         200,
-        {"old_password": ["This is not your password."]},
+        {"old_password": ["That password is wrong."]},
     )
     assert not User.objects.get().check_password(new)
     assert User.objects.filter(**change).exists()
@@ -361,7 +361,7 @@ def test_page_shows_the_ten_events_that_came_last(admin: Client, ann: User, brow
     _, shown = response.context["inline_admin_formsets"]
     assert [form.instance for form in shown.formset.forms] == list(SecurityEvent.objects.filter(user=ann)[:10])
     html = response.content.decode()
-    assert re.search(r"session ended.*ended by staff", html, re.DOTALL)
+    assert re.search(r"session ended.*revoked by staff", html, re.DOTALL)
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
 
 
@@ -599,7 +599,10 @@ def test_staff_removes_a_second_factor(admin: Client, ann: User, ann_has: Enroll
 
 def test_only_what_is_enabled_is_removed(admin: Client, ann: User) -> None:
     AuthenticatorApp.objects.create(user=ann, secret="x")
-    assert take_away(admin, ann, User.objects.create_user("bob")) == "There was no second factor that you may remove."
+    assert (
+        take_away(admin, ann, User.objects.create_user("bob"))
+        == "None of these users has a second factor that you may remove."
+    )
     assert AuthenticatorApp.objects.count() == 1
     assert not LogEntry.objects.exists()
 
@@ -613,7 +616,7 @@ def test_second_factor_removed_meanwhile_is_logged_once(
 
     remove = second_factor.take_away
     monkeypatch.setattr(second_factor, "take_away", remove_first)
-    assert take_away(admin, ann) == "There was no second factor that you may remove."
+    assert take_away(admin, ann) == "None of these users has a second factor that you may remove."
     assert SecurityEvent.objects.filter(kind="second_factor_removed").count() == 1
 
 
@@ -621,7 +624,7 @@ def test_nobody_gets_around_the_own_second_factor(admin: Client) -> None:
     browser, root = Browser(), User.objects.get(username="root")
     browser.login("root")
     set_up(browser)
-    assert take_away(admin, root) == "There was no second factor that you may remove."
+    assert take_away(admin, root) == "None of these users has a second factor that you may remove."
     assert AuthenticatorApp.objects.count() == 1
 
 
@@ -631,10 +634,10 @@ def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled)
     client = Client()
     client.force_login(helper)
     User.objects.filter(pk=ann.pk).update(is_superuser=True)
-    assert take_away(client, ann) == "There was no second factor that you may remove."
+    assert take_away(client, ann) == "None of these users has a second factor that you may remove."
     User.objects.filter(pk=ann.pk).update(is_superuser=False)
     ann.user_permissions.set(Permission.objects.filter(codename="delete_user"))
-    assert take_away(client, ann) == "There was no second factor that you may remove."
+    assert take_away(client, ann) == "None of these users has a second factor that you may remove."
     ann.user_permissions.clear()
     assert take_away(client, ann) == "1 second factor was removed."
 

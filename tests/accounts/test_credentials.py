@@ -108,7 +108,7 @@ def test_address_is_not_changed_by_a_password_that_was_changed_meanwhile(ann: Us
 
     with just_before(TRANSACTION, change):
         errors = errors_of(lambda: address.change_email(ann, "thief@example.com"))
-    assert errors == {"current_password": ["This is not your password."]}
+    assert errors == {"current_password": ["That password is wrong."]}
     assert User.objects.get().email == "ann@example.com"
     assert mails() == []
 
@@ -202,7 +202,7 @@ def test_password_is_not_changed_by_one_that_was_changed_meanwhile(ann: User) ->
     changed = make_password(NEW_PASSWORD)
     with just_before(TRANSACTION, lambda: User.objects.update(password=changed)):
         errors = errors_of(lambda: password.change_password(session, PASSWORD, "yet another horse"))
-    assert errors == {"current_password": ["This is not your password."]}
+    assert errors == {"current_password": ["That password is wrong."]}
     assert User.objects.get().password == changed
 
 

@@ -71,7 +71,7 @@ def test_right_password_and_code_sign_in(root_has: Enrolled) -> None:
 
 def test_recovery_code_signs_in(root_has: Enrolled) -> None:
     assert login(code=root_has.codes[0]).status_code == 302
-    assert errors_of(login(code=root_has.codes[0])) == {"code": ["The code is wrong or was used before."]}
+    assert errors_of(login(code=root_has.codes[0])) == {"code": ["This code is wrong or was already used."]}
 
 
 def test_missing_code_is_asked_for_and_costs_no_try(root_has: Enrolled, settings: Settings) -> None:
@@ -79,15 +79,15 @@ def test_missing_code_is_asked_for_and_costs_no_try(root_has: Enrolled, settings
     for _ in range(2):
         assert errors_of(login()).keys() == {"code"}
     response = login()
-    assert errors_of(response) == {"code": ["Enter the code of your second factor."]}
-    assert "Enter the code of your second factor." in response.content.decode()
+    assert errors_of(response) == {"code": ["Enter the code from your authenticator app, or a recovery code."]}
+    assert "Enter the code from your authenticator app, or a recovery code." in response.content.decode()
     assert login(code=root_has.device.code()).status_code == 302
 
 
 def test_code_works_once_here_and_elsewhere(root_has: Enrolled) -> None:
     code = root_has.device.code()
     assert login(code=code).status_code == 302
-    assert errors_of(login(code=code)) == {"code": ["The code is wrong or was used before."]}
+    assert errors_of(login(code=code)) == {"code": ["This code is wrong or was already used."]}
     browser = Browser()
     challenge = browser.login("root").json()["challenge"]
     assert browser.answer(challenge, code).status_code == 401

@@ -329,7 +329,7 @@ def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
     assert confirm(browser, device.wrong()).status_code == 400
     assert told() == []
     assert confirm(browser, device.code()).status_code == 200
-    assert told() == [("Your second factor was switched on", "ann@example.com")]
+    assert told() == [("Two-factor authentication was turned on", "ann@example.com")]
     assert "2030-01-01 12:00 (UTC)" in str(mail.outbox[0].body)
 
 
@@ -370,7 +370,7 @@ def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> 
         assert told() == []
         body = {"currentPassword": PASSWORD, "code": code}
         assert browser.post("/auth/second-factor/remove", body, browser.access).status_code == answer
-    assert told() == [("Your second factor was switched off", "ann@example.com")]
+    assert told() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
 def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Client) -> None:
@@ -381,7 +381,7 @@ def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Clien
     for _ in range(2):
         chosen = {"action": "remove_second_factor", "_selected_action": [ann.pk]}
         assert admin_client.post("/admin/accounts/user/", chosen).status_code == 302
-    assert told() == [("Your second factor was switched off", "ann@example.com")]
+    assert told() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
 def test_new_account_and_other_changes_are_not_told(ann: User) -> None:

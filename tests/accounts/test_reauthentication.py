@@ -44,9 +44,9 @@ urlpatterns = [
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
-WRONG_PASSWORD = {"currentPassword": ["This is not your password."]}
-CODE_REQUIRED = {"code": ["Enter the code of your second factor."]}
-WRONG_CODE = {"code": ["The code is wrong or was used before."]}
+WRONG_PASSWORD = {"currentPassword": ["That password is wrong."]}
+CODE_REQUIRED = {"code": ["Enter the code from your authenticator app, or a recovery code."]}
+WRONG_CODE = {"code": ["This code is wrong or was already used."]}
 UPDATE = 'UPDATE "latchkey_session"'
 
 

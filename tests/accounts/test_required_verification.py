@@ -62,7 +62,7 @@ def assert_nobody_gets_in(username: str, password: str = PASSWORD) -> None:
     count = Session.objects.count()
     browser, app, visitor = Browser().login(username, password), App().login(username, password), Visitor(username)
     assert (browser.status_code, browser.json()["code"]) == (401, "invalid_credentials")
-    assert browser.json()["detail"] == f"The username or the password is wrong. {HINT}"
+    assert browser.json()["detail"] == f"The username or password is wrong. {HINT}"
     assert (app.status_code, app.json()["code"]) == (401, "no_active_account")
     assert app.json()["detail"].endswith(HINT)
     page = visitor.sign_in(password)
@@ -355,7 +355,7 @@ def test_who_still_waits_does_so_when_it_is_no_longer_required(settings: Setting
     settings.EMAIL_VERIFICATION_REQUIRED = False
     settings.TOKENS_LOGIN_HINT = ""
     response = Browser().login("bob")
-    assert (response.status_code, response.json()["detail"]) == (401, "The username or the password is wrong.")
+    assert (response.status_code, response.json()["detail"]) == (401, "The username or password is wrong.")
     assert register("ann", "ann@example.com").status_code == 201
 
 
@@ -390,7 +390,7 @@ def test_pages_say_what_is_required(settings: Settings) -> None:
     account, verification = (client.get(path).content.decode() for path in ("/", "/verify-email"))
     assert "(optional)" in account
     assert "You can sign in now." not in verification
-    assert "You can have it mailed again from your account." in verification
+    assert "You can ask for a new one in your account." in verification
 
 
 # The command

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 NEW_PASSWORD = "another horse battery"
 TRANSACTION = "SAVEPOINT"
 THREADS = 8
-WRONG_CODE = {"detail": "The code is wrong or was used before.", "code": "invalid_code"}
+WRONG_CODE = {"detail": "This code is wrong or was already used.", "code": "invalid_code"}
 WRONG_CHALLENGE = {"detail": str(ChallengeNotValid.message), "code": "invalid_challenge"}
 MALFORMED: list[Any] = [None, True, [], {}, ["x"], "", " ", "\0", "\ud800", "x" * 5000, "é" * 5000]
 
@@ -152,7 +152,7 @@ def test_codes_are_those_of_rfc_6238(ann: User, time_machine: TimeMachineFixture
 
 def test_secret_takes_the_password(browser: Browser) -> None:
     response = enrol(browser, "wrong")
-    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["That password is wrong."]})
     assert not AuthenticatorApp.objects.exists()
     assert kinds().count("login_failed") == 1
 
@@ -168,7 +168,7 @@ def test_nothing_is_set_up_without_a_session_or_from_another_site(browser: Brows
 
 def test_secret_that_was_not_confirmed_gives_way_to_another(browser: Browser) -> None:
     first, second = (Device(enrol(browser).json()["secret"]) for _ in range(2))
-    assert confirm(browser, first.code()).json() == {"code": ["The code is wrong or was used before."]}
+    assert confirm(browser, first.code()).json() == {"code": ["This code is wrong or was already used."]}
     assert confirm(browser, second.code()).status_code == 200
     assert AuthenticatorApp.objects.count() == 1
 
@@ -177,7 +177,7 @@ def test_second_factor_that_is_enabled_does_not_give_way(ann_has: Enrolled, brow
     response = enrol(browser)
     assert (response.status_code, response.json()) == (
         400,
-        {"non_field_errors": ["You have a second factor. Remove it first."]},
+        {"non_field_errors": ["Two-factor authentication is already on. Turn it off first."]},
     )
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
 
@@ -185,7 +185,7 @@ def test_second_factor_that_is_enabled_does_not_give_way(ann_has: Enrolled, brow
 def test_wrong_code_enables_nothing(browser: Browser) -> None:
     device = Device(enrol(browser).json()["secret"])
     response = confirm(browser, device.wrong())
-    assert (response.status_code, response.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert (response.status_code, response.json()) == (400, {"code": ["This code is wrong or was already used."]})
     assert not status(browser)["enabled"]
     assert not RecoveryCode.objects.exists()
     assert "second_factor_failed" not in kinds()
@@ -197,7 +197,7 @@ def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> Non
     response = confirm(browser, code)
     assert (response.status_code, response.json()) == (
         400,
-        {"non_field_errors": ["There is nothing to confirm. Begin anew."]},
+        {"non_field_errors": ["There is nothing to confirm. Start again."]},
     )
 
 
@@ -205,7 +205,7 @@ def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> Non
 def test_there_is_nothing_to_change_before_it_is_enabled(browser: Browser, act: Callable[..., Any]) -> None:
     device = Device(enrol(browser).json()["secret"])
     response = act(browser, device.code())
-    assert (response.status_code, response.json()) == (400, {"non_field_errors": ["You have no second factor."]})
+    assert (response.status_code, response.json()) == (400, {"non_field_errors": ["Two-factor authentication is off."]})
 
 
 def test_step_that_a_wrong_clock_wrote_down_locks_nobody_out(ann_has: Enrolled) -> None:
@@ -237,7 +237,7 @@ def test_browser_is_signed_in_by_password_and_code(ann: User, ann_has: Enrolled)
     refused = phone.login()
     assert refused.status_code == 401
     assert refused.json() == {
-        "detail": "Enter the code of your second factor.",
+        "detail": "Enter the code from your authenticator app, or a recovery code.",
         "code": "second_factor_required",
         "challenge": refused.json()["challenge"],
         "methods": ["otp", "recoveryCode"],
@@ -653,7 +653,7 @@ def test_owner_is_told_once_an_hour_that_codes_are_guessed(
         return [str(mail.subject) for mail in mailoutbox]
 
     assert guess(2) == []
-    assert guess(1) == ["Someone with your password is guessing your codes"]
+    assert guess(1) == ["Someone with your password is guessing your two-factor codes"]
     (mail,) = mailoutbox
     assert mail.to == ["ann@example.com"]
     assert "Firefox on Linux, from 192.0.2.7" in str(mail.body)
@@ -760,7 +760,7 @@ def test_password_is_judged_before_the_code_is_used(
     ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
 ) -> None:
     response = act(browser, ann_has.device.code(), "wrong")
-    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["That password is wrong."]})
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
     assert answers_of([ann_has.codes[0]]) == [200]
 
@@ -771,7 +771,7 @@ def test_wrong_or_used_code_changes_nothing(ann_has: Enrolled, browser: Browser,
     assert Browser().answer(challenge(), used).status_code == 200
     for code in (used, ann_has.device.wrong()):
         response = act(browser, code)
-        assert (response.status_code, response.json()) == (400, {"code": ["The code is wrong or was used before."]})
+        assert (response.status_code, response.json()) == (400, {"code": ["This code is wrong or was already used."]})
     assert status(browser)["recoveryCodesLeft"] == 10
     assert answers_of([ann_has.codes[0]]) == [200]
 
@@ -824,7 +824,7 @@ def test_password_that_was_changed_meanwhile_changes_nothing(
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
         errors = errors_of(lambda: act(session, PASSWORD, {"code": code}))
-    assert errors == {"current_password": ["This is not your password."]}
+    assert errors == {"current_password": ["That password is wrong."]}
     assert RecoveryCode.objects.count() == 10
 
 
@@ -835,7 +835,7 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
     session, code = session_of(browser), ann_has.device.code()
     with just_before(TRANSACTION, lambda: second_factor.take_away(ann)):
         errors = errors_of(lambda: act(session, PASSWORD, {"code": code}))
-    assert errors == {"": ["You have no second factor."]}
+    assert errors == {"": ["Two-factor authentication is off."]}
     assert len(events("second_factor_removed")) == 1
 
 
@@ -852,7 +852,7 @@ def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: 
     session = session_of(browser)
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
         errors = errors_of(lambda: second_factor.enrol(session, PASSWORD))
-    assert errors == {"current_password": ["This is not your password."]}
+    assert errors == {"current_password": ["That password is wrong."]}
     assert not AuthenticatorApp.objects.exists()
 
 
@@ -861,7 +861,7 @@ def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> No
     code = device.code()
     with just_before(TRANSACTION, lambda: second_factor.enrol(session, PASSWORD)):
         errors = errors_of(lambda: second_factor.confirm(session, code))
-    assert errors == {"": ["There is nothing to confirm. Begin anew."]}
+    assert errors == {"": ["There is nothing to confirm. Start again."]}
     assert AuthenticatorApp.objects.get().enabled_at is None
     assert not RecoveryCode.objects.exists()
 
@@ -997,8 +997,11 @@ def test_account_is_deleted_with_a_code(ann_has: Enrolled, browser: Browser) -> 
         return browser.post("/auth/account/delete", {"currentPassword": PASSWORD, **code}, browser.access)
 
     missing, wrong = delete(), delete(code=ann_has.device.wrong())
-    assert (missing.status_code, missing.json()) == (400, {"code": ["Enter the code of your second factor."]})
-    assert (wrong.status_code, wrong.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert (missing.status_code, missing.json()) == (
+        400,
+        {"code": ["Enter the code from your authenticator app, or a recovery code."]},
+    )
+    assert (wrong.status_code, wrong.json()) == (400, {"code": ["This code is wrong or was already used."]})
     assert User.objects.exists()
     assert delete(code=ann_has.device.code()).status_code == 204
     assert not User.objects.exists()
@@ -1011,9 +1014,12 @@ def test_address_is_changed_with_a_code(ann_has: Enrolled, browser: Browser) -> 
 
     assert change(code=ann_has.device.code()).json().keys() == {"currentPassword"}
     missing = change(currentPassword=PASSWORD)
-    assert (missing.status_code, missing.json()) == (400, {"code": ["Enter the code of your second factor."]})
+    assert (missing.status_code, missing.json()) == (
+        400,
+        {"code": ["Enter the code from your authenticator app, or a recovery code."]},
+    )
     wrong = change(currentPassword=PASSWORD, code=ann_has.device.wrong())
-    assert (wrong.status_code, wrong.json()) == (400, {"code": ["The code is wrong or was used before."]})
+    assert (wrong.status_code, wrong.json()) == (400, {"code": ["This code is wrong or was already used."]})
     assert User.objects.get().email == "ann@example.com"
     assert len(events("second_factor_failed")) == 1
     assert change(currentPassword=PASSWORD, code=ann_has.device.code()).status_code == 200

@@ -7,7 +7,7 @@ from tests.clients import PASSWORD, Browser
 
 pytestmark = pytest.mark.django_db
 
-REFUSED = {"password": ["This password is too easy to guess here."]}
+REFUSED = {"password": ["This password is too easy to guess on this site."]}
 
 
 @pytest.fixture(autouse=True)
@@ -62,5 +62,5 @@ def test_words_hold_for_a_change_as_well(ann: User, browser: Browser) -> None:
 
 def test_rule_is_told_without_the_words() -> None:
     assert (
-        password_validators_help_texts()[-1] == "Your password can't be mostly made of words that stand for this site."
+        password_validators_help_texts()[-1] == "Your password can't be made mostly of words that stand for this site."
     )

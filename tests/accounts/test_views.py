@@ -324,7 +324,7 @@ def test_password_change_that_a_logout_comes_before_changes_nothing(ann: User, b
 @pytest.mark.parametrize(
     ("current", "new", "errors"),
     [
-        ("wrong", NEW_PASSWORD, {"currentPassword": ["This is not your password."]}),
+        ("wrong", NEW_PASSWORD, {"currentPassword": ["That password is wrong."]}),
         (PASSWORD, "password", {"newPassword": ["This password is too common."]}),
         (PASSWORD, "ann@example.com", {"newPassword": ["The password is too similar to the e-mail address."]}),
         ("", "", {name: ["This field may not be blank."] for name in ("currentPassword", "newPassword")}),
@@ -665,7 +665,7 @@ def test_account_that_a_model_protects_stays(browser: Browser, refusal: Any) -> 
 
 def test_account_is_not_deleted_with_a_wrong_password(browser: Browser) -> None:
     response = browser.post("/auth/account/delete", {"currentPassword": "wrong"}, access=browser.access)
-    assert (response.status_code, response.json()) == (400, {"currentPassword": ["This is not your password."]})
+    assert (response.status_code, response.json()) == (400, {"currentPassword": ["That password is wrong."]})
     assert User.objects.exists()
     assert browser.get("/api/me/").status_code == 200
 

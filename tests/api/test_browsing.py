@@ -68,14 +68,14 @@ def test_wrong_password_is_told_and_logged(ann: Person) -> None:
     visitor = Visitor()
     page = visitor.sign_in("wrong")
     assert page.status_code == 200
-    assert "The username or the password is wrong." in page.content.decode()
+    assert "The username or password is wrong." in page.content.decode()
     assert "browsing" not in page.cookies
     assert SecurityEvent.objects.filter(kind="login_failed").count() == 1
 
 
 def test_deactivated_user_is_told_the_same(ann: Person) -> None:
     User.objects.update(is_active=False)
-    assert "The username or the password is wrong." in Visitor().sign_in().content.decode()
+    assert "The username or password is wrong." in Visitor().sign_in().content.decode()
 
 
 def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypat
 
     start = sessions.start
     monkeypatch.setattr(sessions, "start", deactivate_first)
-    assert "The username or the password is wrong." in Visitor().sign_in().content.decode()
+    assert "The username or password is wrong." in Visitor().sign_in().content.decode()
     assert Session.objects.count() == 1  # that of the registration
 
 

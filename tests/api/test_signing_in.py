@@ -31,7 +31,11 @@ def test_visitor_without_the_code_stays_out(ann_has: Enrolled, code: str) -> Non
     visitor, count = Visitor(), Session.objects.count()
     page = visitor.sign_in(code=code)
     assert page.status_code == 200
-    told = "The code is wrong or was used before." if code else "Enter the code of your second factor."
+    told = (
+        "This code is wrong or was already used."
+        if code
+        else "Enter the code from your authenticator app, or a recovery code."
+    )
     assert told in page.content.decode()
     assert (visitor.cookie, Session.objects.count()) == ("", count)
 

@@ -167,7 +167,7 @@ def test_address_can_be_taken_away(ann: Person, nothing: str | None) -> None:
     ("given", "errors"),
     [
         ({}, {"currentPassword": ["This field is required."]}),
-        ({"currentPassword": "wrong"}, {"currentPassword": ["This is not your password."]}),
+        ({"currentPassword": "wrong"}, {"currentPassword": ["That password is wrong."]}),
         ({"currentPassword": ""}, {"currentPassword": ["This field may not be blank."]}),
         ({"currentPassword": None}, {"currentPassword": ["This field may not be null."]}),
         ({"currentPassword": ["x"]}, {"currentPassword": ["Not a valid string."]}),
@@ -549,7 +549,7 @@ def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Perso
     response = staff.call("patch", superuser.path, {"isActive": is_active})
     assert (response.status_code, response.json()) == (
         403,
-        {"detail": "This user may do what you may not.", "code": "permission_denied"},
+        {"detail": "This user has permissions that you don't have.", "code": "permission_denied"},
     )
     for action in ("revoke-sessions", "send-password-reset"):
         assert staff.call("post", f"{superuser.path}{action}/").status_code == 403

@@ -47,15 +47,15 @@ def sign_in_to_api(page: Page, username: str = "ann", password: str = PASSWORD) 
 
 
 def switch_on(page: Page) -> tuple[Device, list[str]]:
-    """Switch it on; return the device and the recovery codes."""
-    page.get_by_text("Switch it on").click()
+    """Turn on two-factor authentication; return the device and the recovery codes."""
+    page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page.get_by_label("The code that it shows")).to_be_focused()
+    expect(page.get_by_label("Code from the app")).to_be_focused()
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
     page.keyboard.type(device.code())
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
+    expect(page.get_by_role("status")).to_have_text("Two-factor authentication is on.")
     codes = page.locator("#codes").inner_text().split()
     assert len(codes) == 10
     return device, codes

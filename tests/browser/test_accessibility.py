@@ -22,7 +22,7 @@ def account(page: Page) -> None:
     register(page)
     expect(page.locator("#devices > li")).to_have_count(1)
     expect(page.locator("#events > li")).to_have_count(2)
-    expect(page.get_by_text("Switch it on")).to_be_visible()
+    expect(page.get_by_text("Turn on two-factor authentication")).to_be_visible()
     for summary in page.locator("summary:visible").all():
         summary.click()
     page.locator("#change-password button").click()
@@ -31,7 +31,7 @@ def account(page: Page) -> None:
 
 def enrolment(page: Page) -> None:
     register(page, address=False)
-    page.get_by_text("Switch it on").click()
+    page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol-password").fill(PASSWORD)
     page.locator("#enrol button").click()
     expect(page.locator("#secret")).to_be_visible()
@@ -75,7 +75,7 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "deletion": ("", deletion),
     "reset": ("/reset-password#uid=a&token=b", heading("Choose a new password")),
     "verification": ("/verify-email#uid=a&token=b", heading("Confirm your address")),
-    "incomplete link": ("/verify-email", heading("Open the link from the mail")),
+    "incomplete link": ("/verify-email", heading("Open the link from the email")),
     "client": ("/client", client),
     "no such page": ("/nowhere", heading("There is no such page")),
     "API": ("/api/", heading("API")),

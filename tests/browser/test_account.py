@@ -54,7 +54,7 @@ def test_sign_in_after_a_wrong_password(visit: Visit) -> None:
     visitor.expect_complaint("401 (Unauthorized)")
     page = visitor.open("/")
     fill_in(page, "ann", "wrong")
-    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("The username or password is wrong.")
     expect(page.get_by_label("Username or e-mail address")).to_have_value("ann")
     fill_in(page, "ann@example.com", PASSWORD)
     expect(page.get_by_role("heading", name="Your account")).to_be_focused()
@@ -73,7 +73,7 @@ def test_sign_out_ends_the_session_and_stays(page: Page) -> None:
     register(page)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
-    expect(page.get_by_role("status")).to_have_text("You have signed out.")
+    expect(page.get_by_role("status")).to_have_text("You are signed out.")
     assert [cookie["name"] for cookie in page.context.cookies()] == []
     page.reload()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -142,7 +142,7 @@ def test_address_changes_and_is_verified_by_the_mailed_link(visitor: Visitor, pa
     page.locator("#change-email").get_by_label("Your password").fill("wrong")
     page.keyboard.press("Enter")
     password = page.locator("#change-email").get_by_label("Your password")
-    expect(password).to_have_accessible_description("This is not your password.")
+    expect(password).to_have_accessible_description("That password is wrong.")
     password.fill(PASSWORD)
     for mail in mails.iterdir():
         mail.unlink()
@@ -153,13 +153,13 @@ def test_address_changes_and_is_verified_by_the_mailed_link(visitor: Visitor, pa
     link = link_in_mail(mails, "verify-email")
     opened = visitor.open(link)
     expect(opened).to_have_url(re.compile("/verify-email$"))
-    opened.get_by_role("button", name="This is my address").click()
+    opened.get_by_role("button", name="Confirm my address").click()
     expect(opened.get_by_role("heading", name="Your address is confirmed")).to_be_focused()
-    opened.get_by_role("link", name="To your account").click()
+    opened.get_by_role("link", name="Go to your account").click()
     expect(opened.get_by_text("verified", exact=True)).to_be_visible()
 
     again = visitor.open(link)
-    again.get_by_role("button", name="This is my address").click()
+    again.get_by_role("button", name="Confirm my address").click()
     expect(again.get_by_role("alert")).to_contain_text("not valid or was used before")
 
 
@@ -168,8 +168,8 @@ def test_link_is_mailed_again(page: Page, mails: Path) -> None:
     link_in_mail(mails, "verify-email")
     for mail in mails.iterdir():
         mail.unlink()
-    page.get_by_role("button", name="Mail the link again").click()
-    expect(page.get_by_role("status")).to_have_text("A link is on its way to your address.")
+    page.get_by_role("button", name="Send the link again").click()
+    expect(page.get_by_role("status")).to_have_text("We've sent a link to your address.")
     assert link_in_mail(mails, "verify-email")
 
 
@@ -185,13 +185,13 @@ def test_password_changes_and_signs_out_the_other_devices(visit: Visit) -> None:
     form.get_by_label("Your password").fill("wrong")
     form.get_by_label("New password").fill(NEW_PASSWORD)
     page.keyboard.press("Enter")
-    expect(form.get_by_label("Your password")).to_have_accessible_description("This is not your password.")
+    expect(form.get_by_label("Your password")).to_have_accessible_description("That password is wrong.")
     form.get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Your password has been changed")
     expect(devices(page)).to_have_count(1)
 
-    elsewhere.get_by_role("button", name="Mail the link again").click()
+    elsewhere.get_by_role("button", name="Send the link again").click()
     expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     fill_in(elsewhere, "ann", NEW_PASSWORD)
     expect(elsewhere.get_by_role("heading", name="Your account")).to_be_visible()
@@ -229,14 +229,14 @@ def test_link_that_lost_its_end_asks_for_a_new_one(page: Page) -> None:
     page.get_by_role("link", name="Ask for a new link").click()
     expect(page.get_by_role("heading", name="Reset your password")).to_be_visible()
     page.goto("/verify-email#uid=only")
-    expect(page.get_by_role("heading", name="Open the link from the mail")).to_be_visible()
+    expect(page.get_by_role("heading", name="Open the link from the email")).to_be_visible()
 
 
 def test_second_link_in_the_same_tab_is_taken_too(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("400 (Bad Request)")
     page.goto("/verify-email")
     page.evaluate("location.hash = 'uid=MQ&token=x'")
-    page.get_by_role("button", name="This is my address").click()
+    page.get_by_role("button", name="Confirm my address").click()
     expect(page.get_by_role("alert")).to_contain_text("not valid")
     expect(page).to_have_url(re.compile("/verify-email$"))
 
@@ -269,14 +269,14 @@ def test_all_other_devices_are_ended_after_a_question(visit: Visit) -> None:
         sign_in(visit(PHONE).open())
     page.reload()
     expect(devices(page)).to_have_count(3)
-    page.get_by_role("button", name="End all others").click()
+    page.get_by_role("button", name="Sign out all others").click()
     page.get_by_role("button", name="Cancel").click()
     expect(devices(page)).to_have_count(3)
-    page.get_by_role("button", name="End all others").click()
+    page.get_by_role("button", name="Sign out all others").click()
     page.get_by_role("button", name="End them").click()
     expect(page.get_by_role("status")).to_have_text("Other sessions ended: 2.")
     expect(devices(page)).to_have_count(1)
-    expect(page.get_by_role("button", name="End all others")).to_be_hidden()
+    expect(page.get_by_role("button", name="Sign out all others")).to_be_hidden()
 
 
 def test_device_that_ended_meanwhile_is_taken_off_the_list(visit: Visit) -> None:
@@ -348,16 +348,16 @@ def test_account_is_deleted_after_a_question_and_with_the_password(visit: Visit)
     expect(password).to_have_value("")
     password.fill("wrong")
     page.keyboard.press("Enter")
-    expect(password).to_have_accessible_description("This is not your password.")
+    expect(password).to_have_accessible_description("That password is wrong.")
     password.fill(PASSWORD)
     page.get_by_role("button", name="Delete it for good").click()
     expect(page.get_by_role("status")).to_have_text("Your account has been deleted.")
     expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
     assert page.context.cookies() == []
-    elsewhere.get_by_role("button", name="Mail the link again").click()
+    elsewhere.get_by_role("button", name="Send the link again").click()
     expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     fill_in(page, "ann", PASSWORD)
-    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("The username or password is wrong.")
 
 
 def test_times_are_told_as_people_do(page: Page) -> None:
@@ -435,7 +435,7 @@ def test_whoever_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: st
     expect(page.get_by_role("alert")).to_contain_text("open the link in the mail first")
 
     page.goto(link_in_mail(mails, "verify-email"))
-    page.get_by_role("button", name="This is my address").click()
+    page.get_by_role("button", name="Confirm my address").click()
     expect(page.get_by_text("You can sign in now.")).to_be_visible()
     page.get_by_role("link", name="Sign in").click()
     fill_in(page, "ann", PASSWORD)

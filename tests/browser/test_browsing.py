@@ -28,7 +28,7 @@ def test_whoever_is_asked_to_sign_in_comes_back_to_the_page(visit: Visit) -> Non
     expect(answer(page)).to_have_text("401 Unauthorized")
     page.get_by_role("link", name="Sign in").click()
     fill_in(page, "ann", "wrong")
-    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("The username or password is wrong.")
     fill_in(page, "ann", PASSWORD)
     expect(page).to_have_url(re.compile("/api/me/$"))
     expect(page.get_by_role("main")).to_contain_text('"username": "ann"')
@@ -132,7 +132,7 @@ def test_staff_finds_a_user_and_shuts_the_account(visit: Visit, staff: Any) -> N
     page.get_by_label(re.compile("active", re.IGNORECASE)).uncheck()
     page.locator("form[data-method=PATCH]").first.get_by_role("button").click()
     expect(page.get_by_role("main")).to_contain_text('"isActive": false')
-    phone.get_by_role("button", name="Mail the link again").click()
+    phone.get_by_role("button", name="Send the link again").click()
     expect(phone.get_by_text("Your session has ended")).to_be_visible()
 
 
@@ -144,7 +144,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     sign_in_to_api(page)
     elsewhere = visit(PHONE).open()
     sign_in(elsewhere)
-    elsewhere.get_by_role("button", name="End all others").click()
+    elsewhere.get_by_role("button", name="Sign out all others").click()
     elsewhere.get_by_role("button", name="End them").click()
     expect(elsewhere.get_by_role("status")).to_have_text("Other sessions ended: 2.")
 

@@ -278,7 +278,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     expect(page.locator("#state")).to_have_text("signed in")
     elsewhere = visit(PHONE).open()
     sign_in(elsewhere)
-    elsewhere.get_by_role("button", name="End all others").click()
+    elsewhere.get_by_role("button", name="Sign out all others").click()
     elsewhere.get_by_role("button", name="End them").click()
     expect(elsewhere.get_by_role("status")).to_have_text("Other sessions ended: 1.")
 

@@ -20,8 +20,8 @@ def wait_a_little(page: Page) -> None:
 
 def verify(page: Page, link: str) -> None:
     page.goto(link)
-    page.get_by_role("button", name="This is my address").click()
-    page.get_by_role("link", name="To your account").click()
+    page.get_by_role("button", name="Confirm my address").click()
+    page.get_by_role("link", name="Go to your account").click()
     expect(page.get_by_text("verified", exact=True)).to_be_visible()
 
 

@@ -42,18 +42,18 @@ def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page
     enter(page, f" {codes[0]} ")
     expect(page.locator("#factor-state")).to_have_text(re.compile("Recovery codes left: 9"))
     expect(page.locator("#events li:has(.warning) [data-kind]")).to_have_text(
-        ["recovery code used", "wrong code for the second factor"]
+        ["recovery code used", "wrong two-factor code"]
     )
     expect(page.locator("#codes")).to_be_hidden()
 
 
 def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
-    page.get_by_text("Switch it on").click()
+    page.get_by_text("Turn on two-factor authentication").click()
     password = page.locator("#enrol").get_by_label("Your password")
     password.fill("wrong")
     page.keyboard.press("Enter")
-    expect(password).to_have_accessible_description("This is not your password.")
+    expect(password).to_have_accessible_description("That password is wrong.")
     password.fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Open your authenticator app")).to_have_attribute(
@@ -63,23 +63,23 @@ def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
     expect(picture).to_be_visible()
     assert picture.evaluate("picture => picture.naturalWidth") > 100
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
-    code = page.get_by_label("The code that it shows")
+    code = page.get_by_label("Code from the app")
     code.fill(device.wrong())
     page.keyboard.press("Enter")
     expect(code).to_have_attribute("aria-invalid", "true")
     page.reload()
-    expect(page.get_by_text("Switch it on")).to_be_visible()
+    expect(page.get_by_text("Turn on two-factor authentication")).to_be_visible()
 
 
 def test_recovery_codes_are_copied_and_downloaded(visit: Visit) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"]).open()
     register(page, address=False)
     _, codes = switch_on(page)
-    page.get_by_role("button", name="Copy them").click()
-    expect(page.get_by_role("status")).to_have_text("The recovery codes have been copied.")
+    page.get_by_role("button", name="Copy codes").click()
+    expect(page.get_by_role("status")).to_have_text("Recovery codes copied.")
     assert page.evaluate("navigator.clipboard.readText()") == "\n".join(codes)
     with page.expect_download() as downloading:
-        page.get_by_role("link", name="Download them").click()
+        page.get_by_role("link", name="Download codes").click()
     assert downloading.value.suggested_filename == "recovery-codes.txt"
     assert downloading.value.path().read_text().split() == codes
 
@@ -92,10 +92,10 @@ def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page
     form.get_by_label("Your password").fill(PASSWORD)
     form.get_by_label("Code").fill(codes[0])
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Your former recovery codes are void.")
+    expect(page.get_by_role("status")).to_have_text("Your old recovery codes no longer work.")
     renewed = page.locator("#codes").inner_text().split()
     assert not set(codes) & set(renewed)
-    page.get_by_text("Switch it off").first.click()
+    page.get_by_text("Turn off two-factor authentication").first.click()
     form = page.locator("#remove-factor")
     form.get_by_label("Your password").fill(PASSWORD)
     form.get_by_label("Code").fill(codes[1])
@@ -103,8 +103,10 @@ def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page
     expect(form.get_by_label("Code")).to_have_attribute("aria-invalid", "true")
     form.get_by_label("Code").fill(renewed[0])
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Signing in takes only your password again.")
-    expect(page.locator("#events li:has(.warning) [data-kind]").first).to_have_text("second factor removed")
+    expect(page.get_by_role("status")).to_have_text("Two-factor authentication is off.")
+    expect(page.locator("#events li:has(.warning) [data-kind]").first).to_have_text(
+        "two-factor authentication turned off"
+    )
     sign_out(page)
     fill_in(page, "ann", PASSWORD)
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
@@ -143,7 +145,9 @@ def test_address_and_account_take_a_code_once_it_is_switched_on(expecting: Visit
     form.get_by_label("New e-mail address").fill("ann@example.com")
     form.get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(form.get_by_label("Code")).to_have_accessible_description("Enter the code of your second factor.")
+    expect(form.get_by_label("Code")).to_have_accessible_description(
+        "Enter the code from your authenticator app, or a recovery code."
+    )
     form.get_by_label("Code").fill(codes[0])
     page.keyboard.press("Enter")
     expect(page.get_by_text("ann@example.com").first).to_be_visible()
@@ -164,14 +168,14 @@ def test_other_devices_are_signed_out_with_it_if_that_is_wanted(expecting: Visit
     fill_in(other, "ann", PASSWORD)
     expect(other.get_by_role("heading", name="Your account")).to_be_visible()
     page.reload()
-    page.get_by_text("Switch it on").click()
+    page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page.get_by_label("The code that it shows")).to_be_focused()
+    expect(page.get_by_label("Code from the app")).to_be_focused()
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
-    page.get_by_label("The code that it shows").fill(device.code())
-    page.locator("#confirm-factor").get_by_label("Sign out my other devices").check()
-    page.get_by_role("button", name="Confirm the code").click()
-    expect(page.get_by_role("status")).to_have_text("From now on, signing in takes a code.")
+    page.get_by_label("Code from the app").fill(device.code())
+    page.locator("#confirm-factor").get_by_label("Sign out other devices").check()
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.get_by_role("status")).to_have_text("Two-factor authentication is on.")
     other.reload()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -357,7 +357,7 @@ test("an account that is deleted is signed out in every tab", async () => {
 
 test("an account that is not deleted stays signed in", async () => {
   const tab = await signedIn();
-  const fields = { currentPassword: ["This is not your password."] };
+  const fields = { currentPassword: ["That password is wrong."] };
   server.script.push(["/auth/account/delete", Response.json(fields, { status: 400 })]);
   await assert.rejects(tab.deleteAccount("wrong"), { status: 400, fields });
   assert.equal(tab.status, "in");
@@ -740,7 +740,7 @@ test("a change with an expired token renews first, and once more if the server s
 
 test("a refused change is told and changes nothing", async () => {
   const tab = await signedIn();
-  const fields = { currentPassword: ["This is not your password."] };
+  const fields = { currentPassword: ["That password is wrong."] };
   server.script.push(["/auth/password/change", Response.json(fields, { status: 400 })]);
   await assert.rejects(tab.changePassword("wrong", "better"), { status: 400, fields });
   assert.equal((await tab.fetch("/api/me/")).status, 200);

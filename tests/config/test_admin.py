@@ -38,7 +38,7 @@ def test_first_page_counts_what_is_live_and_what_happened_in_a_day(admin: Any) -
     browsers[0].logout()
     browsers[1].login("ann", "wrong")
     browsers[1].login("ann", "wrong")
-    line = "Live sessions: 2. In the last day: signed in: 3, failed to sign in: 2, refresh token used twice: 0."
+    line = "Live sessions: 2. In the last day: signed in: 3, failed sign-in: 2, refresh token used twice: 0."
     assert line in admin()
     assert "Live sessions" not in admin("/admin/latchkey/")
 

@@ -134,7 +134,7 @@ def test_list_says_when_a_session_ended_by_whom_and_from_where(
     session = sessions.start(ann)
     page = act(clerk("view_session", "change_session"), "revoke_selected", session)
     assert (column(page, "status"), column(page, "ended")) == (
-        ["revoked: ended by staff"],
+        ["revoked: revoked by staff"],
         ["Jan. 1, 2030, noon by clerk from 198.51.100.7"],
     )
     # It stays known when the clerk has gone.
@@ -475,7 +475,7 @@ def test_log_is_listed_newest_first_in_words(ann: Any, browser: Browser, admin_c
     browser.logout()
     browser.login(password="wrong")
     page = admin_client.get(EVENTS)
-    assert sorted(column(page, "event")) == ["failed to sign in", "signed in", "signed out"]
+    assert sorted(column(page, "event")) == ["failed sign-in", "signed in", "signed out"]
     assert column(page, "user") == ["ann"] * 3
     assert column(page, "device") == ["Firefox on Linux"] * 3
 

@@ -105,7 +105,7 @@ def row() -> Session:
 def assert_too_old(response: Any, max_age: int = 600) -> None:
     assert response.status_code == 401
     assert response.json() == {
-        "detail": "You signed in too long ago for this. Enter your password again.",
+        "detail": "This needs a recent sign-in. Enter your password again.",
         "code": "reauthentication_required",
     }
     assert response["WWW-Authenticate"] == (

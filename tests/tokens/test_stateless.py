@@ -259,7 +259,7 @@ def test_outage_of_the_issuer_signs_nobody_out(service: Publisher, token: str, g
 
     assert response.status_code == 503
     assert response["Retry-After"] == "10"
-    assert response.data["detail"] == "Tokens can't be verified at the moment. Try again in a few seconds."
+    assert response.data["detail"] == "Tokens can't be verified right now. Try again in a few seconds."
     assert response.data["detail"].code == "unavailable"
     assert "WWW-Authenticate" not in response
 
@@ -268,7 +268,7 @@ def test_outage_is_told_in_the_one_shape(service: Publisher, token: str) -> None
     service.status = 500
 
     assert ask(token).json() == {
-        "detail": "Tokens can't be verified at the moment. Try again in a few seconds.",
+        "detail": "Tokens can't be verified right now. Try again in a few seconds.",
         "code": "unavailable",
     }
 

@@ -83,7 +83,7 @@ def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str
     browser = Browser()
     response = browser.login(username, password)
     assert_refused(response, "invalid_credentials", BEARER)
-    assert response.json()["detail"] == "The username or the password is wrong."
+    assert response.json()["detail"] == "The username or password is wrong."
     assert not response.cookies
     assert not Session.objects.exists()
 
@@ -101,7 +101,7 @@ def test_every_refused_login_is_told_the_hint(ann: Any, settings: Settings) -> N
     settings.TOKENS_LOGIN_HINT = "Mind the gap."
     for username, password in (("ann", "wrong"), ("nobody", PASSWORD)):
         browser, app = Browser().login(username, password), App().login(username, password)
-        assert browser.json()["detail"] == "The username or the password is wrong. Mind the gap."
+        assert browser.json()["detail"] == "The username or password is wrong. Mind the gap."
         assert app.json()["detail"] == "No active account found with the given credentials. Mind the gap."
     assert Browser().login().status_code == 200
 

@@ -21,7 +21,7 @@ Morsel._flags.add("partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
 
 class RefreshTokenMissing(TokenRefused):
     code = "refresh_token_missing"
-    message = _("The refresh token's cookie is missing. Sign in.")
+    message = _("The refresh token cookie is missing. Sign in.")
 
 
 def read(request: HttpRequest | Request) -> str:

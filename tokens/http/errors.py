@@ -48,7 +48,7 @@ class Unavailable(exceptions.APIException):
     """The database can't do its work. That is no fault of the client's token, so nothing is cleared or revoked."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("The service is unavailable at the moment. Try again in a few seconds.")
+    default_detail = _("The service is unavailable. Try again in a few seconds.")
     default_code = "unavailable"
     wait = 5
     """Seconds after which it is worth asking again."""

@@ -38,7 +38,7 @@ class KeysUnavailable(exceptions.APIException):
     """The key set of the server that issues the tokens can't be fetched: no reason to sign anybody out."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Tokens can't be verified at the moment. Try again in a few seconds.")
+    default_detail = _("Tokens can't be verified right now. Try again in a few seconds.")
     default_code = "unavailable"
     wait = COOLDOWN
     """Seconds after which it is worth asking again."""
@@ -48,7 +48,7 @@ class ProofsUnavailable(exceptions.APIException):
     """The cache that remembers the proofs that were used can't be reached: no reason to sign anybody out."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _("Proofs of a key can't be verified at the moment. Try again in a few seconds.")
+    default_detail = _("Key proofs can't be verified right now. Try again in a few seconds.")
     default_code = "unavailable"
     wait = 5
     """Seconds after which it is worth asking again."""
@@ -61,7 +61,7 @@ class ReauthenticationRequired(exceptions.APIException):
     """
 
     status_code = status.HTTP_401_UNAUTHORIZED
-    default_detail = _("You signed in too long ago for this. Enter your password again.")
+    default_detail = _("This needs a recent sign-in. Enter your password again.")
     default_code = "reauthentication_required"
 
     def __init__(self, max_age: timedelta) -> None:
