@@ -13,6 +13,7 @@ const STALE = new Set(["token_expired", "token_revoked", "token_reused", "token_
 const FACTOR = "/auth/second-factor";
 const SESSIONS = "/api/sessions/";
 const MISSING = "refresh_token_missing";
+const UNPROVEN = new Set(["dpop_proof_required", "dpop_key_mismatch"]);
 
 /** @param {number} seconds */
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -46,7 +47,7 @@ export class Refused extends Error {
 
 /** The server or the page is set up so that signing in can't work. The message says what to change. */
 export class Misconfigured extends Error {
-  /** @param {"cookie_not_kept" | "origin_refused"} code @param {string} message */
+  /** @param {"cookie_not_kept" | "origin_refused" | "insecure_page"} code @param {string} message */
   constructor(code, message) {
     super(message);
     this.name = "Misconfigured";
@@ -426,7 +427,8 @@ export class Latchkey extends EventTarget {
   async #lost(code) {
     const wasUnproven = this.#unproven && code === MISSING;
     const neverWas = this.status === "unknown" && code === MISSING;
-    await this.#end(wasUnproven ? "cookie_not_kept" : neverWas ? "" : code);
+    const reason = UNPROVEN.has(code) ? "key_lost" : code;
+    await this.#end(wasUnproven ? "cookie_not_kept" : neverWas ? "" : reason);
     if (!wasUnproven) return;
     const [server, page] = [this.#base.origin, this.#page];
     const cure = this.#isForeign(this.#base)
@@ -462,6 +464,7 @@ export class Latchkey extends EventTarget {
     this.#channel?.postMessage({ sid: this.#access ? claimsOf(this.#access.token).sid : "", reason });
     this.#leave(reason);
     await this.#transport.forget();
+    await this.#hooks.ended?.();
   }
 
   /** @param {string} reason */

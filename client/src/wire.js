@@ -46,6 +46,7 @@
  * @property {string | null} ipAddress
  * @property {string} userAgent
  * @property {string} device
+ * @property {boolean} bound
  *
  * @typedef {object} Factor
  * @property {boolean} enabled
@@ -100,6 +101,7 @@
  *   one, the request is a sign-in or a refresh.
  * @property {(response: Response, request: Request) => unknown} [answered]
  *   Sees each answer. If it returns (or resolves to) something true, the request is sent once more, with new headers.
+ * @property {() => unknown} [ended] The session has ended, by this tab or by the server.
  */
 
 /**
