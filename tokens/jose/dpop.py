@@ -5,15 +5,19 @@ the key is worth nothing to anybody else. A proof brings its own public key, whi
 thumbprint; the parser of tokens goes on refusing such a header.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from mmap import mmap
 from secrets import token_bytes
 from struct import Struct
+from tempfile import TemporaryFile
 from threading import Lock
 from time import time
 from typing import Any, NamedTuple
@@ -54,7 +58,7 @@ REMEMBERED = 2000
 """Keys that are not parsed anew, for each process."""
 
 PLACES = 2**18
-"""Used proofs that a process remembers where it has to do so itself, in 4 MB."""
+"""Used proofs that a server remembers where it has to do so itself, in 4 MB."""
 
 # What only the holder of a key, or of a shared secret, may know of it (RFC 7518, section 6; RFC 8037, section 2).
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -141,7 +145,8 @@ def spend(proof: Proof) -> None:
     """Use a proof up, once everything else has passed: of any number of calls with it, one gets through.
 
     Exact over all processes and servers that share a cache. Where each process has a cache of its own, so it is within
-    one, and it may forget a proof for another. Raises ProofNotValid and ReplayStoreUnreachable.
+    one server that loads the app before it forks, or else within one process, and it may forget a proof for another.
+    Raises ProofNotValid and ReplayStoreUnreachable.
     """
     used = json.dumps([proof.jkt, proof.method, *proof.target, proof.jti]).encode()
     forgotten_at = proof.expires_at + CLOCK_SKEW
@@ -174,14 +179,35 @@ def nonce_for(text: str) -> str | None:
     return None if told == newest else newest
 
 
+class Exclusive:
+    """A lock among threads, and among the processes that were forked since it was made.
+
+    A process that is killed leaves it free.
+    """
+
+    def __init__(self) -> None:
+        self._threads, self._file = Lock(), _nameless_file()
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *raised: object) -> None:
+        fcntl.lockf(self._file, fcntl.LOCK_UN)
+        self._threads.release()
+
+
 class Table:
-    """What has been used, each for its time, in a fixed number of places; a later entry may fall on an earlier one."""
+    """What has been used, each for its time, in a fixed number of places; a later entry may fall on an earlier one.
+
+    Processes that are forked after it was made share it.
+    """
 
     _ENTRY = Struct(">12sI")
 
     def __init__(self, places: int = PLACES) -> None:
-        self._places, self._lock = places, Lock()
-        self._entries = bytearray(places * self._ENTRY.size)
+        self._places, self._lock = places, Exclusive()
+        self._entries = mmap(-1, places * self._ENTRY.size)
         # Nobody who may choose an entry can aim at the place of another's.
         self._secret = token_bytes(32)
 
@@ -195,6 +221,14 @@ class Table:
                 return False
             self._ENTRY.pack_into(self._entries, place, digest[:12], forgotten_at)
         return True
+
+
+def _nameless_file() -> int:
+    """Return the descriptor of a file that nobody else can open; on Linux it is on no disk."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("dpop")
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 _used = Table()
