@@ -1,11 +1,13 @@
 // @ts-check
 /** The account page: signing in, and what there is to see and to change once that is done. */
 
+import { dpop } from "./dpop.js";
 import { announce, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
 
 // Static files are one folder below the server's own path.
-const client = new Latchkey({ base: new URL("..", import.meta.url) });
+const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
+const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
 const language = document.documentElement.lang;
 /** @type {(id: string) => Map<string, string>} */
 const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));

@@ -1,7 +1,10 @@
+import { dpop } from "./dpop.js";
 import { Latchkey, Refused } from "./latchkey.js";
 
 // This file is one folder below the server's own path. On another page of the server's origin, leave the base out.
-const client = new Latchkey({ base: new URL("..", import.meta.url) });
+// The pages of one origin share the cookie, so all of them prove the key of the session, or none does.
+const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
+const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
 const page = (id) => document.getElementById(id);
 const texts = page("state").dataset;
 const say = (line) => page("output").prepend(`${new Date().toLocaleTimeString()}  ${line}\n`);

@@ -9,10 +9,20 @@ from django.urls import path
 from django.views.generic import TemplateView
 
 from tokens import kinds
+from tokens.conf import conf
 from tokens.models import Reason
 
 
-class AccountPage(TemplateView):
+class SignInPage(TemplateView):
+    """A page where people sign in. All of them prove a key, or none does: they share the cookie."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # A front end on another origin shares the cookie too, and can't have the key.
+        proves = conf.dpop == "required" or (conf.dpop == "optional" and not conf.trusted_origins)
+        return super().get_context_data(proves_a_key=proves, **kwargs)
+
+
+class AccountPage(SignInPage):
     template_name = "account.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -44,5 +54,5 @@ urlpatterns = [
     path("reset-password", TemplateView.as_view(template_name="reset_password.html"), name="reset_password"),
     path("verify-email", VerificationPage.as_view(), name="verify_email"),
     path("favicon.ico", favicon, name="favicon"),
-    path("client", TemplateView.as_view(template_name="client.html"), name="client"),
+    path("client", SignInPage.as_view(template_name="client.html"), name="client"),
 ]

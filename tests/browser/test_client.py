@@ -64,7 +64,8 @@ def answered_but_lost(site: str, context: BrowserContext) -> Callable[[Route], N
     """Let the server answer what the browser asks, and lose the answer, cookie and all."""
 
     def lose(route: Route) -> None:
-        with urlopen(Request(f"{site}{REFRESH}", method="POST", headers={"Cookie": cookie_of(context)})) as answer:
+        headers = {"Cookie": cookie_of(context), "DPoP": route.request.headers["dpop"]}
+        with urlopen(Request(f"{site}{REFRESH}", method="POST", headers=headers)) as answer:
             assert answer.status == 200
         route.abort("connectionreset")
 
@@ -129,7 +130,7 @@ def test_tokens_are_renewed_ahead_of_their_end_by_one_tab_at_a_time(short: str, 
         expect(page.locator("#state")).to_have_text("signed in")
     moments = []
     for _ in range(4):
-        visitor.context.wait_for_event("request", lambda request: REFRESH in request.url)
+        visitor.context.wait_for_event("response", lambda answer: REFRESH in answer.url and answer.ok)
         moments.append(monotonic())
     pauses = [later - sooner for sooner, later in pairwise(moments)]
     assert all(pause > LIFE / 2 for pause in pauses), pauses
@@ -374,7 +375,8 @@ def test_request_on_its_way_while_the_password_changes_is_repeated(visitor: Visi
 
 
 def test_stolen_token_that_comes_back_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
-    with serve(database_url, REFRESH_GRACE_PERIOD="0", REFRESH_LATE_RETRY="off") as url:
+    # With a key, nobody could use it.
+    with serve(database_url, REFRESH_GRACE_PERIOD="0", REFRESH_LATE_RETRY="off", DPOP="off") as url:
         visitor = visit(base_url=url)
         visitor.expect_complaint("401 (Unauthorized)", "ERR_CONNECTION_REFUSED")
         page = visitor.open()

@@ -67,6 +67,23 @@ def test_account_page_knows_a_name_for_every_kind_of_event(visit: Any) -> None:
     assert '["token_reused", "refresh token used twice"]' in page
 
 
+@pytest.mark.parametrize(
+    ("mode", "origins", "proves"),
+    [
+        ("optional", [], True),
+        ("optional", ["https://app.example.com"], False),
+        ("required", ["https://app.example.com"], True),
+        ("off", [], False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/client"])
+def test_pages_of_one_origin_prove_a_key_all_of_them_or_none(
+    visit: Any, settings: Settings, path: str, mode: str, origins: list[str], proves: bool
+) -> None:
+    settings.TOKENS_DPOP, settings.TOKENS_TRUSTED_ORIGINS = mode, origins
+    assert ('<meta name="dpop"' in visit(path).content.decode()) == proves
+
+
 def test_icon_is_found_where_browsers_look_for_it(visit: Any) -> None:
     assert visit("/favicon.ico")["Location"] == "/static/latchkey.svg"
 

@@ -1,0 +1,84 @@
+"""A session that is bound to a key: what is copied out of the browser is worth nothing, and the browser goes on."""
+
+import json
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visitor
+from tests.browser.people import register
+from tests.browser.test_client import REFRESH, cookie_of, open_client
+
+GUARDED = ("/api/me/", "/api/sessions/", "/api/security-events/", "/auth/second-factor")
+
+
+def asked_with(page: Page) -> dict[str, str]:
+    """Return the headers of a request that the page sends with its access token."""
+    with page.expect_request("**/api/me/") as asked:
+        page.locator("#fetch").click()
+    expect(page.locator("#output")).to_contain_text('"username": "ann"')
+    headers: dict[str, str] = asked.value.all_headers()
+    return headers
+
+
+def refusal(url: str, method: str = "GET", **headers: str) -> str:
+    """Send what a thief sends; return the code of the refusal."""
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(url, method=method, headers=headers))
+    with refused.value as answer:
+        assert answer.status == 401
+        assert "Set-Cookie" not in answer.headers
+        return str(json.load(answer)["code"])
+
+
+def test_copies_of_cookie_and_tokens_are_refused_everywhere_while_the_browser_goes_on(
+    visitor: Visitor, site: str
+) -> None:
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    for _ in range(2):
+        sent = asked_with(page)
+        scheme, token = sent["authorization"].split(" ")
+        assert scheme == "DPoP"
+        cookie = cookie_of(visitor.context)
+        assert refusal(f"{site}{REFRESH}", "POST", Cookie=cookie) == "dpop_proof_required"
+        assert refusal(f"{site}/auth/logout", "POST", Cookie=cookie, Authorization=f"DPoP {token}")
+        for path in GUARDED:
+            assert refusal(f"{site}{path}", Authorization=f"Bearer {token}") == "dpop_proof_required"
+            # The proof that came along has been used, and was for one path.
+            read = {"Authorization": f"DPoP {token}", "DPoP": sent["dpop"]}
+            assert refusal(f"{site}{path}", **read) == "invalid_dpop_proof"
+        page.locator("#renew").click()
+        expect(page.locator("#output")).to_contain_text("done")
+    asked_with(page)
+
+
+def test_key_can_not_be_exported(visitor: Visitor) -> None:
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    told = page.evaluate("""async () => {
+      const open = indexedDB.open("latchkey");
+      await new Promise((done) => (open.onsuccess = done));
+      const get = open.result.transaction("keys").objectStore("keys").get("latchkey");
+      await new Promise((done) => (get.onsuccess = done));
+      const { privateKey } = get.result;
+      return crypto.subtle.exportKey("jwk", privateKey).then(() => "exported", ({ name }) => name);
+    }""")
+    assert told == "InvalidAccessError"
+
+
+def test_who_has_lost_the_key_signs_in_again(visitor: Visitor) -> None:
+    visitor.expect_complaint("401 (Unauthorized)")
+    register(visitor.open())
+    page = visitor.open("/client")
+    expect(page.locator("#state")).to_have_text("signed in")
+    visitor.context.pages[0].close()
+    page.evaluate("indexedDB.deleteDatabase('latchkey')")  # as Safari does
+    page.reload()
+    expect(page.locator("#output")).to_contain_text("key_lost")
+    page.close()
+    asked_with(open_client(visitor))
