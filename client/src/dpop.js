@@ -21,6 +21,7 @@ import { Misconfigured } from "./latchkey.js";
 const P256 = { name: "ECDSA", namedCurve: "P-256" };
 const SHA256 = "SHA-256";
 const REFRESHES = /\/(auth\/refresh-token|api\/token\/refresh)\/?$/;
+const FRESH = 120_000; // milliseconds for which a nonce is sure to be good
 const AGAIN = new Set(["use_dpop_nonce", "invalid_dpop_proof"]);
 
 /** @param {ArrayBuffer | Uint8Array<ArrayBuffer>} bytes */
@@ -65,7 +66,7 @@ export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
   let current = null;
   /** Of the sign-in under way. @type {Held | null} */
   let coming = null;
-  /** What the next proof has to have, by origin. @type {Map<string, string>} */
+  /** What the next proof is to have, by origin. @type {Map<string, {nonce: string, until: number}>} */
   const nonces = new Map();
   /** Sign-ins that were sent with the coming key. @type {WeakSet<Request>} */
   const signIns = new WeakSet();
@@ -96,13 +97,15 @@ export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
     async headers(request, token) {
       const held = globalThis.crypto?.subtle && (await choose(request, token).catch(() => null));
       if (!held) return {};
-      const proof = await prove(held, request, token, nonces.get(new URL(request.url).origin));
+      const told = nonces.get(new URL(request.url).origin);
+      // An old one is refused; most requests need none.
+      const proof = await prove(held, request, token, told && Date.now() < told.until ? told.nonce : undefined);
       return { DPoP: proof, ...(token && { Authorization: `DPoP ${token}` }) };
     },
 
     async answered(response, request) {
       const nonce = response.headers.get("DPoP-Nonce");
-      if (nonce) nonces.set(new URL(request.url).origin, nonce);
+      if (nonce) nonces.set(new URL(request.url).origin, { nonce, until: Date.now() + FRESH });
       if (response.status !== 401 && !(response.ok && signIns.has(request))) return false;
       const answer = await response.clone().json().catch(() => ({}));
       if (response.ok) {

@@ -113,6 +113,21 @@ test("a refresh learns the nonce once, and keeps it", async () => {
   assert.equal(one.status, "in");
 });
 
+test("a nonce that may be too old is not sent", async () => {
+  const one = tab();
+  await one.login("ann", "secret");
+  const nonces = [];
+  for (const seconds of [0, 119, 2]) {
+    await pass(seconds);
+    await one.json("/api/me/");
+    nonces.push(decode(server.requests.at(-1).headers.get("DPoP").split(".")[1]).nonce);
+  }
+  assert.deepEqual(nonces, ["first", "first", "first"]);
+  await pass(121);
+  const { DPoP } = await one.headers("/api/me/");
+  assert.equal(decode(DPoP.split(".")[1]).nonce, undefined);
+});
+
 test("a page that opens goes on with the key of the one before", async () => {
   await tab().login("ann", "secret");
   const another = tab();
