@@ -56,6 +56,13 @@ def test_unknown_and_known_names_take_the_same_work(ann: User, monkeypatch: pyte
     assert work == [len({typed, COMPOSED})] * 2
 
 
+def test_long_password_is_not_normalised(ann: User) -> None:
+    long = "e\u0301" * 50_000
+    ann.set_password(long)
+    assert ann.check_password(long)
+    assert authenticate(None, username="ann", password=long) is None
+
+
 def test_password_that_nobody_typed_is_none(ann: User) -> None:
     assert authenticate(None, username="ann", password=None) is None
     ann.set_password(None)

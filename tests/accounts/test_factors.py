@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from time_machine import TimeMachineFixture
 
-from accounts.factors import codes, registry, second_factor
+from accounts.factors import codes, recovery_codes, registry, second_factor
 from accounts.factors.factor import CodeNotValid, Factor
 from accounts.models import AuthenticatorApp, RecoveryCode, User
 from tests.accounts.devices import Device, Enrolled, challenge, confirm, enrol, set_up
@@ -78,6 +78,11 @@ def test_login_names_every_method_that_the_account_has(ann_has: Enrolled, key: D
     refused = Browser().login().json()
     assert refused["methods"] == ["otp", "recoveryCode"]
     assert "lock" not in refused
+
+
+@pytest.mark.parametrize("factor", [codes, recovery_codes])
+def test_code_is_typed_without_anything_from_the_server(ann: User, factor: Factor) -> None:
+    assert factor.options(ann, "a challenge") == {}
 
 
 def test_either_factor_answers_the_challenge(ann_has: Enrolled, key: DoorKey) -> None:
