@@ -171,6 +171,34 @@ def test_verifying_a_given_up_access_token_is_refused_without_consequence(app: A
     assert row().revoked_at is None
 
 
+def test_retry_is_reuse_once_somebody_has_looked_at_what_was_given_up(app: App, clock: Clock) -> None:
+    first = app.refresh_token
+    app.refresh()
+    lost = app.refresh_token, app.access
+    later(clock, GRACE + 1)
+    app.refresh(first)
+    for token in (*lost, *lost):
+        assert app.verify(token).json()["code"] == "token_not_valid"
+    assert (row().exposed, row().revoked_at) == (True, None)
+    assert app.verify(first).json()["code"] == "token_not_valid"
+    assert_reused(app.refresh(first))
+
+
+def test_look_at_what_was_given_up_costs_the_owner_nothing(app: App, clock: Clock) -> None:
+    first = app.refresh_token
+    app.refresh()
+    lost = app.access
+    later(clock, GRACE + 1)
+    app.refresh(first)
+    app.verify(lost)
+    assert app.refresh().status_code == 200
+    later(clock, GRACE)
+    before = app.refresh_token
+    assert app.refresh().status_code == 200
+    assert not row().exposed
+    assert app.refresh(before).status_code == 200
+
+
 @pytest.mark.parametrize("used", ["refresh token", "access token"])
 def test_late_retry_after_a_use_is_reuse(browser: Browser, clock: Clock, used: str) -> None:
     first = browser.cookie

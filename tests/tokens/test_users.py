@@ -77,6 +77,13 @@ def test_deactivation_through_any_model_of_the_user_ends_the_sessions_for_good(
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
+def test_fixture_that_is_loaded_ends_nothing(ann: Any) -> None:
+    sessions.start(ann)
+    ann.is_active = False
+    ann.save_base(raw=True)
+    assert Session.objects.get().revoked_at is None
+
+
 @pytest.mark.parametrize("name", ["user", "proxy", "child"])
 def test_row_of_a_user_who_stays_active_ends_nothing(ann: Any, defined: dict[str, Any], name: str) -> None:
     sessions.start(ann)
