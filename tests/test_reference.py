@@ -1,5 +1,6 @@
 """docs/reference: each line is run against a server and prints what is shown, and no call of the schema is missing."""
 
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
 
 from api.schema import schema
+from tests.accounts.authenticator import Authenticator
 from tests.mailbox import find_link
-from tests.server import ROOT, serve
+from tests.server import ROOT, free_port, serve
 from tests.shell import Shell
 
 REFERENCE = ROOT / "docs/reference"
@@ -38,10 +40,11 @@ def read(page: str) -> str:
 
 
 class Reader:
-    """Somebody who pastes the lines of a page, reads the mails, and has an authenticator app."""
+    """Somebody who pastes the lines of a page, reads the mails, and has an authenticator app and a passkey."""
 
-    def __init__(self, shell: Shell, mails: Path) -> None:
+    def __init__(self, url: str, shell: Shell, mails: Path) -> None:
         self.shell, self.mails, self.drifts = shell, mails, iter((-30, 0, 30))
+        self.authenticator = Authenticator(origin=url)
 
     def paste(self, block: str) -> str:
         if "$token" in block:
@@ -50,7 +53,15 @@ class Reader:
             self.shell.run(f"uid={link[1]} token={link[2]}")
         if "$code" in block and "code=" not in block:
             self.shell.run(f"code={self.read_the_app()}")
+        if "$credential" in block:
+            self.shell.run(f"credential='{self.use_the_authenticator()}'")
         return self.shell.run(block)
+
+    def use_the_authenticator(self) -> str:
+        """Answer the options that the page has just been given."""
+        options = json.loads(self.shell.run("cat options.json"))["publicKey"]
+        make = self.authenticator.create if "user" in options else self.authenticator.get
+        return json.dumps(make(options))
 
     def read_the_app(self) -> str:
         """Return a code of the half minute before, of this one, or of the next: each is good once, in that order."""
@@ -73,17 +84,21 @@ def reader(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -
         "DATABASE_URL": database_url,
         **STAFF,
     }
+    port = str(free_port())
+    url = f"http://localhost:{port}"
     given: dict[str, Any] = {
+        "PORT": port,
+        "PUBLIC_URL": url,
         "DEBUG": "true",
         "EMAIL_URL": f"filemail:///{mails}",
         "INTROSPECTION_CREDENTIALS": "billing:a-secret-of-its-own",
         "METRICS_TOKEN": "a-token-of-the-scraper",
     }
-    with serve(database_url, **given) as url:
+    with serve(database_url, **given):
         shell = Shell(tmp_path, environment)
         shell.run(f"make() {{ {sys.executable} {ROOT / 'manage.py'} createsuperuser --noinput; }}")
         try:
-            yield url, Reader(shell, mails)
+            yield url, Reader(url, shell, mails)
         finally:
             shell.close()
 
