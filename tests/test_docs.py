@@ -66,14 +66,14 @@ def source(*folders: str) -> str:
     return "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-# The tour of the README
+# The tour
 
 
 @pytest.fixture
 def tour(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> Iterator[tuple[str, Shell]]:
     """Yield the address of a server, and a shell in which the tour's waits are short and `make admin` asks nothing."""
     if not shutil.which("curl"):
-        pytest.skip("The tour of the README was not run: it needs curl.")
+        pytest.skip("The tour was not run: it needs curl.")
     environment = {
         "PATH": os.environ["PATH"],
         "TMPDIR": str(tmp_path),
@@ -97,9 +97,9 @@ def tour(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> 
 MANAGE = f"{sys.executable} {ROOT / 'manage.py'}"
 
 
-def test_tour_of_the_readme_is_as_it_shows(tour: tuple[str, Shell]) -> None:
+def test_tour_is_as_it_shows(tour: tuple[str, Shell]) -> None:
     url, shell = tour
-    blocks: list[tuple[str, str]] = BLOCK.findall(section("README.md", "A tour"))
+    blocks: list[tuple[str, str]] = BLOCK.findall(section("docs/tour.md", "A tour"))
     assert len(blocks) > 15
     for (language, block), (following, shown) in pairwise([*blocks, ("sh", "")]):
         if language != "sh":
