@@ -87,7 +87,10 @@ def listed(page: Any) -> list[Any]:
 
 def hierarchy(page: Any) -> list[str]:
     """Return the texts in the date hierarchy."""
-    links = re.findall(r'class="toplinks">(.*?)</(?:nav|ul)>', page.content.decode(), re.DOTALL)
+    # Django 6.1 begins it with a label.
+    links = re.findall(
+        r'class="toplinks"[^>]*>(?:\s*<span.*?</span>)?(.*?)</(?:nav|ul)>', page.content.decode(), re.DOTALL
+    )
     texts = [text.strip() for text in re.sub(r"<[^>]*>|&lsaquo;", "\n", "".join(links)).splitlines()]
     return [text for text in texts if text]
 
