@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
 from django.http import HttpRequest
 from django.urls import path
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -769,3 +770,17 @@ def test_cookie_rotates_all_the_same_and_supersedes(browser: Browser) -> None:
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=11)):
         assert refreshed(first).data["code"] == "token_reused"
     assert refreshed(browser.cookie).data["code"] == "token_revoked"
+
+
+@pytest.mark.usefixtures("unrotated")
+def test_session_that_ends_while_its_token_is_drawn_on_is_told(browser: Browser) -> None:
+    browser.refresh()
+
+    def end_it_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE") and "revoked_at" not in sql.partition(" WHERE ")[0]:
+            Session.objects.update(revoked_at=datetime.now(UTC))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(end_it_first):
+        assert refreshed(browser.cookie).data["code"] == "token_revoked"
+    assert not Session.objects.get().confirmed
