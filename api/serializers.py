@@ -13,7 +13,7 @@ from accounts.holding import confirm_password
 from accounts.models import User
 from accounts.owner import address, username
 from accounts.serializers import AnsweredSerializer, CurrentPasswordField
-from tokens.domain import devices
+from tokens.domain import devices, limits
 from tokens.domain.client import Client
 from tokens.domain.outages import retried
 from tokens.http.requests import client_of
@@ -75,6 +75,8 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
 
     def perform(self, client: Client, **values: Any) -> None:
         session, current_password = self.context["request"].auth.session, values.get("current_password")
+        if values.keys() & {"username", "email"}:
+            limits.spend("account", str(self.instance.pk))
         if "email" in values:
             second_factor.prove(session, current_password, values["answer"], client)
         elif current_password is not None:

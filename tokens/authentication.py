@@ -2,7 +2,9 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import ceil
 from secrets import token_urlsafe
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -16,10 +18,10 @@ from rest_framework_simplejwt import authentication as simplejwt
 
 from . import exceptions, models, tokens
 from .conf import conf, resolve
-from .domain import sessions
+from .domain import limits, sessions
 from .domain.client import Client
 from .domain.sessions import Prove, unproven
-from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused
+from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused, TooManyTries
 from .http import proofs
 from .http.refusals import KeysUnavailable, ProofsUnavailable, Refused, challenges
 from .http.requests import client_of
@@ -171,6 +173,15 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+REFUSED: dict[tuple[str, str, str], float] = {}
+"""The services, by their addresses, whose guesses were too many, and until when by `monotonic`.
+
+Kept by each process, so that right credentials cost no statement, and a right guess is no way around the limit.
+"""
+
+REFUSED_LENGTH = 1000
+
+
 @dataclass(frozen=True)
 class Service:
     """A service that may introspect tokens, known by its credentials."""
@@ -183,9 +194,23 @@ class ServiceAuthentication(BasicAuthentication):
     """HTTP Basic with one of the credentials in TOKENS_INTROSPECTION_CREDENTIALS."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[Service, None]:
+        bucket = ("service", userid, limits.network(client_of(request).ip_address))
+        if (left := REFUSED.get(bucket, 0) - monotonic()) > 0:
+            raise TooManyTries(ceil(left))
         # OAuth software encodes both as a form does (RFC 6749, section 2.3.1), everybody else neither.
         for name, given in ((userid, password), (unquote_plus(userid), unquote_plus(password))):
             # An unknown name costs the same comparison, with a secret that nobody has.
             if constant_time_compare(given, conf.introspection_credentials.get(name, token_urlsafe())):
                 return Service(name), None
+        self._count(bucket)
         raise drf.AuthenticationFailed(_("The credentials are wrong."), "invalid_credentials")
+
+    @staticmethod
+    def _count(bucket: tuple[str, str, str]) -> None:
+        try:
+            limits.spend(*bucket)
+        except TooManyTries as error:
+            if len(REFUSED) > REFUSED_LENGTH:
+                REFUSED.clear()
+            REFUSED[bucket] = monotonic() + error.wait
+            raise

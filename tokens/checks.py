@@ -1,12 +1,15 @@
 """System checks of the settings, each under an id that is never given to another."""
 
 import re
+import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from importlib.util import find_spec
 from json import JSONEncoder
 from os import PathLike
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
@@ -35,6 +38,10 @@ from .views import LogoutView, RefreshView
 
 MAX_GRACE_PERIOD = timedelta(seconds=60)
 INTROSPECTION_SECRET_MIN_LENGTH = 32
+INTROSPECTION_SECRET_GUESSABLE = 16
+
+SECRET_KEY_MIN_COMPRESSED = 40
+"""Bytes that are left of a key that repeats nothing; of fifty random digits, 42 and more."""
 
 DATABASES = ("postgresql", "sqlite")
 
@@ -269,6 +276,7 @@ def _is_weak(secret: str | bytes) -> bool:
     return (
         len(text) < SECRET_KEY_MIN_LENGTH
         or len(set(text)) < SECRET_KEY_MIN_UNIQUE_CHARACTERS
+        or len(zlib.compress(text.encode(errors="replace"))) < SECRET_KEY_MIN_COMPRESSED
         or text.startswith(SECRET_KEY_INSECURE_PREFIX)
     )
 
@@ -375,6 +383,14 @@ def check_signing_keys(**kwargs: Any) -> Messages:
             keys.access_keys()
         except ImproperlyConfigured as error:
             yield checks.Error(str(error), hint="The files are named in TOKENS_SIGNING_KEYS.", id="latchkey.E009")
+            return
+        for path in conf.signing_keys:
+            if b"PRIVATE KEY" in Path(path).read_bytes() and stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
+                yield checks.Warning(
+                    f"{path} can be read by every user of this machine, and whoever reads it can sign anybody in.",
+                    hint=f"chmod o-r {path}",
+                    id="latchkey.W012",
+                )
 
 
 @checks.register(checks.Tags.security)
@@ -403,6 +419,12 @@ def check_introspection_credentials(**kwargs: Any) -> Messages:
     for name, secret in credentials.items():
         if not secret:
             yield checks.Error(f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r}.", id="latchkey.E012")
+        elif len(secret) < INTROSPECTION_SECRET_GUESSABLE and not settings.DEBUG:
+            yield checks.Error(
+                f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret that nobody guesses for {name!r}: "
+                f"{INTROSPECTION_SECRET_MIN_LENGTH} random characters.",
+                id="latchkey.E012",
+            )
         elif len(secret) < INTROSPECTION_SECRET_MIN_LENGTH and not settings.DEBUG:
             yield checks.Warning(
                 f"TOKENS_INTROSPECTION_CREDENTIALS should have a secret of {INTROSPECTION_SECRET_MIN_LENGTH} random "

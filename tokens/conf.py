@@ -24,6 +24,8 @@ DEFAULT_LIMITS = {
     "code": (10, 300.0),  # an account's codes of the second factor, from one address
     "code_anywhere": (100, 300.0),  # the same, from all addresses
     "code_notice": (1, 3600.0),  # mails to one owner that codes are guessed
+    "service": (10, 60.0),  # a service's credentials, from one address
+    "account": (20, 180.0),  # changes of a name or an address, which tell whether it is taken
     "mail": (5, 600.0),  # mails with a link to one e-mail address
 }
 

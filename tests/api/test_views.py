@@ -762,3 +762,13 @@ def test_browser_gets_a_page_about_a_bad_request_too(ann: Person, body: Any) -> 
     response = ann.call("patch", "/api/me/", body, HTTP_ACCEPT="text/html")
     assert response.status_code == 400
     assert response["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_probing_for_names_and_addresses_is_limited(ann: Person, settings: Settings) -> None:
+    bob = register("bob")
+    settings.TOKENS_LIMITS = {"account": (2, 60.0)}
+    assert ann.call("patch", "/api/me/", {"username": "bob"}).status_code == 400
+    taken = {"email": "bob@example.com", "currentPassword": PASSWORD}
+    assert ann.call("patch", "/api/me/", taken).json() == {"email": ["This address is taken."]}
+    assert ann.call("patch", "/api/me/", taken).status_code == 429
+    assert bob.call("patch", "/api/me/", {"username": "bobby"}).status_code == 200

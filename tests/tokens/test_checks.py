@@ -24,7 +24,7 @@ from tokens.conf import Settings as Conf
 from tokens.models import Session
 from tokens.serializers import TokenRefreshSerializer
 
-STRONG = "0123456789" * 5
+STRONG = "42913867501827364509918273645546372819018273645509"
 
 
 def found() -> list[str | None]:
@@ -88,7 +88,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("served")
-@pytest.mark.parametrize("secret", ["", STRONG[1:], "abcd" * 20, f"django-insecure-{STRONG}", b"\xff" * 80])
+@pytest.mark.parametrize(
+    "secret", ["", STRONG[1:], "abcd" * 20, "abcde" * 10, "0123456789" * 6, f"django-insecure-{STRONG}", b"\xff" * 80]
+)
 def test_weak_secret_is_an_error(settings: Settings, secret: str | bytes) -> None:
     settings.SECRET_KEY = secret
     assert found() == ["latchkey.E001"]
@@ -311,12 +313,24 @@ def pem(tmp_path: Path) -> Path:
     path = tmp_path / "key.pem"
     key = Ed25519PrivateKey.generate()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
     return path
 
 
 def test_signing_keys_that_can_be_used_are_fine(settings: Settings, pem: Path) -> None:
     settings.TOKENS_SIGNING_KEYS = [pem]
     assert not found()
+
+
+def test_signing_key_that_everybody_may_read_is_warned_of(settings: Settings, pem: Path, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate().public_key()
+    public = tmp_path / "public.pem"
+    public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    settings.TOKENS_SIGNING_KEYS = [str(pem), str(public)]
+    public.chmod(0o644)
+    for mode, expected in ((0o640, []), (0o644, ["latchkey.W012"])):
+        pem.chmod(mode)
+        assert found() == expected
 
 
 def test_missing_signing_key_is_an_error(settings: Settings, pem: Path, tmp_path: Path) -> None:
@@ -399,6 +413,10 @@ def test_introspection_without_a_secret_is_an_error(settings: Settings) -> None:
 def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 31, "mesh": "x" * 32}
     assert [(type(message), message.id) for message in messages()] == [(Warning, "latchkey.W003")]
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 16}
+    assert found() == ["latchkey.W003"]
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": "x" * 15}
+    assert found() == ["latchkey.E012"]
     assert "xxx" not in str(messages())
     settings.DEBUG = True
     assert not found()

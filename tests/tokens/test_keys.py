@@ -2,7 +2,9 @@
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -526,6 +528,38 @@ def test_outage_spares_the_keys_that_are_known_for_a_while(publisher: Publisher,
     publisher.status = 200
     clock.now += keys.COOLDOWN
     assert keys.access_key("1")
+
+
+def test_key_set_that_is_too_long_is_not_read(publisher: Publisher) -> None:
+    publisher.publish(jwk_of(ed(), kid="1"), "x" * keys.KEY_SET_LENGTH)
+    with pytest.raises(keys.KeySetUnreachable):
+        keys.access_key("1")
+
+
+def test_key_set_that_never_ends_is_given_up(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher.publish(jwk_of(ed(), kid="1"))
+    # A clock by which each part takes longer than the whole may.
+    monkeypatch.setattr(keys, "monotonic", count(step=keys.TIMEOUT + 1).__next__)
+    with pytest.raises(keys.KeySetUnreachable):
+        keys.access_key("1")
+
+
+def test_known_key_waits_for_nobody(publisher: Publisher, clock: Clock) -> None:
+    publisher.publish(jwk_of(ed(), kid="1"))
+    assert keys.access_key("1")
+    clock.now += keys.KEY_SET_MAX_AGE + 1
+    published = keys._published(publisher.url)
+    with published._lock:  # somebody is fetching it
+        assert keys.access_key("1")
+    assert publisher.requests == 1
+
+
+def test_who_waited_for_a_new_set_fetches_none(publisher: Publisher, clock: Clock) -> None:
+    publisher.publish(jwk_of(ed(), kid="1"))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: keys.access_key("1"), range(4)))
+    assert all(found)
+    assert publisher.requests == 1
 
 
 def test_redirect_is_not_followed(publisher: Publisher) -> None:

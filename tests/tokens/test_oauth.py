@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from tests.clients import CHALLENGES, App, Browser, claims_of
+from tokens import authentication
 from tokens.jose import keys
 from tokens.models import SecurityEvent, Session
 
@@ -403,6 +404,12 @@ def test_endpoints_of_the_metadata_work_as_it_says(app: App) -> None:
     assert Session.objects.get().revoked_at
 
 
+@pytest.fixture
+def at_a_url(settings: Settings) -> None:
+    settings.TOKENS_PUBLIC_URL = "https://auth.example"
+
+
+@pytest.mark.usefixtures("at_a_url")
 @pytest.mark.parametrize("path", PUBLISHED)
 def test_published_document_may_be_kept_by_anybody(path: str) -> None:
     response = get(path)
@@ -415,6 +422,7 @@ def test_published_document_may_be_kept_by_anybody(path: str) -> None:
     assert "Vary" not in response or "cookie" not in response["Vary"].lower()
 
 
+@pytest.mark.usefixtures("at_a_url")
 @pytest.mark.parametrize("path", PUBLISHED)
 def test_unchanged_document_is_not_sent_again(path: str) -> None:
     etag = get(path)["ETag"]
@@ -479,3 +487,22 @@ def test_published_document_is_only_read(path: str, method: str) -> None:
 def test_published_document_costs_no_statement(db: None, path: str, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert get(path).status_code == 200
+
+
+# Guesses at a service's credentials
+
+
+def test_wrong_credentials_of_a_service_are_limited_and_right_ones_cost_nothing(
+    app: App, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "REFUSED", {("service", "long", "gone"): 0.0})
+    monkeypatch.setattr(authentication, "REFUSED_LENGTH", 0)
+    settings.TOKENS_LIMITS = {"service": (2, 60.0)}
+    for _ in range(5):
+        assert form("/auth/introspect", basic("billing", SECRET), token=app.access).status_code == 200
+    answers = [form("/auth/introspect", basic("billing", f"guess{n}"), token=app.access) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert int(answers[2]["Retry-After"]) >= 1
+    # The right one is not told from a wrong one any more; another service, and another address, are not concerned.
+    assert form("/auth/introspect", basic("billing", SECRET), token=app.access).status_code == 429
+    assert form("/auth/introspect", basic("elsewhere", "guess"), token=app.access).status_code == 401

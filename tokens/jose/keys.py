@@ -12,10 +12,12 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Any, cast
+from urllib.request import HTTPRedirectHandler, build_opener
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -31,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
-from jwt import PyJWK, PyJWKClient, PyJWTError
+from jwt import PyJWK, PyJWTError
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from ..conf import conf
@@ -51,6 +53,9 @@ COOLDOWN = 10
 
 TIMEOUT = 5
 """Seconds."""
+
+KEY_SET_LENGTH = 256 * 1024
+"""Bytes of another server's key set at most."""
 
 # The members that identify a key of each type (RFC 7638, section 3.2; RFC 8037, section 2).
 THUMBPRINT_MEMBERS = {
@@ -189,28 +194,59 @@ class _Published:
         self._lock = Lock()
 
     def get(self, kid: str) -> Key | None:
-        """Return the key of that name. Raises KeySetUnreachable."""
-        with self._lock:
-            now = monotonic()
-            if (kid not in self._keys or now - self._fetched > KEY_SET_MAX_AGE) and now - self._tried > COOLDOWN:
-                self._tried = now
-                self._fetch(now)
-            failed = self._tried > self._fetched
-            if failed and (kid not in self._keys or now - self._fetched > 2 * KEY_SET_MAX_AGE):
-                raise KeySetUnreachable
-            return self._keys.get(kid)
+        """Return the key of that name. Raises KeySetUnreachable.
+
+        Whoever knows a key waits for nobody: one request fetches a set that is old, and the others go on with it.
+        """
+        usable = self._is_usable(kid)
+        if (self._is_due(kid) or not usable) and self._lock.acquire(blocking=not usable):
+            try:
+                if self._is_due(kid):  # nobody has fetched it meanwhile
+                    self._tried = monotonic()
+                    self._fetch(self._tried)
+            finally:
+                self._lock.release()
+        if self._tried > self._fetched and not self._is_usable(kid):
+            raise KeySetUnreachable
+        return self._keys.get(kid)
+
+    def _is_usable(self, kid: str) -> bool:
+        return kid in self._keys and monotonic() - self._fetched <= 2 * KEY_SET_MAX_AGE
+
+    def _is_due(self, kid: str) -> bool:
+        now = monotonic()
+        return (kid not in self._keys or now - self._fetched > KEY_SET_MAX_AGE) and now - self._tried > COOLDOWN
 
     def _fetch(self, now: float) -> None:
         try:
-            key_set = PyJWKClient(self._url, cache_jwk_set=False, timeout=TIMEOUT).fetch_data()
-            keys = {key.kid: key for jwk in key_set["keys"] if (key := _verifier(jwk))}
-        except (PyJWTError, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+            keys = {key.kid: key for jwk in json.loads(_download(self._url))["keys"] if (key := _verifier(jwk))}
+        except (HTTPException, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
             logger.warning("The key set %s can't be fetched: %r", self._url, error)
             return
         if not keys:
             logger.warning("The key set %s holds no key that could be used.", self._url)
             return
         self._keys, self._fetched = keys, now
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """The address is the one that was configured, and no other's to choose."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _download(url: str) -> bytes:
+    """Return what is there, if it is as short, and comes as soon, as a key set does. Raises OSError or ValueError."""
+    body, end = b"", monotonic() + TIMEOUT
+    with build_opener(_NoRedirect).open(url, timeout=TIMEOUT) as answer:
+        while chunk := answer.read1(KEY_SET_LENGTH):
+            body += chunk
+            if len(body) > KEY_SET_LENGTH:
+                raise ValueError(f"it has more than {KEY_SET_LENGTH} bytes")
+            if monotonic() > end:
+                raise TimeoutError(f"it takes more than {TIMEOUT} seconds")
+    return body
 
 
 @lru_cache(maxsize=4)
