@@ -71,10 +71,14 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return header.encode(HTTP_HEADER_ENCODING, "replace") if isinstance(header, str) else header
 
     def get_raw_token(self, header: bytes) -> bytes | None:
+        """Return the token in the header; None if its scheme is none of ours. Raises Refused unless it is one token."""
         # The scheme is compared without regard to case (RFC 9110, section 11.1).
         if _scheme(header) not in [BOUND, *(known.lower().encode() for known in conf.auth_header_types)]:
             return None
-        return header.partition(b" ")[2].strip()
+        token = header.partition(b" ")[2].strip()
+        if not token or b" " in token:
+            raise Refused(TokenNotValid())
+        return token
 
     def get_validated_token(self, raw_token: bytes | str) -> Token:
         """Return the access token, of a live session.

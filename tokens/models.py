@@ -261,7 +261,7 @@ class TokenUser(simplejwt.TokenUser):
 
     @property
     def id(self) -> str:
-        return str(self.token["sub"])
+        return str(self.token["sub"] if "sub" in self.token else self.token[conf.user_id_claim])
 
     @property
     def groups(self) -> list[str]:  # type: ignore[override]

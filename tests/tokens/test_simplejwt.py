@@ -568,10 +568,22 @@ def test_step_that_is_overridden_is_taken(app: App) -> None:
 
 @pytest.mark.parametrize(
     ("header", "token"),
-    [(b"Bearer a.b.c", b"a.b.c"), (b"bearer a.b.c ", b"a.b.c"), (b"Basic a.b.c", None), (b"", None), (b"Bearer", b"")],
+    [(b"Bearer a.b.c", b"a.b.c"), (b"bearer  a.b.c ", b"a.b.c"), (b"Basic a.b.c", None), (b"", None)],
 )
 def test_raw_token_is_bytes_of_bytes(header: bytes, token: bytes | None) -> None:
     assert JWTAuthentication().get_raw_token(header) == token
+
+
+@pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"Bearer a.b.c d.e.f"])
+def test_header_of_ours_without_just_one_token_is_refused(header: bytes) -> None:
+    with pytest.raises(AuthenticationFailed):
+        JWTAuthentication().get_raw_token(header)
+
+
+def test_token_user_is_known_by_the_claim_of_the_settings_where_there_is_no_sub(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {"USER_ID_CLAIM": "user_id"}
+    user = TokenUser(AccessToken.from_claims({"user_id": 42}))
+    assert (user.id, user.pk, user.groups, user.username) == ("42", "42", [], "")
 
 
 @pytest.mark.parametrize("header", ["Bearer \u2603", "Bearer \udcff", b"Bearer \xff"])
