@@ -25,6 +25,7 @@ from time_machine import TimeMachineFixture
 
 from accounts.mail import outbox
 from accounts.models import AuthenticatorApp, Mail, RecoveryCode, User
+from tests.accounts.authenticator import Authenticator
 from tests.accounts.devices import Device, challenge, confirm, enrol, set_up
 from tests.accounts.mails import link_in
 from tests.api.people import Person, register, sign_in
@@ -426,6 +427,22 @@ def act_out(laptop: Person, clock: TimeMachineFixture) -> None:
     device = Device(enrol(laptop).json()["secret"])
     codes = confirm(laptop, device.code()).json()["recoveryCodes"]
     assert phone.answer(challenge(phone), codes[0]).status_code == 200
+    for _ in range(10):
+        assert Browser().answer(challenge(), device.wrong(), REMOTE_ADDR="203.0.113.66").status_code == 401
+    clock.shift(60)
+    assert laptop.reauthenticate(code=device.code()).status_code == 200
+    key = Authenticator(counts=True)
+    asked = laptop.post("/auth/passkeys/options", {}, laptop.access).json()
+    answer = {"challenge": asked["challenge"], "credential": key.create(asked["publicKey"])}
+    added = laptop.post("/auth/passkeys", answer, laptop.access)
+    assert added.status_code == 201, added.json()
+    for count, status in ((3, 200), (1, 401)):
+        clock.shift(1)
+        key.passkeys[0].sign_count = count
+        asked = Browser().post("/auth/login/passkey/options", {}).json()
+        answer = {"challenge": asked["challenge"], "credential": key.get(asked["publicKey"])}
+        assert Browser().post("/auth/login/passkey", answer).status_code == status
+    assert laptop.call("delete", f"/auth/passkeys/{added.json()['id']}").status_code == 204
     for act, status in (("recovery-codes", 200), ("remove", 204)):
         clock.shift(60)
         body = {"currentPassword": PASSWORD, "code": device.code()}
@@ -725,8 +742,10 @@ def test_second_factor_of_the_laptop_is_asked_for_on_the_phone(laptop: Person, p
     assert phone.answer(given, device.code(1)).status_code == 200
     assert claims_of(phone.access)["amr"] == ["pwd", "otp"]
     for client in (Browser(), App()):
-        again = client.answer(given, device.code(1))
+        again = client.answer(challenge(), device.code(1))
         assert (again.status_code, again.json(), client.access) == (401, WRONG_CODE, "")
+        again = client.answer(given, device.code(1))
+        assert (again.status_code, again.json()["code"], client.access) == (401, "invalid_challenge", "")
     assert_in(laptop, phone)
     assert {"second_factor_enabled", "second_factor_failed"} <= set(kinds_of(laptop))
 
