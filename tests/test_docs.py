@@ -21,6 +21,7 @@ from django.dispatch import Signal
 from django.test import Client
 from rest_framework.exceptions import APIException, ValidationError
 
+import config.serving.errors  # noqa: F401 (its codes are documented too)
 import tokens.conf
 import tokens.domain.events
 import tokens.domain.sessions
