@@ -222,12 +222,12 @@ def test_schema_is_in_english_whoever_asks_first() -> None:
     [
         ("/", "Benutzername oder E-Mail-Adresse"),
         ("/reset-password", "Neues Passwort wählen"),
-        ("/verify-email", "Das ist meine Adresse"),
+        ("/verify-email", "Meine Adresse bestätigen"),
         ("/client", "Ausprobieren"),
-        ("/api/", "Was es hier gibt."),
-        ("/api/sign-in", "Code, falls Sie einen zweiten Faktor haben"),
+        ("/api/", "Die Endpunkte dieser API."),
+        ("/api/sign-in", "Code des zweiten Faktors, falls Sie einen verwenden"),
         ("/api/docs/", "Die API"),
-        ("/admin/login/", "Code, falls Sie einen zweiten Faktor haben"),
+        ("/admin/login/", "Code des zweiten Faktors, falls Sie einen verwenden"),
         ("/nowhere", "Diese Seite gibt es nicht"),
     ],
 )
@@ -261,7 +261,7 @@ def test_pages_of_the_api_are_headed_in_german() -> None:
     headings = {path: re.findall(r"<h1[^>]*>(.*?)</h1>", page) for path, page in pages.items()}
     assert headings == {"/api/me/": ["Konto"], "/api/users/": ["Benutzer"], "/api/sessions/": ["Sitzungen"]}
     assert "Alle Sitzungen des Aufrufers" not in pages["/api/sessions/"]
-    assert "Die aktiven Sitzungen des Aufrufers" in pages["/api/sessions/"]
+    assert "Ihre aktiven Sitzungen" in pages["/api/sessions/"]
     assert "Andere beenden" in pages["/api/sessions/"]
     assert "Medientyp:" in pages["/api/me/"]
     assert "Inhalt:" in pages["/api/me/"]
