@@ -256,6 +256,9 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 (as Django has it)
         if not request.user.is_superuser:
             raise PermissionDenied
+        if id == str(request.user.pk):
+            # There it takes the current one.
+            return redirect("admin:password_change")
         # In a copy for this request alone, since the form is handed no request.
         page: Any = copy(self)
         page.change_password_form = partial(PasswordForm, client_of(request))

@@ -10,7 +10,8 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from .mail import notices, outbox  # noqa: F401 (the notices connect to signals)
+        from . import page_session  # noqa: F401 (it connects to signals, as the notices do)
+        from .mail import notices, outbox  # noqa: F401
 
         request_started.connect(outbox.worker.start)
 

@@ -1,9 +1,9 @@
 """Signing in by a form of this server's own, which asks for a code along with the password."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
@@ -13,16 +13,16 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from tokens import kinds
-from tokens.domain import events, signing_in
+from tokens.domain import signing_in
 from tokens.domain.client import Client
 from tokens.domain.signing_in import Answer
-from tokens.exceptions import AnswerNotValid, InvalidCredentials, SecondFactorRequired, TooManyTries
+from tokens.exceptions import AnswerNotValid, InvalidCredentials, NoActiveAccount, SecondFactorRequired, TooManyTries
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
 from tokens.serializers import CODE_LENGTH
 
-from .models import PasswordChange
+from . import page_session
+from .models import PasswordChange, User
 from .owner.password import replace_password
 
 
@@ -40,6 +40,29 @@ def refusing() -> Iterator[None]:
 def answer_in(code: str) -> Answer | None:
     """Return the answer that the form's code makes up."""
     return {"code": code} if code else None
+
+
+def sign_in(request: HttpRequest, typed: Mapping[str, str], admit: Callable[[User], None] | None = None) -> User:
+    """Judge what was typed into a form, and begin the session; Django's `login()` is to be called next.
+
+    `admit` may raise against a user who has no business here. Raises InvalidCredentials or ValidationError.
+    """
+    with refusing():
+        throttle(request, "login")
+        user, amr = signing_in.judge(
+            typed["username"],
+            typed["password"],
+            client_of(request),
+            answer=answer_in(typed["code"]),
+            request=request,
+        )
+    if admit:
+        admit(user)
+    try:
+        page_session.begin(request, user, amr)
+    except NoActiveAccount as error:
+        raise InvalidCredentials from error
+    return cast(User, user)
 
 
 class Throttled(ValidationError):
@@ -91,20 +114,9 @@ class AdminLoginForm(AdminAuthenticationForm):
         if self.errors:
             return typed
         try:
-            with refusing():
-                throttle(self.request, "login")
-                user, __ = signing_in.judge(
-                    typed["username"],
-                    typed["password"],
-                    client_of(self.request),
-                    answer=answer_in(typed["code"]),
-                    request=self.request,
-                )
+            self.user_cache = sign_in(self.request, typed, self.confirm_login_allowed)
         except InvalidCredentials as error:
             raise self.get_invalid_login_error() from error
-        self.confirm_login_allowed(user)
-        events.announce(kinds.LOGIN, user, client_of(self.request))
-        self.user_cache = user
         return typed
 
 
@@ -136,6 +148,11 @@ class OwnPasswordForm(AdminPasswordChangeForm):
         raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
 
     def save(self, commit: bool = True) -> Any:
-        """Raises WrongPassword, if the password that was judged is by now another."""
-        replace_password(self.user, self.cleaned_data["new_password1"], client_of(self.request))
-        return self.user
+        """End every session, and go on in a new one.
+
+        Raises WrongPassword, if the password that was judged is by now another, and TokenRevoked.
+        """
+        told = cast(page_session.Pass, page_session.current(self.request))
+        session = replace_password(told.session, self.cleaned_data["new_password1"], client_of(self.request))
+        page_session.go_on(self.request, session)
+        return session.user

@@ -3,7 +3,10 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.views import PasswordChangeView
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse_lazy
+
+from tokens.exceptions import TokenRevoked
 
 from .forms import AdminLoginForm, OwnPasswordForm, hold_off
 from .holding import WrongPassword
@@ -22,6 +25,8 @@ class OwnPasswordView(PasswordChangeView):
         except WrongPassword as error:
             form.add_error("old_password", error.messages[0])
             return self.form_invalid(form)
+        except TokenRevoked:
+            return redirect("admin:password_change")  # which asks to sign in
 
     def form_invalid(self, form: Any) -> HttpResponse:
         return hold_off(super().form_invalid(form))

@@ -1,21 +1,13 @@
-"""The API in a browser: a sign-in of its own, and pages with forms for what the views offer.
-
-The refresh token's cookie never reaches the API's paths, and the access token is in another page's memory. So whoever
-browses gets a cookie that names a session like any other, and is out as soon as that has ended.
-"""
+"""The API in a browser: the sign-in that it shares with the admin, and pages with forms for what the views offer."""
 
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core import signing
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 from django.urls import NoReverseMatch, get_script_prefix, resolve
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import renderers, status
 from rest_framework.authentication import BaseAuthentication
@@ -23,52 +15,8 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tokens.conf import conf
-from tokens.domain import sessions
-from tokens.exceptions import TokenRefused
-from tokens.http.requests import SAFE_METHODS, client_of
-from tokens.models import Session
-
-COOKIE = "browsing"
-PATH = "/api"
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What lets a page in; the counterpart of an access token. Its key signs nothing else."""
-
-    session: Session
-
-    @property
-    def authenticated_at(self) -> datetime:
-        """When the user last gave the password."""
-        return self.session.authenticated_at
-
-    def write(self, response: HttpResponseBase) -> None:
-        session = self.session
-        token = {"sid": str(session.pk), "sub": str(session.user_id)}
-        response.set_cookie(
-            COOKIE,
-            signing.dumps(token, salt=__name__),
-            max_age=max(session.expires_at - timezone.now(), timedelta()),
-            path=PATH,
-            secure=conf.cookie_secure,
-            httponly=True,
-            samesite="Strict",
-        )
-
-    @staticmethod
-    def clear(response: HttpResponseBase) -> None:
-        response.delete_cookie(COOKIE, path=PATH, samesite="Strict")
-
-    @classmethod
-    def read(cls, request: HttpRequest | Request) -> "Pass | None":
-        """Return the pass that the cookie holds, if its session is live; that puts off the session's end."""
-        try:
-            claims = signing.loads(request.COOKIES[COOKIE], salt=__name__, max_age=conf.refresh_token_lifetime)
-            return cls(sessions.keep(claims, client_of(request)))
-        except (KeyError, signing.BadSignature, TokenRefused):
-            return None
+from accounts.page_session import Pass, current
+from tokens.http.requests import SAFE_METHODS
 
 
 class CsrfCheck(CsrfViewMiddleware):
@@ -84,7 +32,7 @@ class CsrfFailed(PermissionDenied):
 
 
 class PassAuthentication(BaseAuthentication):
-    """Let in whoever has signed in here. `request.auth` is the Pass, `request.auth.session` its session.
+    """Let in who is signed in here or in the admin. `request.auth` is the Pass, `request.auth.session` its session.
 
     A browser sends the cookie whoever makes it send a request, so whatever changes something needs the token of a page
     of ours as well.
@@ -92,7 +40,7 @@ class PassAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, Pass] | None:
         """Return the user and the pass; None if there is none. Raises CsrfFailed."""
-        told = Pass.read(request)
+        told = current(request._request)
         if told is None:
             return None
         if request.method not in SAFE_METHODS:
@@ -107,10 +55,7 @@ class PassAuthentication(BaseAuthentication):
 
 
 class PageRenderer(renderers.BrowsableAPIRenderer):
-    """The page of a view: what it answered, with a form for each of its methods and a link to each of its rows.
-
-    It is where the cookie is written anew, so that nobody is signed out of a page that is in use.
-    """
+    """The page of a view: what it answered, with a form for each of its methods and a link to each of its rows."""
 
     template = "api/page.html"
     filter_template = "api/filters.html"
@@ -119,12 +64,7 @@ class PageRenderer(renderers.BrowsableAPIRenderer):
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
     ) -> bytes:
         page: str = super().render(data, accepted_media_type, renderer_context)
-        response, request = renderer_context["response"], renderer_context["request"]
-        response["Cache-Control"] = "no-store"
-        if isinstance(request.auth, Pass):
-            request.auth.write(response)
-        elif has_ended(request):
-            Pass.clear(response)
+        renderer_context["response"]["Cache-Control"] = "no-store"
         return page.encode(errors="replace")  # a form shows again what was sent, lone surrogates too
 
     def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Any) -> dict[str, Any]:
@@ -167,4 +107,4 @@ def methods_of(url: str) -> list[str]:
 def has_ended(request: Request) -> bool:
     """Return whether a pass came along, and was asked for, that lets nobody in any more."""
     is_asked = any(isinstance(authenticator, PassAuthentication) for authenticator in request.authenticators or ())
-    return bool(is_asked and request.COOKIES.get(COOKIE) and not request.auth)
+    return bool(is_asked and request.COOKIES.get(settings.SESSION_COOKIE_NAME) and not request.auth)

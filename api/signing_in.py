@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.contrib import auth
 from django.contrib.auth.views import RedirectURLMixin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -13,15 +14,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from accounts.forms import CodeField, answer_in, hold_off, refusing
-from tokens.domain import sessions, signing_in
+from accounts.forms import CodeField, hold_off, sign_in
+from accounts.models import User
+from tokens.domain import signing_in
 from tokens.domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 from tokens.exceptions import InvalidCredentials
-from tokens.http.requests import client_of
-from tokens.http.throttles import throttle
-from tokens.models import Reason, Session
-
-from .browsing import Pass
 
 
 class SignInForm(forms.Form):
@@ -40,7 +37,7 @@ class SignInForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
     code = CodeField()
-    session: Session
+    user: User
 
     def __init__(self, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -51,15 +48,7 @@ class SignInForm(forms.Form):
         if self.errors:
             return cleaned
         try:
-            with refusing():
-                throttle(self.request, "login")
-                self.session = signing_in.sign_in(
-                    cleaned["username"],
-                    cleaned["password"],
-                    client_of(self.request),
-                    answer=answer_in(cleaned["code"]),
-                    request=self.request,
-                )
+            self.user = sign_in(self.request, cleaned)
         except InvalidCredentials as error:
             raise forms.ValidationError(signing_in.with_hint(_("The username or password is wrong."))) from error
         return cleaned
@@ -75,9 +64,8 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
         return {**super().get_form_kwargs(), "request": self.request}
 
     def form_valid(self, form: SignInForm) -> HttpResponse:
-        response = HttpResponseRedirect(self.get_success_url())
-        Pass(form.session).write(response)
-        return response
+        auth.login(self.request, form.user)
+        return HttpResponseRedirect(self.get_success_url())
 
     def form_invalid(self, form: SignInForm) -> HttpResponse:
         return hold_off(super().form_invalid(form))
@@ -89,8 +77,5 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
 @never_cache
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    if found := Pass.read(request):
-        sessions.revoke(found.session, Reason.LOGOUT, client_of(request), found.session.user)
-    response = redirect("api:root")
-    Pass.clear(response)
-    return response
+    auth.logout(request)
+    return redirect("api:root")

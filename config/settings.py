@@ -68,10 +68,10 @@ MIDDLEWARE = [
     "config.serving.middleware.Refusals",
     "config.serving.middleware.OptionalTrailingSlash",
     "config.serving.middleware.Unavailable",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "config.serving.page_sessions.SessionMiddleware",
     "config.serving.middleware.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.page_session.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 if METRICS_TOKEN:
@@ -318,7 +318,8 @@ if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
 
-SESSION_ENGINE = "config.serving.admin_sessions"
+SESSION_ENGINE = "config.serving.page_sessions"
+SESSION_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TOKENS_COOKIE_SECURE
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = root
 CSRF_COOKIE_HTTPONLY = True

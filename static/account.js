@@ -98,6 +98,7 @@ function showAccount(me) {
   find("[data-me=email]").textContent = me.email || text("no-address");
   find("[data-me=dateJoined]").textContent = new Date(me.dateJoined).toLocaleDateString(language, { dateStyle: "long" });
   find("[data-me-value]").setAttribute("value", me.username);
+  find("#staff").hidden = !me.isStaff;
   find("#verified").hidden = !me.email || !me.emailVerified;
   find("#unverified").hidden = find("#resend").hidden = !me.email || me.emailVerified;
 }

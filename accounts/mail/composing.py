@@ -1,6 +1,6 @@
 """What a mail says, put together in the moment of sending."""
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -55,22 +55,11 @@ def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
 
 
 def _about_session(mail: Mail) -> EmailMultiAlternatives | None:
-    session = _session_of(mail)
+    session: Session | None = Session.objects.filter(pk=cast(Any, mail.session)).first()
     if session is None or (mail.kind == NEW_SIGN_IN.name and not _is_from_new_device(session)):
         return None
     device, ip_address = devices.describe(session.user_agent), session.ip_address or _("an unknown address")
     return _message(mail, mail.address, device=device, ip_address=ip_address)
-
-
-def _session_of(mail: Mail) -> Session | None:
-    """Return the session that the mail tells of, for a sign-in to the admin one that is kept nowhere."""
-    session: Session | None
-    if mail.session:
-        session = Session.objects.filter(pk=mail.session).first()
-        return session
-    user = User.objects.filter(email_key=names.key(mail.address)).first()
-    where = {"ip_address": mail.ip_address, "user_agent": mail.user_agent}
-    return Session(user=user, created_at=mail.created_at, **where) if user else None
 
 
 def _is_from_new_device(session: Session) -> bool:

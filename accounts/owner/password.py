@@ -44,6 +44,14 @@ def change_password(
     return _change(session, _with_password(session.user, new_password), client)
 
 
+def replace_password(session: Session, new_password: str, client: Client = UNKNOWN) -> Session:
+    """Do the same with passwords that have been judged, the new one and the present one.
+
+    Raises TokenRevoked, as `change_password` does.
+    """
+    return _change(session, _having(session.user, new_password), client)
+
+
 @retried
 def _change(session: Session, changed: User, client: Client) -> Session:
     user = session.user
@@ -54,19 +62,6 @@ def _change(session: Session, changed: User, client: Client) -> Session:
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"], password_change=change)
         return sessions.succeed(session, changed, client)
-
-
-@retried
-def replace_password(user: User, new_password: str, client: Client = UNKNOWN) -> None:
-    """Set a password that has been judged, as has the user's present one, and end every session."""
-    changed = copy(user)
-    changed.set_password(new_password)
-    change = PasswordChange(kinds.PASSWORD_CHANGED, client)
-    with transaction.atomic():
-        hold(user, WrongPassword())
-        sessions.revoke_all(user, Reason.PASSWORD, client, user)
-        changed.save(update_fields=["password"], password_change=change)
-    user.password = changed.password
 
 
 @retried
@@ -117,6 +112,10 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
 def _with_password(user: User, new_password: str) -> User:
     """Return a copy of the user with another password, if that is strong enough."""
     judge_password(user, new_password, "new_password")
+    return _having(user, new_password)
+
+
+def _having(user: User, new_password: str) -> User:
     changed = copy(user)
     changed.set_password(new_password)
     return changed

@@ -1,4 +1,4 @@
-"""Who browses the API in the tests: a browser that shows pages and has no access token."""
+"""Who browses the API and the admin in the tests: a browser that shows pages and has no access token."""
 
 import re
 from typing import Any
@@ -6,25 +6,36 @@ from typing import Any
 from django.http.cookie import SimpleCookie
 from django.test import Client
 
+from config.serving.page_sessions import SessionStore
 from tests.clients import PASSWORD
+from tokens.models import Session
 
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
+API, ADMIN = "/api/sign-in", "/admin/login/"
+"""Where one signs in, for both."""
+
+
 class Visitor:
-    def __init__(self, username: str = "ann") -> None:
-        self.username = username
+    def __init__(self, username: str = "ann", door: str = API) -> None:
+        self.username, self.door = username, door
         self.http = Client(enforce_csrf_checks=True, headers={"accept": ACCEPT})
 
     @property
     def cookie(self) -> str:
         cookies: SimpleCookie = self.http.cookies
-        return cookies["browsing"].value if "browsing" in cookies else ""
+        return cookies["sessionid"].value if "sessionid" in cookies else ""
+
+    @property
+    def session(self) -> Session:
+        found: Session = Session.objects.get(pk=SessionStore(self.cookie)["sid"])
+        return found
 
     def sign_in(self, password: str = PASSWORD, **body: str) -> Any:
-        page = self.http.get("/api/sign-in")
-        csrf = {"csrfmiddlewaretoken": csrf_of(page)}
-        return self.http.post("/api/sign-in", {"username": self.username, "password": password, **csrf, **body})
+        csrf = csrf_of(self.http.get(self.door, follow=True))
+        form = {"username": self.username, "password": password, "csrfmiddlewaretoken": csrf}
+        return self.http.post(self.door, {**form, **body})
 
     def get(self, path: str = "/api/me/", **extra: Any) -> Any:
         return self.http.get(path, **extra)

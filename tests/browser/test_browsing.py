@@ -151,7 +151,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     page.goto("/api/sessions/")
     expect(page.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     expect(page.get_by_role("main")).not_to_contain_text("userAgent")
-    assert "browsing" not in [cookie["name"] for cookie in page.context.cookies()]
+    assert "sessionid" not in [cookie["name"] for cookie in page.context.cookies()]
 
 
 def test_foreign_page_can_not_make_it_act(visitor: Visitor, page: Page, site: str) -> None:

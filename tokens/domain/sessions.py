@@ -6,7 +6,7 @@ and the row decides who wins a race. Whoever changed no row reads again and judg
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn, cast
 from uuid import UUID
@@ -34,6 +34,9 @@ from .reading import read
 from .rotation import Step, given_up, judge
 
 PRUNED_AT_LOGIN = 10
+
+KEPT_FOR = timedelta(minutes=1)
+"""How long a session that a page keeps in use is not written to again: not every look at a page is a write."""
 
 
 Claims = Mapping[str, Any]
@@ -212,7 +215,7 @@ def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *,
 
 @retried
 def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
-    """Return the session that `sid` and `sub` name, and put off its end as a rotation does.
+    """Return the session that `sid` and `sub` name, and put off its end as a rotation does, at most once a minute.
 
     For a page that keeps a session in use without its refresh token, which nobody was given. A session that is rotated
     is none of those: to move its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
@@ -224,7 +227,7 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
             raise TokenNotValid
         if session.expires_at <= now:
             raise TokenExpired
-        if _use(session, now, client, _sessions().filter(generation=0)):
+        if abs(now - session.rotated_at) < KEPT_FOR or _use(session, now, client, _sessions().filter(generation=0)):
             return session
 
 

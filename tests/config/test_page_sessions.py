@@ -7,7 +7,7 @@ from django.test import Client
 from time_machine import TimeMachineFixture
 
 from accounts.models import User
-from config.serving.admin_sessions import SessionStore
+from config.serving.page_sessions import SessionStore
 from tests.clients import PASSWORD
 
 pytestmark = pytest.mark.django_db

@@ -1,11 +1,38 @@
-"""Where Django keeps who is signed in to the admin (SESSION_ENGINE)."""
+"""Where Django keeps who is signed in to the admin and the browsable API (SESSION_ENGINE), and the cookie of that."""
 
 from hashlib import blake2b
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.sessions import middleware
 from django.contrib.sessions.backends import db
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone
+
+from tokens.exceptions import TokenNotValid
+from tokens.http import cookies
+
+
+class SessionMiddleware(middleware.SessionMiddleware):
+    """Django's, but of two cookies neither counts, and no cache keeps an answer that sets one.
+
+    Another host of the site can plant a second cookie, and which of them comes first is not ours to say.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        try:
+            cookies.find(request, settings.SESSION_COOKIE_NAME)
+        except TokenNotValid:
+            request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        super().process_request(request)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:  # type: ignore[override]
+        response = super().process_response(request, response)  # type: ignore[arg-type]
+        if settings.SESSION_COOKIE_NAME in response.cookies:
+            response.setdefault("Cache-Control", "no-store")
+        return response
 
 
 class SessionStore(db.SessionStore):

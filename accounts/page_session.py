@@ -1,0 +1,128 @@
+"""The one sign-in of the admin and the browsable API: Django's session names one of ours, and ends with it.
+
+The refresh token's cookie never reaches the paths of these pages, and the access token is in another page's memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib import auth
+from django.contrib.auth import middleware
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from tokens.domain import sessions
+from tokens.exceptions import TokenRefused, TokenRevoked
+from tokens.http.requests import client_of
+from tokens.models import Reason, Session
+
+from .models import User
+
+SID = "sid"
+"""Where Django's session has the name of ours."""
+
+FOUND = "page_session"
+"""Where a request keeps what was found, so that each looks once."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What lets a page in; the counterpart of an access token."""
+
+    session: Session
+
+    @property
+    def authenticated_at(self) -> datetime:
+        """When the user last gave the password."""
+        return self.session.authenticated_at
+
+
+def current(request: HttpRequest) -> Pass | None:
+    """Return the pass of the request's cookie, if its session is live; that puts off the session's end.
+
+    If the session has ended, Django's ends as well.
+    """
+    found = vars(request)
+    if FOUND not in found:
+        found[FOUND] = _read(request)
+    told: Pass | None = found[FOUND]
+    return told
+
+
+def _read(request: HttpRequest) -> Pass | None:
+    kept = request.session
+    if auth.SESSION_KEY not in kept:
+        return None
+    try:
+        session = _alive(kept[SID], kept[auth.SESSION_KEY], request)
+    except (KeyError, TokenRefused):  # a KeyError: it was made before sign-ins to the admin were sessions
+        kept.flush()
+        return None
+    if kept.get_expiry_date() != session.expires_at:
+        kept.set_expiry(session.expires_at)
+    return Pass(session)
+
+
+def _alive(sid: str, sub: str, request: HttpRequest) -> Session:
+    session = sessions.keep({"sid": sid, "sub": sub}, client_of(request))
+    user: Any = session.user
+    if user.awaiting_verification:
+        raise TokenRevoked
+    return session
+
+
+def begin(request: HttpRequest, user: User, amr: Sequence[str]) -> None:
+    """Begin a session for a user whose credentials have been judged; Django's `login()` is to be called next.
+
+    The session that the browser had before ends. Raises NoActiveAccount.
+    """
+    former = current(request)
+    session = sessions.start(user, client_of(request), amr, replaced=former.session if former else None)
+    vars(request)[FOUND] = Pass(session)
+
+
+def go_on(request: HttpRequest, session: Session) -> None:
+    """Have Django's session name that session, under a new key: a copy of the former cookie is worth nothing."""
+    request.session.cycle_key()
+    request.session[SID] = str(session.pk)
+    request.session.set_expiry(session.expires_at)
+    vars(request)[FOUND] = Pass(session)
+
+
+@receiver(user_logged_in)
+def name_session(request: HttpRequest, user: User, **kwargs: Any) -> None:
+    """Make a session of every sign-in by Django's `login()`, whatever code calls it. Raises NoActiveAccount."""
+    begun: Pass | None = vars(request).get(FOUND)
+    if begun is None or begun.session.user_id != user.pk:
+        begun = Pass(sessions.start(user, client_of(request)))
+    go_on(request, begun.session)
+
+
+@receiver(user_logged_out)
+def end_session(request: HttpRequest, **kwargs: Any) -> None:
+    if told := current(request):
+        sessions.revoke(told.session, Reason.LOGOUT, client_of(request), told.session.user)
+
+
+class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
+    """Django's, but who the user is says a session of ours, which is looked up once the user is asked for."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        request.user = SimpleLazyObject(partial(_user_of, request))  # type: ignore[assignment]
+        request.auser = partial(_auser_of, request)
+
+
+def _user_of(request: HttpRequest) -> Any:
+    told = current(request)
+    return told.session.user if told else AnonymousUser()
+
+
+async def _auser_of(request: HttpRequest) -> Any:
+    return await sync_to_async(_user_of)(request)
