@@ -147,6 +147,22 @@ INTROSPECTION = inline_serializer(
         ),
     },
 )
+ENDED = inline_serializer(
+    "EndedSessions",
+    {
+        "ended": inline_serializer(
+            "EndedSession",
+            {
+                "sid": drf.CharField(help_text="The session, as its tokens name it."),
+                "at": drf.DateTimeField(),
+                "reason": drf.CharField(),
+            },
+            many=True,
+        ),
+        "next": drf.CharField(help_text="What to ask with next, as `after`."),
+        "interval": drf.IntegerField(help_text="Seconds until then."),
+    },
+)
 TEXT = {"type": "string"}
 EMPTY = {"type": "object", "additionalProperties": False}
 KEY_SET = {
@@ -266,6 +282,16 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             {200: INTROSPECTION},
             {401: ("invalid_credentials",), 403: ("permission_denied",)},
             request=tokens.TokenSerializer,
+        ),
+    },
+    "tokens.views.EndedView": {
+        "get": Operation(
+            "endedSessions",
+            "Sessions that ended since the last look",
+            {200: ENDED, 304: None},
+            {401: ("not_authenticated", "invalid_credentials"), 410: ("cursor_expired",)},
+            parameters=(tokens.AfterSerializer,),
+            fields=True,
         ),
     },
     "tokens.views.TokenObtainPairView": {
@@ -596,7 +622,8 @@ def headers_of(
         told.append(("Cache-Control", "`no-store`", statuses))
     if issubclass(view, PublishedView):
         told.append(("Cache-Control", f"`max-age={KEY_SET_MAX_AGE}, public`", statuses))
-        told.append(("ETag", "To ask by `If-None-Match` whether it has changed.", statuses))
+    if 304 in operation.answers:
+        told.append(("ETag", "To ask by `If-None-Match` whether it has changed.", operation.answers))
     if "use_dpop_nonce" in codes:
         told.append(("DPoP-Nonce", "The nonce for the next proof of a key.", statuses))
     return [

@@ -70,6 +70,10 @@ class SignInTooOld(Exception):
     """The user signed in too long ago for this."""
 
 
+class CursorExpired(Exception):
+    """What ended since that cursor is no longer kept whole: a reader begins without one."""
+
+
 class TokenRefused(TokenError):
     code: ClassVar[str]
     message: ClassVar[str | Promise]

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.db.models import Aggregate, JSONField, OuterRef, QuerySet, Subquery
+from django.db.models import Aggregate, Func, JSONField, OuterRef, QuerySet, Subquery
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import get_default_timezone, is_naive, make_aware
 from django.utils.translation import gettext_lazy as _
@@ -317,3 +317,30 @@ class SecurityEvent(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class TransactionId(Func):
+    """The number of the transaction that writes, on PostgreSQL; 0 elsewhere, where it tells nothing."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        return "0", []
+
+    def as_postgresql(self, *args: Any, **kwargs: Any) -> Any:
+        return "pg_current_xact_id()::text::bigint", []
+
+
+class Ended(models.Model):
+    """A session that has ended, until no access token of it can be good any more."""
+
+    session = models.UUIDField()
+    """No foreign key: it outlives the session, whose user may have been deleted."""
+
+    at = UTCDateTimeField()
+    reason = models.CharField(max_length=20)
+    xid = models.BigIntegerField(db_index=True)
+    """The transaction that wrote it, on PostgreSQL, which may be committed later than those with greater numbers."""
+
+    def __str__(self) -> str:
+        return str(self.session)

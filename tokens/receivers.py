@@ -10,7 +10,7 @@ from django.db.models.signals import post_save, pre_delete
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from .domain import events, sessions, users
+from .domain import events, feed, sessions, users
 from .domain.client import UNKNOWN, Client
 from .domain.outlasting import outlast
 from .http.requests import client_of
@@ -28,6 +28,7 @@ def listen(models: Iterable[type[Model]]) -> None:
             pre_delete.connect(lock_for_deletion, model)
         if users.is_user(model) or users.is_inherited_by_users(model):
             post_save.connect(revoke_sessions_of_deactivated, model)
+            post_save.connect(tell_of_changed_password, model)
 
 
 def revoke_sessions_of_deactivated(
@@ -42,6 +43,18 @@ def revoke_sessions_of_deactivated(
         sessions.revoke_all(user, Reason.DEACTIVATED)
 
 
+def tell_of_changed_password(
+    instance: Model, raw: bool, created: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
+) -> None:
+    """Tell the feed of the sessions that a changed password has ended, whose rows stay as they are."""
+    may_have_changed = update_fields is None or "password" in update_fields
+    if raw or created or not may_have_changed or not feed.is_read():
+        return
+    user = users.saved_through(instance, using)
+    if user is not None:
+        sessions.tell_of_password(user)
+
+
 def lock_for_deletion(instance: Model, using: str, **kwargs: Any) -> None:
     """Let nothing come between the deletion of the sessions and that of the user: it would refer to nobody.
 
@@ -50,7 +63,8 @@ def lock_for_deletion(instance: Model, using: str, **kwargs: Any) -> None:
     """
     user = users.rows(using).filter(pk=instance.pk)
     user.select_for_update(no_key=True).first()
-    list(Session.objects.using(using).filter(user_id=instance.pk).select_for_update(of=("self",)).order_by("pk"))
+    held = Session.objects.using(using).filter(user_id=instance.pk).select_for_update(of=("self",)).order_by("pk")
+    sessions.tell_of_deletion(list(held))
     user.select_for_update().first()
 
 

@@ -13,7 +13,7 @@ from rest_framework_simplejwt import serializers as simplejwt
 
 from . import tokens
 from .conf import conf, resolve
-from .domain import sessions, signing_in
+from .domain import feed, sessions, signing_in
 from .domain.client import Client
 from .domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH, Terms
 from .exceptions import (
@@ -402,6 +402,20 @@ class TokenRefreshSlidingSerializer(simplejwt.TokenRefreshSlidingSerializer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise NotSupported(tokens.SLIDING)
+
+
+class AfterSerializer(serializers.Serializer[Any]):
+    """Where a reader of the feed of ended sessions goes on."""
+
+    after = serializers.CharField(
+        required=False, max_length=40, help_text="The `next` of the last answer; none for the first."
+    )
+
+    def validate_after(self, text: str) -> feed.Cursor:
+        try:
+            return feed.Cursor.parse(text)
+        except ValueError as error:
+            raise ValidationError(_("This is no cursor of this server."), "invalid_cursor") from error
 
 
 class TokenSerializer(serializers.Serializer[None]):

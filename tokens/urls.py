@@ -12,6 +12,7 @@ urlpatterns = [
     path("auth/logout-all", views.LogoutAllView.as_view(), name="logout_all"),
     path("auth/revoke", views.RevokeView.as_view(), name="revoke"),
     path("auth/introspect", views.IntrospectView.as_view(), name="introspect"),
+    path("auth/ended", views.EndedView.as_view(), name="ended"),
     path("api/token/", views.TokenObtainPairView.as_view(), name="obtain_pair"),
     path("api/token/second-factor/", views.SecondStepPairView.as_view(), name="second_step_pair"),
     path("api/token/refresh/", views.TokenRefreshView.as_view(), name="refresh_pair"),

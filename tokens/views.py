@@ -24,10 +24,10 @@ from rest_framework_simplejwt import views as simplejwt
 from . import exceptions, serializers
 from .authentication import JWTAuthentication, LogoutAuthentication, Service, ServiceAuthentication
 from .conf import conf, resolve
-from .domain import sessions
-from .exceptions import NotSupported, ProofRefused, TokenNotValid, TokenRefused
+from .domain import feed, sessions
+from .exceptions import CursorExpired, NotSupported, ProofRefused, TokenNotValid, TokenRefused
 from .http import cookies
-from .http.errors import exception_handler
+from .http.errors import Gone, exception_handler
 from .http.parsers import JSONParser, MultiPartParser
 from .http.refusals import challenge
 from .http.requests import check_same_site, client_of
@@ -221,6 +221,31 @@ class IntrospectView(AuthView):
                 **told,
             }
         )
+
+
+class EndedView(AuthView):
+    """Tell services that verify tokens themselves which sessions have ended since they last asked."""
+
+    authentication_classes = (ServiceAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
+        serializer = serializers.AfterSerializer(data=request.query_params)
+        serializer.is_valid(raise_exception=True)
+        try:
+            page = feed.read(serializer.validated_data.get("after"))
+        except CursorExpired as error:
+            raise Gone from error
+        ended = [{"sid": str(row.session), "at": row.at, "reason": row.reason} for row in page.ended]
+        response = Response({"ended": ended, "next": str(page.next), "interval": feed.INTERVAL})
+        response["ETag"] = etag = f'W/"{page.tag}"'
+        return get_conditional_response(request._request, etag=etag, response=response)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        if response.status_code == status.HTTP_401_UNAUTHORIZED:
+            response["WWW-Authenticate"] = 'Basic realm="api"'
+        return response
 
 
 class AlwaysJSON(DefaultContentNegotiation):

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from tests.api.people import Person
 from tests.clients import PASSWORD, App
+from tests.tokens.test_oauth import basic
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +106,12 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         200: set(),
         401: {"invalid_credentials", *GUARD},
         403: {"cross_site_request", "permission_denied"},
+    },
+    "get /auth/ended": {
+        200: set(),
+        401: {"invalid_credentials", "not_authenticated"},
+        410: {"cursor_expired"},
+        **CROSS_SITE,
     },
     "post /api/token/": {200: set(), 401: {"no_active_account", "second_factor_required", *LOGIN}, **THROTTLED},
     "post /api/token/second-factor/": {200: set(), 401: SECOND_STEP, **THROTTLED},
@@ -205,6 +212,7 @@ def test_schema_tells_who_may_call(schema: Any) -> None:
     assert told.pop("post /auth/logout") == [access | cookie]
     assert told.pop("post /auth/refresh-token") == [cookie]
     assert told.pop("post /auth/introspect") == [access, service]
+    assert told.pop("get /auth/ended") == [service]
     guarded = {name for name, statuses in CONTRACT.items() if statuses.get(401, set()) >= GUARD}
     assert told == {name: [access] if name in guarded else None for name in told}
     assert schema["components"]["securitySchemes"] == {
@@ -359,6 +367,21 @@ def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff:
     post("/auth/revoke", staff, "token=x", 200)
     post("/auth/revoke", staff, f"token={ann.cookie}", 200)
     post("/auth/introspect", ann, "token=x", 401)
+
+
+def test_feed_of_ended_sessions_is_answered_as_told(schema: Any, ann: Person, settings: Settings) -> None:
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"billing": "a secret of its own"}
+    good, wrong = basic("billing", "a secret of its own"), basic("billing", "wrong")
+    ann.post("/auth/logout-all", access=ann.access)
+    for authorization, after, status in [
+        (good, {}, 200),
+        (good, {"after": "x"}, 400),
+        (good, {"after": "1-1"}, 410),
+        (wrong, {}, 401),
+    ]:
+        response = APIClient().get("/auth/ended", after, headers={"Authorization": authorization})
+        assert response.status_code == status
+        assert_as_told(schema, "get /auth/ended", response)
 
 
 @pytest.mark.parametrize(

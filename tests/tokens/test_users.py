@@ -9,10 +9,11 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from tests.clients import PASSWORD, Browser
 from tokens import receivers
-from tokens.domain import sessions, users
+from tokens.domain import feed, sessions, users
 from tokens.models import Reason, Session
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,6 +96,26 @@ def test_row_of_a_user_who_stays_active_ends_nothing(ann: Any, defined: dict[str
 
 
 @pytest.mark.parametrize("name", ["user", "proxy", "child"])
+@pytest.mark.parametrize("end", ["password", "deactivated", "deleted"])
+def test_end_through_any_model_of_the_user_is_told_by_the_feed(
+    ann: Any, defined: dict[str, Any], settings: Settings, name: str, end: str
+) -> None:
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"billing": "a secret of its own"}
+    session = sessions.start(ann)
+    row = through(defined[name], ann)
+    match end:
+        case "password":
+            row.set_password("another password")
+            row.save()
+        case "deactivated":
+            row.is_active = False
+            row.save()
+        case _:
+            row.delete()
+    assert {(ended.session, ended.reason) for ended in feed.read().ended} == {(session.pk, end)}
+
+
+@pytest.mark.parametrize("name", ["user", "proxy", "child"])
 def test_deletion_through_any_model_of_the_user_waits_for_the_sessions(
     ann: Any, defined: dict[str, Any], name: str
 ) -> None:
@@ -110,18 +131,22 @@ def test_deletion_through_any_model_of_the_user_waits_for_the_sessions(
 
 
 def test_user_is_found_by_the_row_of_a_model_that_the_user_model_inherits_from(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
+    settings.TOKENS_INTROSPECTION_CREDENTIALS = {"billing": "a secret of its own"}
     person = define("Person", models.Model)
     account = define("Account", person)
     monkeypatch.setattr(users, "get_user_model", lambda: account)
+    receivers.listen([person])
     with connection.schema_editor() as editor:
         editor.create_model(person)
         editor.create_model(account)
     try:
         user = account._default_manager.create()
         assert users.saved_through(person._default_manager.get(), "default") == user
-        assert users.saved_through(person._default_manager.create(), "default") is None
+        nobody = person._default_manager.create()
+        nobody.save()
+        assert users.saved_through(nobody, "default") is None
         assert [users.is_user(model) for model in (person, account)] == [False, True]
         assert users.is_inherited_by_users(person)
     finally:

@@ -25,8 +25,8 @@ from ..exceptions import (
     TokenReused,
     TokenRevoked,
 )
-from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, group_names, new_secret, uuid7
-from . import events, limits, users
+from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, fingerprints, group_names, new_secret, uuid7
+from . import events, feed, limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
@@ -328,6 +328,24 @@ def renew_auth_hash(user: User, former: Iterable[str]) -> None:
     kept.update(auth_hash=user.get_session_auth_hash())
 
 
+def tell_of_password(user: User) -> None:
+    """Tell the feed of the sessions that have ended because the user's password is not that of their login.
+
+    Their rows stay as they are. Those of which it has been told already are left out.
+    """
+    if feed.is_read():
+        usable = _sessions().live(conf.access_token_lifetime).filter(user_id=user.pk)
+        ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.told())
+        feed.tell(ended.values_list("pk", flat=True), Reason.PASSWORD)
+
+
+def tell_of_deletion(sessions: Iterable[Session]) -> None:
+    """Tell the feed of those of the sessions that end because their user is about to be deleted."""
+    # An access token outlives the refresh token that it came with.
+    expired = times.now() - conf.access_token_lifetime
+    feed.tell([row.pk for row in sessions if row.revoked_at is None and row.expires_at > expired], feed.DELETED)
+
+
 def _get(claims: Claims, *, groups: bool = False) -> Session:
     """Return the session that a verified token names, with its user, if it is alive."""
     session = read(UUID(claims["sid"]), _db(), groups=groups)
@@ -470,6 +488,7 @@ def _revoke(
     for session in sessions:
         for name, value in changes.items():
             setattr(session, name, value)
+    feed.tell([session.pk for session in sessions], reason)
     if announced:
         events.announce_all([events.ending(session, reason, client) for session in sessions])
     signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)

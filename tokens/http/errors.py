@@ -44,6 +44,12 @@ class TooLarge(exceptions.APIException):
     default_code = "too_large"
 
 
+class Gone(exceptions.APIException):
+    status_code = status.HTTP_410_GONE
+    default_detail = _("This cursor has expired. Begin without one.")
+    default_code = "cursor_expired"
+
+
 class Unavailable(exceptions.APIException):
     """The database can't do its work. That is no fault of the client's token, so nothing is cleared or revoked."""
 

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from ... import times
 from ...conf import conf
+from ...domain import feed
 from ...domain.ranges import ranges
 from ...models import SecurityEvent, Session, uuid7_floor
 
@@ -52,6 +53,8 @@ class Command(BaseCommand):
         try:
             self.flush(Session, "expires_at", _ago(timedelta(days=keep)))
             self.flush(SecurityEvent, "created_at", _ago(conf.event_lifetime))
+            if not dry_run and feed.past().exists():
+                self.flush_feed()
         except KeyboardInterrupt:
             if self.stdout.isatty():
                 self.stdout.write()  # the bar has not ended its line
@@ -72,6 +75,11 @@ class Command(BaseCommand):
             if self.verbosity:
                 done = f"{self.counts[model]} {'found' if self.dry_run else 'deleted'}"
                 progress.show(last or end, f"{model._meta.verbose_name_plural}, {done}")
+
+    def flush_feed(self) -> None:
+        """Delete what the feed of ended sessions tells nobody any more. Nobody is told how much that was."""
+        for _, some in ranges(feed.past(), self.batch_size):
+            _delete(some, some.db)
 
     def told(self) -> str:
         sessions, events = self.counts[Session], self.counts[SecurityEvent]
