@@ -59,7 +59,7 @@ def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
     expect(page.get_by_role("link", name="Open your authenticator app")).to_have_attribute(
         "href", re.compile("^otpauth:")
     )
-    picture = page.get_by_role("img", name="A QR code")
+    picture = page.get_by_role("img", name="QR code with the key below")
     expect(picture).to_be_visible()
     assert picture.evaluate("picture => picture.naturalWidth") > 100
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
