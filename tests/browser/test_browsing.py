@@ -146,7 +146,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     sign_in(elsewhere)
     elsewhere.get_by_role("button", name="Sign out all others").click()
     elsewhere.get_by_role("button", name="End them").click()
-    expect(elsewhere.get_by_role("status")).to_have_text("Other sessions ended: 2.")
+    expect(elsewhere.get_by_role("status")).to_have_text("Other devices signed out: 2.")
 
     page.goto("/api/sessions/")
     expect(page.get_by_text("Your session has ended. Sign in again.")).to_be_visible()

@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
+from pytest_django import Settings
 
 from tests.clients import PASSWORD, App, Browser
 
@@ -10,6 +12,16 @@ from tests.clients import PASSWORD, App, Browser
 def ann(db: None) -> Any:
     manager: Any = get_user_model()._default_manager
     return manager.create_user("ann", email="ann@example.com", password=PASSWORD)
+
+
+@pytest.fixture
+def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sign in to the admin as where the app is alone: by Django's session, which is none of those that are listed."""
+    replaced = {
+        "accounts.page_session.AuthenticationMiddleware": "django.contrib.auth.middleware.AuthenticationMiddleware"
+    }
+    settings.MIDDLEWARE = [replaced.get(entry, entry) for entry in settings.MIDDLEWARE]
+    monkeypatch.setattr(user_logged_in, "receivers", [])
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_what_has_expired_is_flushed(ann: Any, time_machine: TimeMachineFixture)
     assert not Session.objects.exists()
 
 
+@pytest.mark.usefixtures("django_sign_in")
 def test_sessions_are_ended_and_listed(
     ann: Any, admin_user: Any, client: Any, time_machine: TimeMachineFixture
 ) -> None:
