@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import translation
-from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.extensions import OpenApiViewExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -31,7 +31,7 @@ from rest_framework.views import APIView
 from accounts import passkeys
 from tokens import serializers as tokens
 from tokens.authentication import JWTAuthentication, ServiceAuthentication
-from tokens.conf import conf
+from tokens.contrib import spectacular
 from tokens.jose.keys import KEY_SET_MAX_AGE
 from tokens.views import AuthView, PublishedView, TokenView
 
@@ -42,38 +42,8 @@ Schema = dict[str, Any]
 
 # Who may call
 
-
-class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "tokens.authentication.JWTAuthentication"
-    name = "accessToken"
-
-    def get_security_definition(self, auto_schema: Any) -> Schema:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-
-
-class LogoutScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The refresh token in its cookie, and the access token as well."""
-
-    target_class = "tokens.authentication.LogoutAuthentication"
-    name = "refreshToken"
-
-    def get_security_requirement(self, auto_schema: Any) -> dict[str, list[str]]:
-        return {"accessToken": [], "refreshToken": []}
-
-    def get_security_definition(self, auto_schema: Any) -> Schema:
-        return {"type": "apiKey", "in": "cookie", "name": conf.cookie_name}
-
-
-class ServiceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "tokens.authentication.ServiceAuthentication"
-    name = "service"
-
-    def get_security_definition(self, auto_schema: Any) -> Schema:
-        return {"type": "http", "scheme": "basic"}
-
-
 FOR_PROGRAMS = (JWTAuthentication, ServiceAuthentication)
-COOKIE: list[dict[str, list[str]]] = [{"refreshToken": []}]
+COOKIE: list[dict[str, list[str]]] = [{spectacular.LogoutScheme.name: []}]
 
 # What is answered
 

@@ -194,6 +194,61 @@ print(RefreshToken(str(session))["sub"])
     assert python("manage.py", "shell", "-v0", "-c", upgrade) == "1\n"
 
 
+PROJECT_TO_TEST = """
+from django.urls import include, path
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from latchkey.permissions import RecentSignIn
+
+
+class Orders(APIView):
+    def get(self, request):
+        return Response([])
+
+
+class Payout(APIView):
+    permission_classes = [RecentSignIn]
+
+    def post(self, request):
+        return Response("paid")
+
+
+urlpatterns = [
+    path("", include("latchkey.urls")),
+    path("orders/", Orders.as_view()),
+    path("payout/", Payout.as_view()),
+]
+"""
+
+
+def test_project_is_tested_as_shown(tmp_path: Path, host_python: Path) -> None:
+    """What docs/testing.md shows, in a new project that has the wheel, and nothing of this repository's tests."""
+    blocks = [block for language, block in BLOCK.findall(read("docs/testing.md")) if language == "python"]
+    [case] = [block for block in blocks if "TestCase" in block]
+    with_pytest = "\n".join(block for block in blocks if block is not case)
+    installed, *_ = [block for language, block in BLOCK.findall(read("docs/installing.md")) if language == "python"]
+
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(host_python), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    python("-m", "django", "startproject", "shop", ".", "--settings=")
+    with (tmp_path / "shop/settings.py").open("a") as file:
+        file.write(installed)
+    (tmp_path / "shop/urls.py").write_text(PROJECT_TO_TEST)
+    (tmp_path / "test_shop.py").write_text(with_pytest)
+    (tmp_path / "tests.py").write_text(case)
+
+    expected = len(re.findall(r"(?m)^def test_", with_pytest))
+    assert f"{expected} passed" in python("-m", "pytest", "-W", "error")
+    assert "Ran 1 test" in python("manage.py", "test", "tests")
+
+
 # Tables
 
 

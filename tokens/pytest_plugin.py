@@ -1,0 +1,12 @@
+"""The plugin of pytest, which loads it before there are settings: what needs them is imported by the fixture."""
+
+from typing import Any
+
+import pytest
+from django.utils.module_loading import import_string
+
+
+@pytest.fixture
+def latchkey_client() -> Any:
+    """Return an APIClient of `testing`, in which nobody has signed in."""
+    return import_string(f"{__package__}.testing.APIClient")()
