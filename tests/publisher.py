@@ -20,6 +20,8 @@ class Publisher(ThreadingHTTPServer):
         self.headers: dict[str, str] = {}
         self.body = b""
         self.requests = 0
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        """The path and the headers of each request."""
 
     def publish(self, *keys: Any) -> None:
         self.body = json.dumps({"keys": keys}).encode()
@@ -30,6 +32,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
+        self.server.asked.append((self.path, dict(self.headers)))
         self.send_response(self.server.status)
         for name, value in self.server.headers.items():
             self.send_header(name, value)

@@ -21,8 +21,9 @@ from .conf import conf, resolve
 from .domain import limits, sessions
 from .domain.client import Client
 from .domain.sessions import Prove, unproven
-from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused, TooManyTries
+from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused, TokenRevoked, TooManyTries
 from .http import proofs
+from .http.following import FeedUnreachable, follower
 from .http.refusals import KeysUnavailable, ProofsUnavailable, Refused, challenges
 from .http.requests import client_of
 from .jose.keys import KeySetUnreachable
@@ -92,7 +93,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
             return self.judge(claims, client_of(request), self._proof_of(claims, raw_token, request))
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
-        except KeySetUnreachable as error:
+        except (KeySetUnreachable, FeedUnreachable) as error:
             raise KeysUnavailable from error
         except ReplayStoreUnreachable as error:
             raise ProofsUnavailable from error
@@ -143,13 +144,16 @@ class LogoutAuthentication(JWTAuthentication):
 class StatelessJWTAuthentication(JWTAuthentication):
     """Let in whoever holds an unexpired access token, without a look into the database.
 
-    A session that has ended is let in until its access token expires. `request.user` is a TokenUser, or what
+    A session that has ended is let in until its access token expires, or, where TOKENS_ENDED_URL names the issuer's
+    feed of ended sessions, for some seconds. `request.user` is a TokenUser, or what
     SimpleJWT's TOKEN_USER_CLASS names.
     """
 
     def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
         if "cnf" in claims:
             prove(claims["cnf"]["jkt"])
+        if conf.ended_url and follower(conf.ended_url).has_ended(claims["sid"]):
+            raise TokenRevoked
         return AccessToken.from_claims(claims)
 
     def get_user(self, validated_token: Any) -> Any:

@@ -111,6 +111,10 @@ def _is_duration(value: object) -> bool:
     return isinstance(value, timedelta)
 
 
+def _is_duration_or_none(value: object) -> bool:
+    return value is None or _is_duration(value)
+
+
 def _is_leeway(value: object) -> bool:
     return isinstance(value, timedelta) and value >= timedelta()
 
@@ -212,6 +216,8 @@ RULES = {
     "introspection_credentials": Rule(
         "TOKENS_INTROSPECTION_CREDENTIALS", _are_credentials, "a dictionary from names to secrets"
     ),
+    "ended_url": Rule("TOKENS_ENDED_URL", _is_text_or_none, "a URL or None"),
+    "ended_max_age": Rule("TOKENS_ENDED_MAX_AGE", _is_duration_or_none, "a timedelta or None"),
     "access_claims": Rule("TOKENS_ACCESS_CLAIMS", _is_text_or_none, "the dotted path of a function, or None"),
     "second_factor": Rule(
         "TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a module or an object, or None"
@@ -399,6 +405,14 @@ def check_jwk_url(**kwargs: Any) -> Messages:
         yield checks.Error(
             "SIMPLE_JWT['JWK_URL'] must start with https://, or whoever is on the way can sign anybody in.",
             id="latchkey.E010",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_ended_url(**kwargs: Any) -> Messages:
+    if _fits("ended_url") and conf.ended_url and not (conf.ended_url.startswith("https://") or settings.DEBUG):
+        yield checks.Error(
+            "TOKENS_ENDED_URL must start with https://: it carries this service's secret.", id="latchkey.E021"
         )
 
 

@@ -122,6 +122,16 @@ class Settings:
         return self._own("INTROSPECTION_CREDENTIALS", {})
 
     @property
+    def ended_url(self) -> str | None:
+        """Where the issuing server tells which sessions have ended, with this service's credentials in it."""
+        return self._own("ENDED_URL", None)
+
+    @property
+    def ended_max_age(self) -> timedelta | None:
+        """For how long the stateless guard goes on without word from there; None: for good."""
+        return self._own("ENDED_MAX_AGE", timedelta(seconds=10))
+
+    @property
     def access_claims(self) -> str | None:
         """Dotted path of `f(session) -> dict`, whose claims every access token carries as well."""
         return self._own("ACCESS_CLAIMS", None)

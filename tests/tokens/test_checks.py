@@ -369,6 +369,19 @@ def test_keys_fetched_over_tls_are_fine(settings: Settings) -> None:
     assert not found()
 
 
+def test_feed_read_without_tls_is_an_error_outside_debug(settings: Settings) -> None:
+    settings.TOKENS_ENDED_URL = "http://billing:secret@issuer.example/auth/ended"
+    assert found() == ["latchkey.E021"]
+    settings.DEBUG = True
+    assert not found()
+
+
+def test_feed_read_over_tls_is_fine(settings: Settings) -> None:
+    settings.TOKENS_ENDED_URL = "https://billing:secret@issuer.example/auth/ended"
+    settings.TOKENS_ENDED_MAX_AGE = None
+    assert not found()
+
+
 # Other sites and services
 
 

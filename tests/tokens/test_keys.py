@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from tests.clients import App, claims_of, header_of
 from tests.publisher import Publisher, publishing
-from tokens.jose import keys
+from tokens.jose import download, keys
 from tokens.models import Session
 
 OLD, NEW = "the former secret key " * 3, "the coming secret key " * 3
@@ -539,7 +539,7 @@ def test_key_set_that_is_too_long_is_not_read(publisher: Publisher) -> None:
 def test_key_set_that_never_ends_is_given_up(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     # A clock by which each part takes longer than the whole may.
-    monkeypatch.setattr(keys, "monotonic", count(step=keys.TIMEOUT + 1).__next__)
+    monkeypatch.setattr(download, "monotonic", count(step=download.TIMEOUT + 1).__next__)
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("1")
 

@@ -35,7 +35,7 @@ class Refused(InvalidToken):
 
 
 class KeysUnavailable(exceptions.APIException):
-    """The key set of the server that issues the tokens can't be fetched: no reason to sign anybody out."""
+    """The issuer's key set, or its feed of ended sessions, can't be fetched: no reason to sign anybody out."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Tokens can't be verified right now. Try again in a few seconds.")

@@ -17,7 +17,6 @@ from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Any, cast
-from urllib.request import HTTPRedirectHandler, build_opener
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -37,6 +36,7 @@ from jwt import PyJWK, PyJWTError
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from ..conf import conf
+from .download import download
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,6 @@ KEY_SET_MAX_AGE = 300
 
 COOLDOWN = 10
 """Seconds between two attempts to fetch it, whatever the tokens say."""
-
-TIMEOUT = 5
-"""Seconds."""
 
 KEY_SET_LENGTH = 256 * 1024
 """Bytes of another server's key set at most."""
@@ -219,7 +216,11 @@ class _Published:
 
     def _fetch(self, now: float) -> None:
         try:
-            keys = {key.kid: key for jwk in json.loads(_download(self._url))["keys"] if (key := _verifier(jwk))}
+            keys = {
+                key.kid: key
+                for jwk in json.loads(download(self._url, KEY_SET_LENGTH)[0])["keys"]
+                if (key := _verifier(jwk))
+            }
         except (HTTPException, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
             logger.warning("The key set %s can't be fetched: %r", self._url, error)
             return
@@ -227,26 +228,6 @@ class _Published:
             logger.warning("The key set %s holds no key that could be used.", self._url)
             return
         self._keys, self._fetched = keys, now
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """The address is the one that was configured, and no other's to choose."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _download(url: str) -> bytes:
-    """Return what is there, if it is as short, and comes as soon, as a key set does. Raises OSError or ValueError."""
-    body, end = b"", monotonic() + TIMEOUT
-    with build_opener(_NoRedirect).open(url, timeout=TIMEOUT) as answer:
-        while chunk := answer.read1(KEY_SET_LENGTH):
-            body += chunk
-            if len(body) > KEY_SET_LENGTH:
-                raise ValueError(f"it has more than {KEY_SET_LENGTH} bytes")
-            if monotonic() > end:
-                raise TimeoutError(f"it takes more than {TIMEOUT} seconds")
-    return body
 
 
 @lru_cache(maxsize=4)
