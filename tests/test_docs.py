@@ -249,6 +249,64 @@ def test_project_is_tested_as_shown(tmp_path: Path, host_python: Path) -> None:
     assert "Ran 1 test" in python("manage.py", "test", "tests")
 
 
+WHO_COMES_IN = """
+import pytest
+
+URLS = ("/greeting/", "/front-page/", "/ninja/me")
+
+
+@pytest.fixture
+def ada(django_user_model, db):
+    return django_user_model.objects.create_user("ada")
+
+
+def test_ada_comes_in(latchkey_client, ada):
+    session = latchkey_client.sign_in(ada)
+    told = [latchkey_client.get(url).json() for url in URLS]
+    assert told == [{"hello": "ada"}, {"signedIn": True}, {"username": "ada", "session": str(session.pk)}]
+
+
+def test_nobody_else_does(latchkey_client, ada):
+    assert [latchkey_client.get(url).status_code for url in URLS] == [401, 200, 401]
+    latchkey_client.sign_in(ada)
+    latchkey_client.end_session()
+    for url in ("/greeting/", "/ninja/me"):
+        assert latchkey_client.get(url).json()["code"] == "token_revoked"
+
+
+def test_schema_names_the_schemes(client):
+    schema = client.get("/schema/", headers={"accept": "application/json"}).json()
+    assert [*schema["components"]["securitySchemes"]] == ["accessToken", "refreshToken", "service"]
+"""
+
+
+def test_guards_around_drf_are_installed_as_shown(tmp_path: Path, host_python: Path) -> None:
+    blocks = [block for language, block in BLOCK.findall(read("docs/around-drf.md")) if language == "python"]
+    installed, urls, *_ = [
+        block for language, block in BLOCK.findall(read("docs/installing.md")) if language == "python"
+    ]
+    documenting = """
+INSTALLED_APPS += ["drf_spectacular"]
+REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"] = "drf_spectacular.openapi.AutoSchema"
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(host_python), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    python("-m", "django", "startproject", "shop", ".", "--settings=")
+    with (tmp_path / "shop/settings.py").open("a") as file:
+        file.write(installed + documenting)
+    (tmp_path / "shop/urls.py").write_text("\n".join([urls, *blocks]))
+    (tmp_path / "test_shop.py").write_text(WHO_COMES_IN)
+
+    assert "3 passed" in python("-m", "pytest", "-W", "error")
+
+
 # Tables
 
 

@@ -6,7 +6,7 @@ from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404
 from rest_framework.exceptions import ValidationError
 
-from tokens.http.errors import exception_handler
+from tokens.http.errors import answer, exception_handler
 
 
 @pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed"), InternalError("read-only")])
@@ -37,3 +37,14 @@ def test_validation_error_without_a_field_is_an_object_too() -> None:
 
 def test_defect_stays_one() -> None:
     assert exception_handler(ZeroDivisionError(), {}) is None
+
+
+def test_views_that_are_not_drfs_answer_alike() -> None:
+    response = answer(OperationalError("refused"))
+    assert (response.status_code, response["Retry-After"], response["Content-Type"]) == (503, "5", "application/json")
+    assert b'"code": "unavailable"' in response.content
+
+
+def test_defect_in_a_view_that_is_not_drfs_stays_one() -> None:
+    with pytest.raises(ZeroDivisionError):
+        answer(ZeroDivisionError())

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.http import Http404
+from django.http import Http404, JsonResponse
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -84,6 +84,15 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         if isinstance(error, Refused) and isinstance(error.refusal, NonceRequired):
             response["DPoP-Nonce"] = dpop.newest_nonce()
     return response
+
+
+def answer(error: Exception) -> JsonResponse:
+    """Answer an error in the same way where no view of DRF's does. Raises it if it is none of those."""
+    response = exception_handler(error, {})
+    if response is None:
+        raise error
+    headers = {name: value for name, value in response.items() if name != "Content-Type"}
+    return JsonResponse(response.data, status=response.status_code, headers=headers)
 
 
 def _challenge(error: exceptions.APIException) -> str:
