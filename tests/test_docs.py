@@ -305,6 +305,10 @@ REST_FRAMEWORK["DEFAULT_SCHEMA_CLASS"] = "drf_spectacular.openapi.AutoSchema"
     (tmp_path / "test_shop.py").write_text(WHO_COMES_IN)
 
     assert "3 passed" in python("-m", "pytest", "-W", "error")
+    python("manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", "schema.yml")
+    schema_of_the_shop = (tmp_path / "schema.yml").read_text()
+    assert "/auth/login" in schema_of_the_shop
+    assert "accessToken" in schema_of_the_shop.partition("schemas:")[2]
 
 
 # Tables

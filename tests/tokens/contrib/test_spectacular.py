@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
+from tokens import views
 from tokens.authentication import (
     JWTAuthentication,
     LogoutAuthentication,
@@ -76,3 +77,23 @@ def test_services_have_credentials() -> None:
     assert schema_of(ServiceAuthentication)["components"]["securitySchemes"] == {
         "service": {"type": "http", "scheme": "basic"}
     }
+
+
+@pytest.mark.parametrize("view", spectacular.OPERATIONS)
+def test_views_that_show_too_little_are_annotated(view: Any) -> None:
+    method, _ = spectacular.OPERATIONS[view]
+
+    annotated = spectacular.Views(view.as_view()).view_replacement()  # type: ignore[no-untyped-call]
+
+    assert issubclass(annotated, view)
+    assert annotated.__name__ == view.__name__
+    assert "schema" in getattr(annotated, method).kwargs
+    assert not hasattr(getattr(view, method), "kwargs")
+
+
+def test_views_that_show_enough_are_left_alone() -> None:
+    class OfTheProject(views.LoginView):
+        pass
+
+    for view in (views.TokenObtainPairView, OfTheProject):
+        assert spectacular.Views(view.as_view()).view_replacement() is view  # type: ignore[no-untyped-call]
