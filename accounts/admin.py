@@ -28,7 +28,7 @@ from tokens.models import Reason, SecurityEvent, Session
 from . import kinds, names
 from .factors import registry, second_factor
 from .forms import PasswordForm
-from .models import User, last_sign_in
+from .models import User, last_sign_in, passkeys_since
 from .owner import password
 from .owner.password import NoResetPossible
 
@@ -157,7 +157,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         return registry.since(user) is not None
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).annotate(last_sign_in=last_sign_in())
+        users = super().get_queryset(request)
+        return users.annotate(last_sign_in=last_sign_in(), passkeys_since=passkeys_since())
 
     @admin.display(description=_("last sign-in"), ordering=F("last_sign_in").asc(nulls_first=True))
     def last_sign_in(self, user: Any) -> datetime | None:

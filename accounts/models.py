@@ -35,8 +35,7 @@ class UserManager(auth.UserManager["User"]):
 
     def _with_factors(self) -> QuerySet["User"]:
         """Fetch what a login asks of the factors in the same statement."""
-        oldest = Passkey.objects.filter(user=OuterRef("pk")).order_by("created_at").values("created_at")[:1]
-        return self.select_related("authenticator_app").annotate(passkeys_since=Subquery(oldest))
+        return self.select_related("authenticator_app").annotate(passkeys_since=passkeys_since())
 
     def create_superuser(
         self,
@@ -53,6 +52,11 @@ class UserManager(auth.UserManager["User"]):
 def _natural_key(identifier: str | None) -> dict[str, str]:
     key = names.key(identifier or "")
     return {"email_key" if "@" in key else "username_key": key}
+
+
+def passkeys_since() -> Subquery:
+    """Return when a user's oldest passkey was added, for `annotate`; `factors/passkeys.py` reads it."""
+    return Subquery(Passkey.objects.filter(user=OuterRef("pk")).order_by("created_at").values("created_at")[:1])
 
 
 def last_sign_in() -> Subquery:
@@ -172,6 +176,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         }
         if taken:
             raise ValidationError(taken)
+
+    @classmethod
+    def normalize_username(cls, username: Any) -> Any:
+        # Django's own normalises a text of any length, in time that grows with its square.
+        return names.normalize(username) if isinstance(username, str) else username
 
     def _normalize(self) -> None:
         self.username = names.normalize(self.username or "")  # a form that refuses a name leaves None

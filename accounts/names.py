@@ -89,6 +89,9 @@ class UsernameValidator(RegexValidator):
     message = _("Enter a valid username: letters, digits and . + - _ only.")
 
     def __call__(self, value: str) -> None:
+        # IDNA's rules take quadratic time, too.
+        if len(value) > LENGTH:
+            raise ValidationError(self.message, self.code)
         # What a character is normalised to may be none that is allowed.
         name = normalize(value)
         super().__call__(name)

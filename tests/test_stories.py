@@ -324,14 +324,14 @@ def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: 
 def test_address_is_the_same_in_every_case_and_form(db: None) -> None:
     kept, typed = "Ann@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example", "ANN@BU\u0308CHER.EXAMPLE"
     laptop, phone = register("ann", email=kept), Person("ann")
-    assert arrived(kept).keys() == {"Confirm your e-mail address"}
+    assert arrived("Ann@xn--bcher-kva.example").keys() == {"Confirm your e-mail address"}
     assert phone.login(typed).status_code == 200
     assert sid_of(phone) in {found["id"] for found in laptop.call("get", "/api/sessions/").json()["results"]}
     response = Browser().post("/auth/register", {"username": "bob", "email": typed, "password": PASSWORD})
     assert (response.status_code, response.json()) == (400, {"email": ["This address is taken."]})
     assert User.objects.get() == laptop.user
     assert ask_for_reset(typed).status_code == 202
-    assert arrived(kept).keys() == {"Reset your password"}
+    assert arrived("Ann@xn--bcher-kva.example").keys() == {"Reset your password"}
 
 
 def test_mailed_link_goes_where_the_deployment_says_whatever_host_was_asked(laptop: Person, settings: Settings) -> None:
@@ -411,9 +411,9 @@ def test_thief_with_a_copied_token_is_thrown_out_with_the_laptop_and_the_owner_i
     assert subject == "You were signed out for your safety"
     assert "2030-01-01 12:05 (UTC)" in str(told[subject].body)
     assert "Firefox on Linux, last used from 127.0.0.1" in str(told[subject].body)
-    assert "used a second time" in str(told[subject].body)
+    assert "used twice" in str(told[subject].body)
     assert "from 203.0.113.66." in str(told[subject].body)
-    assert "end them and change your password" in str(told[subject].body)
+    assert "change your password" in str(told[subject].body)
     (event,) = [event for event in log_of(phone) if event["kind"] == "token_reused"]
     assert (event["ipAddress"], event["userAgent"], event["session"]) == ("203.0.113.66", "curl/8.0", sid_of(laptop))
     assert laptop.login().status_code == 200

@@ -139,7 +139,7 @@ def test_password_that_a_superuser_sets_ends_the_sessions(admin: Client, ann: Us
 def test_staff_adds_a_user_without_a_password(staff: Client) -> None:
     page = staff.get(f"{LIST}add/").content.decode()
     assert 'type="password"' not in page
-    assert "Then send a link" in page
+    assert "Then select the user in the list" in page
     form = {"username": "Ann", "email": "ann@example.com", "password": PASSWORD, "usable_password": "true"}
     form |= {"password1": PASSWORD, "password2": PASSWORD}
     assert staff.post(f"{LIST}add/", form).status_code == 302

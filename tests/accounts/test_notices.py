@@ -139,7 +139,7 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
     assert told() == [("You were signed out for your safety", "ann@example.com")]
     body = str(mail.outbox[0].body)
     assert "Firefox on Linux, last used from 127.0.0.1" in body
-    assert "so somebody else may hold a copy. It was done with Firefox on Linux, from 203.0.113.66." in body
+    assert "so someone else may have a copy. Device: Firefox on Linux, from 203.0.113.66." in body
 
 
 def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
@@ -365,7 +365,7 @@ def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> No
         body = {"currentPassword": PASSWORD, "code": code}
         assert browser.post("/auth/second-factor/recovery-codes", body, browser.access).status_code == answer
     assert told() == [("You have new recovery codes", "ann@example.com")]
-    assert "The former ones are void. It was done with Firefox on Linux, from 127.0.0.1." in str(mail.outbox[0].body)
+    assert "The old ones no longer work. Device: Firefox on Linux, from 127.0.0.1." in str(mail.outbox[0].body)
 
 
 def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> None:

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.django_db
 
 NEW_PASSWORD = "another horse battery"
 AWAITING = {
-    "detail": "Open the link in the mail that is on its way to your address; then you can sign in. If it does not "
-    "arrive, or you open it too late, reset your password: that confirms the address as well."
+    "detail": "Check your email and open the link to confirm your address; then you can sign in. If it does not arrive "
+    "or has expired, reset your password, which also confirms your address."
 }
 TAKEN = {"username": ["This username is taken."]}
 
@@ -366,7 +366,7 @@ def test_staff_lets_in_by_vouching_for_the_address(vouches: bool) -> None:
     client.force_login(root)
     page: Any = client.get(f"/admin/accounts/user/{bob.pk}/change/")
     assert "awaiting_verification" not in page.context["adminform"].form.fields
-    assert "until then nobody can sign in" in page.content.decode()
+    assert "sign in until the address is verified" in page.content.decode()
     form = {"username": "bob", "email": "bob@example.com", "is_active": "on", "awaiting_verification": ""}
     for inline in page.context["inline_admin_formsets"]:
         form |= {f"{inline.formset.prefix}-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}

@@ -149,7 +149,7 @@ def test_service_asks_and_revokes(issuer: str, ann: Any) -> None:
     if not shutil.which("curl"):
         pytest.skip("The commands of docs/other-services.md were not run: they need curl.")
     client = sign_in(issuer)
-    ask, revoke = documents.commands(DOCUMENT)
+    ask, revoke, follow = documents.commands(DOCUMENT)
 
     def run(command: str) -> str:
         return subprocess.run(
@@ -164,3 +164,4 @@ def test_service_asks_and_revokes(issuer: str, ann: Any) -> None:
     assert f'"sub":"{ann.pk}"' in run(ask)
     assert run(revoke) == ""
     assert run(ask) == '{"active":false}'
+    assert f'"sid":"{claims_of(client.access)["sid"]}"' in run(follow)

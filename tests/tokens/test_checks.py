@@ -703,3 +703,10 @@ def test_users_in_another_database_are_an_error(settings: Settings) -> None:
     told = "The users are in DATABASES['people'], and must be in 'default' too: one statement reads both."
     assert [message.msg for message in checks.check_databases()] == [told]
     assert found() == ["latchkey.E020"]
+
+
+def test_service_without_a_database_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connections["default"]
+    monkeypatch.setattr(type(connection), "vendor", "unknown")
+    monkeypatch.setitem(connection.settings_dict, "ENGINE", checks.NO_DATABASE)
+    assert list(checks.check_databases()) == []
