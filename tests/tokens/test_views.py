@@ -294,8 +294,9 @@ def test_logout_takes_no_genuine_cookie_that_names_another_user(browser: Browser
     assert not sessions.belongs({**claims, "sub": f"{claims['sub']}0"}, session)
 
 
-def test_logout_needs_an_unexpired_cookie(browser: Browser, settings: Settings) -> None:
+def test_logout_needs_an_unexpired_cookie(ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": timedelta(seconds=-1)}
+    browser = Browser()
     browser.login()
     assert_refused(browser.logout(), "token_expired")
     assert not Session.objects.exclude(revoked_at=None).exists()

@@ -36,10 +36,11 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
     """Return the value of the cookie of that name, one that needs no quotes; None if there is none.
 
     Raises TokenNotValid if there are two, since another host of the site can plant one, and which of them comes first
-    is not ours to say (RFC 6265, section 8.6). A server joins several lines of Cookie by a comma.
+    is not ours to say (RFC 6265, section 8.6). A server joins several lines of Cookie by a comma: one before a further
+    cookie ends the value, and any other is part of it.
     """
     header = request.META.get("HTTP_COOKIE", "")
-    values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;,]*)", header)
+    values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;]*?)(?=;|$|,\s*[^\s;,=]+\s*=)", header)
     if len(values) > 1:
         raise TokenNotValid
     return values[0].strip().strip('"') if values else None
