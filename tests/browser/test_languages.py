@@ -19,7 +19,7 @@ def test_account_is_told_in_german(visit: Visit) -> None:
     expect(page.locator("#events > li [data-kind]")).to_have_text(["angemeldet", "registriert"])
     expect(page.locator("#events > li [data-agent]").first).to_have_text("Firefox unter Linux")
     page.get_by_role("button", name="Abmelden").click()
-    expect(page.get_by_role("status")).to_have_text("Sie haben sich abgemeldet.")
+    expect(page.get_by_role("status")).to_have_text("Sie sind abgemeldet.")
 
 
 def test_form_tells_in_german_what_is_wrong(visit: Visit) -> None:
