@@ -4,10 +4,15 @@
 import { dpop } from "./dpop.js";
 import { announce, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
+import { Passkeys, unavailable } from "./passkeys.js";
 
 // Static files are one folder below the server's own path.
 const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
 const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
+const passkeys = new Passkeys(client);
+/** Why there are none here. The meta says whether the server has them. */
+const withoutPasskeys = document.querySelector("meta[name=passkeys]") ? unavailable() : "The server has no passkeys.";
+if (withoutPasskeys) console.info(withoutPasskeys);
 const language = document.documentElement.lang;
 /** @type {(id: string) => Map<string, string>} */
 const labels = (id) => new Map(JSON.parse(find(id).textContent ?? "[]"));
@@ -24,6 +29,8 @@ const alarming = new Set([
 
 /** What the login answered that wants a second factor. */
 let challenge = "";
+/** The whole of that answer. @type {any} */
+let wanted = null;
 /** The view that is shown; none before it is known whether somebody is signed in. */
 let shown = "";
 /** Whose account it shows. @type {string | undefined} */
@@ -49,6 +56,14 @@ function render() {
   document.title = `${heading.textContent} · Latchkey`;
   // A new view is read from its heading on; a new page is read from its top anyway.
   if (!isStart) heading.focus();
+  passkeys.cancel(); // what the view before asked for
+  if (!withoutPasskeys && name === "login") {
+    find("#use-passkey").hidden = false;
+    offerPasskeys();
+  }
+  if (name === "second-factor") {
+    find("#answer-passkey").hidden = !!withoutPasskeys || !wanted?.methods?.includes("passkey");
+  }
   if (name === "login" && client.reason) {
     find("#why").textContent = text(client.reason === "token_reused" ? "reused" : "ended");
   }
@@ -79,13 +94,35 @@ function startAgain() {
   render();
 }
 
+const remember = () => !!(/** @type {HTMLInputElement | null} */ (find("#login [name=remember]"))?.checked);
+
+/** Have the browser offer passkeys in the field of the name, for as long as it is there. */
+async function offerPasskeys() {
+  try {
+    if (await passkeys.canOffer()) await passkeys.login({ mediation: "conditional", remember });
+  } catch (error) {
+    if (error instanceof Refused && shown === "login") find("#login .alert").textContent = error.message;
+  }
+}
+
+/** @param {string} form @param {() => Promise<unknown>} work */
+async function withPasskey(form, work) {
+  const alert = find(`#${form} .alert`);
+  alert.textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    if (alert.isConnected) alert.textContent = describe(error);
+  }
+}
+
 // The account
 
 /** @type {Promise<void>} */
 let loaded;
 
 async function load() {
-  const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists()]);
+  const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists(), loadPasskeys()]);
   showAccount(me);
   showFactor(factor);
 }
@@ -201,6 +238,67 @@ async function loadList(name, page) {
   more.dataset.page = next ? new URL(next).search : "";
 }
 
+async function loadPasskeys() {
+  if (withoutPasskeys) return;
+  const results = await passkeys.list();
+  if (shown !== "account") return;
+  const items = results.map((passkey) => {
+    const item = copy("passkey");
+    find("[data-name]", item).textContent = passkey.name;
+    find("[data-synced]", item).hidden = !passkey.synced;
+    find("[data-used]", item).hidden = !passkey.lastUsedAt;
+    if (passkey.lastUsedAt) setTime("[data-last-used]", item, passkey.lastUsedAt);
+    setTime("[data-created]", item, passkey.createdAt);
+    for (const what of ["rename", "remove"]) {
+      const button = find(`[data-do=${what === "rename" ? "askForName" : "askForRemoval"}]`, item);
+      button.ariaLabel = text(`${what}-passkey`, { name: passkey.name });
+      Object.assign(button.dataset, { id: passkey.id, name: passkey.name });
+    }
+    return item;
+  });
+  find("#passkeys").replaceChildren(...items);
+  find("#passkeys-card").hidden = false;
+}
+
+/**
+ * Do what needs a recent sign-in. If this one is not, ask for the password.
+ * @template T @param {string} id The form's. @param {any} values @param {() => Promise<T>} work @returns {Promise<T>}
+ */
+async function recently(id, { currentPassword, code }, work) {
+  const fields = () => document.querySelectorAll(`#${id} [data-again]`);
+  if (currentPassword) await client.reauthenticate(currentPassword, code || undefined);
+  try {
+    const result = await work();
+    for (const field of fields()) field.setAttribute("hidden", "");
+    return result;
+  } catch (error) {
+    if (error instanceof Refused && error.code === "reauthentication_required") {
+      for (const field of fields()) field.removeAttribute("hidden");
+      find(`#${id} [name=currentPassword]`).focus();
+    }
+    throw error;
+  }
+}
+
+/** @param {string} what @param {string} dialog */
+async function passkeyChanged(what, dialog) {
+  /** @type {HTMLDialogElement} */ (find(dialog)).close();
+  announce(text(what));
+  find("#passkeys-title").focus();
+  const [factor] = await Promise.all([client.secondFactorState(), loadPasskeys(), loadLists()]);
+  showFactor(factor);
+}
+
+/** The passkey that a dialog is about. */
+let chosen = "";
+
+/** @param {string} dialog @param {DOMStringMap} passkey */
+function ask(dialog, passkey) {
+  chosen = passkey.id ?? "";
+  /** @type {HTMLFormElement} */ (find(`${dialog} form`)).reset();
+  /** @type {HTMLDialogElement} */ (find(dialog)).showModal();
+}
+
 // What is done
 
 /** @type {Record<string, (button: HTMLElement) => unknown>} */
@@ -210,6 +308,18 @@ const actions = {
     announce(text("signed-out"));
   },
   startAgain,
+  usePasskey: () => withPasskey("login", () => passkeys.login({ remember })),
+  answerPasskey: () => withPasskey("second-factor", () => passkeys.secondFactor(wanted)),
+  askForName({ dataset }) {
+    ask("#edit-passkey", dataset);
+    /** @type {HTMLInputElement} */ (find("#rename-passkey-name")).value = dataset.name ?? "";
+  },
+  askForRemoval({ dataset }) {
+    ask("#drop-passkey", dataset);
+  },
+  closeDialog(button) {
+    button.closest("dialog")?.close();
+  },
   async resend() {
     await client.json("/auth/email/resend", "POST");
     announce(text("verification"));
@@ -287,6 +397,7 @@ onSubmit({
     } catch (error) {
       if (!(error instanceof Refused && error.code === "second_factor_required")) throw error;
       challenge = error.challenge ?? "";
+      wanted = error.body;
       render();
     }
   },
@@ -333,6 +444,22 @@ onSubmit({
   async "delete-account"({ currentPassword, code }) {
     await client.deleteAccount(currentPassword, code || undefined);
     announce(text("account-deleted"));
+  },
+
+  async "add-passkey"({ name, ...proof }) {
+    const added = await recently("add-passkey", proof, () => passkeys.add({ name: name || undefined }));
+    find("#passkeys-card details").removeAttribute("open");
+    await Promise.all([factorChanged("passkey-added", added), loadPasskeys()]);
+  },
+
+  async "rename-passkey"({ name }) {
+    await passkeys.rename(chosen, name);
+    await passkeyChanged("passkey-renamed", "#edit-passkey");
+  },
+
+  async "remove-passkey"(proof) {
+    await recently("remove-passkey", proof, () => passkeys.remove(chosen));
+    await passkeyChanged("passkey-removed", "#drop-passkey");
   },
 
   async enrol({ currentPassword }) {

@@ -30,6 +30,8 @@ export function announce(message) {
 /** @param {unknown} error */
 export function describe(error) {
   if (error instanceof Refused || error instanceof Misconfigured) return error.message;
+  // What the browser says of a passkey is not written for people.
+  if (error instanceof DOMException && find("#text-passkey-cancelled")) return text("passkey-cancelled");
   if (error instanceof TypeError) return text("unreachable"); // what fetch rejects with
   throw error;
 }

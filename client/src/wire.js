@@ -53,6 +53,16 @@
  * @property {string | null} enabledAt
  * @property {number} recoveryCodesLeft
  *
+ * @typedef {object} Passkey
+ * @property {string} id
+ * @property {string} credentialId
+ * @property {string} name
+ * @property {string} createdAt
+ * @property {string | null} lastUsedAt
+ * @property {boolean} backedUp
+ * @property {boolean} synced
+ * @property {string[]} transports
+ *
  * @typedef {object} Enrolment
  * @property {string} secret
  * @property {string} otpauthUri

@@ -46,7 +46,7 @@ before(() => {
 after(() => rmSync(project, { recursive: true }));
 
 test("the package holds the sources, their types, its name and its terms, and nothing else", () => {
-  const names = ["axios", "latchkey", "react", "store", "vue", "wire"];
+  const names = ["axios", "dpop", "latchkey", "passkeys", "react", "store", "vue", "wire"];
   const expected = names.flatMap((name) => [`src/${name}.js`, `types/${name}.d.ts`]);
   assert.deepEqual(
     packed.files.map(({ path }) => path).sort(),

@@ -8,6 +8,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import TemplateView
 
+from accounts.factors import passkeys
 from tokens import kinds
 from tokens.conf import conf
 from tokens.models import Reason
@@ -29,6 +30,7 @@ class AccountPage(SignInPage):
         return super().get_context_data(
             registration_open=settings.REGISTRATION_OPEN,
             verification_required=settings.EMAIL_VERIFICATION_REQUIRED,
+            has_passkeys=passkeys.usable(),
             kinds=kinds.choices(),
             reasons=Reason.choices,
             **kwargs,

@@ -36,7 +36,7 @@ def sign_in(page: Page, username: str = "ann", password: str = PASSWORD) -> None
 def fill_in(page: Page, username: str, password: str) -> None:
     page.get_by_label("Username or e-mail address").fill(username)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def sign_in_to_api(page: Page, username: str = "ann", password: str = PASSWORD) -> None:

@@ -21,8 +21,8 @@ def test_scripts_import_each_other_by_names_that_change_with_what_they_hold(sett
         for script, collected in named.items()
         if script.endswith(".js")
     }
-    assert imports["account.js"] == [named["dpop.js"], named["forms.js"], named["latchkey.js"]]
+    assert imports["account.js"] == [named[name] for name in ("dpop.js", "forms.js", "latchkey.js", "passkeys.js")]
     assert imports["example.js"] == [named["dpop.js"], named["latchkey.js"]]
     assert imports["links.js"] == [named["forms.js"], named["latchkey.js"]]
-    assert imports["forms.js"] == imports["dpop.js"] == [named["latchkey.js"]]
+    assert imports["forms.js"] == imports["dpop.js"] == imports["passkeys.js"] == [named["latchkey.js"]]
     assert re.fullmatch(r"latchkey\.[0-9a-f]{12}\.js", named["latchkey.js"])
