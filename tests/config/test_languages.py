@@ -275,7 +275,7 @@ def test_admin_is_in_german(ann: User) -> None:
     page = text_of(admin.get("/admin/latchkey/session/"))
     assert "Ausgewählte Sitzungen beenden" in page
     assert "Firefox unter Linux" in page
-    session = Session.objects.get()
+    session = Session.objects.get(user=ann)
     chosen = {"action": "revoke_selected", "_selected_action": [str(session.pk)]}
     assert "1 Sitzung wurde beendet." in text_of(admin.post("/admin/latchkey/session/", chosen, follow=True))
     assert LogEntry.objects.get().get_change_message() == "Beendet."
