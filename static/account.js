@@ -11,7 +11,7 @@ const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
 const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
 const passkeys = new Passkeys(client);
 /** Why there are none here. The meta says whether the server has them. */
-const withoutPasskeys = document.querySelector("meta[name=passkeys]") ? unavailable() : "The server has no passkeys.";
+const withoutPasskeys = document.querySelector("meta[name=passkeys]") ? unavailable() : "PASSKEYS=off";
 if (withoutPasskeys) console.info(withoutPasskeys);
 const language = document.documentElement.lang;
 /** @type {(id: string) => Map<string, string>} */

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, SEARCH_VAR, ChangeList
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router, transaction
@@ -115,10 +115,14 @@ class OfferedLookups(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        # Answered as Django does what else it can't look up: a text that no column holds, a year of thirty digits.
+        refused = HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        if any("\0" in value for name, values in request.GET.lists() if name != SEARCH_VAR for value in values):
+            return refused
         try:
             return super().changelist_view(request, extra_context)
-        except OverflowError:  # a year, or a key, of thirty digits: answered as Django does what else it can't look up
-            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        except OverflowError:
+            return refused
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         offered = {f"{self.date_hierarchy}__{part}" for part in ("year", "month", "day")}

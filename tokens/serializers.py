@@ -408,7 +408,7 @@ class AfterSerializer(serializers.Serializer[Any]):
     """Where a reader of the feed of ended sessions goes on."""
 
     after = serializers.CharField(
-        required=False, max_length=40, help_text="The `next` of the last answer; none for the first."
+        required=False, max_length=40, help_text=_("The `next` of the last answer; none for the first.")
     )
 
     def validate_after(self, text: str) -> feed.Cursor:

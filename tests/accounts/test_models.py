@@ -3,7 +3,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.core.exceptions import ValidationError
@@ -219,3 +219,16 @@ def test_deactivation_ends_the_sessions_for_good(ann: User, browser: Browser) ->
 def test_rows_have_names_for_people(ann: User) -> None:
     assert str(ann) == "ann"
     assert str(Mail(pk=7, kind=MailKind.VERIFY_EMAIL)) == "verify_email 7"
+
+
+def test_address_whose_domain_no_mail_server_takes_is_refused_by_field(db: None) -> None:
+    user = User(username="ann", email="a@" + "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 60 + ".example")
+    with pytest.raises(ValidationError) as refused:
+        user.full_clean(exclude={"password"})
+    assert refused.value.message_dict.keys() == {"email"}
+
+
+def test_asynchronous_code_finds_users_and_judges_passwords_alike(ann: User) -> None:
+    found = async_to_sync(User.objects.aget_by_natural_key)("ANN@example.com")
+    assert found == ann
+    assert async_to_sync(found.acheck_password)(PASSWORD)

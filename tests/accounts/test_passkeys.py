@@ -11,7 +11,7 @@ from time_machine import TimeMachineFixture
 
 from accounts.factors import managing_passkeys, second_factor
 from accounts.models import Passkey, User
-from tests.accounts.authenticator import ALGORITHMS, BE, BS, UP, UV, Authenticator, unb64
+from tests.accounts.authenticator import ALGORITHMS, BE, BS, UP, UV, Authenticator, b64, unb64
 from tests.accounts.devices import Device, challenge, confirm, enrol
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.racing import in_parallel, just_before
@@ -283,7 +283,7 @@ FALSE: dict[str, dict[str, Any]] = {
     "no_presence": {"auth_data": lambda it: it[:32] + bytes([UV | BE | BS]) + it[33:]},
     "no_verification": {"auth_data": lambda it: it[:32] + bytes([UP | BE | BS]) + it[33:]},
     "eligibility": {"auth_data": lambda it: it[:32] + bytes([UP | UV]) + it[33:]},
-    "handle_of_another": {"user_handle": lambda it: it[::-1]},
+    "handle_of_another": {"user_handle": lambda it: b64(bytes(len(it) * 3 // 4))},
     "no_handle": {"user_handle": lambda _: None},
 }
 
@@ -665,3 +665,40 @@ def test_twentieth_is_decided_under_the_lock(browser: Browser, ann: User, monkey
         response = browser.post("/auth/passkeys", body, browser.access)
     assert (response.status_code, response.json()["code"]) == (400, "too_many_passkeys")
     assert connection.in_atomic_block
+
+
+# In place of a code, and without a password
+
+
+def test_passkey_does_where_a_code_is_demanded(ann: User, browser: Browser, device: Authenticator) -> None:
+    body = {"currentPassword": PASSWORD, **renewal(browser, device)}
+    response = browser.post("/auth/second-factor/recovery-codes", body, browser.access)
+    assert (response.status_code, len(response.json()["recoveryCodes"])) == (200, 10)
+    again = browser.post("/auth/second-factor/recovery-codes", body, browser.access)
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_challenge")
+
+
+def test_credential_needs_its_challenge(browser: Browser, device: Authenticator) -> None:
+    credential = renewal(browser, device)["credential"]
+    body = {"currentPassword": PASSWORD, "credential": credential}
+    response = browser.post("/auth/second-factor/recovery-codes", body, browser.access)
+    assert (response.status_code, response.json()) == (400, {"challenge": ["This field is required."]})
+
+
+def test_account_without_a_password_needs_a_recent_sign_in_instead(
+    ann: User, device: Authenticator, clock: TimeMachineFixture
+) -> None:
+    ann.refresh_from_db()
+    ann.set_unusable_password()
+    ann.save()
+    mine = Browser()
+    enter(device, mine)
+    response = mine.post("/auth/second-factor/recovery-codes", renewal(mine, device), mine.access)
+    assert response.status_code == 200
+    clock.shift(601)
+    response = mine.post("/auth/second-factor/recovery-codes", renewal(mine, device), mine.access)
+    assert (response.status_code, response.json()["code"]) == (401, "reauthentication_required")
+
+
+def test_passkey_goes_by_its_name(device: Authenticator) -> None:
+    assert str(Passkey.objects.get()) == "Passkey 1"

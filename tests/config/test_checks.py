@@ -6,6 +6,7 @@ from django.core.checks import run_checks
 from django.urls import get_resolver
 from pytest_django import Settings
 
+from config.passkeys import passkey_domain
 from config.serving.checks import OWN_PATHS, check_variables
 
 CONSOLE, SMTP = (f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "smtp"))
@@ -114,3 +115,30 @@ def test_variable_that_nothing_reads_is_named(settings: Settings, name: str, hin
     [warning] = check_variables()
     assert (warning.id, warning.hint) == ("config.W004", hint)
     assert name in warning.msg
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({"PASSKEYS": False, "PASSKEY_RP_ID": "127.0.0.1"}, []),
+        ({"PASSKEY_RP_ID": ""}, ["config.W005"]),
+        ({"PASSKEY_RP_ID": "127.0.0.1"}, ["config.E006"]),
+        ({"PASSKEY_RP_ID": "[::1]"}, ["config.E006"]),
+        (
+            {"PASSKEY_RP_ID": "example.com", "PASSKEY_ORIGINS": ["https://app.example.com", "android:apk-key-hash:x"]},
+            [],
+        ),
+        ({"PASSKEY_RP_ID": "example.com", "PASSKEY_ORIGINS": ["https://notexample.com"]}, ["config.E007"]),
+    ],
+)
+def test_passkeys_are_bound_to_a_domain_of_their_origins(
+    settings: Settings, changes: dict[str, Any], ids: list[str]
+) -> None:
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    assert found() == ids
+
+
+def test_address_in_the_public_url_is_no_domain() -> None:
+    assert passkey_domain("http://127.0.0.1:8000") == ""
+    assert passkey_domain("https://auth.example.com/sso") == "auth.example.com"

@@ -325,3 +325,23 @@ def test_workers_errors_go_through_that() -> None:
     told.log = logging.getLogger(__name__)
     told.handle_error(None, wire, ("127.0.0.1", 1), ValueError())
     assert wire.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json")
+
+
+def test_asgi_drops_the_rest_of_a_body_that_is_too_long() -> None:
+    """Who reads on after the body hears that the client has gone, and nothing of the rest."""
+    heard: list[str] = []
+
+    async def listening(scope: Any, receive: Any, send: Any) -> None:
+        heard.extend([(await receive())["type"], (await receive())["type"]])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    gone = {"type": "http.disconnect"}
+    asgi(
+        {"headers": [JSON]},
+        part(b"x" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 2)),
+        part(b"more"),
+        gone,
+        application=listening,
+    )
+    assert heard == ["http.request", "http.disconnect"]

@@ -492,6 +492,16 @@ def test_published_document_costs_no_statement(db: None, path: str, django_asser
 # Guesses at a service's credentials
 
 
+def test_refusals_of_services_are_remembered_side_by_side(
+    app: App, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "REFUSED", {})
+    settings.TOKENS_LIMITS = {"service": (1, 60.0)}
+    for name in ("billing", "elsewhere"):
+        answers = [form("/auth/introspect", basic(name, "guess"), token=app.access).status_code for _ in range(3)]
+        assert answers == [401, 429, 429]
+
+
 def test_wrong_credentials_of_a_service_are_limited_and_right_ones_cost_nothing(
     app: App, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

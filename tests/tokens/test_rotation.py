@@ -12,7 +12,7 @@ from time_machine import TimeMachineFixture
 from tests.clients import App, Browser, claims_of
 from tests.provers import Prover, ProvingClient
 from tokens.domain import sessions
-from tokens.exceptions import TokenNotValid
+from tokens.exceptions import TokenExpired, TokenNotValid
 from tokens.models import Reason, SecurityEvent, Session
 
 GRACE = 10
@@ -372,3 +372,10 @@ def test_session_that_is_rotated_is_not_kept_without_its_refresh_token(app: App)
     with pytest.raises(TokenNotValid):
         sessions.keep(claims_of(app.refresh_token))
     assert row().rotated_at == before
+
+
+def test_session_that_has_expired_is_not_kept(ann: Any, clock: Clock) -> None:
+    session = sessions.start(ann)
+    later(clock, 604801)
+    with pytest.raises(TokenExpired):
+        sessions.keep({"sid": str(session.pk), "sub": str(ann.pk)})

@@ -45,6 +45,11 @@ POST = APIRequestFactory().post
 CREDENTIALS = {"username": "ann", "password": PASSWORD}
 
 
+def as_set(settings: Settings) -> dict[str, Any]:
+    """Return what the project has set, issuer and all."""
+    return {**getattr(settings, "SIMPLE_JWT", {})}
+
+
 def theirs(name: str) -> ModuleType:
     return importlib.import_module(f"rest_framework_simplejwt.{name}")
 
@@ -176,7 +181,7 @@ def test_claims_of_the_serializer_that_the_setting_names_are_in_logins_by_cookie
 
 
 def test_serializers_written_out_as_simplejwts_defaults_are_ours(settings: Settings, app: App) -> None:
-    settings.SIMPLE_JWT = {
+    settings.SIMPLE_JWT = as_set(settings) | {
         name: value for name, value in api_settings.defaults.items() if isinstance(value, str) and "SERIALIZER" in name
     }
     assert app.refresh().status_code == 200
@@ -515,7 +520,7 @@ class Tenant(TokenUser):
 
 
 def test_token_user_class_is_the_projects_own(settings: Settings, app: App) -> None:
-    settings.SIMPLE_JWT = {"TOKEN_USER_CLASS": f"{__name__}.Tenant"}
+    settings.SIMPLE_JWT = as_set(settings) | {"TOKEN_USER_CLASS": f"{__name__}.Tenant"}
     guard = JWTStatelessUserAuthentication()
     assert guard.get_user(guard.get_validated_token(app.access)).tenant == "of ann"
     for forged in (AccessToken(app.access, verify=False), RefreshToken(app.refresh_token)):
@@ -593,7 +598,10 @@ def test_header_that_is_no_text_of_http_is_refused(header: Any) -> None:
 
 
 def test_header_has_the_name_and_the_types_of_the_settings(settings: Settings, app: App) -> None:
-    settings.SIMPLE_JWT = {"AUTH_HEADER_NAME": "HTTP_X_ACCESS_TOKEN", "AUTH_HEADER_TYPES": ("JWT", "Token")}
+    settings.SIMPLE_JWT = as_set(settings) | {
+        "AUTH_HEADER_NAME": "HTTP_X_ACCESS_TOKEN",
+        "AUTH_HEADER_TYPES": ("JWT", "Token"),
+    }
     request = APIRequestFactory().get("/", HTTP_X_ACCESS_TOKEN=f"Token {app.access}")
     assert JWTAuthentication().authenticate(Request(request))
     assert APIClient().post("/auth/logout-all").headers["WWW-Authenticate"].startswith('JWT realm="api"')
@@ -661,7 +669,7 @@ def test_rule_holds_whatever_opens_the_door(settings: Settings, ann: Any, monkey
 
 
 def test_default_rule_written_out_is_ours(settings: Settings, app: App) -> None:
-    settings.SIMPLE_JWT = {
+    settings.SIMPLE_JWT = as_set(settings) | {
         "USER_AUTHENTICATION_RULE": f"{theirs('authentication').__name__}.default_user_authentication_rule"
     }
     assert app.refresh().status_code == 200

@@ -333,10 +333,9 @@ def tell_of_password(user: User) -> None:
 
     Their rows stay as they are. Those of which it has been told already are left out.
     """
-    if feed.is_read():
-        usable = _sessions().live(conf.access_token_lifetime).filter(user_id=user.pk)
-        ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.told())
-        feed.tell(ended.values_list("pk", flat=True), Reason.PASSWORD)
+    usable = _sessions().live(conf.access_token_lifetime).filter(user_id=user.pk)
+    ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.told())
+    feed.tell(ended.values_list("pk", flat=True), Reason.PASSWORD)
 
 
 def tell_of_deletion(sessions: Iterable[Session]) -> None:
