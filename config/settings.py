@@ -282,7 +282,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Latchkey",
     "DESCRIPTION": "Token sign-in that stays signed in, notices theft, and can be ended at once.",
-    "VERSION": "0.1.0",
+    "VERSION": "0.2.0",
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for who reads the code
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
 }
