@@ -393,7 +393,7 @@ def check_signing_keys(**kwargs: Any) -> Messages:
         for path in conf.signing_keys:
             if b"PRIVATE KEY" in Path(path).read_bytes() and stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
                 yield checks.Warning(
-                    f"{path} can be read by every user of this machine, and whoever reads it can sign anybody in.",
+                    f"Every user of the server can read {path}, and with the key in it sign anybody in.",
                     hint=f"chmod o-r {path}",
                     id="latchkey.W012",
                 )
@@ -644,7 +644,8 @@ def check_allowed_hosts(**kwargs: Any) -> Messages:
 def check_hashers(**kwargs: Any) -> Messages:
     """Name the hashers whose package is missing: a hash of theirs is refused. Django's own list is nobody's choice."""
     for hasher in get_hashers() if settings.is_overridden("PASSWORD_HASHERS") else ():  # type: ignore[misc]
-        library = hasher.library[-1] if isinstance(hasher.library, list | tuple) else hasher.library
+        library = getattr(hasher, "library", None)  # a name, or one to show and one to import
+        library = library[-1] if isinstance(library, list | tuple) else library
         if library and find_spec(library) is None:
             yield checks.Warning(
                 f"PASSWORD_HASHERS should not list {type(hasher).__name__} while the package {library} is missing.",

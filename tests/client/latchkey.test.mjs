@@ -738,7 +738,7 @@ test("a change with an expired token renews first, and once more if the server s
   ]);
 });
 
-test("a refused change is told and changes nothing", async () => {
+test("a refused change reports its error and changes nothing", async () => {
   const tab = await signedIn();
   const fields = { currentPassword: ["That password is wrong."] };
   server.script.push(["/auth/password/change", Response.json(fields, { status: 400 })]);

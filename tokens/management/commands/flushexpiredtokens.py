@@ -77,7 +77,7 @@ class Command(BaseCommand):
                 progress.show(last or end, f"{model._meta.verbose_name_plural}, {done}")
 
     def flush_feed(self) -> None:
-        """Delete what the feed of ended sessions tells nobody any more. Nobody is told how much that was."""
+        """Delete the rows that the feed of ended sessions no longer reports. The output does not count them."""
         for _, some in ranges(feed.past(), self.batch_size):
             _delete(some, some.db)
 
