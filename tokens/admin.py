@@ -275,7 +275,7 @@ class SessionAdmin(ReadOnlyAdmin):
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "event", "user", "ip_address", "device", "count", "reason", "session")
-    list_filter = (KindFilter, "created_at")
+    list_filter = (KindFilter, "reason", "created_at")
     search_fields = ("=session", "ip_address")
     fields = readonly_fields = (
         "created_at",
