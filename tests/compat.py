@@ -1,7 +1,8 @@
 """Runs the tests of `tokens` alone on the newer versions of Django, with the newest packages around it.
 
 Each runs in an environment of its own below build/, made once. requirements.txt pins the version that everything else
-is tried with; what it says of other packages holds here too. A Python is one on the PATH, or one of pyenv's.
+is tried with; what it says of other packages holds here too. A Python is one on the PATH, or stands beside the one
+that runs this, as pyenv's do.
 """
 
 import re
@@ -22,8 +23,8 @@ NOT_NEEDED = re.compile(
 
 
 def find_python(version: str) -> str | None:
-    """Return a Python of that version that starts: the name alone may be pyenv's, and nothing behind it."""
-    installed = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    """Return a Python of that version that starts. Behind a name on the PATH there may be none, as with pyenv's."""
+    installed = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python"))
     for python in (which(f"python{version}"), *map(str, installed)):
         if python and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0:
             return python
@@ -54,8 +55,8 @@ def environment(django: str, version: str, python: str) -> Path:
 def run(inside: Path) -> int:
     """Run the tests; return the exit status."""
     names = ("django", "djangorestframework", "djangorestframework-simplejwt")
-    told = f"from importlib.metadata import version; print(*(f'{{n}} {{version(n)}}' for n in {names}), sep=', ')"
-    subprocess.run([str(inside), "-c", told], check=True)
+    versions = f"from importlib.metadata import version; print(*(f'{{n}} {{version(n)}}' for n in {names}), sep=', ')"
+    subprocess.run([str(inside), "-c", versions], check=True)
     pytest = [str(inside), "-m", "pytest", "--quiet", "--numprocesses=2", "--ds=tests.settings_tokens", "tests/tokens"]
     return subprocess.run(pytest, cwd=ROOT, check=False).returncode
 
