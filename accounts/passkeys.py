@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.urls import path
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
 from rest_framework.request import Request
@@ -12,9 +13,11 @@ from rest_framework.response import Response
 
 from tokens.domain.client import Client
 from tokens.exceptions import AnswerNotValid, ChallengeNotValid
+from tokens.http.operations import KEY_OF_LOGIN, OWN, Operation
 from tokens.http.requests import client_of
 from tokens.models import Session
 from tokens.permissions import RecentSignIn
+from tokens.responses import SignedIn
 from tokens.serializers import (
     ChallengeField,
     CredentialField,
@@ -32,10 +35,16 @@ from .factors import ceremonies, managing_passkeys, passkeys
 from .factors.managing_passkeys import LastWayIn, TooManyPasskeys
 from .factors.passkeys import NoPasskey
 from .models import Passkey, User
+from .responses import PasskeyOptions
 from .serializers import EndOthersField
 from .views import SettingUpView
 
 NAME_LENGTH = 64
+
+LOGIN_ERRORS = {
+    401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN),
+    404: ("not_found",),
+}
 
 
 class Refused(APIException):
@@ -69,6 +78,20 @@ class ListedPasskeySerializer(PasskeySerializer):
 
     def get_credentialId(self, passkey: Passkey) -> str:  # noqa: N802
         return ceremonies.encode(bytes(passkey.credential_id))
+
+
+class PasskeysSerializer(serializers.Serializer[Any]):
+    rpId = serializers.CharField(  # noqa: N815
+        help_text=_("With `userId`, what `signalAllAcceptedCredentials` takes.")
+    )
+    userId = serializers.CharField()  # noqa: N815
+    results = ListedPasskeySerializer(many=True)
+
+
+class NewPasskeyAnswer(PasskeySerializer):
+    recoveryCodes = serializers.ListField(  # noqa: N815
+        child=serializers.CharField(), required=False, help_text=_("With the account's first second factor.")
+    )
 
 
 class NewPasskeySerializer(UseCaseSerializer):
@@ -126,16 +149,38 @@ class WithPasskeys(TokenView):
 class OptionsView(WithPasskeys, LoginView):
     """The options of a login, the same for everybody."""
 
+    operations = {
+        "post": Operation(
+            "passkeyLoginOptions",
+            "Get what a sign-in by passkey is made with",
+            {200: PasskeyOptions},
+            {404: ("not_found",)},
+            request=None,
+        ),
+    }
+
     def post(self, request: Request) -> Response:
         return Response(passkeys.login_options())
 
 
 class PasskeyLoginView(WithPasskeys, LoginView):
     serializer_class: ClassVar[type[UseCaseSerializer]] = PasskeyLoginSerializer
+    operations = {
+        "post": Operation("loginWithPasskey", "Sign in with a passkey", {200: SignedIn}, LOGIN_ERRORS, cookie=(200,)),
+    }
 
 
 class PairOptionsView(WithPasskeys, TokenViewBase):
     throttle_scope = "login"
+    operations = {
+        "post": Operation(
+            "passkeyOptions",
+            "Get what a sign-in by passkey is made with (body transport)",
+            {200: PasskeyOptions},
+            {404: ("not_found",)},
+            request=None,
+        ),
+    }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return Response(passkeys.login_options())
@@ -144,6 +189,11 @@ class PairOptionsView(WithPasskeys, TokenViewBase):
 class PasskeyPairView(WithPasskeys, TokenViewBase):
     throttle_scope = "login"
     serializer_class = PasskeyPairSerializer
+    operations = {
+        "post": Operation(
+            "obtainTokensWithPasskey", "Sign in with a passkey (body transport)", {200: OWN}, LOGIN_ERRORS
+        ),
+    }
 
 
 class OwnersPasskeyView(WithPasskeys, SettingUpView):
@@ -154,6 +204,20 @@ class OwnersPasskeyView(WithPasskeys, SettingUpView):
 
 class RegistrationOptionsView(OwnersPasskeyView):
     permission_classes = (RecentSignIn,)
+    operations = {
+        "post": Operation(
+            "passkeyCreationOptions",
+            "Get what a new passkey is made with",
+            {200: PasskeyOptions},
+            {
+                400: ("too_many_passkeys",),
+                401: ("reauthentication_required",),
+                403: ("email_not_verified",),
+                404: ("not_found",),
+            },
+            request=None,
+        ),
+    }
 
     def post(self, request: Request) -> Response:
         try:
@@ -164,6 +228,15 @@ class RegistrationOptionsView(OwnersPasskeyView):
 
 class PasskeysView(OwnersPasskeyView):
     serializer_class: ClassVar[type[UseCaseSerializer]] = NewPasskeySerializer
+    operations = {
+        "get": Operation("passkeys", "List one's passkeys", {200: PasskeysSerializer}, {404: ("not_found",)}),
+        "post": Operation(
+            "addPasskey",
+            "Add a passkey",
+            {201: NewPasskeyAnswer},
+            {400: ("too_many_passkeys",), 401: ("invalid_challenge",), 404: ("not_found",)},
+        ),
+    }
 
     def get(self, request: Request) -> Response:
         user = cast(User, request.user)
@@ -181,6 +254,21 @@ class PasskeysView(OwnersPasskeyView):
 
 class PasskeyView(OwnersPasskeyView):
     http_method_names = ("patch", "delete", "options")
+    operations = {
+        "patch": Operation(
+            "renamePasskey",
+            "Rename a passkey",
+            {200: PasskeySerializer},
+            {404: ("not_found",)},
+            request=PasskeySerializer,
+        ),
+        "delete": Operation(
+            "removePasskey",
+            "Remove a passkey",
+            {204: None},
+            {400: ("last_way_in",), 401: ("reauthentication_required",), 404: ("not_found",)},
+        ),
+    }
 
     def get_permissions(self) -> Any:
         return [RecentSignIn()] if self.request.method == "DELETE" else super().get_permissions()
@@ -203,6 +291,16 @@ class PasskeyView(OwnersPasskeyView):
 
 
 class RenewalOptionsView(OwnersPasskeyView):
+    operations = {
+        "post": Operation(
+            "reauthenticationOptions",
+            "Get what a sign-in is renewed with by passkey",
+            {200: PasskeyOptions},
+            {400: ("no_passkey",), 404: ("not_found",)},
+            request=None,
+        ),
+    }
+
     def post(self, request: Request) -> Response:
         try:
             return Response(passkeys.renewal_options(cast(User, request.user)))

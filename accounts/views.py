@@ -12,12 +12,14 @@ from rest_framework.response import Response
 
 from tokens.authentication import JWTAuthentication
 from tokens.http import cookies
+from tokens.http.operations import KEY_OF_LOGIN, Operation
 from tokens.models import Session
+from tokens.responses import Refreshed, SignedIn, Succeeded
 from tokens.serializers import UseCaseSerializer
 from tokens.tokens import AccessToken
 from tokens.views import SignInView, UseCaseView, renewed, signed_in, succeeded
 
-from . import serializers
+from . import responses, serializers
 from .factors import second_factor
 from .factors.second_factor import EmailNotVerified
 from .models import User
@@ -45,6 +47,16 @@ class RegisterView(SignInView):
     )
     """What a registration that has to be verified first is told, whether the address was known or not."""
 
+    operations = {
+        "post": Operation(
+            "register",
+            "Register; 202 where the address has to be verified first",
+            {201: SignedIn, 202: responses.Registered},
+            {401: KEY_OF_LOGIN, 403: ("registration_closed",)},
+            cookie=(201,),
+        ),
+    }
+
     def post(self, request: Request) -> Response:
         if not settings.REGISTRATION_OPEN:
             raise RegistrationClosed
@@ -60,6 +72,11 @@ class PasswordChangeView(OwnersView):
     """Change the password. The caller goes on in a new session, with new tokens the way the old ones came."""
 
     serializer_class = serializers.PasswordChangeSerializer
+    operations = {
+        "post": Operation(
+            "changePassword", "Change the password", {200: Succeeded}, {429: ("throttled",)}, cookie=(200,)
+        ),
+    }
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         guard = JWTAuthentication()
@@ -72,6 +89,11 @@ class PasswordChangeView(OwnersView):
 
 class ReauthenticationView(OwnersView):
     serializer_class = serializers.ReauthenticationSerializer
+    operations = {
+        "post": Operation(
+            "reauthenticate", "Renew the sign-in with the password", {200: Refreshed}, {429: ("throttled",)}
+        ),
+    }
 
     def respond(self, result: None) -> Response:
         return renewed(cast(AccessToken, self.request.auth))
@@ -85,6 +107,15 @@ class AccountInUse(APIException):
 
 class AccountDeletionView(OwnersView):
     serializer_class = serializers.DeletionSerializer
+    operations = {
+        "post": Operation(
+            "deleteAccount",
+            "Delete the account",
+            {204: None},
+            {409: ("account_in_use",), 429: ("throttled",)},
+            cookie=(204,),
+        ),
+    }
 
     def post(self, request: Request) -> Response:
         try:
@@ -102,20 +133,26 @@ class PasswordResetRequestView(UseCaseView):
     throttle_scope = "mail"
     serializer_class = serializers.ResetRequestSerializer
     success = status.HTTP_202_ACCEPTED
+    operations = {"post": Operation("requestReset", "Have a reset link mailed", {202: None})}
 
 
 class PasswordResetView(UseCaseView):
     serializer_class = serializers.ResetSerializer
+    operations = {"post": Operation("resetPassword", "Set a new password by a mailed link", {204: None})}
 
 
 class EmailVerificationView(UseCaseView):
     serializer_class = serializers.VerificationSerializer
+    operations = {"post": Operation("verifyEmail", "Verify the address by a mailed link", {204: None})}
 
 
 class VerificationRequestView(OwnersView):
     throttle_scope = "mail"
     serializer_class = serializers.ResendSerializer
     success = status.HTTP_202_ACCEPTED
+    operations = {
+        "post": Operation("requestVerification", "Have a verification link mailed", {202: None}, {429: ("throttled",)}),
+    }
 
 
 class UnverifiedAddress(PermissionDenied):
@@ -134,6 +171,15 @@ class SecondFactorView(SettingUpView):
     """Whether there is a second factor, and the secret of one to come."""
 
     serializer_class = serializers.EnrolmentSerializer
+    operations = {
+        "get": Operation("secondFactor", "See whether there is a second factor", {200: responses.SecondFactor}),
+        "post": Operation(
+            "enrolSecondFactor",
+            "Begin with a second factor: get its secret",
+            {200: responses.SecondFactorSecret},
+            {403: ("email_not_verified",), 429: ("throttled",)},
+        ),
+    }
 
     def get(self, request: Request) -> Response:
         status = second_factor.status(cast(User, request.user))
@@ -157,6 +203,14 @@ class RecoveryCodesView(OwnersView):
     """Give recovery codes; they are told in this answer, and never again."""
 
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.RecoveryCodesSerializer
+    operations = {
+        "post": Operation(
+            "renewRecoveryCodes",
+            "Replace the recovery codes",
+            {200: responses.IssuedRecoveryCodes},
+            {429: ("throttled",)},
+        ),
+    }
 
     def respond(self, result: list[str] | None) -> Response:
         return Response({} if result is None else {"recoveryCodes": result})
@@ -164,7 +218,18 @@ class RecoveryCodesView(OwnersView):
 
 class SecondFactorConfirmationView(SettingUpView, RecoveryCodesView):
     serializer_class = serializers.ConfirmationSerializer
+    operations = {
+        "post": Operation(
+            "confirmSecondFactor",
+            "Enable the second factor by a code",
+            {200: responses.IssuedRecoveryCodes},
+            {403: ("email_not_verified",), 429: ("throttled",)},
+        ),
+    }
 
 
 class SecondFactorRemovalView(OwnersView):
     serializer_class = serializers.RemovalSerializer
+    operations = {
+        "post": Operation("removeSecondFactor", "Remove the second factor", {204: None}, {429: ("throttled",)})
+    }

@@ -8,10 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from tokens.http.operations import Operation
 from tokens.views import AlwaysJSON
+
+from .responses import Status
 
 
 class HealthView(APIView):
+    cache_control = "no-store"
     authentication_classes = ()
     permission_classes = ()
     renderer_classes = (JSONRenderer,)
@@ -19,16 +23,20 @@ class HealthView(APIView):
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(*args, **kwargs)
-        response["Cache-Control"] = "no-store"
+        response["Cache-Control"] = self.cache_control
         return response
 
 
 class LiveView(HealthView):
+    operations = {"get": Operation("live", "Whether the process lives", {200: Status}, database=False)}
+
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})
 
 
 class ReadyView(HealthView):
+    operations = {"get": Operation("ready", "Whether the database answers", {200: Status})}
+
     def get(self, request: Request) -> Response:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

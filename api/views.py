@@ -26,17 +26,21 @@ from accounts.owner import password
 from accounts.owner.password import NoResetPossible
 from tokens.domain import sessions
 from tokens.domain.outages import retried
+from tokens.http.operations import OWN, Operation
 from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session, SessionQuerySet, UTCDateTimeField
+from tokens.responses import OBJECT
 from tokens.tokens import AccessToken
 from tokens.views import AlwaysJSON
 
-from . import filters, serializers
+from . import filters, responses, serializers
 from .browsing import PassAuthentication
 from .permissions import ActsOnNobodyAbove
 from .schema import schema
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+STAFF_ERRORS = {403: ("permission_denied",), 404: ("not_found",)}
 
 
 class Page(APIView):
@@ -65,6 +69,7 @@ class RootView(Page):
     about = _("The endpoints of this API.")
     authentication_classes = (PassAuthentication,)
     permission_classes = ()
+    operations = {"get": Operation("root", "What there is", {200: responses.LINKS}, database=False)}
 
     def get(self, request: Request) -> Response:
         names = {
@@ -84,6 +89,7 @@ class SchemaView(APIView):
     authentication_classes = ()
     permission_classes = ()
     renderer_classes = (OpenApiJsonRenderer2, OpenApiJsonRenderer)
+    operations = {"get": Operation("schema", "This schema", {200: OBJECT}, database=False)}
 
     def get(self, request: Request) -> Response:
         return Response(schema())
@@ -107,6 +113,10 @@ class MeView(Page, RetrieveUpdateAPIView[Any]):
     about = _("Your account.")
     serializer_class = serializers.MeSerializer
     http_method_names = ("get", "patch", "head", "options")
+    operations = {
+        "get": Operation("me", "See one's account", {200: OWN}),
+        "patch": Operation("changeMe", "Change one's username or address", {200: OWN}, {429: ("throttled",)}),
+    }
 
     def get_object(self) -> Any:
         return self.request.user
@@ -123,6 +133,14 @@ class SessionViewSet(
     queryset = Session.objects.all()
     serializer_class = serializers.SessionSerializer
     http_method_names = ("get", "patch", "delete", "post", "head", "options")
+    operations = {
+        "list": Operation("sessions", "See where one is signed in", {200: OWN}, {404: ("not_found",)}),
+        "partial_update": Operation("renameSession", "Name the device of a session", {200: OWN}, {404: ("not_found",)}),
+        "destroy": Operation("revokeSession", "End one session", {204: None}, {404: ("not_found",)}),
+        "revoke_others": Operation(
+            "revokeOtherSessions", "End every other session", {200: responses.Revoked}, request=None
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[Session]:
         live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
@@ -175,6 +193,21 @@ class UserViewSet(
     ordering_fields = {"username": "username_key", "email": "email", "dateJoined": "date_joined"}
     ordering = "username"
     http_method_names = ("get", "patch", "post", "head", "options")
+    operations = {
+        "list": Operation("users", "List the users", {200: OWN}, STAFF_ERRORS, fields=True),
+        "retrieve": Operation("user", "See a user", {200: OWN}, STAFF_ERRORS),
+        "partial_update": Operation("changeUser", "Deactivate or reactivate a user", {200: OWN}, STAFF_ERRORS),
+        "revoke_sessions": Operation(
+            "revokeUserSessions", "End a user's sessions", {200: responses.Revoked}, STAFF_ERRORS, request=None
+        ),
+        "send_password_reset": Operation(
+            "sendPasswordReset",
+            "Mail a user a link to choose a new password",
+            {202: None},
+            {400: ("no_reset_possible",), **STAFF_ERRORS, 429: ("throttled",)},
+            request=None,
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[Any]:
         users = super().get_queryset()
@@ -218,6 +251,16 @@ class SecurityEventViewSet(Page, mixins.ListModelMixin, viewsets.GenericViewSet[
     about = _("What happened to your account, newest first.")
     queryset = SecurityEvent.objects.order_by("-created_at")
     serializer_class = serializers.SecurityEventSerializer
+    operations = {
+        "list": Operation(
+            "securityEvents",
+            "Read the security log",
+            {200: OWN},
+            STAFF_ERRORS,
+            parameters=(serializers.LogSerializer,),
+            fields=True,
+        ),
+    }
 
     def get_queryset(self) -> QuerySet[SecurityEvent]:
         asked = serializers.LogSerializer(data=self.request.query_params)

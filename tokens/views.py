@@ -21,13 +21,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt import views as simplejwt
 
-from . import exceptions, serializers
+from . import exceptions, responses, serializers
 from .authentication import JWTAuthentication, LogoutAuthentication, Service, ServiceAuthentication
 from .conf import conf, resolve
 from .domain import feed, sessions
 from .exceptions import CursorExpired, NotSupported, ProofRefused, TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import Gone, exception_handler
+from .http.operations import KEY_OF_LOGIN, LOOK, OWN, ROTATION, SECOND_STEP, Operation
 from .http.parsers import JSONParser, MultiPartParser
 from .http.refusals import challenge
 from .http.requests import check_same_site, client_of
@@ -58,6 +59,7 @@ class OwnTransactions(APIView):
 class TokenView(OwnTransactions):
     """A view whose answers may carry tokens: they are never stored on the way, and errors have the one shape."""
 
+    cache_control = "no-store"
     authentication_classes: Any = ()
     permission_classes: Any = ()
     parser_classes: Any = (JSONParser,)
@@ -74,7 +76,7 @@ class TokenView(OwnTransactions):
 
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(*args, **kwargs)
-        response["Cache-Control"] = "no-store"
+        response["Cache-Control"] = self.cache_control
         return response
 
 
@@ -117,6 +119,15 @@ class SignInView(UseCaseView):
 class LoginView(SignInView):
     throttle_scope = "login"
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.LoginSerializer
+    operations = {
+        "post": Operation(
+            "login",
+            "Sign in",
+            {200: responses.SignedIn},
+            {401: ("invalid_credentials", "second_factor_required", *KEY_OF_LOGIN)},
+            cookie=(200,),
+        ),
+    }
 
     def respond(self, result: Session) -> Response:
         return signed_in(result)
@@ -126,11 +137,31 @@ class SecondStepView(LoginView):
     """The second step of a login that was answered with a challenge."""
 
     serializer_class = serializers.SecondStepSerializer
+    operations = {
+        "post": Operation(
+            "loginSecondStep",
+            "Sign in: the second step",
+            {200: responses.SignedIn},
+            {401: SECOND_STEP},
+            cookie=(200,),
+        ),
+    }
 
 
 class RefreshView(UseCaseView):
     throttle_scope = "refresh"
     serializer_class = serializers.RefreshSerializer
+    operations = {
+        "post": Operation(
+            "refreshAccessToken",
+            "Renew the access token",
+            {200: responses.Refreshed},
+            {401: ("refresh_token_missing", *ROTATION)},
+            request=None,
+            auth=[{"refreshToken": []}],
+            cookie=(200, 401),
+        ),
+    }
 
     def input(self, request: Request) -> dict[str, str]:
         return {"refresh": cookies.read(request)}
@@ -152,6 +183,11 @@ class LogoutView(AuthView):
 
     authentication_classes = (LogoutAuthentication,)
     permission_classes = (IsAuthenticated,)
+    operations = {
+        "post": Operation(
+            "logout", "Sign out", {204: None}, {401: ("refresh_token_missing",)}, request=None, cookie=(204,)
+        ),
+    }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         session = _session(request)
@@ -164,6 +200,9 @@ class LogoutView(AuthView):
 class LogoutAllView(AuthView):
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
+    operations = {
+        "post": Operation("logoutEverywhere", "Sign out everywhere", {204: None}, request=None, cookie=(204,)),
+    }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         user = _session(request).user
@@ -175,6 +214,9 @@ class RevokeView(AuthView):
     """Revoke the session of a token of either kind (RFC 7009); what is no token of ours is as good as revoked."""
 
     parser_classes = (FormParser,)
+    operations = {
+        "post": Operation("revokeToken", "Revoke a token (RFC 7009)", {200: None}, request=serializers.TokenSerializer),
+    }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         token = _token_from(request)
@@ -199,6 +241,15 @@ class IntrospectView(AuthView):
     authentication_classes = (JWTAuthentication, ServiceAuthentication)
     permission_classes = (IsStaffOrService,)
     parser_classes = (FormParser,)
+    operations = {
+        "post": Operation(
+            "introspectToken",
+            "Introspect a token (RFC 7662)",
+            {200: responses.Introspection},
+            {401: ("invalid_credentials",), 403: ("permission_denied",)},
+            request=serializers.TokenSerializer,
+        ),
+    }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         try:
@@ -228,6 +279,16 @@ class EndedView(AuthView):
 
     authentication_classes = (ServiceAuthentication,)
     permission_classes = (IsAuthenticated,)
+    operations = {
+        "get": Operation(
+            "endedSessions",
+            "Sessions that ended since the last look",
+            {200: responses.EndedSessions, 304: None},
+            {401: ("not_authenticated", "invalid_credentials"), 410: ("cursor_expired",)},
+            parameters=(serializers.AfterSerializer,),
+            fields=True,
+        ),
+    }
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         serializer = serializers.AfterSerializer(data=request.query_params)
@@ -279,12 +340,30 @@ class PublishedView(OwnTransactions):
 class KeySetView(PublishedView):
     """The keys that verify access tokens (RFC 7517)."""
 
+    operations = {
+        "get": Operation(
+            "keySet",
+            "The keys that verify access tokens (RFC 7517)",
+            {200: responses.KEY_SET, 304: None},
+            database=False,
+        ),
+    }
+
     def document(self, request: Request) -> dict[str, Any]:
         return keys.key_set()
 
 
 class MetadataView(PublishedView):
     """What OAuth software finds here (RFC 8414). It can be granted nothing: people sign in at this server's own API."""
+
+    operations = {
+        "get": Operation(
+            "metadata",
+            "What OAuth software finds here (RFC 8414)",
+            {200: responses.OBJECT, 304: None},
+            database=False,
+        ),
+    }
 
     @property
     def base(self) -> str:
@@ -347,27 +426,52 @@ class TokenObtainPairView(TokenViewBase):
     throttle_scope = "login"
     serializer_setting = "token_obtain_serializer"
     default_serializer = serializers.TokenObtainPairSerializer
+    operations = {
+        "post": Operation(
+            "obtainTokens",
+            "Sign in (body transport)",
+            {200: OWN},
+            {401: ("no_active_account", "second_factor_required", *KEY_OF_LOGIN)},
+        ),
+    }
 
 
 class SecondStepPairView(TokenViewBase):
     throttle_scope = "login"
     serializer_class = serializers.SecondStepPairSerializer
+    operations = {
+        "post": Operation(
+            "obtainTokensSecondStep",
+            "Sign in: the second step (body transport)",
+            {200: OWN},
+            {401: SECOND_STEP},
+        ),
+    }
 
 
 class TokenRefreshView(TokenViewBase):
     throttle_scope = "refresh"
     serializer_setting = "token_refresh_serializer"
     default_serializer = serializers.TokenRefreshSerializer
+    operations = {
+        "post": Operation("refreshTokens", "Exchange the refresh token (body transport)", {200: OWN}, {401: ROTATION}),
+    }
 
 
 class TokenVerifyView(TokenViewBase):
     serializer_setting = "token_verify_serializer"
     default_serializer = serializers.TokenVerifySerializer
+    operations = {
+        "post": Operation("verifyToken", "Verify a token of either kind", {200: responses.EMPTY}, {401: LOOK}),
+    }
 
 
 class TokenBlacklistView(TokenViewBase):
     serializer_setting = "token_blacklist_serializer"
     default_serializer = serializers.TokenBlacklistSerializer
+    operations = {
+        "post": Operation("blacklistToken", "Sign out (body transport)", {200: responses.EMPTY}, {401: LOOK}),
+    }
 
 
 class SlidingView(TokenViewBase):

@@ -1,45 +1,32 @@
-"""What drf-spectacular can't see: the security schemes of the guards, and the answers of the app's own views.
+"""What drf-spectacular can't see: the security schemes of the guards, and what the views say in their `operations`.
 
 Importing this module registers both.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
-from rest_framework import serializers
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework.views import APIView
 
-from .. import views
 from ..authentication import JWTAuthentication, LogoutAuthentication, ServiceAuthentication
 from ..conf import conf
-from ..serializers import AfterSerializer, TokenSerializer
+from ..http.operations import GUARD, OWN, Operation
+from ..jose.keys import KEY_SET_MAX_AGE
+from ..views import AuthView, PublishedView
 
-Scheme = dict[str, Any]
+Schema = dict[str, Any]
 
-ACCESS: dict[str, serializers.Field[Any, Any, Any, Any]] = {
-    "accessToken": serializers.CharField(),
-    "tokenType": serializers.CharField(),
-    "expiresIn": serializers.IntegerField(),
+TEXT = {"type": "string"}
+FIELD_ERRORS = {
+    "type": "object",
+    "description": "Messages by field; under `non_field_errors` those that concern no one field.",
+    "additionalProperties": {"type": "array", "items": TEXT},
 }
-SIGNED_IN = inline_serializer("SignedIn", {**ACCESS, "user": serializers.DictField()})
-REFRESHED = inline_serializer("Refreshed", ACCESS)
-
-OPERATIONS: dict[Any, tuple[str, dict[str, Any]]] = {
-    views.LoginView: ("post", {"responses": {200: SIGNED_IN}}),
-    views.SecondStepView: ("post", {"responses": {200: SIGNED_IN}}),
-    views.RefreshView: ("post", {"request": None, "responses": {200: REFRESHED}}),
-    views.LogoutView: ("post", {"request": None, "responses": {204: None}}),
-    views.LogoutAllView: ("post", {"request": None, "responses": {204: None}}),
-    views.RevokeView: ("post", {"request": TokenSerializer, "responses": {200: None}}),
-    views.IntrospectView: ("post", {"request": TokenSerializer, "responses": {200: OpenApiTypes.OBJECT}}),
-    views.EndedView: ("get", {"parameters": [AfterSerializer], "responses": {200: OpenApiTypes.OBJECT}}),
-    views.KeySetView: ("get", {"responses": {200: OpenApiTypes.OBJECT}}),
-    views.MetadataView: ("get", {"responses": {200: OpenApiTypes.OBJECT}}),
-}
-"""The views that show too little of what they take and give: the method, and what is said of it."""
 
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -50,8 +37,8 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
     priority = -1  # after those of a project, and the one below
     name = "accessToken"
 
-    def get_security_definition(self, auto_schema: Any) -> Scheme:
-        scheme: Scheme = build_bearer_security_scheme_object(conf.auth_header_name, conf.auth_header_types[0], "JWT")
+    def get_security_definition(self, auto_schema: Any) -> Schema:
+        scheme: Schema = build_bearer_security_scheme_object(conf.auth_header_name, conf.auth_header_types[0], "JWT")
         return scheme
 
 
@@ -64,7 +51,7 @@ class LogoutScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     def get_security_requirement(self, auto_schema: Any) -> dict[str, list[str]]:
         return {"accessToken": [], "refreshToken": []}
 
-    def get_security_definition(self, auto_schema: Any) -> Scheme:
+    def get_security_definition(self, auto_schema: Any) -> Schema:
         return {"type": "apiKey", "in": "cookie", "name": conf.cookie_name}
 
 
@@ -72,18 +59,96 @@ class ServiceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
     target_class = ServiceAuthentication
     name = "service"
 
-    def get_security_definition(self, auto_schema: Any) -> Scheme:
+    def get_security_definition(self, auto_schema: Any) -> Schema:
         return {"type": "http", "scheme": "basic"}
 
 
-class Views(OpenApiViewExtension):  # type: ignore[no-untyped-call]
-    target_class = views.OwnTransactions
+class Described(OpenApiViewExtension):  # type: ignore[no-untyped-call]
+    """Every view that has `operations`: this package's and the project's."""
+
+    target_class = APIView
     match_subclasses = True
     priority = -1  # after those of a project
 
     def view_replacement(self) -> type[APIView]:
         view: type[APIView] = self.target
-        if view not in OPERATIONS:
+        # A class that is derived from a view may take and answer something else.
+        operations: dict[str, Operation] = vars(view).get("operations", {})
+        if not operations:
             return view
-        method, told = OPERATIONS[view]
-        return extend_schema_view(**{method: extend_schema(**told)})(type(view.__name__, (view,), {}))
+        described = {name: describe(view, name, operation) for name, operation in operations.items()}
+        return extend_schema_view(**described)(type(view.__name__, (view,), {}))
+
+
+def describe(view: type[APIView], action: str, operation: Operation) -> Any:
+    reads_body = action in ("post", "patch", "partial_update") and operation.request is not None
+    codes = defaultdict(list, {status: list(known) for status, known in operation.errors.items()})
+    if any(issubclass(scheme, JWTAuthentication) for scheme in view.authentication_classes):
+        codes[401][:0] = GUARD
+    if issubclass(view, AuthView):
+        codes[403].append("cross_site_request")
+    if reads_body:
+        codes[400].append("parse_error")
+        codes[413].append("too_large")
+        codes[415].append("unsupported_media_type")
+    if getattr(view, "throttle_scope", None):
+        codes[429] = ["throttled"]
+    if operation.database:
+        codes[503].append("unavailable")
+    errors: dict[int, Any] = {status: _error(*known) for status, known in codes.items()}
+    if reads_body or operation.fields:
+        errors[400] = {"oneOf": [FIELD_ERRORS, errors[400]]} if 400 in errors else FIELD_ERRORS
+    successes = {status: _own(view) if body is OWN else body for status, body in operation.responses.items()}
+    responses = dict(sorted({**successes, **errors}.items()))
+    return extend_schema(
+        operation_id=operation.name,
+        summary=operation.summary,
+        parameters=[*operation.parameters, *_headers(view, operation, responses, codes.get(401, ()))],
+        request=operation.request,
+        responses={
+            status: OpenApiResponse(body, description=HTTPStatus(status).phrase) for status, body in responses.items()
+        },
+        auth=operation.auth,
+    )
+
+
+def _own(view: Any) -> Any:
+    return view().get_serializer_class()
+
+
+def _error(*codes: str) -> Schema:
+    properties = {"detail": TEXT, "code": {"type": "string", "enum": list(codes)}}
+    body = {"type": "object", "properties": properties, "required": list(properties)}
+    if "second_factor_required" in codes:
+        challenge = "With `second_factor_required`: what the answer has to be presented with."
+        methods = "With `second_factor_required`: what the account has, of `passkey`, `otp`, `recoveryCode`."
+        body["properties"] = {
+            **properties,
+            "challenge": {**TEXT, "description": challenge},
+            "methods": {"type": "array", "items": TEXT, "description": methods},
+            "publicKey": {"type": "object", "description": "With `passkey` among the methods: its options."},
+        }
+    return body
+
+
+def _headers(
+    view: type[APIView], operation: Operation, statuses: Iterable[int], codes: Iterable[str]
+) -> list[OpenApiParameter]:
+    headers: list[tuple[str, str, Iterable[int]]] = [
+        ("WWW-Authenticate", 'With `error="invalid_token"` where a token was presented.', (401,)),
+        ("Retry-After", "Seconds.", (429, 503)),
+        ("Set-Cookie", "The refresh token; empty and expired where it is cleared.", operation.cookie),
+    ]
+    if cache_control := getattr(view, "cache_control", ""):
+        headers.append(("Cache-Control", f"`{cache_control}`", statuses))
+    if issubclass(view, PublishedView):
+        headers.append(("Cache-Control", f"`max-age={KEY_SET_MAX_AGE}, public`", statuses))
+    if 304 in operation.responses:
+        headers.append(("ETag", "To ask by `If-None-Match` whether it has changed.", operation.responses))
+    if "use_dpop_nonce" in codes:
+        headers.append(("DPoP-Nonce", "The nonce for the next proof of a key.", statuses))
+    return [
+        OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=response)
+        for name, description, where in headers
+        if (response := sorted(set(where).intersection(statuses)))
+    ]

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
-from tokens import views
+from tokens import urls, views
 from tokens.authentication import (
     JWTAuthentication,
     LogoutAuthentication,
@@ -79,21 +79,30 @@ def test_services_have_credentials() -> None:
     }
 
 
-@pytest.mark.parametrize("view", spectacular.OPERATIONS)
-def test_views_that_show_too_little_are_annotated(view: Any) -> None:
-    method, _ = spectacular.OPERATIONS[view]
+def test_views_of_this_package_are_described(settings: Settings) -> None:
+    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 
-    annotated = spectacular.Views(view.as_view()).view_replacement()  # type: ignore[no-untyped-call]
+    schema = SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
 
-    assert issubclass(annotated, view)
-    assert annotated.__name__ == view.__name__
-    assert "schema" in getattr(annotated, method).kwargs
-    assert not hasattr(getattr(view, method), "kwargs")
+    operations = [operation for methods in schema["paths"].values() for operation in methods.values()]
+    assert len(operations) == len(urls.urlpatterns)
+    assert all(operation["summary"] for operation in operations)
+    login = schema["paths"]["/auth/login"]["post"]
+    assert login["operationId"] == "login"
+    assert list(login["responses"]) == ["200", "400", "401", "403", "413", "415", "429", "503"]
+    assert list(login["responses"]["200"]["headers"]) == ["Set-Cookie", "Cache-Control", "DPoP-Nonce"]
 
 
-def test_views_that_show_enough_are_left_alone() -> None:
+def test_derived_view_inherits_no_description() -> None:
     class OfTheProject(views.LoginView):
         pass
 
-    for view in (views.TokenObtainPairView, OfTheProject):
-        assert spectacular.Views(view.as_view()).view_replacement() is view  # type: ignore[no-untyped-call]
+    assert spectacular.Described(OfTheProject.as_view()).view_replacement() is OfTheProject  # type: ignore[no-untyped-call]
+
+
+def test_description_leaves_the_view_as_it_is() -> None:
+    described: Any = spectacular.Described(views.LoginView.as_view()).view_replacement()  # type: ignore[no-untyped-call]
+
+    assert issubclass(described, views.LoginView)
+    assert "schema" in described.post.kwargs
+    assert not hasattr(views.LoginView.post, "kwargs")

@@ -1,0 +1,35 @@
+"""The bodies that the views answer with, as the OpenAPI schema describes them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class Registered(serializers.Serializer[Any]):
+    detail = serializers.CharField(help_text="What to do to get in.")
+
+
+class SecondFactor(serializers.Serializer[Any]):
+    enabled = serializers.BooleanField()
+    enabledAt = serializers.DateTimeField(allow_null=True)  # noqa: N815
+    recoveryCodesLeft = serializers.IntegerField()  # noqa: N815
+    passkeys = serializers.IntegerField()
+
+
+class SecondFactorSecret(serializers.Serializer[Any]):
+    secret = serializers.CharField(help_text="In base32, to be typed.")
+    otpauthUri = serializers.CharField(help_text="The same, for an app on this device.")  # noqa: N815
+    qrCode = serializers.CharField(  # noqa: N815
+        help_text="The same, to be scanned: an SVG picture, as a `data:` URI."
+    )
+
+
+class IssuedRecoveryCodes(serializers.Serializer[Any]):
+    recoveryCodes = serializers.ListField(child=serializers.CharField())  # noqa: N815
+
+
+class PasskeyOptions(serializers.Serializer[Any]):
+    challenge = serializers.CharField(help_text="To be sent back as it is.")
+    publicKey = serializers.DictField(  # noqa: N815
+        help_text="For `parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`."
+    )

@@ -1,0 +1,15 @@
+"""The bodies that the views answer with, as the OpenAPI schema describes them."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+LINKS = {"type": "object", "additionalProperties": {"type": "string", "format": "uri"}}
+
+
+class Status(serializers.Serializer[Any]):
+    status = serializers.CharField(help_text="`ok`.")
+
+
+class Revoked(serializers.Serializer[Any]):
+    revoked = serializers.IntegerField(help_text="How many sessions were ended.")
