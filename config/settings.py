@@ -135,6 +135,7 @@ else:
     # A transaction pooler (PgBouncer) gives each transaction another connection, so nothing may live in one: no named
     # cursors, and no prepared statements, which Django leaves off unless told otherwise.
     database["DISABLE_SERVER_SIDE_CURSORS"] = True
+    database["ENGINE"] = "config.postgresql"
     options = {
         # A host that is gone is noticed within seconds, by a command too.
         "connect_timeout": DATABASE_TIMEOUT,

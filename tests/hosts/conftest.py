@@ -53,8 +53,9 @@ def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> H
     # A name of its own for each test, since tests run in parallel.
     unique = f"host_{name}_{os.urandom(4).hex()}"
     settings = connection.settings_dict
-    database: dict[str, Any] = {"ENGINE": settings["ENGINE"]}
+    database: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql"}
     if connection.vendor == "sqlite":
+        database["ENGINE"] = "django.db.backends.sqlite3"
         database["NAME"] = str(tmp_path / "db.sqlite3")
         database["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
         database["TEST"] = {"NAME": str(tmp_path / "test.sqlite3")}

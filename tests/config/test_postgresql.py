@@ -1,0 +1,68 @@
+"""The health check of a kept connection: no statement while it works, and a new connection once it does not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import close_old_connections, connection
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="a file has no connection to lose"),
+]
+
+
+@pytest.fixture
+def kept() -> Iterator[int]:
+    """Keep a connection from one request to the next; return the process that serves it."""
+    connection.close()
+    ask()
+    close_old_connections()  # a request begins
+    yield process()
+    connection.close()
+
+
+def process() -> int:
+    pid: int = connection.connection.info.backend_pid
+    return pid
+
+
+def ask() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 'alive'")
+        return cursor.fetchone()
+
+
+def elsewhere(statement: str) -> tuple[Any, ...] | None:
+    address = connection.get_connection_params()
+    known = {name: address[name] for name in ("dbname", "user", "host", "port") if name in address}
+    with psycopg.connect(**known, autocommit=True) as other:
+        return other.execute(statement.encode()).fetchone()
+
+
+def test_connection_that_works_is_sent_no_statement_to_find_out(kept: int) -> None:
+    connection.close_if_health_check_failed()
+    assert elsewhere(f"SELECT query FROM pg_stat_activity WHERE pid = {kept}") == ("SELECT 'alive'",)
+    assert process() == kept
+
+
+def test_connection_that_the_server_has_closed_costs_nobody_an_error(kept: int) -> None:
+    assert elsewhere(f"SELECT pg_terminate_backend({kept}, 10000)") == (True,)
+    assert ask() == ("alive",)
+    assert process() != kept
+
+
+def test_connection_that_was_closed_here_is_made_anew(kept: int) -> None:
+    connection.connection.close()
+    assert ask() == ("alive",)
+    assert process() != kept
+
+
+def test_connection_with_news_is_asked_and_kept(kept: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN news")
+    close_old_connections()
+    elsewhere("SELECT pg_notify('news', '')")
+    assert ask() == ("alive",)
+    assert process() == kept
