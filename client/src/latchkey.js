@@ -577,6 +577,6 @@ export class Latchkey extends EventTarget {
   /** Wait for what the tab that held the lock has to tell: its message may come after the lock. */
   #news() {
     const news = new Promise((resolve) => this.#channel?.addEventListener("message", resolve, { once: true }));
-    return Promise.race([news, sleep(0.2)]);
+    return Promise.race([news, sleep(1)]);
   }
 }

@@ -18,7 +18,7 @@ from tests.browser.people import LINUX
 from tests.server import address_of_database, serve
 from tests.tools import CHROMIUM
 
-TIMEOUT = 20_000  # milliseconds
+TIMEOUT = 60_000  # milliseconds
 FLAGS = [
     "--disable-gpu",
     "--disable-quic",

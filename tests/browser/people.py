@@ -63,7 +63,7 @@ def switch_on(page: Page) -> tuple[Device, list[str]]:
 
 def link_in_mail(mails: Path, page_name: str) -> str:
     """Return the newest link to that page in a mail that has come, or comes within seconds."""
-    deadline = monotonic() + 20
+    deadline = monotonic() + 60
     while monotonic() < deadline:
         for mail in sorted(mails.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):
             text = mail.read_text().replace("=\n", "").replace("=3D", "=")
