@@ -223,7 +223,7 @@ def threads() -> list[Thread]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while not condition() and monotonic() < deadline:
         sleep(0.01)
     assert condition()
@@ -241,14 +241,13 @@ def renamed(table: str) -> Iterator[None]:
 
 
 def test_server_sends_its_mails_itself_beside_the_requests(
-    worker: outbox.Worker, mailoutbox: list[EmailMessage]
+    worker: outbox.Worker, mailoutbox: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = monotonic()
+    monkeypatch.setattr(outbox, "POLL", 3600)  # it is woken
     for name in ("ann", "bob"):
         body = {"username": name, "email": f"{name}@example.com", "password": "correct horse battery"}
         assert Browser().post("/auth/register", body).status_code == 201
     wait_until(lambda: len(mailoutbox) == 2)
-    assert monotonic() - began < outbox.POLL
     (thread,) = threads()
     assert thread.daemon
 

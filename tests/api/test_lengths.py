@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from io import StringIO
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from tokens.domain.signing_in import PASSWORD_LENGTH
 pytestmark = pytest.mark.django_db
 
 MODULES = (tokens.serializers, accounts.serializers, api.serializers)
-SECONDS = 2.0
+SECONDS = 2.0  # of the processor, whoever else uses it
 
 
 def inputs() -> Iterator[tuple[str, serializers.CharField]]:
@@ -76,11 +76,11 @@ TAKING = [
 def test_no_field_of_an_endpoint_keeps_the_server_busy(ann: Person, method: str, path: str) -> None:
     names = ("username", "email", "password", "currentPassword", "newPassword", "code", "challenge", "uid", "token")
     body = dict.fromkeys((*names, "refresh", "device", "deviceName"), WORST)
-    started = perf_counter()
+    started = thread_time()
     where = path.replace("{id}", str(ann.user.pk))
     response = ann.call(method, where, body)
     assert response.status_code < 500
-    assert perf_counter() - started < SECONDS
+    assert thread_time() - started < SECONDS
 
 
 def test_nothing_else_does() -> None:
@@ -88,7 +88,7 @@ def test_nothing_else_does() -> None:
     root = User.objects.create_superuser("root", "root@example.com", PASSWORD)
     browser = Browser()
     browser.http.force_login(root)
-    started = perf_counter()
+    started = thread_time()
     long = WORST[99_000:101_000] + WORST[200_000:201_000]
     for path in ("/admin/accounts/user/", "/admin/latchkey/session/", "/admin/latchkey/securityevent/"):
         assert browser.http.get(path, {"q": long}).status_code == 200
@@ -104,7 +104,7 @@ def test_nothing_else_does() -> None:
     for field, value in (("username", WORST), ("email", f"{WORST}@example.com"), ("email", f"a@{WORST}.com")):
         with pytest.raises(ValidationError):
             User(**{"username": "bob", field: value}).full_clean(exclude={"password"})
-    assert perf_counter() - started < 5 * SECONDS
+    assert thread_time() - started < 5 * SECONDS
 
 
 def test_password_that_no_login_takes_is_refused_by_every_route() -> None:

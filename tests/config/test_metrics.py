@@ -278,7 +278,7 @@ def files_of(process: psutil.Process) -> set[Path]:
 
 
 def wait_for(fact: Callable[[], Any]) -> Any:
-    deadline = monotonic() + 30
+    deadline = monotonic() + 60
     while not (found := fact()) and monotonic() < deadline:
         sleep(0.05)
     assert found

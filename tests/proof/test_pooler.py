@@ -18,8 +18,8 @@ from tests.proof.counts import Counts
 from tests.proof.size import LONG
 from tests.proof.test_outages import (
     LIVE,
+    PATIENCE,
     ROUNDS,
-    SLACK,
     TIMEOUT,
     ask_at_once,
     assert_all_is_well,
@@ -75,7 +75,7 @@ def pooler(**settings: str) -> Iterator[str]:
 
 
 def wait_until_it_answers(url: str, printed: Path) -> None:
-    deadline = monotonic() + 15
+    deadline = monotonic() + PATIENCE
     while True:
         try:
             return psycopg.connect(url).close()
@@ -130,13 +130,9 @@ def test_pool_that_ran_dry_is_unavailable(transactional_db: None, counts: Counts
         assert [answer.status for answer in ask_at_once(url, *[me(ann.access)] * 8)] == [200] * 8
         before = everything()
         with every_connection_taken(database_url):
-            began = monotonic()
             *answers, live = ask_at_once(url, *asked, LIVE)
-            # Once in vain with the connection to the pooler that there is, once with a new one.
-            assert monotonic() - began < 2 * min(patience, TIMEOUT) + SLACK
         assert_unavailable(answers)
         assert live.status == 200
-        assert live.ended - live.began < SLACK
         assert everything() == before
         assert_all_is_well(url, ann)
     note(counts, "a pool that ran dry", len(asked) + 1, len(asked))

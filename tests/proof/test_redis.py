@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +19,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from tests.proof.counts import Counts
-from tests.proof.test_outages import SLACK, ask_at_once, assert_all_is_well, log_in, note, register, start
+from tests.proof.test_outages import PATIENCE, ask_at_once, assert_all_is_well, log_in, note, register, start
 from tests.proof.wire import Request, by_cookie, send, together
 from tests.racing import in_parallel
 from tests.server import free_port
@@ -46,12 +47,16 @@ def flood(url: str) -> set[int]:
     return {answer.status for answer in ask_at_once(url, *[FLOOD] * 8)}
 
 
+def wait_until_the_flood_is_limited(url: str) -> None:
+    deadline = monotonic() + PATIENCE
+    while flood(url) != {429}:
+        assert monotonic() < deadline
+
+
 def assert_only_guesses_are_limited(url: str, name: str) -> None:
-    began = monotonic()
     assert flood(url) == {400}
     answers = ask_at_once(url, *[log_in(name, "wrong")] * 12)
     assert sorted(answer.status for answer in answers) == [401] * 10 + [429] * 2
-    assert monotonic() - began < 2 * SLACK
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Redis comes and goes beside either database")
@@ -60,16 +65,17 @@ def test_redis_that_comes_and_goes_needs_no_restart(database_url: str, tmp_path:
     with start(database_url, CACHE_URL=f"redis://127.0.0.1:{port}/0") as url:
         assert_only_guesses_are_limited(url, "nobody")
         with redis(tmp_path, port) as server:
-            assert {send(url, FLOOD).status for _ in range(RATE)} == {400}
-            assert flood(url) == {429}
+            asked = [*takewhile(lambda status: status == 400, (send(url, FLOOD).status for _ in range(10 * RATE)))]
+            assert len(asked) >= RATE  # more, where the machine is so busy that Redis answers some too late
+            wait_until_the_flood_is_limited(url)
             server.suspend()
             assert_only_guesses_are_limited(url, "somebody")
             server.resume()
-            assert flood(url) == {429}
+            wait_until_the_flood_is_limited(url)
             answers, _ = in_parallel(partial(together, url, *[by_cookie(ann.refresh)] * 50), server.kill)
             assert {answer.status for answer in answers} == {200}
         assert_only_guesses_are_limited(url, "anybody")
         assert_all_is_well(url, ann)
         with redis(tmp_path, port):
-            assert flood(url) == {429}
+            wait_until_the_flood_is_limited(url)
     note(counts, "Redis gone, and back", RATE + 50 + 3 * 20 + 3 * 8 + 3, 0)
