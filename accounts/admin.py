@@ -180,8 +180,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
                     self.log_change(request, user, gettext("Revoked all sessions."))
                     revoked += count
         if revoked:
-            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
-            self.message_user(request, told % {"count": revoked}, messages.SUCCESS)
+            message = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
+            self.message_user(request, message % {"count": revoked}, messages.SUCCESS)
         else:
             self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
         # Whoever asked on a user's page goes on there.
@@ -193,15 +193,15 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         chosen = within_reach(request.user, queryset)
         asked, sent = queryset.count(), sum(self._send_reset(request, user) for user in chosen)
         if sent:
-            told = ngettext("%d link was sent.", "%d links were sent.", sent)
-            self.message_user(request, told % sent, messages.SUCCESS)
+            message = ngettext("%d link was sent.", "%d links were sent.", sent)
+            self.message_user(request, message % sent, messages.SUCCESS)
         if skipped := asked - sent:
-            told = ngettext(
+            message = ngettext(
                 "%d user was skipped: without an address, deactivated, sent too many already, or with more rights.",
                 "%d users were skipped: without an address, deactivated, sent too many already, or with more rights.",
                 skipped,
             )
-            self.message_user(request, told % skipped, messages.WARNING)
+            self.message_user(request, message % skipped, messages.WARNING)
 
     def _send_reset(self, request: HttpRequest, user: User) -> bool:
         try:
@@ -223,8 +223,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
                     self.log_change(request, user, gettext("Removed the second factor."))
                     removed += 1
         if removed:
-            told = ngettext("%d second factor was removed.", "%d second factors were removed.", removed)
-            self.message_user(request, told % removed, messages.SUCCESS)
+            message = ngettext("%d second factor was removed.", "%d second factors were removed.", removed)
+            self.message_user(request, message % removed, messages.SUCCESS)
         else:
             self.message_user(
                 request, _("None of these users has a second factor that you may remove."), messages.WARNING

@@ -143,7 +143,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
         with refusing():
-            if signing_in.confirm_password(self.user, password, client_of(self.request)):
+            if signing_in.check_password(self.user, password, client_of(self.request)):
                 return password
         raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
 
@@ -152,7 +152,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
 
         Raises WrongPassword, if the password that was judged is by now another, and TokenRevoked.
         """
-        told = cast(page_session.Pass, page_session.current(self.request))
-        session = replace_password(told.session, self.cleaned_data["new_password1"], client_of(self.request))
+        page_pass = cast(page_session.Pass, page_session.current(self.request))
+        session = replace_password(page_pass.session, self.cleaned_data["new_password1"], client_of(self.request))
         page_session.go_on(self.request, session)
         return session.user

@@ -22,7 +22,7 @@ class PasswordMissing(ValidationError):
         super().__init__({"current_password": ValidationError(_("This field is required."), "required")})
 
 
-def confirm_password(session: Session, password: str | None, client: Client = UNKNOWN) -> None:
+def require_password(session: Session, password: str | None, client: Client = UNKNOWN) -> None:
     """Demand the password of the session's user; of a user who has none, a recent sign-in instead.
 
     To be called outside of a transaction, which would undo what a wrong password counts for.
@@ -33,7 +33,7 @@ def confirm_password(session: Session, password: str | None, client: Client = UN
             raise SignInTooOld
     elif password is None:
         raise PasswordMissing
-    elif not signing_in.confirm_password(session.user, password, client):
+    elif not signing_in.check_password(session.user, password, client):
         raise WrongPassword
 
 

@@ -52,12 +52,12 @@ def mailbox(address: str) -> str:
     """Return the address as a mail server is given it, with the domain in ASCII. Raises ValidationError."""
     local, at, domain = normalize(address).rpartition("@")
     try:
-        told = local + at + (domain if domain.isascii() else idna.encode(domain).decode())
+        ascii_address = local + at + (domain if domain.isascii() else idna.encode(domain).decode())
     except ValueError as error:
         raise InvalidAddress from error
-    if len(told) > MAILBOX_LENGTH:
+    if len(ascii_address) > MAILBOX_LENGTH:
         raise InvalidAddress
-    return told
+    return ascii_address
 
 
 class InvalidAddress(ValidationError):

@@ -52,8 +52,8 @@ def current(request: HttpRequest) -> Pass | None:
     found = vars(request)
     if FOUND not in found:
         found[FOUND] = _read(request)
-    told: Pass | None = found[FOUND]
-    return told
+    page_pass: Pass | None = found[FOUND]
+    return page_pass
 
 
 def _read(request: HttpRequest) -> Pass | None:
@@ -107,8 +107,8 @@ def name_session(request: HttpRequest, user: User, **kwargs: Any) -> None:
 
 @receiver(user_logged_out)
 def end_session(request: HttpRequest, **kwargs: Any) -> None:
-    if told := current(request):
-        sessions.revoke(told.session, Reason.LOGOUT, client_of(request), told.session.user)
+    if page_pass := current(request):
+        sessions.revoke(page_pass.session, Reason.LOGOUT, client_of(request), page_pass.session.user)
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
@@ -120,8 +120,8 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
 
 
 def _user_of(request: HttpRequest) -> Any:
-    told = current(request)
-    return told.session.user if told else AnonymousUser()
+    page_pass = current(request)
+    return page_pass.session.user if page_pass else AnonymousUser()
 
 
 async def _auser_of(request: HttpRequest) -> Any:

@@ -15,6 +15,7 @@ from tokens.domain.client import Client
 from tokens.exceptions import AnswerNotValid, ChallengeNotValid
 from tokens.http.operations import KEY_OF_LOGIN, OWN, Operation
 from tokens.http.requests import client_of
+from tokens.jose.compact import encode
 from tokens.models import Session
 from tokens.permissions import RecentSignIn
 from tokens.responses import SignedIn
@@ -25,13 +26,13 @@ from tokens.serializers import (
     PairSerializer,
     RememberField,
     UseCaseSerializer,
+    login_succeeded,
     obtain_serializer,
-    succeeded,
 )
 from tokens.tokens import AccessToken, claims_set_by
 from tokens.views import LoginView, TokenView, TokenViewBase
 
-from .factors import ceremonies, managing_passkeys, passkeys
+from .factors import managing_passkeys, passkeys
 from .factors.managing_passkeys import LastWayIn, TooManyPasskeys
 from .factors.passkeys import NoPasskey
 from .models import Passkey, User
@@ -47,7 +48,7 @@ LOGIN_ERRORS = {
 }
 
 
-class Refused(APIException):
+class NotPossible(APIException):
     """Something that the account's state does not allow."""
 
     status_code = status.HTTP_400_BAD_REQUEST
@@ -77,7 +78,7 @@ class ListedPasskeySerializer(PasskeySerializer):
     credentialId = serializers.SerializerMethodField()  # noqa: N815
 
     def get_credentialId(self, passkey: Passkey) -> str:  # noqa: N802
-        return ceremonies.encode(bytes(passkey.credential_id))
+        return encode(bytes(passkey.credential_id))
 
 
 class PasskeysSerializer(serializers.Serializer[Any]):
@@ -105,7 +106,7 @@ class NewPasskeySerializer(UseCaseSerializer):
         try:
             return managing_passkeys.register(session, **values, client=client)
         except TooManyPasskeys as error:
-            raise Refused(error) from error
+            raise NotPossible(error) from error
 
 
 class PasskeyLoginSerializer(UseCaseSerializer):
@@ -128,7 +129,7 @@ class PasskeyLoginSerializer(UseCaseSerializer):
             )
         except (AnswerNotValid, ChallengeNotValid) as error:
             raise AuthenticationFailed(error.message, error.code) from error
-        succeeded(session.user, self.request)
+        login_succeeded(session.user, self.request)
         return session
 
 
@@ -223,7 +224,7 @@ class RegistrationOptionsView(OwnersPasskeyView):
         try:
             return Response(managing_passkeys.registration_options(self.session))
         except TooManyPasskeys as error:
-            raise Refused(error) from error
+            raise NotPossible(error) from error
 
 
 class PasskeysView(OwnersPasskeyView):
@@ -241,7 +242,7 @@ class PasskeysView(OwnersPasskeyView):
     def get(self, request: Request) -> Response:
         user = cast(User, request.user)
         rows = ListedPasskeySerializer(user.passkeys.order_by("pk"), many=True)
-        handle = ceremonies.encode(bytes(user.passkey_handle))
+        handle = encode(bytes(user.passkey_handle))
         return Response({"rpId": settings.PASSKEY_RP_ID, "userId": handle, "results": rows.data})
 
     def respond(self, result: tuple[Passkey, list[str] | None]) -> Response:
@@ -286,7 +287,7 @@ class PasskeyView(OwnersPasskeyView):
             if not managing_passkeys.drop(self.session, pk, client_of(request)):
                 raise NotFound
         except LastWayIn as error:
-            raise Refused(error) from error
+            raise NotPossible(error) from error
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -305,7 +306,7 @@ class RenewalOptionsView(OwnersPasskeyView):
         try:
             return Response(passkeys.renewal_options(cast(User, request.user)))
         except NoPasskey as error:
-            raise Refused(error) from error
+            raise NotPossible(error) from error
 
 
 urlpatterns = [

@@ -167,7 +167,7 @@ class ConfirmationSerializer(UseCaseSerializer):
     endOtherSessions = EndOthersField()  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> list[str] | None:
-        return second_factor.confirm(self.context["request"].auth.session, **values, client=client)
+        return second_factor.enable(self.context["request"].auth.session, **values, client=client)
 
 
 class RecoveryCodesSerializer(AnsweredSerializer):

@@ -40,12 +40,12 @@ class PassAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, Pass] | None:
         """Return the user and the pass; None if there is none. Raises CsrfFailed."""
-        told = current(request._request)
-        if told is None:
+        page_pass = current(request._request)
+        if page_pass is None:
             return None
         if request.method not in SAFE_METHODS:
             self.check_csrf(request)
-        return told.session.user, told
+        return page_pass.session.user, page_pass
 
     def check_csrf(self, request: Request) -> None:
         check = CsrfCheck(HttpResponse)

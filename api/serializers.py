@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from accounts import names
 from accounts.factors import second_factor
-from accounts.holding import confirm_password
+from accounts.holding import require_password
 from accounts.models import User
 from accounts.owner import address, username
 from accounts.serializers import AnsweredSerializer, CurrentPasswordField
@@ -27,10 +27,10 @@ class ModelSerializer(serializers.ModelSerializer[Any]):
     def get_fields(self) -> dict[str, Any]:
         fields = {}
         for name, field in super().get_fields().items():
-            told = re.sub("_([a-z])", lambda match: match[1].upper(), name)
-            if told != name and field.source is None:
+            wire_name = re.sub("_([a-z])", lambda match: match[1].upper(), name)
+            if wire_name != name and field.source is None:
                 field.source = name
-            fields[told] = field
+            fields[wire_name] = field
         return fields
 
 
@@ -80,7 +80,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
         if "email" in values:
             second_factor.prove(session, current_password, values["answer"], client)
         elif current_password is not None:
-            confirm_password(session, current_password, client)
+            require_password(session, current_password, client)
         self.change(client, **values)
 
     @retried
@@ -168,10 +168,10 @@ class SecurityEventSerializer(ModelSerializer):
         return devices.describe(event.user_agent)
 
     def to_representation(self, event: SecurityEvent) -> dict[str, Any]:
-        told: dict[str, Any] = super().to_representation(event)
+        body: dict[str, Any] = super().to_representation(event)
         if not event.reason:
-            del told["reason"]
-        return told
+            del body["reason"]
+        return body
 
 
 class LogSerializer(serializers.Serializer[None]):

@@ -1,7 +1,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from . import signing_in, views
+from . import sign_in_page, views
 
 app_name = "api"
 
@@ -15,7 +15,7 @@ urlpatterns = [
     path("me/", views.MeView.as_view(), name="me"),
     path("", include(router.urls)),
     path("schema/", views.SchemaView.as_view(), name="schema"),
-    path("sign-in/", signing_in.SignInView.as_view(), name="sign_in"),
-    path("sign-out/", signing_in.sign_out, name="sign_out"),
+    path("sign-in/", sign_in_page.SignInView.as_view(), name="sign_in"),
+    path("sign-out/", sign_in_page.sign_out, name="sign_out"),
     path("docs/", views.DocsView.as_view(), name="docs"),
 ]

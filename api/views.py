@@ -43,7 +43,7 @@ END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 STAFF_ERRORS = {403: ("permission_denied",), 404: ("not_found",)}
 
 
-class Page(APIView):
+class WithHeading(APIView):
     """A view whose page in a browser has a heading, which is its name or else that of its rows, and a line below it.
 
     DRF would make them of names and docstrings, which are for who reads the code.
@@ -64,7 +64,7 @@ class Page(APIView):
         return str(self.description or self.about)
 
 
-class RootView(Page):
+class RootView(WithHeading):
     name = _("API")
     about = _("The endpoints of this API.")
     authentication_classes = (PassAuthentication,)
@@ -108,7 +108,7 @@ class DocsView(APIView):
         return TemplateResponse(request._request, "api/docs.html")
 
 
-class MeView(Page, RetrieveUpdateAPIView[Any]):
+class MeView(WithHeading, RetrieveUpdateAPIView[Any]):
     name = _("Account")
     about = _("Your account.")
     serializer_class = serializers.MeSerializer
@@ -123,7 +123,7 @@ class MeView(Page, RetrieveUpdateAPIView[Any]):
 
 
 class SessionViewSet(
-    Page,
+    WithHeading,
     mixins.ListModelMixin,
     mixins.UpdateModelMixin,
     mixins.DestroyModelMixin,
@@ -178,7 +178,7 @@ class NoReset(APIException):
 
 
 class UserViewSet(
-    Page,
+    WithHeading,
     mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     mixins.UpdateModelMixin,
@@ -247,7 +247,7 @@ class UserViewSet(
         return Response(status=status.HTTP_202_ACCEPTED)
 
 
-class SecurityEventViewSet(Page, mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
+class SecurityEventViewSet(WithHeading, mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
     about = _("What happened to your account, newest first.")
     queryset = SecurityEvent.objects.order_by("-created_at")
     serializer_class = serializers.SecurityEventSerializer

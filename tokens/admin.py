@@ -214,12 +214,12 @@ class SessionAdmin(ReadOnlyAdmin):
         """Tell when it was revoked, by whom and from where."""
         if not session.revoked_at:
             return ""
-        told = [localize(template_localtime(session.revoked_at))]
+        parts = [localize(template_localtime(session.revoked_at))]
         if session.revoked_by:
-            told.append(_("by %(name)s") % {"name": session.revoked_by})
+            parts.append(_("by %(name)s") % {"name": session.revoked_by})
         if session.revoked_from:
-            told.append(_("from %(address)s") % {"address": session.revoked_from})
-        return format_html_join(" ", '<span class="session-ended">{}</span>', ((part,) for part in told))
+            parts.append(_("from %(address)s") % {"address": session.revoked_from})
+        return format_html_join(" ", '<span class="session-ended">{}</span>', ((part,) for part in parts))
 
     @admin.display(description=_("ends at the latest"))
     def ends_at(self, session: Session) -> datetime:
@@ -266,8 +266,8 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def _tell(self, request: HttpRequest, revoked: int) -> None:
         if revoked:
-            told = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
-            self.message_user(request, told % {"count": revoked}, messages.SUCCESS)
+            message = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
+            self.message_user(request, message % {"count": revoked}, messages.SUCCESS)
         else:
             self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
 

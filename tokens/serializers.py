@@ -187,7 +187,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
         terms, claims_for = self.terms(values), partial(claims_set_by, self.get_token)
         former = self.context.get("former")
         session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for, former=former)
-        succeeded(session.user, self.context.get("request"))
+        login_succeeded(session.user, self.context.get("request"))
         return session
 
     def _try(
@@ -209,8 +209,8 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
             raise as_api_exception(error) from error
         except InvalidCredentials as error:
             if conf.on_login_failed:
-                told = {self.username_field: username, "password": "*" * 20}
-                resolve(conf.on_login_failed)(told, self.context.get("request"))
+                credentials = {self.username_field: username, "password": "*" * 20}
+                resolve(conf.on_login_failed)(credentials, self.context.get("request"))
             sentence = signing_in.with_hint(self.error_messages[self.refusal])
             raise AuthenticationFailed(sentence, self.refusal) from error
 
@@ -257,7 +257,7 @@ def obtain_serializer() -> Any:
     return resolve(conf.token_obtain_serializer) or TokenObtainPairSerializer
 
 
-def succeeded(user: Any, request: Any) -> None:
+def login_succeeded(user: Any, request: Any) -> None:
     """Do what SimpleJWT's settings want done after a login."""
     if conf.on_login_success:
         resolve(conf.on_login_success)(user, request)
@@ -332,7 +332,7 @@ class SecondStepSerializer(UseCaseSerializer):
             )
         except (AnswerNotValid, ChallengeNotValid) as error:
             raise AuthenticationFailed(error.message, error.code) from error
-        succeeded(session.user, self.context.get("request"))
+        login_succeeded(session.user, self.context.get("request"))
         return session
 
 

@@ -257,19 +257,19 @@ class IntrospectView(AuthView):
         except TokenRefused:
             return Response({"active": False})
         session = token.session
-        told = {
+        claims = {
             name: token[name]
             for name in ("sub", "iss", "aud", "iat", "exp", "jti", "sid", "token_type")
             if name in token
         }
         if session.jkt:
-            told["cnf"] = {"jkt": session.jkt}
+            claims["cnf"] = {"jkt": session.jkt}
         return Response(
             {
                 "active": True,
                 "username": str(session.user.get_username()),
                 "groups": sorted(session.groups or ()),
-                **told,
+                **claims,
             }
         )
 
@@ -506,12 +506,12 @@ token_refresh_sliding = token_obtain_sliding
 def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Response:
     """Answer a login: the access token in the body, the refresh token in the cookie."""
     user = session.user
-    told = {
+    body = {
         "id": user.pk,
         "username": str(user.get_username()),
         "email": getattr(user, user.get_email_field_name(), ""),
     }
-    return _with_cookie(Response({**_access(AccessToken.of(session)), "user": told}, status_code), session)
+    return _with_cookie(Response({**_access(AccessToken.of(session)), "user": body}, status_code), session)
 
 
 def succeeded(request: Request, session: Session) -> Response:

@@ -5,7 +5,6 @@ and the strength of a key. An attestation statement is left out. There are no ro
 """
 
 import hashlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,8 @@ from webauthn.helpers import (
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.decoded_public_key_to_cryptography import decoded_public_key_to_cryptography
 from webauthn.helpers.structs import CredentialDeviceType
+
+from tokens.jose.compact import decode_strictly, encode
 
 ALGORITHMS = (
     COSEAlgorithmIdentifier.EDDSA,
@@ -133,7 +134,7 @@ def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any])
         response = {**credential["response"]}
         _refuse_cross_origin(response["clientDataJSON"])
         # No attestation is asked for, so what came of it is not judged, whatever its format.
-        attestation = cbor2.loads(decode(response["attestationObject"]))
+        attestation = cbor2.loads(decode_strictly(response["attestationObject"]))
         bare = {"fmt": "none", "attStmt": {}, "authData": attestation["authData"]}
         response["attestationObject"] = encode(cbor2.dumps(bare))
         verified = verify_registration_response(
@@ -166,7 +167,7 @@ def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any])
 def credential_id(credential: Mapping[str, Any]) -> bytes:
     """Return which passkey it says that it is of; nothing about it has been judged. Raises CeremonyRefused."""
     try:
-        return decode(credential["rawId"])
+        return decode_strictly(credential["rawId"])
     except (KeyError, TypeError, ValueError) as error:
         raise CeremonyRefused("There is no credential id.") from error
 
@@ -187,7 +188,7 @@ def use(party: RelyingParty, challenge: str, credential: Mapping[str, Any], publ
             credential_current_sign_count=0,
         )
         handle = credential["response"].get("userHandle")
-        handle = decode(handle) if handle is not None else None
+        handle = decode_strictly(handle) if handle is not None else None
     except CeremonyRefused:
         raise
     except Exception as error:  # (as above)
@@ -206,22 +207,9 @@ def digest(challenge: str) -> bytes:
     return hashlib.sha256(challenge.encode()).digest()
 
 
-def encode(data: bytes) -> str:
-    """Return base64url without padding, as WebAuthn's JSON has it."""
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decode(text: str) -> bytes:
-    """Raises ValueError where the text is not exactly what `encode` would give."""
-    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if encode(data) != text:
-        raise ValueError("not base64url")
-    return data
-
-
 def _refuse_cross_origin(client_data: str) -> None:
     # A page in a frame of another origin could have a person tap for it.
-    if parse_client_data_json(decode(client_data)).cross_origin:
+    if parse_client_data_json(decode_strictly(client_data)).cross_origin:
         raise CeremonyRefused("The ceremony took place in a frame of another origin.")
 
 

@@ -20,7 +20,7 @@ from tokens.exceptions import SecondFactorRequired
 from tokens.models import Reason, Session
 
 from .. import kinds
-from ..holding import WrongPassword, confirm_password, hold
+from ..holding import WrongPassword, hold, require_password
 from ..models import User
 from . import codes, passkeys, recovery_codes, registry
 from .factor import CodeNotValid
@@ -51,7 +51,7 @@ def prove(session: Session, current_password: str | None, answer: Answer, client
     Return how the user has signed in thereby (RFC 8176). To be called outside of a transaction, which would undo what
     a wrong one counts for. Raises a ValidationError, AnswerNotValid or TooManyTries.
     """
-    confirm_password(session, current_password, client)
+    require_password(session, current_password, client)
     return _judge(session.user, answer, client) if registry.since(session.user) else PASSWORD
 
 
@@ -84,7 +84,7 @@ def enrol(session: Session, current_password: str | None, client: Client = UNKNO
     It takes the place of one that was never confirmed. Raises EmailNotVerified as well.
     """
     check_address(session.user)
-    confirm_password(session, current_password, client)
+    require_password(session, current_password, client)
     return _enrol(session.user)
 
 
@@ -99,7 +99,7 @@ def _enrol(user: User) -> tuple[str, str]:
         return codes.enrol(user)
 
 
-def confirm(session: Session, code: str, client: Client = UNKNOWN, *, end_others: bool = False) -> list[str] | None:
+def enable(session: Session, code: str, client: Client = UNKNOWN, *, end_others: bool = False) -> list[str] | None:
     """Ask for codes of the app from now on, since it knows them; end the user's other sessions if that is wanted.
 
     Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
@@ -134,7 +134,7 @@ def remove(
 ) -> None:
     """Remove the authenticator app; end the user's other sessions if that is wanted."""
     user = session.user
-    confirm_password(session, current_password, client)
+    require_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())
@@ -154,7 +154,7 @@ def renew_recovery_codes(
 ) -> list[str]:
     """Replace the recovery codes."""
     user = session.user
-    confirm_password(session, current_password, client)
+    require_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
         hold(user, WrongPassword())

@@ -10,12 +10,12 @@ from django.db import IntegrityError, transaction
 from ..models import User
 
 
-def judge(user: User, password: str, untold: Collection[str] = ()) -> None:
-    """Judge a new account. Of the fields `untold`, it is not told that somebody else has them."""
+def judge(user: User, password: str, undisclosed: Collection[str] = ()) -> None:
+    """Judge a new account. Of the fields `undisclosed`, it is not told that somebody else has them."""
     errors: dict[str, list[ValidationError]] = {}
     judges: list[Callable[[], None]] = [
         lambda: user.clean_fields(exclude=_all_but("username", "email")),
-        lambda: user.validate_unique(exclude={*untold, *errors}),
+        lambda: user.validate_unique(exclude={*undisclosed, *errors}),
         lambda: judge_password(user, password, "password"),
     ]
     for judge in judges:
@@ -43,14 +43,14 @@ def _all_but(*fields: str) -> set[str]:
 
 
 @contextmanager
-def claiming(user: User, untold: Collection[str] = ()) -> Iterator[None]:
+def claiming(user: User, undisclosed: Collection[str] = ()) -> Iterator[None]:
     """Run a transaction that takes a name; who loses the race for one hears the same as who comes late.
 
-    Of the fields `untold` it is not heard that somebody else has them: the IntegrityError stays.
+    Of the fields `undisclosed` it is not heard that somebody else has them: the IntegrityError stays.
     """
     try:
         with transaction.atomic():
             yield
     except IntegrityError:
-        user.validate_unique(exclude=untold)
+        user.validate_unique(exclude=undisclosed)
         raise

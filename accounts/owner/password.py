@@ -16,7 +16,7 @@ from tokens.models import Reason, Session
 
 from .. import kinds
 from ..factors import second_factor
-from ..holding import WrongPassword, confirm_password, hold
+from ..holding import WrongPassword, hold, require_password
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, PasswordChange, User
@@ -40,7 +40,7 @@ def change_password(
 
     Raises TokenRevoked if the session has ended meanwhile.
     """
-    confirm_password(session, current_password, client)
+    require_password(session, current_password, client)
     return _change(session, _with_password(session.user, new_password), client)
 
 

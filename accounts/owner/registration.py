@@ -50,7 +50,7 @@ def register_unverified(username: str, password: str, email: str, client: Client
     same, without it, and so for good without a way in: the name is taken in either case, by the same work.
     """
     user = User(username=username, email=email, awaiting_verification=True)
-    judge(user, password, untold=["email"])
+    judge(user, password, undisclosed=["email"])
     composing.spend(MailKind.VERIFY_EMAIL, user.email)
     user.set_password(password)
     is_known = User.objects.filter(email_key=user.email_key).exists()
@@ -65,7 +65,7 @@ def _enter(user: User, client: Client, is_known: bool) -> None:
     made, mail = copy(user), MailKind.VERIFY_EMAIL
     if is_known:
         made.email, mail = "", MailKind.ALREADY_REGISTERED
-    with claiming(made, untold=["email"]):
+    with claiming(made, undisclosed=["email"]):
         made.save(force_insert=True)
         events.announce(kinds.REGISTERED, made, client)
         outbox.queue(mail, user.email)

@@ -59,14 +59,14 @@ def is_too_long(length: str) -> bool:
 
 def refusal(request: HttpRequest) -> str | None:
     """Return why the request is refused, if it is."""
-    told: str | None = (request.scope if isinstance(request, ASGIRequest) else request.META).get(REFUSAL)
-    return told
+    reason: str | None = (request.scope if isinstance(request, ASGIRequest) else request.META).get(REFUSAL)
+    return reason
 
 
 def failure() -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of the answer to what nobody has foreseen."""
-    told = {"detail": "A server error occurred.", "code": "error"}
-    return headers_for("application/json"), json.dumps(told).encode()
+    body = {"detail": "A server error occurred.", "code": "error"}
+    return headers_for("application/json"), json.dumps(body).encode()
 
 
 def headers_for(content_type: str) -> dict[str, str]:
@@ -180,10 +180,10 @@ class ASGI:
             if started:
                 raise
             logger.exception("A request failed outside of Django.")
-            told, text = failure()
-            pairs = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+            headers, body = failure()
+            pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": 500, "headers": pairs})
-            await send({"type": "http.response.body", "body": text})
+            await send({"type": "http.response.body", "body": body})
 
 
 def _clean(scope: Scope, length: int) -> Scope:

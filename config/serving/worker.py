@@ -16,8 +16,8 @@ def answer(status: int) -> bytes:
     """Return the whole answer to a request that gunicorn refuses with that status."""
     # A transfer coding that it does not know is the client's to change.
     status, reason = (400, "Bad Request") if status == 501 else (status, REASONS.get(status, "Bad Request"))
-    told = FAILED if status >= 500 else TOO_LARGE if status in (413, 414, 431) else MALFORMED
-    body = json.dumps(told)
+    error = FAILED if status >= 500 else TOO_LARGE if status in (413, 414, 431) else MALFORMED
+    body = json.dumps(error)
     headers = {**headers_for("application/json"), "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items()), "", body]
     return "\r\n".join(lines).encode()

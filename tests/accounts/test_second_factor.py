@@ -860,7 +860,7 @@ def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> No
     device, session = Device(enrol(browser).json()["secret"]), session_of(browser)
     code = device.code()
     with just_before(TRANSACTION, lambda: second_factor.enrol(session, PASSWORD)):
-        errors = errors_of(lambda: second_factor.confirm(session, code))
+        errors = errors_of(lambda: second_factor.enable(session, code))
     assert errors == {"": ["There is nothing to confirm. Start again."]}
     assert AuthenticatorApp.objects.get().enabled_at is None
     assert not RecoveryCode.objects.exists()

@@ -15,7 +15,7 @@ import accounts.serializers
 import accounts.views
 import api.filters
 import api.serializers
-import api.signing_in
+import api.sign_in_page
 import tokens.serializers
 from accounts.models import User
 from accounts.validators import MaximumLengthValidator
@@ -61,7 +61,7 @@ def test_every_text_field_of_a_serializer_is_bounded() -> None:
 
 
 def test_every_text_field_of_a_form_is_bounded(rf: Any) -> None:
-    form = api.signing_in.SignInForm(rf.get("/"))
+    form = api.sign_in_page.SignInForm(rf.get("/"))
     for name, field in form.fields.items():
         if isinstance(field, forms.CharField):
             assert field.max_length, name

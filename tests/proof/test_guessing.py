@@ -69,7 +69,7 @@ def test_parallel_guesses_of_a_code_are_counted_exactly(server: str, limits: Lim
     session = registration.register("ann", PASSWORD)
     secret, _ = second_factor.enrol(session, PASSWORD)
     device = Device(secret)
-    second_factor.confirm(session, device.code())
+    second_factor.enable(session, device.code())
     tries, _ = limits["code"]
     challenges = [send(server, log_in("ann", PASSWORD)).body["challenge"] for _ in range(2)]
     guesses = [

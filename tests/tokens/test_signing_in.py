@@ -62,14 +62,14 @@ def test_no_caller_has_long_text_normalised_or_hashed(
 
 
 def test_long_password_of_who_is_signed_in_is_just_wrong(ann: Any) -> None:
-    assert not signing_in.confirm_password(ann, "a" + "\u0301" * 100_000)
-    assert signing_in.confirm_password(ann, PASSWORD)
+    assert not signing_in.check_password(ann, "a" + "\u0301" * 100_000)
+    assert signing_in.check_password(ann, PASSWORD)
 
 
 def test_password_is_confirmed_in_another_unicode_form(ann: Any) -> None:
     ann.set_password("caf\u00e9 au lait")
-    assert signing_in.confirm_password(ann, "cafe\u0301 au lait")
-    assert not signing_in.confirm_password(ann, "cafe au lait")
+    assert signing_in.check_password(ann, "cafe\u0301 au lait")
+    assert not signing_in.check_password(ann, "cafe au lait")
 
 
 # The name of the device
@@ -193,7 +193,7 @@ def test_hash_that_cannot_be_judged_is_a_refused_login(
 @pytest.mark.parametrize("encoded", MALFORMED)
 def test_hash_that_cannot_be_judged_confirms_nothing(ann: AbstractBaseUser, with_bcrypt: None, encoded: str) -> None:
     ann.password = encoded
-    assert not signing_in.confirm_password(ann, PASSWORD)
+    assert not signing_in.check_password(ann, PASSWORD)
 
 
 # What the domain is given

@@ -63,8 +63,8 @@ class Page(NamedTuple):
     @property
     def tag(self) -> str:
         """What changes when the page is worth sending again. Until then an earlier `next` misses nothing either."""
-        told = f"{self.next.at // _fresh()} {[row.pk for row in self.ended]}"
-        return sha256(told.encode()).hexdigest()
+        state = f"{self.next.at // _fresh()} {[row.pk for row in self.ended]}"
+        return sha256(state.encode()).hexdigest()
 
 
 def tell(pks: Iterable[UUID], reason: str) -> None:
@@ -109,8 +109,8 @@ def read(after: Cursor | None = None) -> Page:
     return Page(ended, Cursor(seconds, position))
 
 
-def told() -> QuerySet[Any]:
-    """Return the keys of the sessions of which the feed tells."""
+def listed() -> QuerySet[Any]:
+    """Return the keys of the sessions that the feed lists."""
     return Ended.objects.using(_db()).values("session")
 
 

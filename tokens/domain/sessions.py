@@ -334,7 +334,7 @@ def tell_of_password(user: User) -> None:
     Their rows stay as they are. Those of which it has been told already are left out.
     """
     usable = _sessions().live(conf.access_token_lifetime).filter(user_id=user.pk)
-    ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.told())
+    ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.listed())
     feed.tell(ended.values_list("pk", flat=True), Reason.PASSWORD)
 
 

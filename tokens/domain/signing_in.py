@@ -224,7 +224,7 @@ def took_all_factors(session: Session) -> bool:
     return factors is None or session.amr != " ".join(PASSWORD) or factors.methods(session.user) is None
 
 
-def confirm_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
+def check_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
     """Return whether it is the password of a user who is signed in.
 
     A wrong one counts as a guess, and is logged as one. Raises TooManyTries.

@@ -78,13 +78,13 @@ class Follower:
         """Ask once; return after how many seconds to ask again."""
         now = monotonic()
         try:
-            told = self._ask(now)
+            newly_ended = self._ask(now)
         except (HTTPException, OSError, ValueError, RecursionError) as error:
             if not self._failing:
                 logger.warning("The feed of ended sessions %s can't be read: %r", self._url, error)
             self._failing = True
             return RETRY
-        self._ended = {sid: until for sid, until in self._ended.items() if until > now} | told
+        self._ended = {sid: until for sid, until in self._ended.items() if until > now} | newly_ended
         self._fetched, self._failing = now, False
         return self._interval
 
@@ -107,12 +107,12 @@ class Follower:
             case _:
                 raise ValueError("it is no feed of ended sessions")
         until = now + (conf.access_token_lifetime + conf.leeway).total_seconds()
-        told = {str(one["sid"]): until for one in ended if isinstance(one, dict) and "sid" in one}
-        if len(self._ended.keys() | told.keys()) > MAX_ENDED:
+        newly_ended = {str(one["sid"]): until for one in ended if isinstance(one, dict) and "sid" in one}
+        if len(self._ended.keys() | newly_ended.keys()) > MAX_ENDED:
             raise ValueError(f"it tells of more than {MAX_ENDED} sessions")
         self._after, self._tag = after, answered.get("ETag", "")
         self._interval = min(max(float(interval), RETRY), 60.0)
-        return told
+        return newly_ended
 
 
 @lru_cache(maxsize=4)

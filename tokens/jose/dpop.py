@@ -173,10 +173,10 @@ def nonce_for(text: str) -> str | None:
     """Return the newest nonce if a proof, which may be anything at all, was made without it."""
     newest = newest_nonce()
     try:
-        told = compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])).get("nonce")
+        nonce = compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])).get("nonce")
     except (ValueError, RecursionError):
-        told = None
-    return None if told == newest else newest
+        nonce = None
+    return None if nonce == newest else newest
 
 
 class Exclusive:

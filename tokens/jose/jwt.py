@@ -40,7 +40,7 @@ LAST_GENERATION = 2**31 - 1
 _jws = PyJWS()
 
 
-def _is_text(value: object) -> bool:
+def _is_printable(value: object) -> bool:
     # Lone surrogates, for one, are text that nothing can encode.
     return isinstance(value, str) and value != "" and value.isprintable()
 
@@ -60,8 +60,8 @@ def _is_uuid(value: object) -> bool:
         return False
 
 
-def _is_audience(value: object) -> bool:
-    return _is_text(value) or (isinstance(value, list) and all(map(_is_text, value)))
+def _is_audience_claim(value: object) -> bool:
+    return _is_printable(value) or (isinstance(value, list) and all(map(_is_printable, value)))
 
 
 def _is_string(value: object) -> bool:
@@ -94,14 +94,14 @@ class Backend(TokenBackend):
     token_type: str
     header_type: str
     required: Mapping[str, Callable[[object], bool]] = {
-        "iss": _is_text,
-        "sub": _is_text,
+        "iss": _is_printable,
+        "sub": _is_printable,
         "sid": _is_uuid,
-        "jti": _is_text,
+        "jti": _is_printable,
         "iat": _is_timestamp,
         "exp": _is_timestamp,
         "generation": _is_generation,
-        "token_type": _is_text,
+        "token_type": _is_printable,
     }
 
     def __init__(self) -> None:
@@ -144,8 +144,8 @@ class AccessBackend(Backend):
     header_type = "at+jwt"
     required = {
         **Backend.required,
-        "aud": _is_audience,
-        "client_id": _is_text,
+        "aud": _is_audience_claim,
+        "client_id": _is_printable,
         "auth_time": _is_timestamp,
         "amr": _is_strings,
         "username": _is_string,

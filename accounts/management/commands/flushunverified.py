@@ -37,8 +37,8 @@ class Command(BaseCommand):
             count = abandoned.count()
         else:
             count = sum(_delete(abandoned.filter(pk=pk)) for pk in list(abandoned.values_list("pk", flat=True)))
-        told = "Would delete" if dry_run else "Deleted"
-        self.stdout.write(f"{told} {count} account{'s' * (count != 1)} whose address was never verified.")
+        verb = "Would delete" if dry_run else "Deleted"
+        self.stdout.write(f"{verb} {count} account{'s' * (count != 1)} whose address was never verified.")
 
 
 @transaction.atomic

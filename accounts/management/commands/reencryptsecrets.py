@@ -43,13 +43,13 @@ class Command(BaseCommand):
             self.stdout.write(f"Encrypted {renewed} secret{'s' * (renewed != 1)} anew.")
         # Counted from the rows as they now are: a server that still has the former key may have written one meanwhile.
         found = Counter(_state(factor) for _, some in ranges(factors.all(), batch_size) for factor in some)
-        told = (
+        summary = (
             f"Of {found.total()}, {found['current']} are under the current key, {found['former']} under a former one, "
         )
-        told += f"{found['lost']} under none that is known."
+        summary += f"{found['lost']} under none that is known."
         if found["current"] < found.total():
-            raise CommandError(f"{told} Keep SECRET_KEY_FALLBACKS as it is.")
-        self.stdout.write(told)
+            raise CommandError(f"{summary} Keep SECRET_KEY_FALLBACKS as it is.")
+        self.stdout.write(summary)
 
 
 def _renew(factor: AuthenticatorApp) -> bool:

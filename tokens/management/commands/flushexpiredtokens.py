@@ -58,8 +58,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             if self.stdout.isatty():
                 self.stdout.write()  # the bar has not ended its line
-            raise CommandError(f"Interrupted. {self.told()}", returncode=130) from None
-        self.stdout.write(self.told())
+            raise CommandError(f"Interrupted. {self.summary()}", returncode=130) from None
+        self.stdout.write(self.summary())
 
     def flush(self, model: type[Session | SecurityEvent], field: str, until: datetime) -> None:
         """Delete the rows whose field is not after that time. What was made later is not even looked at."""
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         for _, some in ranges(feed.past(), self.batch_size):
             _delete(some, some.db)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         sessions, events = self.counts[Session], self.counts[SecurityEvent]
         return (
             f"{'Would delete' if self.dry_run else 'Deleted'} {sessions} expired session{'s' * (sessions != 1)} "
