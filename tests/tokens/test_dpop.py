@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -662,9 +663,15 @@ def test_processes_that_were_forked_share_the_table() -> None:
     assert won == tried > 1900
 
 
-def test_table_needs_nothing_that_only_linux_has(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_fcntl", [True, False], ids=["on a Mac", "on Windows"])
+def test_table_needs_nothing_that_only_linux_has(monkeypatch: pytest.MonkeyPatch, has_fcntl: bool) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    table = Table(places=1)
+    if not has_fcntl:
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # its import fails
+    spec: Any = find_spec("tokens.jose.dpop")
+    module: Any = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table = module.Table(places=1)
     assert [table.add(b"a", NOW + 1), table.add(b"a", NOW + 1)] == [True, False]
 
 

@@ -5,12 +5,12 @@ the key is worth nothing to anybody else. A proof brings its own public key, whi
 thumbprint; the parser of tokens goes on refusing such a header.
 """
 
-import fcntl
 import hashlib
 import hmac
 import json
 import os
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -32,6 +32,13 @@ from jwt.algorithms import get_default_algorithms
 
 from ..exceptions import NonceRequired, ProofNotValid, ReplayStoreUnreachable
 from . import compact, keys
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where no process forks, so that each has a table of its own
+    HAS_FORKS = False
+else:
+    HAS_FORKS = True
 
 ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 """What a proof may be signed with; the last two are names of the same one (RFC 9864, section 2.2)."""
@@ -206,7 +213,8 @@ class Table:
     _ENTRY = Struct(">12sI")
 
     def __init__(self, places: int = PLACES) -> None:
-        self._places, self._lock = places, Exclusive()
+        self._places = places
+        self._lock: AbstractContextManager[Any] = Exclusive() if HAS_FORKS else Lock()
         self._entries = mmap(-1, places * self._ENTRY.size)
         # Nobody who may choose an entry can aim at the place of another's.
         self._secret = token_bytes(32)
