@@ -20,6 +20,7 @@ from django.utils.functional import SimpleLazyObject
 
 from tokens.domain import sessions
 from tokens.exceptions import TokenRefused, TokenRevoked
+from tokens.http import exchange
 from tokens.http.requests import client_of
 from tokens.models import Reason, Session
 
@@ -102,6 +103,8 @@ def name_session(request: HttpRequest, user: User, **kwargs: Any) -> None:
     begun: Pass | None = vars(request).get(FOUND)
     if begun is None or begun.session.user_id != user.pk:
         begun = Pass(sessions.start(user, client_of(request)))
+    else:
+        exchange.keep_out(request)  # its form signs in to these pages, and to nothing else
     go_on(request, begun.session)
 
 

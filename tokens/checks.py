@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.util import find_spec
 from json import JSONEncoder
 from os import PathLike
@@ -17,8 +18,13 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import get_hashers
+from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.sessions.backends import cache, cached_db, db, file, signed_cookies
 from django.core import checks, mail
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks.security.base import (
     SECRET_KEY_INSECURE_PREFIX,
     SECRET_KEY_MIN_LENGTH,
@@ -222,6 +228,7 @@ RULES = {
     "second_factor": Rule(
         "TOKENS_SECOND_FACTOR", _is_text_or_none, "the dotted path of a module or an object, or None"
     ),
+    "session_exchange": Rule("TOKENS_SESSION_EXCHANGE", _is_text_or_none, "the dotted path of a function, or None"),
     "login_hint": Rule("TOKENS_LOGIN_HINT", _is_sentence, "a string"),
     "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
     "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
@@ -457,11 +464,12 @@ def check_throttling(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_hooks(**kwargs: Any) -> Messages:
-    path = conf.access_claims if _fits("access_claims") else None
-    if path is not None and not _is_function(path):
-        yield checks.Error(
-            f"TOKENS_ACCESS_CLAIMS must name a function that can be imported, not {path!r}.", id="latchkey.E013"
-        )
+    for name in ("access_claims", "session_exchange"):
+        path = getattr(conf, name) if _fits(name) else None
+        if path is not None and not _is_function(path):
+            yield checks.Error(
+                f"{RULES[name].setting} must name a function that can be imported, not {path!r}.", id="latchkey.E013"
+            )
     path = conf.second_factor if _fits("second_factor") else None
     if path is not None and not _has_functions(path, SECOND_FACTORS):
         yield checks.Error(
@@ -651,3 +659,55 @@ def check_hashers(**kwargs: Any) -> Messages:
                 f"PASSWORD_HASHERS should not list {type(hasher).__name__} while the package {library} is missing.",
                 id="latchkey.W010",
             )
+
+
+CACHED = (cache.SessionStore, cached_db.SessionStore)
+LASTING = (db.SessionStore, cache.SessionStore, file.SessionStore)
+"""The engines where a session that one server has ended has ended for all of them, if their store is a shared one."""
+
+
+@checks.register(checks.Tags.security)
+def check_session_exchange(**kwargs: Any) -> Messages:
+    """Refuse a store of Django's sessions where one that was exchanged may go on: it could be exchanged again."""
+    if not _fits("session_exchange") or not conf.session_exchange:
+        return
+    if not any(_is_middleware(path, AuthenticationMiddleware) for path in settings.MIDDLEWARE):
+        yield checks.Error(
+            "TOKENS_SESSION_EXCHANGE needs SessionMiddleware and AuthenticationMiddleware in MIDDLEWARE.",
+            id="latchkey.E022",
+        )
+    kept = _where_sessions_are_kept()
+    if kept:
+        yield checks.Error(
+            f"SESSION_ENGINE keeps sessions in {kept}: TOKENS_SESSION_EXCHANGE could not end them.",
+            hint="Use django.contrib.sessions.backends.db, or a cache that all servers share.",
+            id="latchkey.E022",
+        )
+    elif kept is None:
+        yield checks.Warning(
+            f"SESSION_ENGINE = {settings.SESSION_ENGINE!r} could not be checked: have it end a session for all servers "
+            "at once, or TOKENS_SESSION_EXCHANGE exchanges it more than once.",
+            id="latchkey.W013",
+        )
+
+
+def _where_sessions_are_kept() -> str | None:
+    """Say where Django's sessions are kept, if they can't be ended there; None if nobody knows."""
+    try:
+        store: Any = import_module(settings.SESSION_ENGINE).SessionStore
+        cached_in = caches[settings.SESSION_CACHE_ALIAS] if issubclass(store, CACHED) else None
+    except (ImportError, AttributeError, InvalidCacheBackendError):
+        return None
+    if issubclass(store, signed_cookies.SessionStore):
+        return "cookies, which nobody can take back"
+    if isinstance(cached_in, LocMemCache | DummyCache):
+        return "a cache of each process's own"
+    return "" if issubclass(store, LASTING) else None
+
+
+def _is_middleware(path: str, kind: type) -> bool:
+    try:
+        named = import_string(path)
+    except ImportError:  # which Django says when it starts
+        return False
+    return isinstance(named, type) and issubclass(named, kind)

@@ -145,6 +145,14 @@ class Settings:
         return self._own("SECOND_FACTOR", None)
 
     @property
+    def session_exchange(self) -> str | None:
+        """Dotted path of `f(request) -> Sequence[str] | None`, which says how the holder of a Django session signed in.
+
+        In the words of RFC 8176; None refuses to exchange the session for one of ours. Unset: none is exchanged.
+        """
+        return self._own("SESSION_EXCHANGE", None)
+
+    @property
     def login_hint(self) -> str | Promise:
         """A sentence that every refused login is told beside the error."""
         return self._own("LOGIN_HINT", "")

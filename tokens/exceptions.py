@@ -66,6 +66,13 @@ class ChallengeNotValid(Exception):
     message = _("This sign-in has expired. Enter your password again.")
 
 
+class NotExchangeable(Exception):
+    """A Django session can't become one of ours: it is used up, its sign-in was another's business, or is refused."""
+
+    code = "session_not_exchangeable"
+    message = _("This sign-in can't be used here. Sign in again.")
+
+
 class SignInTooOld(Exception):
     """The user signed in too long ago for this."""
 

@@ -3,7 +3,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.signals import user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.db import router
 from django.db.models import Model
 from django.db.models.signals import post_save, pre_delete
@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from .domain import events, feed, sessions, users
 from .domain.client import UNKNOWN, Client
 from .domain.outlasting import outlast
+from .http import exchange
 from .http.requests import client_of
 from .models import Reason, SecurityEvent, Session
 
@@ -76,3 +77,8 @@ def record_failed_login(
     announce = partial(events.announce_failed_login, name, client_of(request) if request else client)
     announce()
     outlast(announce, router.db_for_write(SecurityEvent))
+
+
+@receiver(user_logged_in)
+def stamp_sign_in(request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
+    exchange.stamp(request, user)

@@ -20,6 +20,7 @@ from .exceptions import (
     AnswerNotValid,
     ChallengeNotValid,
     InvalidCredentials,
+    NotExchangeable,
     NotSupported,
     SecondFactorRequired,
     SignInTooOld,
@@ -27,6 +28,7 @@ from .exceptions import (
 )
 from .http import proofs
 from .http.errors import as_api_exception
+from .http.exchange import exchange
 from .http.refusals import ReauthenticationRequired
 from .http.requests import client_of
 from .jose import jwt
@@ -337,6 +339,27 @@ class SecondStepSerializer(UseCaseSerializer):
 
 
 class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
+
+
+class ExchangeSerializer(UseCaseSerializer):
+    """A Django session, whose cookie came along, to exchange for one of ours."""
+
+    remember = RememberField()
+    deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
+
+    def perform(self, client: Client, **values: Any) -> Session:
+        claims_for = partial(claims_set_by, obtain_serializer().get_token)
+        try:
+            session = exchange(self.request, client, self.terms(values), claims_for, self.context.get("former"))
+        except NotExchangeable as error:
+            raise AuthenticationFailed(error.message, error.code) from error
+        login_succeeded(session.user, self.context.get("request"))
+        return session
+
+
+class ExchangePairSerializer(PairSerializer, ExchangeSerializer):
     refresh = serializers.CharField(read_only=True)
     access = serializers.CharField(read_only=True)
 

@@ -3,6 +3,7 @@ from hashlib import sha256
 from typing import Any, ClassVar, cast
 from urllib.parse import urljoin
 
+from django.contrib.auth.models import AnonymousUser
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -12,6 +13,7 @@ from django.utils.decorators import method_decorator
 from django.utils.http import quote_etag
 from django.views.decorators.cache import cache_control
 from rest_framework import status
+from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser
 from rest_framework.permissions import IsAuthenticated
@@ -28,7 +30,7 @@ from .domain import feed, sessions
 from .exceptions import CursorExpired, NotSupported, ProofRefused, TokenNotValid, TokenRefused
 from .http import cookies
 from .http.errors import Gone, exception_handler
-from .http.operations import KEY_OF_LOGIN, LOOK, OWN, ROTATION, SECOND_STEP, Operation
+from .http.operations import EXCHANGE, KEY_OF_LOGIN, LOOK, OWN, ROTATION, SECOND_STEP, Operation
 from .http.parsers import JSONParser, MultiPartParser
 from .http.refusals import challenge
 from .http.requests import check_same_site, client_of
@@ -143,6 +145,33 @@ class SecondStepView(LoginView):
             "Sign in: the second step",
             {200: responses.SignedIn},
             {401: SECOND_STEP},
+            cookie=(200,),
+        ),
+    }
+
+
+class ExchangeView(TokenView):
+    """A door for the holders of Django sessions. It is not there unless TOKENS_SESSION_EXCHANGE is set."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if not conf.session_exchange:
+            raise NotFound
+        check_same_site(request._request)  # in either transport, since it takes a cookie
+        super().initial(request, *args, **kwargs)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Leave the user to be the one whom the project's middleware has found by the Django session."""
+        request.user = getattr(request._request, "user", AnonymousUser())
+
+
+class SessionExchangeView(ExchangeView, LoginView):
+    serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.ExchangeSerializer
+    operations = {
+        "post": Operation(
+            "exchangeSession",
+            "Sign in with a Django session",
+            {200: responses.SignedIn},
+            {401: EXCHANGE, 404: ("not_found",)},
             cookie=(200,),
         ),
     }
@@ -445,6 +474,19 @@ class SecondStepPairView(TokenViewBase):
             "Sign in: the second step (body transport)",
             {200: OWN},
             {401: SECOND_STEP},
+        ),
+    }
+
+
+class SessionExchangePairView(ExchangeView, TokenViewBase):
+    throttle_scope = "login"
+    serializer_class = serializers.ExchangePairSerializer
+    operations = {
+        "post": Operation(
+            "obtainTokensWithSession",
+            "Sign in with a Django session (body transport)",
+            {200: OWN},
+            {401: EXCHANGE, 403: ("cross_site_request",), 404: ("not_found",)},
         ),
     }
 

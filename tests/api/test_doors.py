@@ -17,9 +17,10 @@ from tests.accounts.devices import challenge, set_up
 from tests.clients import PASSWORD, Browser
 from tests.provers import Prover
 from tokens.domain import sessions
-from tokens.models import Session
+from tokens.models import Reason, Session
 
 SITE = "http://testserver"
+PAGE = "a page"
 
 
 def public_posts(resolver: Any = None, prefix: str = "") -> Iterator[str]:
@@ -64,12 +65,37 @@ def passkey() -> dict[str, Any]:
     return {"challenge": asked["challenge"], "credential": device.get(asked["publicKey"])}
 
 
+def django_session() -> dict[str, Any]:
+    """Sign in by Django's own login, which in this project is a session of ours already: of a page's."""
+    password()
+    http = APIClient()
+    http.force_login(User.objects.get())
+    Session.objects.update(device_name=PAGE)
+    return {"cookie": http.cookies["sessionid"].value}
+
+
+def by_password(request: Any) -> list[str]:
+    return ["pwd"]
+
+
+@pytest.fixture(autouse=True)
+def exchange(settings: Settings) -> None:
+    settings.TOKENS_SESSION_EXCHANGE = f"{__name__}.by_password"
+
+
+def begun() -> Any:
+    """Return the sessions that have tokens."""
+    return Session.objects.exclude(device_name=PAGE)
+
+
 DOORS: dict[str, Callable[[], dict[str, Any]]] = {
     "/auth/login": password,
     "/auth/login/second-factor": code,
     "/auth/register": registration,
     "/api/token/": password,
     "/api/token/second-factor/": code,
+    "/auth/session": django_session,
+    "/api/token/session/": django_session,
     "/auth/login/passkey": passkey,
     "/api/token/passkey/": passkey,
 }
@@ -92,7 +118,10 @@ NO_DOORS = {
 
 def enter(path: str, body: Any, prover: Prover | None = None) -> Any:
     proof: dict[str, Any] = {"HTTP_DPOP": prover.prove("POST", SITE + path)} if prover else {}
-    return APIClient().post(path, body, format="json", **proof)
+    http = APIClient()
+    if "cookie" in body:
+        http.cookies["sessionid"] = body["cookie"]
+    return http.post(path, body, format="json", **proof)
 
 
 def test_every_path_is_known_for_a_door_or_for_none() -> None:
@@ -107,7 +136,7 @@ def test_door_lets_nobody_in_without_a_key_where_that_is_required(db: None, sett
     assert response.status_code == 401
     assert response.json().keys() == {"detail", "code"}
     assert not response.cookies
-    assert not Session.objects.exists()
+    assert not begun().exists()
 
 
 @pytest.mark.parametrize("mode", ["optional", "required"])
@@ -119,13 +148,13 @@ def test_door_lets_in_with_a_key(db: None, settings: Settings, path: str, mode: 
         body["challenge"] = first.json()["challenge"]
     settings.TOKENS_DPOP = mode
     assert enter(path, body, prover).status_code in {200, 201}
-    assert Session.objects.get().jkt == prover.jkt
+    assert begun().get().jkt == prover.jkt
 
 
 @pytest.mark.parametrize("path", DOORS)
 def test_door_lets_in_without_a_key_where_it_may(db: None, path: str) -> None:
     assert enter(path, DOORS[path]()).status_code in {200, 201}
-    assert Session.objects.get().jkt == ""
+    assert begun().get().jkt == ""
 
 
 def test_refused_registration_makes_no_account(db: None, settings: Settings) -> None:
@@ -149,3 +178,22 @@ def test_pages_with_a_sign_in_of_their_own_issue_no_token_and_need_no_key(admin_
         response = http.post(path, {"username": admin_user.username, "password": PASSWORD}, format="multipart")
         assert response.status_code == 302
         assert "refreshToken" not in response.cookies
+
+
+@pytest.mark.parametrize("page", ["/admin/login/", "/api/sign-in/"])
+@pytest.mark.parametrize("path", ["/auth/session", "/api/token/session/"])
+def test_sign_in_to_the_pages_is_exchanged_for_nothing(admin_user: User, page: str, path: str) -> None:
+    admin_user.set_password(PASSWORD)
+    admin_user.save()
+    http = APIClient()
+    http.post(page, {"username": admin_user.username, "password": PASSWORD}, format="multipart")
+    response = http.post(path)
+    assert (response.status_code, response.json()["code"]) == (401, "session_not_exchangeable")
+    assert Session.objects.get().revoked_at is None
+
+
+def test_exchanged_session_ends_that_of_the_pages(db: None) -> None:
+    cookie = django_session()
+    assert enter("/auth/session", cookie).status_code == 200
+    assert Session.objects.get(device_name=PAGE).revoked_reason == Reason.LOGOUT
+    assert enter("/auth/session", cookie).json()["code"] == "not_authenticated"

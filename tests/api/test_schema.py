@@ -30,6 +30,7 @@ SECOND_STEP = {"invalid_code", "invalid_passkey", "invalid_challenge", "dpop_key
 CROSS_SITE = {403: {"cross_site_request"}}
 NOT_FOUND = {404: {"not_found"}}
 PASSKEY_LOGIN = {"invalid_passkey", "unknown_passkey", "invalid_challenge", *LOGIN}
+EXCHANGE = {"not_authenticated", "session_not_exchangeable", "second_factor_required", *LOGIN}
 RENEWED = {"reauthentication_required", *GUARD}
 UNVERIFIED = {403: {"cross_site_request", "email_not_verified"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
@@ -50,6 +51,8 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         **CROSS_SITE,
     },
     "post /auth/login/second-factor": {200: set(), 401: SECOND_STEP, **THROTTLED, **CROSS_SITE},
+    "post /auth/session": {200: set(), 401: EXCHANGE, **THROTTLED, **CROSS_SITE, **NOT_FOUND},
+    "post /api/token/session/": {200: set(), 401: EXCHANGE, **THROTTLED, **CROSS_SITE, **NOT_FOUND},
     "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **THROTTLED, **CROSS_SITE},
     "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
     "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
@@ -240,6 +243,7 @@ def test_schema_tells_of_the_headers(schema: Any) -> None:
         ("post /auth/login", "200"),
         ("post /auth/login/second-factor", "200"),
         ("post /auth/login/passkey", "200"),
+        ("post /auth/session", "200"),
         ("post /auth/refresh-token", "200"),
         ("post /auth/refresh-token", "401"),
         ("post /auth/logout", "204"),

@@ -21,7 +21,9 @@ def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "accounts.page_session.AuthenticationMiddleware": "django.contrib.auth.middleware.AuthenticationMiddleware"
     }
     settings.MIDDLEWARE = [replaced.get(entry, entry) for entry in settings.MIDDLEWARE]
-    monkeypatch.setattr(user_logged_in, "receivers", [])
+    of_the_app = [entry for entry in user_logged_in.receivers if entry[1]().__module__.startswith("tokens.")]
+    monkeypatch.setattr(user_logged_in, "receivers", of_the_app)
+    monkeypatch.setattr(user_logged_in, "sender_receivers_cache", {})
 
 
 @pytest.fixture

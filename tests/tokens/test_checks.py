@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.base import SessionBase
 from django.core import mail
 from django.core.checks import Error, Tags, Warning, run_checks  # noqa: A004
 from django.core.management import call_command
@@ -452,7 +453,11 @@ def test_proofs_and_any_host_do_not_go_together(settings: Settings, mode: str, i
 
 # Other parts of the project
 
-HOOKS = {"TOKENS_ACCESS_CLAIMS": "a function", "TOKENS_SECOND_FACTOR": "a module or an object"}
+HOOKS = {
+    "TOKENS_ACCESS_CLAIMS": "a function",
+    "TOKENS_SESSION_EXCHANGE": "a function",
+    "TOKENS_SECOND_FACTOR": "a module or an object",
+}
 
 
 @pytest.mark.parametrize(
@@ -468,6 +473,49 @@ def test_hook_from_nowhere_is_an_error(settings: Settings, setting: str, path: s
 def test_function_for_access_claims_is_fine(settings: Settings) -> None:
     settings.TOKENS_ACCESS_CLAIMS = "tokens.domain.sessions.look"
     assert not found()
+
+
+SESSIONS = "django.contrib.sessions.backends"
+SHARED = "django.core.cache.backends.db.DatabaseCache"
+OWN = "django.core.cache.backends.locmem.LocMemCache"
+NONE = "django.core.cache.backends.dummy.DummyCache"
+
+
+@pytest.mark.parametrize(
+    ("engine", "cache", "expected"),
+    [
+        (f"{SESSIONS}.db", OWN, []),
+        (f"{SESSIONS}.file", OWN, []),
+        (f"{SESSIONS}.cache", SHARED, []),
+        (f"{SESSIONS}.cached_db", SHARED, []),
+        (f"{SESSIONS}.signed_cookies", SHARED, ["latchkey.E022"]),
+        (f"{SESSIONS}.cache", OWN, ["latchkey.E022"]),
+        (f"{SESSIONS}.cache", NONE, ["latchkey.E022"]),
+        (f"{SESSIONS}.cached_db", OWN, ["latchkey.E022"]),
+        (__name__, OWN, ["latchkey.W013"]),
+        ("nowhere.sessions", OWN, ["latchkey.W013"]),
+        (SESSIONS, OWN, ["latchkey.W013"]),
+    ],
+)
+def test_exchange_needs_sessions_that_end_for_all_servers(
+    settings: Settings, engine: str, cache: str, expected: list[str]
+) -> None:
+    settings.SESSION_ENGINE = engine
+    settings.CACHES = {"default": {"BACKEND": cache, "LOCATION": "sessions"}}
+    assert not found()
+    settings.TOKENS_SESSION_EXCHANGE = "tests.tokens.test_exchange.signed_in_by"
+    assert found() == expected
+
+
+class SessionStore(SessionBase):
+    """An engine of the project's own."""
+
+
+def test_exchange_needs_the_middleware_of_sessions(settings: Settings) -> None:
+    settings.TOKENS_SESSION_EXCHANGE = "tests.tokens.test_exchange.signed_in_by"
+    settings.MIDDLEWARE = ["nowhere.Middleware", "tests.tokens.test_exchange.somebody_else"]
+    told = "TOKENS_SESSION_EXCHANGE needs SessionMiddleware and AuthenticationMiddleware in MIDDLEWARE."
+    assert list(checks.check_session_exchange()) == [Error(told, id="latchkey.E022")]
 
 
 @pytest.mark.parametrize("path", ["tests.tokens.factors", "tests.tokens.factors.PIN"])
@@ -523,6 +571,7 @@ def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:
         ("ACCESS_CLAIMS", claims),
         ("ACCESS_CLAIMS", ""),
         ("SECOND_FACTOR", claims),
+        ("SESSION_EXCHANGE", claims),
         ("LOGIN_HINT", None),
         ("THROTTLING", "off"),
         ("DPOP", "on"),

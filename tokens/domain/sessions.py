@@ -65,6 +65,7 @@ def start(
     claims: str = "",
     jkt: str = "",
     replaced: Session | None = None,
+    authenticated_at: datetime | None = None,
     pk: UUID | None = None,
 ) -> Session:
     """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
@@ -72,6 +73,7 @@ def start(
     `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
     its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the project adds to the
     tokens, as JSON, and `jkt` the thumbprint of the key to which they are bound. The session that it `replaced` ends.
+    `authenticated_at` says when the user signed in, if that was not now.
     With `pk`, only one session ever begins under that key: any other try raises IntegrityError.
     Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
@@ -89,7 +91,7 @@ def start(
         session.expires_at = session.expiry(now)
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
-        session.claims = claims
+        session.claims, session.reauthenticated_at = claims, authenticated_at
         session.save(using=_db(), force_insert=True)
         evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
         events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])

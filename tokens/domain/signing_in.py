@@ -7,9 +7,9 @@
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from pkgutil import resolve_name
 from time import time_ns
 from typing import Any, NamedTuple, Protocol, cast
@@ -31,6 +31,7 @@ from ..exceptions import (
     InvalidCredentials,
     KeyMismatch,
     NoActiveAccount,
+    NotExchangeable,
     SecondFactorRequired,
     TokenRefused,
     TooManyTries,
@@ -50,8 +51,16 @@ PASSWORD_LENGTH = 4096
 CHALLENGE_LIFETIME = timedelta(minutes=5)
 SALT = "latchkey.challenge"
 
+FACTORS = frozenset(
+    {"face", "fpt", "hwk", "iris", "mca", "mfa", "otp", "pin", "pop", "retina", "sc", "sms", "swk", "tel", "vbm"}
+)
+"""The methods of RFC 8176 that show more than the knowledge of a password, or that another service knows the user."""
+
 UNREADABLE = (ValueError, TypeError, LookupError, AssertionError)
 """What Django's hashers raise for a hash that is malformed, or whose package is missing."""
+
+AMR, SINCE = "amr", "since"
+"""What a challenge carries of a first step that was taken elsewhere: how, and when."""
 
 Answer = Mapping[str, Any]
 """What a client sends as its second factor, by the names of the wire: `{"code": "123456"}`."""
@@ -72,6 +81,18 @@ class Terms:
 
     extras: Mapping[str, str] = field(default_factory=dict)
     """Anything else to carry, by name."""
+
+    @property
+    def authenticated_at(self) -> datetime | None:
+        """When the first step was taken, if that was elsewhere."""
+        return datetime.fromisoformat(self.extras[SINCE]) if SINCE in self.extras else None
+
+    def amr(self, judged: Sequence[str]) -> Sequence[str]:
+        """Return how the user has signed in after both steps; a first step elsewhere was not by the password."""
+        if AMR not in self.extras:
+            return judged
+        both = [*self.extras[AMR].split(), *(method for method in judged if method not in PASSWORD)]
+        return tuple(dict.fromkeys(both if names_factor(both) else [*both, "mfa"]))
 
 
 class SecondFactors(Protocol):
@@ -176,11 +197,45 @@ def answer(
         or sessions.exists(pk)
     ):
         raise ChallengeNotValid
-    amr = factors.judge(user, {**given, "challenge": challenge}, client)
+    amr = terms.amr(factors.judge(user, {**given, "challenge": challenge}, client))
     try:
         return start(user, client, terms, amr, claims_for, former=former, pk=pk)
     except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: it opened its session in this moment
         raise ChallengeNotValid from error
+
+
+def exchange(
+    user: User,
+    client: Client,
+    terms: Terms,
+    amr: Sequence[str],
+    claims_for: ClaimsFor | None = None,
+    *,
+    since: datetime,
+    pk: UUID,
+    former: Claims | None = None,
+) -> Session:
+    """Begin a session for a user who signed in elsewhere in this project, at that time and by those methods.
+
+    `pk` names the session that comes of that sign-in, so there is one at the most, in parallel too.
+    Raises NotExchangeable, if there was one or the user may not sign in, and SecondFactorRequired, if the account has a
+    second factor and the methods name none.
+    """
+    terms = replace(terms, extras={AMR: " ".join(amr), SINCE: since.isoformat()})
+    factors = _second_factors()
+    methods = factors.methods(user) if factors and not names_factor(amr) else None
+    if factors and methods is not None and sessions.may_sign_in(user):
+        challenge = _issue(user, terms, pk)
+        raise SecondFactorRequired(challenge, methods, factors.options(user, challenge))
+    try:
+        return start(user, client, terms, amr, claims_for, former=former, pk=pk)
+    except (NoActiveAccount, IntegrityError) as error:
+        raise NotExchangeable from error
+
+
+def names_factor(amr: Iterable[str]) -> bool:
+    """Return whether the methods name more than a password or another service's word."""
+    return not FACTORS.isdisjoint(amr)
 
 
 def start(
@@ -209,6 +264,7 @@ def start(
         claims=claims_for(user) if claims_for else "",
         jkt=terms.jkt,
         replaced=_alive(former) if former else None,
+        authenticated_at=terms.authenticated_at,
         pk=pk,
     )
 
@@ -220,8 +276,10 @@ def is_recent(session: Session) -> bool:
 
 def took_all_factors(session: Session) -> bool:
     """Return whether the user has no second factor, or gave it at the sign-in of the session or at its renewal."""
-    factors = _second_factors()
-    return factors is None or session.amr != " ".join(PASSWORD) or factors.methods(session.user) is None
+    factors, amr = _second_factors(), session.amr.split()
+    # Beside the password, a project's own factor may be called anything.
+    took_two = names_factor(amr) or (len(amr) > 1 and set(PASSWORD) <= set(amr))
+    return factors is None or took_two or factors.methods(session.user) is None
 
 
 def check_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
@@ -339,11 +397,11 @@ class Opened(NamedTuple):
     """The key of the session that it opens: of several inserts with one key, one succeeds."""
 
 
-def _issue(user: User, terms: Terms) -> str:
-    """Return a signed text that says that the password was right, and what was settled about the session."""
+def _issue(user: User, terms: Terms, pk: UUID | None = None) -> str:
+    """Return a signed text that says that the first step was right, and what was settled about the session."""
     claims = {
         "sub": str(user.pk),
-        "sid": str(uuid7()),
+        "sid": str(pk or uuid7()),
         "at": time_ns() // 1000,
         "password": _digest(user.get_session_auth_hash()),
         "terms": asdict(terms),

@@ -19,6 +19,7 @@ KEY_OF_SECOND_STEP = ("dpop_key_mismatch", *PROOF)
 KEY_OF_SESSION = ("dpop_proof_required", "dpop_key_mismatch", *PROOF)
 ROTATION = (*LOOK, "token_reused", *KEY_OF_SESSION)
 GUARD = ("not_authenticated", *ROTATION)
+EXCHANGE = ("not_authenticated", "session_not_exchangeable", "second_factor_required", *KEY_OF_LOGIN)
 SECOND_STEP = ("invalid_code", "invalid_passkey", "invalid_challenge", *KEY_OF_SECOND_STEP)
 
 

@@ -1,0 +1,113 @@
+"""Django's own session, as what is exchanged for one of ours: who signed in there, and when."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib import auth
+from django.db import router
+from django.http import HttpRequest
+from rest_framework.exceptions import NotAuthenticated
+
+from .. import times
+from ..conf import conf, resolve
+from ..domain import signing_in, users
+from ..domain.client import Client
+from ..domain.sessions import Claims
+from ..domain.signing_in import ClaimsFor, Terms
+from ..exceptions import NotExchangeable, SecondFactorRequired
+from ..models import Session, uuid7
+
+STAMP = "latchkey.signed_in"
+"""Where Django's session keeps when its user signed in, and the key of the session that may come of it."""
+
+PAGES = frozenset({"admin", "rest_framework"})
+"""The apps whose sign-in is for their own pages: Django's admin, and DRF's browsable API."""
+
+KEPT_OUT = "latchkey_kept_out"
+"""Marks the request of a sign-in that is not to be stamped, whichever receiver of `user_logged_in` comes first."""
+
+AMR_LENGTH = 30
+"""Characters of the methods with spaces between, so that those of a second step fit beside them."""
+
+
+@dataclass(frozen=True)
+class SignIn:
+    user: Any
+    since: datetime
+    pk: UUID
+    """The key of the session that comes of it."""
+
+
+def stamp(request: Any, user: Any) -> None:
+    """Note the time of a sign-in by Django's `login()` in its session, unless it is for pages of their own."""
+    if not conf.session_exchange or not _holds(request, user):
+        return
+    match = getattr(request, "resolver_match", None)
+    if getattr(request, KEPT_OUT, False) or (match and PAGES.intersection(match.app_names)):
+        keep_out(request)
+    else:
+        request.session[STAMP] = [times.now().timestamp(), str(uuid7())]
+
+
+def keep_out(request: HttpRequest) -> None:
+    """Keep the sign-in of the request from being exchanged, also where an earlier one could have been."""
+    setattr(request, KEPT_OUT, True)
+    request.session.pop(STAMP, None)
+
+
+def exchange(
+    request: HttpRequest, client: Client, terms: Terms, claims_for: ClaimsFor, former: Claims | None = None
+) -> Session:
+    """Begin a session for the holder of the request's Django session, which ends, also if a challenge comes of it.
+
+    Raises NotAuthenticated, NotExchangeable or SecondFactorRequired.
+    """
+    signed_in, amr = find(request), methods_of(request)
+    try:
+        session = signing_in.exchange(
+            signed_in.user, client, terms, amr, claims_for, since=signed_in.since, pk=signed_in.pk, former=former
+        )
+    except (NotExchangeable, SecondFactorRequired):
+        auth.logout(request)
+        raise
+    auth.logout(request)
+    return session
+
+
+def find(request: HttpRequest) -> SignIn:
+    """Return the sign-in of the request's Django session. Raises NotAuthenticated or NotExchangeable."""
+    user: Any = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not _holds(request, user):
+        raise NotAuthenticated
+    known = users.shown(router.db_for_write(Session)).filter(pk=user.pk).first()
+    if known is None or STAMP not in request.session:
+        raise NotExchangeable
+    at, pk = request.session[STAMP]
+    # The clock of the server that stamped it may have been ahead.
+    return SignIn(known, min(datetime.fromtimestamp(at, UTC), times.now()), UUID(pk))
+
+
+def methods_of(request: HttpRequest) -> list[str]:
+    """Return how the user has signed in, as the project's function says. Raises NotExchangeable if it refuses."""
+    returned = resolve(conf.session_exchange)(request)
+    if returned is None:
+        raise NotExchangeable
+    amr = [] if isinstance(returned, str) else [*returned]
+    if isinstance(returned, str) or not all(map(_is_method, amr)) or len(" ".join(amr)) > AMR_LENGTH:
+        raise TypeError(
+            f"{conf.session_exchange} has to return names of RFC 8176, such as ['pwd', 'otp'], of {AMR_LENGTH} "
+            f"characters together, or None; not {returned!r}."
+        )
+    return amr
+
+
+def _is_method(name: object) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isalnum()
+
+
+def _holds(request: Any, user: Any) -> bool:
+    """Return whether the user is the one whom the request's session names: a middleware may have found another."""
+    kept = getattr(request, "session", None)
+    return kept is not None and kept.get(auth.SESSION_KEY) == user._meta.pk.value_to_string(user)
