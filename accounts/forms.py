@@ -1,7 +1,8 @@
-"""Signing in by a form of this server's own, which asks for a code along with the password."""
+"""Signing in by a form of this server's own: by name and password, a second factor after them, or a passkey alone."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, cast
 
@@ -9,19 +10,29 @@ from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
 from django.contrib.auth import forms as auth
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from tokens.domain import signing_in
 from tokens.domain.client import Client
-from tokens.domain.signing_in import Answer
-from tokens.exceptions import AnswerNotValid, InvalidCredentials, NoActiveAccount, SecondFactorRequired, TooManyTries
+from tokens.domain.signing_in import Opened
+from tokens.exceptions import (
+    AnswerNotValid,
+    ChallengeNotValid,
+    InvalidCredentials,
+    KeyMismatch,
+    NoActiveAccount,
+    SecondFactorRequired,
+    TooManyTries,
+)
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
-from tokens.serializers import CODE_LENGTH
+from tokens.serializers import CHALLENGE_LENGTH, CODE_LENGTH, CREDENTIAL_LENGTH
 
 from . import page_session
+from .factors import passkeys
 from .models import PasswordChange, User
 from .owner.password import replace_password
 
@@ -33,36 +44,43 @@ def refusing() -> Iterator[None]:
         yield
     except TooManyTries as error:
         raise Throttled(error) from error
-    except (SecondFactorRequired, AnswerNotValid) as error:
-        raise ValidationError({"code": ValidationError(error.message, error.code)}) from error
+    except AnswerNotValid as error:
+        refusal = ValidationError(error.message, error.code)
+        raise ValidationError({"code": refusal}) if error.field == "code" else refusal from error
 
 
-def answer_in(code: str) -> Answer | None:
-    """Return the answer that the form's code makes up."""
-    return {"code": code} if code else None
-
-
-def sign_in(request: HttpRequest, typed: Mapping[str, str], admit: Callable[[User], None] | None = None) -> User:
+def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None) -> User:
     """Judge what was typed into a form, and begin the session; Django's `login()` is to be called next.
 
-    `admit` may raise against a user who has no business here. Raises InvalidCredentials or ValidationError.
+    `admit` may raise against a user who has no business here.
+    Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or ValidationError.
     """
     with refusing():
         throttle(request, "login")
-        user, amr = signing_in.judge(
-            typed["username"],
-            typed["password"],
-            client_of(request),
-            answer=answer_in(typed["code"]),
-            request=request,
-        )
+        user, amr, opened = _judge(request, typed)
     if admit:
         admit(user)
     try:
-        page_session.begin(request, user, amr)
+        page_session.begin(request, user, amr, opened)
     except NoActiveAccount as error:
         raise InvalidCredentials from error
-    return cast(User, user)
+    except IntegrityError as error:  # the challenge opened its session in this moment
+        raise ChallengeNotValid from error
+    return user
+
+
+def _judge(request: HttpRequest, typed: Mapping[str, Any]) -> tuple[User, Sequence[str], Opened | None]:
+    """Return the user, how the user has signed in (RFC 8176), and the challenge that was answered, if one was."""
+    client, credential = client_of(request), typed["credential"]
+    if typed["challenge"] and credential is not None and passkeys.usable():
+        return passkeys.judge(typed["challenge"], credential, client), passkeys.ALONE, None
+    answer = {"code": typed["code"]} if credential is None else {passkeys.FIELD: credential}
+    if typed["second_factor"]:
+        opened, amr = signing_in.judge_answer(typed["second_factor"], answer, client)
+        return opened.user, amr, opened
+    given = answer if typed["code"] else None
+    user, amr = signing_in.judge(typed["username"], typed["password"], client, answer=given, request=request)
+    return user, amr, None
 
 
 class Throttled(ValidationError):
@@ -97,12 +115,78 @@ class CodeField(forms.CharField):
         )
 
 
-class AdminLoginForm(AdminAuthenticationForm):
-    """The admin's, with the limits on guessing, and a code."""
+class CredentialField(forms.CharField):
+    """A passkey's credential, as JSON. What is none is an empty one, which no passkey answers with."""
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        if not text:
+            return None
+        with suppress(ValueError, RecursionError):
+            credential = json.loads(text[: CREDENTIAL_LENGTH + 1])
+            if isinstance(credential, dict):
+                return credential
+        return {}
+
+
+class ChallengeField(forms.CharField):
+    widget = forms.HiddenInput
+
+    def __init__(self) -> None:
+        super().__init__(required=False, max_length=CHALLENGE_LENGTH)
+
+
+class SignInForm(forms.Form):
+    """What every page's sign-in has: a passkey in the place of name and password, and the second step after them."""
 
     code = CodeField()
+    second_factor = ChallengeField()
+    """Says that the password was right. Once it is there, the second factor is all that is asked for."""
 
-    request: HttpRequest
+    public_key = forms.CharField(required=False, widget=forms.HiddenInput)
+    """What the browser needs to answer that with a passkey. Only the page's script reads it."""
+
+    challenge = ChallengeField()
+    """Of a sign-in by a passkey alone."""
+
+    credential = CredentialField(required=False, widget=forms.HiddenInput)
+
+    field_order = ("username", "password", "code")
+    request: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        if self.is_second_step or self.data.get("credential"):
+            for name in ("username", "password"):
+                self.fields[name].required = False
+
+    @property
+    def is_second_step(self) -> bool:
+        return bool(self.data.get("second_factor"))
+
+    @property
+    def takes_passkeys(self) -> bool:
+        return passkeys.usable() and (not self.is_second_step or bool(self.data.get("public_key")))
+
+    def enter(self, admit: Callable[[User], None] | None = None) -> User:
+        """Sign in, or have the page ask for what is missing. Raises InvalidCredentials or ValidationError."""
+        try:
+            return sign_in(self.request, self.cleaned_data, admit)
+        except SecondFactorRequired as error:
+            self._ask(error.challenge, error.options.get("publicKey"))
+            raise ValidationError({"code": ValidationError(error.message, error.code)}) from error
+        except (ChallengeNotValid, KeyMismatch) as error:
+            self._ask("")
+            raise ValidationError(error.message, error.code) from error
+
+    def _ask(self, second_factor: str, public_key: Mapping[str, Any] | None = None) -> None:
+        asked = {"second_factor": second_factor, "public_key": json.dumps(public_key) if public_key else ""}
+        self.data = {**dict(self.data.items()), **asked}
+
+
+class AdminLoginForm(SignInForm, AdminAuthenticationForm):
+    """The admin's, with the limits on guessing, and a passkey or a code."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,14 +194,12 @@ class AdminLoginForm(AdminAuthenticationForm):
         self.error_messages = {**self.error_messages, "invalid_login": refusal}
 
     def clean(self) -> dict[str, Any]:
-        typed = self.cleaned_data
-        if self.errors:
-            return typed
-        try:
-            self.user_cache = sign_in(self.request, typed, self.confirm_login_allowed)
-        except InvalidCredentials as error:
-            raise self.get_invalid_login_error() from error
-        return typed
+        if not self.errors:
+            try:
+                self.user_cache = self.enter(self.confirm_login_allowed)
+            except InvalidCredentials as error:
+                raise self.get_invalid_login_error() from error
+        return self.cleaned_data
 
 
 class PasswordForm(auth.AdminPasswordChangeForm):  # type: ignore[type-arg]

@@ -19,6 +19,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from tokens.domain import sessions
+from tokens.domain.signing_in import Opened
 from tokens.exceptions import TokenRefused, TokenRevoked
 from tokens.http import exchange
 from tokens.http.requests import client_of
@@ -79,13 +80,21 @@ def _alive(sid: str, sub: str, request: HttpRequest) -> Session:
     return session
 
 
-def begin(request: HttpRequest, user: User, amr: Sequence[str]) -> None:
+def begin(request: HttpRequest, user: User, amr: Sequence[str], opened: Opened | None = None) -> None:
     """Begin a session for a user whose credentials have been judged; Django's `login()` is to be called next.
 
-    The session that the browser had before ends. Raises NoActiveAccount.
+    The session that the browser had before ends. `opened` is the challenge that was answered, if one was.
+    Raises NoActiveAccount; and IntegrityError if the challenge has opened a session.
     """
     former = current(request)
-    session = sessions.start(user, client_of(request), amr, replaced=former.session if former else None)
+    session = sessions.start(
+        user,
+        client_of(request),
+        amr,
+        replaced=former.session if former else None,
+        authenticated_at=opened.terms.authenticated_at if opened else None,
+        pk=opened.session if opened else None,
+    )
     vars(request)[FOUND] = Pass(session)
 
 

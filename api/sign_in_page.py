@@ -14,15 +14,15 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView
 
-from accounts.forms import CodeField, hold_off, sign_in
+from accounts import forms as accounts
 from accounts.models import User
 from tokens.domain import signing_in
 from tokens.domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH
 from tokens.exceptions import InvalidCredentials
 
 
-class SignInForm(forms.Form):
-    """Judge a name and a password, and start the session that they open."""
+class SignInForm(accounts.SignInForm):
+    """Judge what was typed, and start the session that it opens."""
 
     username = forms.CharField(
         label=_("Username or e-mail address"),
@@ -36,25 +36,24 @@ class SignInForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
-    code = CodeField()
     user: User
 
     def __init__(self, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.request, self.label_suffix = request, ""
+        self.request = request
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if self.errors:
-            return cleaned
-        try:
-            self.user = sign_in(self.request, cleaned)
-        except InvalidCredentials as error:
-            raise forms.ValidationError(signing_in.with_hint(_("The username or password is wrong."))) from error
-        return cleaned
+        if not self.errors:
+            try:
+                self.user = self.enter()
+            except InvalidCredentials as error:
+                raise forms.ValidationError(signing_in.with_hint(_("The username or password is wrong."))) from error
+        return self.cleaned_data
 
 
-@method_decorator([never_cache, sensitive_post_parameters("password", "code")], name="dispatch")
+@method_decorator(
+    [never_cache, sensitive_post_parameters("password", "code", "second_factor", "credential")], name="dispatch"
+)
 class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     template_name = "api/sign_in.html"
     form_class = SignInForm
@@ -68,7 +67,7 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
         return HttpResponseRedirect(self.get_success_url())
 
     def form_invalid(self, form: SignInForm) -> HttpResponse:
-        return hold_off(super().form_invalid(form))
+        return accounts.hold_off(super().form_invalid(form))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(next=self.get_redirect_url(), **kwargs)

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tokens.domain import events, signing_in
+from tokens.domain import events, sessions, signing_in
 from tokens.domain.client import UNKNOWN, Client
 from tokens.domain.outages import retried
 from tokens.domain.sessions import PASSWORD, Claims
@@ -130,13 +130,19 @@ def sign_in(
 
     Raises ChallengeNotValid, UnknownPasskey or PasskeyNotValid.
     """
-    passkey = _judge(challenges.read(challenge, LOGIN), credential, client, alone=True)
-    if passkey.user.awaiting_verification:
-        raise PasskeyNotValid
+    user = judge(challenge, credential, client)
     try:
-        return signing_in.start(passkey.user, client, terms, ALONE, claims_for, former=former)
+        return signing_in.start(user, client, terms, ALONE, claims_for, former=former)
     except NoActiveAccount as error:
         raise PasskeyNotValid from error
+
+
+def judge(challenge: str, credential: Mapping[str, Any], client: Client) -> User:
+    """Return the owner of the passkey; no session begins. Raises as `sign_in` does."""
+    user: User = _judge(challenges.read(challenge, LOGIN), credential, client, alone=True).user
+    if user.awaiting_verification or not sessions.may_sign_in(user):
+        raise PasskeyNotValid
+    return user
 
 
 # To renew a sign-in

@@ -304,6 +304,12 @@ def test_deactivated_owner_is_refused_like_a_wrong_signature(ann: User, device: 
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
+def test_owner_deactivated_in_that_moment_is_refused_like_a_wrong_signature(ann: User, device: Authenticator) -> None:
+    with just_before('UPDATE "accounts_passkey"', lambda: User.objects.update(is_active=False)):
+        response = enter(device)
+    assert (response.status_code, response.json()) == (401, INVALID)
+
+
 def test_owner_awaiting_verification_is_refused_like_a_wrong_signature(ann: User, device: Authenticator) -> None:
     User.objects.update(awaiting_verification=True)
     response = enter(device)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from accounts.models import User
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import fill_in, link_in_mail, register
+from tests.browser.people import fill_in, link_in_mail, register, sign_in
 from tests.clients import PASSWORD
 from tests.server import address_of_database, free_port, serve
 
@@ -133,3 +134,30 @@ def test_page_at_an_address_offers_no_passkeys_and_says_why(visitor: Visitor) ->
     sign_out(page)
     expect(page.locator("#use-passkey")).to_be_hidden()
     assert [line for line in told if "passkeys" in line.lower()]
+
+
+@pytest.fixture
+def office(named: str) -> str:
+    """Return the base URL of a server whose administrator is ann."""
+    User.objects.create_superuser("ann", "ann@example.com", PASSWORD, email_verified=True)
+    return named
+
+
+def test_passkey_signs_in_to_the_admin_alone_and_after_the_password(visit: Visit, office: str) -> None:
+    visitor = visit(base_url=office)
+    visitor.context.add_init_script(OFFERS_NONE)
+    page = visitor.open()
+    plug_in(page)
+    sign_in(page)
+    add(page, "Laptop")
+    page.goto("/admin/")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    page.goto("/api/sign-in")
+    fill_in(page, "ann", PASSWORD)
+    expect(page.get_by_label("Password")).to_have_count(0)
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.goto("/admin/")
+    expect(page.get_by_role("heading", name="Site administration")).to_be_visible()

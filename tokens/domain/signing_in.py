@@ -183,25 +183,36 @@ def answer(
     times, as far as the limits go.
     Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, unless it is the key of the first step, KeyMismatch.
     """
-    factors = _second_factors()
-    user, terms, pk = _open(challenge)
-    if terms.jkt != jkt:
-        raise KeyMismatch
-    # Before the answer is used up. A challenge without a key may be from before one was required.
-    unbound = conf.dpop == "required" and not jkt
-    if (
-        factors is None
-        or unbound
-        or not sessions.may_sign_in(user)
-        or factors.methods(user) is None
-        or sessions.exists(pk)
-    ):
-        raise ChallengeNotValid
-    amr = terms.amr(factors.judge(user, {**given, "challenge": challenge}, client))
+    (user, terms, pk), amr = judge_answer(challenge, given, client, jkt=jkt)
     try:
         return start(user, client, terms, amr, claims_for, former=former, pk=pk)
     except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: it opened its session in this moment
         raise ChallengeNotValid from error
+
+
+def judge_answer(
+    challenge: str, given: Answer, client: Client = UNKNOWN, *, jkt: str | None = None
+) -> tuple["Opened", Sequence[str]]:
+    """Return what the challenge says, and how the user has signed in (RFC 8176); no session begins.
+
+    `jkt` is the thumbprint of the key that the client has proved, empty for none; None is for a page, whose sessions
+    are bound to no key. Raises as `answer` does.
+    """
+    factors = _second_factors()
+    opened = _open(challenge)
+    if opened.terms.jkt != (jkt or ""):
+        raise KeyMismatch
+    # Before the answer is used up. A challenge without a key may be from before one was required.
+    unbound = conf.dpop == "required" and jkt == ""
+    if (
+        factors is None
+        or unbound
+        or not sessions.may_sign_in(opened.user)
+        or factors.methods(opened.user) is None
+        or sessions.exists(opened.session)
+    ):
+        raise ChallengeNotValid
+    return opened, opened.terms.amr(factors.judge(opened.user, {**given, "challenge": challenge}, client))
 
 
 def exchange(
