@@ -124,12 +124,12 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_active", "is_staff", "is_superuser", "email_verified", "groups")
     # By the keys, so that the case of É matters on no engine.
     search_fields = ("username_key", "email_key")
-    search_help_text = _("By username or e-mail address.")
+    search_help_text = _("Search by username or email address.")
     date_hierarchy = "date_joined"
     ordering = ("username_key",)
     fieldsets = (
         (None, {"fields": ("username", "has_password", "has_second_factor")}),
-        (_("E-mail"), {"fields": ("email", "email_verified", "awaiting_verification")}),
+        (_("Email"), {"fields": ("email", "email_verified", "awaiting_verification")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": ("date_joined", "last_sign_in")}),
     )
@@ -183,7 +183,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             message = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
             self.message_user(request, message % {"count": revoked}, messages.SUCCESS)
         else:
-            self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
+            self.message_user(request, _("There were no active sessions to revoke."), messages.WARNING)
         # Whoever asked on a user's page goes on there.
         return redirect("admin:accounts_user_change", users[0].pk) if "on_page" in request.POST and users else None
 
@@ -197,8 +197,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             self.message_user(request, message % sent, messages.SUCCESS)
         if skipped := asked - sent:
             message = ngettext(
-                "%d user was skipped: without an address, deactivated, sent too many already, or with more rights.",
-                "%d users were skipped: without an address, deactivated, sent too many already, or with more rights.",
+                "%d user was skipped: no email address, inactive, too many links already, or more permissions.",
+                "%d users were skipped: no email address, inactive, too many links already, or more permissions.",
                 skipped,
             )
             self.message_user(request, message % skipped, messages.WARNING)

@@ -18,10 +18,10 @@ USERNAME_CHANGED = add(
 )
 EMAIL_CHANGED = add(
     "email_changed",
-    _("e-mail address changed"),
-    notice=Notice("email_changed", _("Your e-mail address was changed")),
+    _("email address changed"),
+    notice=Notice("email_changed", _("Your email address was changed")),
 )
-EMAIL_VERIFIED = add("email_verified", _("e-mail address verified"))
+EMAIL_VERIFIED = add("email_verified", _("email address verified"))
 ACCOUNT_DELETED = add("account_deleted", _("account deleted"), row=False)  # which would go with the account
 SECOND_FACTOR_ENABLED = add(
     "second_factor_enabled",

@@ -20,7 +20,7 @@ from . import kinds, names
 
 
 class UserManager(auth.UserManager["User"]):
-    """Django's; a user is found by the username or, if what was typed has an `@`, by the e-mail address."""
+    """Django's; a user is found by the username or, if what was typed has an `@`, by the email address."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self._with_factors().get(**_natural_key(username))
@@ -88,8 +88,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         help_text=_("150 characters or fewer. Letters, digits and . + - _ only."),
         error_messages={"unique": _("This username is taken.")},
     )
-    email = models.EmailField(_("e-mail address"), blank=True, error_messages={"unique": _("This address is taken.")})
-    email_verified = models.BooleanField(_("e-mail address verified"), default=False)
+    email = models.EmailField(_("email address"), blank=True, error_messages={"unique": _("This address is taken.")})
+    email_verified = models.BooleanField(_("email address verified"), default=False)
     awaiting_verification = models.BooleanField(
         _("awaiting verification"),
         default=False,
@@ -291,7 +291,7 @@ class Passkey(models.Model):
 class MailKind(models.TextChoices):
     """The mails that somebody asks for; the label is the subject. The others are the notices of the table of kinds."""
 
-    VERIFY_EMAIL = "verify_email", _("Confirm your e-mail address")
+    VERIFY_EMAIL = "verify_email", _("Confirm your email address")
     ALREADY_REGISTERED = "already_registered", _("You already have an account")
     RESET_PASSWORD = "reset_password", _("Reset your password")
     SET_PASSWORD = "set_password", _("Choose a password")

@@ -13,7 +13,7 @@ from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
 LENGTH = 320
-"""Characters; as long as an e-mail address can be. What is longer stays as it is: it is no name, and found nowhere."""
+"""Characters; as long as an email address can be. What is longer stays as it is: it is no name, and found nowhere."""
 
 MAILBOX_LENGTH = 254
 """Characters of an address as it is mailed to (RFC 5321, section 4.5.3.1.3)."""

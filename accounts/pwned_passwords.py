@@ -41,8 +41,8 @@ class PwnedPasswordsValidator:
             logger.warning("Pwned Passwords has not answered in time.")
             return
         if times:
-            message = _("This password is known from a data breach. Choose one that you use nowhere else.")
+            message = _("This password has appeared in a data breach. Choose one that you don't use anywhere else.")
             raise ValidationError(message, "password_pwned")
 
     def get_help_text(self) -> str | Promise:
-        return _("Your password can't be one that is known from a data breach.")
+        return _("Your password can't be one that has appeared in a data breach.")

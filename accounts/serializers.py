@@ -39,7 +39,7 @@ class RegistrationSerializer(UseCaseSerializer):
         required=False,
         allow_blank=True,
         allow_null=True,
-        help_text=_("Required where addresses have to be verified."),
+        help_text=_("Required if the server verifies email addresses."),
     )
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
@@ -90,8 +90,12 @@ class AnsweredSerializer(UseCaseSerializer):
     """The input of a use case that demands the second factor of those who have one."""
 
     code = CodeField(required=False)
-    challenge = ChallengeField(required=False, help_text=_("Of `/auth/reauthenticate/options`, with the credential."))
-    credential = CredentialField(required=False, write_only=True, help_text=_("Of a passkey, in place of the code."))
+    challenge = ChallengeField(
+        required=False, help_text=_("The challenge from `/auth/reauthenticate/options`. Send it with the credential.")
+    )
+    credential = CredentialField(
+        required=False, write_only=True, help_text=_("The passkey's response. Send it instead of a code.")
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Gather the answer from its fields: a code, or a credential with the challenge that it answers."""

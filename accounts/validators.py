@@ -39,4 +39,4 @@ class ForbiddenWordsValidator:
             raise ValidationError(_("This password is too easy to guess on this site."), "password_forbidden_words")
 
     def get_help_text(self) -> str | Promise:
-        return _("Your password can't be made mostly of words that stand for this site.")
+        return _("Your password can't consist mostly of words related to this site.")

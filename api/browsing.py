@@ -27,7 +27,7 @@ class CsrfCheck(CsrfViewMiddleware):
 
 
 class CsrfFailed(PermissionDenied):
-    default_detail = _("This request did not come from a page of this site.")
+    default_detail = _("This request did not come from a page on this site.")
     default_code = "csrf_failed"
 
 

@@ -11,13 +11,13 @@ from rest_framework.serializers import CharField
 from accounts import names
 
 SEARCH_LENGTH = 320
-"""Characters; as long as an e-mail address can be. Each word makes the statement longer, and databases have limits."""
+"""Characters; as long as an email address can be. Each word makes the statement longer, and databases have limits."""
 
 
 class NameSearch(filters.SearchFilter):
     """Find those who have each of the words in one of the view's `search_fields`, which hold keys of names."""
 
-    search_description: Any = _("Words to search for. Each has to occur; case does not matter.")
+    search_description: Any = _("Search terms. Results contain all of them, in upper or lower case.")
     default_lookup = "contains"
 
     def get_search_terms(self, request: Request) -> list[str]:
@@ -32,7 +32,7 @@ class NameSearch(filters.SearchFilter):
 class Ordering(filters.OrderingFilter):
     """Order by one of the view's `ordering_fields`, a dictionary from names on the wire to fields."""
 
-    ordering_description: Any = _("The field to sort by. Put a minus in front to reverse the order.")
+    ordering_description: Any = _("The field to sort by. Prefix it with a minus sign for descending order.")
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
         name = cast(Sequence[str], self.get_ordering(request, queryset, view))[0]

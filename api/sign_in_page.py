@@ -25,7 +25,7 @@ class SignInForm(accounts.SignInForm):
     """Judge what was typed, and start the session that it opens."""
 
     username = forms.CharField(
-        label=_("Username or e-mail address"),
+        label=_("Username or email address"),
         max_length=IDENTIFIER_LENGTH,
         strip=False,
         widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}),

@@ -129,7 +129,7 @@ class SessionViewSet(
     mixins.DestroyModelMixin,
     viewsets.GenericViewSet[Session],
 ):
-    about = _("Your active sessions: those whose refresh token would be accepted.")
+    about = _("Your active sessions. An active session's refresh token can still be used.")
     queryset = Session.objects.all()
     serializer_class = serializers.SessionSerializer
     http_method_names = ("get", "patch", "delete", "post", "head", "options")
@@ -222,7 +222,7 @@ class UserViewSet(
         if not serializer.validated_data.get("is_active", True):
             by = cast(User, self.request.user)
             if serializer.instance == by:
-                raise PermissionDenied(_("You can't deactivate yourself."))
+                raise PermissionDenied(_("You can't deactivate your own account."))
             sessions.revoke_all(cast(User, serializer.instance), Reason.DEACTIVATED, client_of(self.request), by)
         super().perform_update(serializer)
 

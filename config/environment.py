@@ -58,7 +58,7 @@ class Env:
         hosts = self.items(name, default)
         for host in hosts:
             if not re.fullmatch(r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]", host):
-                self.reject(name, f"must hold host names like example.com, without scheme or port; not {host!r}")
+                self.reject(name, f"must contain host names like example.com, without a scheme or port, not {host!r}")
         return hosts
 
     def origins(self, name: str) -> list[str]:
@@ -66,7 +66,7 @@ class Env:
         origins = [origin.lower() for origin in self.items(name)]
         for origin in origins:
             if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", origin):
-                self.reject(name, f"must hold origins like https://app.example.com, without a path; not {origin!r}")
+                self.reject(name, f"must contain origins like https://app.example.com, without a path, not {origin!r}")
         return [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin) for origin in origins]
 
     def address(self, name: str, default: str) -> str:
@@ -80,16 +80,16 @@ class Env:
     def cookie_name(self, name: str, default: str) -> str:
         value = self.string(name, default)
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):  # a token, RFC 6265 section 4.1.1
-            self.reject(name, f"must be letters, digits, - and _, not {value!r}")
+            self.reject(name, f"must consist of letters, digits, - and _, not {value!r}")
         return value
 
     def credentials(self, name: str) -> dict[str, str]:
         """Read id:secret pairs."""
         pairs = [item.partition(":") for item in self.items(name)]
         if not all(identifier and secret for identifier, _, secret in pairs):
-            self.reject(name, "must hold pairs like id:secret, comma-separated")
+            self.reject(name, "must contain comma-separated pairs like id:secret")
         if len({identifier for identifier, _, _ in pairs}) < len(pairs):
-            self.reject(name, "must name each id once")
+            self.reject(name, "must not repeat an id")
         return {identifier: secret for identifier, _, secret in pairs}
 
     def url(
@@ -106,7 +106,7 @@ class Env:
 
     @staticmethod
     def reject(name: str, reason: str) -> NoReturn:
-        raise ImproperlyConfigured(f"The environment variable {name} {reason}; see .env.example.") from None
+        raise ImproperlyConfigured(f"The environment variable {name} {reason}. See .env.example.") from None
 
 
 def names_in(file: Path) -> list[str]:

@@ -10,14 +10,14 @@ from config.gunicorn import HOST
 from config.settings import PORT, PUBLIC_URL
 
 WELCOME = f"""
-Latchkey is listening. Ctrl-C stops it.
+Latchkey is running. Press Ctrl-C to stop it.
 
   account page       {PUBLIC_URL}/
   API                {PUBLIC_URL}/api/
   API documentation  {PUBLIC_URL}/api/docs/
-  administration     {PUBLIC_URL}/admin/  (make admin makes an administrator)
+  admin              {PUBLIC_URL}/admin/  (create an administrator with: make admin)
 
-To try it, in another terminal:
+Try it in another terminal:
 
   curl -s -H 'Content-Type: application/json' {PUBLIC_URL}/auth/register \\
     -d '{{"username": "ada", "password": "the analytical engine"}}'
@@ -37,7 +37,7 @@ def on_starting(server: Any) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            sys.exit(f"Port {PORT} is taken. Stop what listens there, or choose another: make run PORT={PORT + 1}")
+            sys.exit(f"Port {PORT} is in use. Stop the other program or choose another port: make run PORT={PORT + 1}")
 
 
 def when_ready(server: Any) -> None:

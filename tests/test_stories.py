@@ -283,9 +283,9 @@ def test_word_that_everybody_would_guess_is_refused_at_every_door(
 
 def test_link_that_is_mailed_again_verifies_the_address(db: None) -> None:
     laptop, phone = register("ann"), sign_in("ann", user_agent=PHONE)
-    first = arrived()["Confirm your e-mail address"]
+    first = arrived()["Confirm your email address"]
     assert resend(phone).status_code == 202
-    second = arrived()["Confirm your e-mail address"]
+    second = arrived()["Confirm your email address"]
     assert not laptop.call("get", "/api/me/").json()["emailVerified"]
     assert verify(second).status_code == 204
     assert laptop.call("get", "/api/me/").json()["emailVerified"]
@@ -305,12 +305,12 @@ def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: 
     assert laptop.call("patch", "/api/me/", body).status_code == 200
 
     told, sent = arrived(), arrived("new@example.com")
-    assert told.keys() == {"Your e-mail address was changed"}
-    assert "2030-01-01 12:02 (UTC)" in str(told["Your e-mail address was changed"].body)
-    assert sent.keys() == {"Confirm your e-mail address"}
+    assert told.keys() == {"Your email address was changed"}
+    assert "2030-01-01 12:02 (UTC)" in str(told["Your email address was changed"].body)
+    assert sent.keys() == {"Confirm your email address"}
     me = phone.call("get", "/api/me/").json()
     assert (me["email"], me["emailVerified"]) == ("new@example.com", False)
-    assert verify(sent["Confirm your e-mail address"]).status_code == 204
+    assert verify(sent["Confirm your email address"]).status_code == 204
     assert phone.call("get", "/api/me/").json()["emailVerified"]
     assert {"email_changed", "email_verified"} <= set(kinds_of(phone))
     assert_in(laptop, phone)
@@ -324,7 +324,7 @@ def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: 
 def test_address_is_the_same_in_every_case_and_form(db: None) -> None:
     kept, typed = "Ann@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example", "ANN@BU\u0308CHER.EXAMPLE"
     laptop, phone = register("ann", email=kept), Person("ann")
-    assert arrived("Ann@xn--bcher-kva.example").keys() == {"Confirm your e-mail address"}
+    assert arrived("Ann@xn--bcher-kva.example").keys() == {"Confirm your email address"}
     assert phone.login(typed).status_code == 200
     assert sid_of(phone) in {found["id"] for found in laptop.call("get", "/api/sessions/").json()["results"]}
     response = Browser().post("/auth/register", {"username": "bob", "email": typed, "password": PASSWORD})
@@ -357,7 +357,7 @@ def test_mail_server_that_refuses_breaks_no_request_and_the_mail_can_be_asked_fo
     settings.EMAIL_BACKEND = working
     phone = sign_in("ann")
     assert resend(phone).status_code == 202
-    message = arrived()["Confirm your e-mail address"]
+    message = arrived()["Confirm your email address"]
     assert verify(message).status_code == 204
     assert laptop.call("get", "/api/me/").json()["emailVerified"]
     clock.shift(timedelta(hours=1))
@@ -506,7 +506,7 @@ def test_one_address_is_sent_so_many_links_whoever_asks_for_them(settings: Setti
     laptop, phone = register("ann"), sign_in("ann")
     for again in (None, laptop, phone):
         assert again is None or resend(again).status_code == 202
-        assert arrived().keys() == {"Confirm your e-mail address"}
+        assert arrived().keys() == {"Confirm your email address"}
     assert [ask_for_reset("nobody@example.com").status_code for _ in range(3)] == [202] * 3
     for refused in (resend(laptop), resend(phone), ask_for_reset("NOBODY@example.com")):
         assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, THROTTLED, "600")
@@ -517,7 +517,7 @@ def test_one_address_is_sent_so_many_links_whoever_asks_for_them(settings: Setti
     clock.shift(600)
     assert ask_for_reset("nobody@example.com").status_code == resend(phone).status_code == 202
     assert resend(laptop).status_code == 429
-    assert arrived().keys() == {"Confirm your e-mail address"}
+    assert arrived().keys() == {"Confirm your email address"}
 
 
 FLOODS: dict[str, tuple[str, Callable[..., Any]]] = {
@@ -630,7 +630,7 @@ def test_deleted_account_is_out_everywhere_and_leaves_nothing_but_a_line(
     )
     other = register("ann")
     assert sorted(kinds_of(other)) == ["login", "registered"]
-    assert arrived().keys() == {"Confirm your e-mail address"}
+    assert arrived().keys() == {"Confirm your email address"}
 
 
 def test_closed_registration_lets_in_only_whom_staff_adds(

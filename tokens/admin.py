@@ -40,7 +40,7 @@ class StatusFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
             # Which password a fingerprint stands for, the database can't tell.
-            ("live", _("live, or ended by a password change")),
+            ("live", _("active, or ended by a password change")),
             ("expired", _("expired")),
             ("revoked", _("revoked")),
             ("deactivated", _("user deactivated")),
@@ -140,7 +140,7 @@ class ReadOnlyAdmin(OfferedLookups):
     date_hierarchy = "created_at"
     list_select_related = ("user",)
     ordering = ("-pk",)
-    search_help_text = _("By user name, e-mail address, IP address or session.")
+    search_help_text = _("Search by username, email address, IP address or session ID.")
     show_full_result_count = False
     sortable_by = ()
 
@@ -221,7 +221,7 @@ class SessionAdmin(ReadOnlyAdmin):
             parts.append(_("from %(address)s") % {"address": session.revoked_from})
         return format_html_join(" ", '<span class="session-ended">{}</span>', ((part,) for part in parts))
 
-    @admin.display(description=_("ends at the latest"))
+    @admin.display(description=_("maximum lifetime ends"))
     def ends_at(self, session: Session) -> datetime:
         return session.ends_at()
 
@@ -269,7 +269,7 @@ class SessionAdmin(ReadOnlyAdmin):
             message = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
             self.message_user(request, message % {"count": revoked}, messages.SUCCESS)
         else:
-            self.message_user(request, _("There was no live session to revoke."), messages.WARNING)
+            self.message_user(request, _("There were no active sessions to revoke."), messages.WARNING)
 
 
 @admin.register(SecurityEvent)

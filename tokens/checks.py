@@ -269,13 +269,13 @@ def check_secret_keys(**kwargs: Any) -> Messages:
     if _is_weak(secret):
         yield checks.Error(
             f"SECRET_KEY must have {SECRET_KEY_MIN_LENGTH} random characters or more.",
-            hint='python -c "import secrets; print(secrets.token_urlsafe(64))" makes one.',
+            hint='python -c "import secrets; print(secrets.token_urlsafe(64))" generates one.',
             id="latchkey.E001",
         )
     for index, former in enumerate(settings.SECRET_KEY_FALLBACKS):
         if _is_weak(former):
             yield checks.Error(
-                f"SECRET_KEY_FALLBACKS[{index}] is weak, and whoever guesses it can sign tokens: take it out.",
+                f"SECRET_KEY_FALLBACKS[{index}] is weak. Anyone who guesses it can sign tokens. Remove it.",
                 id="latchkey.E002",
             )
 
@@ -298,8 +298,8 @@ def _is_weak(secret: str | bytes) -> bool:
 def check_cookie_secure(**kwargs: Any) -> Messages:
     if _fits("cookie_secure") and not (conf.cookie_secure or settings.DEBUG):
         yield checks.Warning(
-            "TOKENS_COOKIE_SECURE should be True, or refresh tokens travel in the clear.",
-            hint="Silence this check for a server that is reached without TLS from its own machine only.",
+            "TOKENS_COOKIE_SECURE should be True. Otherwise refresh tokens are sent over unencrypted connections.",
+            hint="Silence this check only if all clients run on the server's own machine.",
             id="latchkey.W001",
         )
 
@@ -309,7 +309,7 @@ def check_cookie_name(**kwargs: Any) -> Messages:
     if not _fits("cookie_name", "cookie_path", "cookie_secure"):
         return
     if not COOKIE_NAME.fullmatch(conf.cookie_name):
-        yield checks.Error("TOKENS_COOKIE_NAME must be made of letters, digits, - and _.", id="latchkey.E003")
+        yield checks.Error("TOKENS_COOKIE_NAME must consist of letters, digits, - and _.", id="latchkey.E003")
     # What the prefixes promise, browsers enforce: they drop the cookie otherwise.
     name = conf.cookie_name.lower()
     if name.startswith(("__host-", "__secure-")) and not conf.cookie_secure:
@@ -365,13 +365,14 @@ def check_grace_period(**kwargs: Any) -> Messages:
 def check_lifetimes(**kwargs: Any) -> Messages:
     for name in LIFETIMES:
         if _fits(name) and getattr(conf, name) <= timedelta():
-            yield checks.Error(f"{RULES[name].setting} must be longer than nothing.", id="latchkey.E007")
+            yield checks.Error(f"{RULES[name].setting} must be longer than zero.", id="latchkey.E007")
     if (
         _fits("access_token_lifetime", "refresh_token_lifetime")
         and conf.access_token_lifetime >= conf.refresh_token_lifetime
     ):
         yield checks.Warning(
-            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIME'] should be shorter than that of refresh tokens.", id="latchkey.W002"
+            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIME'] should be shorter than SIMPLE_JWT['REFRESH_TOKEN_LIFETIME'].",
+            id="latchkey.W002",
         )
     if _fits("refresh_token_lifetime", "session_lifetime") and conf.refresh_token_lifetime > conf.session_lifetime:
         yield checks.Warning(
@@ -386,7 +387,7 @@ def check_lifetimes(**kwargs: Any) -> Messages:
 @checks.register(checks.Tags.compatibility)
 def check_cap(**kwargs: Any) -> Messages:
     if _fits("max_sessions_per_user") and conf.max_sessions_per_user < 0:
-        yield checks.Error("TOKENS_MAX_SESSIONS_PER_USER must be 0, for no cap, or more.", id="latchkey.E008")
+        yield checks.Error("TOKENS_MAX_SESSIONS_PER_USER must be 0 (no limit) or more.", id="latchkey.E008")
 
 
 @checks.register(checks.Tags.security)
@@ -395,12 +396,12 @@ def check_signing_keys(**kwargs: Any) -> Messages:
         try:
             keys.access_keys()
         except ImproperlyConfigured as error:
-            yield checks.Error(str(error), hint="The files are named in TOKENS_SIGNING_KEYS.", id="latchkey.E009")
+            yield checks.Error(str(error), hint="TOKENS_SIGNING_KEYS lists the files.", id="latchkey.E009")
             return
         for path in conf.signing_keys:
             if b"PRIVATE KEY" in Path(path).read_bytes() and stat.S_IMODE(Path(path).stat().st_mode) & stat.S_IROTH:
                 yield checks.Warning(
-                    f"Every user of the server can read {path}, and with the key in it sign anybody in.",
+                    f"Every user of this machine can read {path}. The key in it can sign tokens for any user.",
                     hint=f"chmod o-r {path}",
                     id="latchkey.W012",
                 )
@@ -410,7 +411,7 @@ def check_signing_keys(**kwargs: Any) -> Messages:
 def check_jwk_url(**kwargs: Any) -> Messages:
     if _fits("jwk_url") and conf.jwk_url and not (conf.jwk_url.startswith("https://") or settings.DEBUG):
         yield checks.Error(
-            "SIMPLE_JWT['JWK_URL'] must start with https://, or whoever is on the way can sign anybody in.",
+            "SIMPLE_JWT['JWK_URL'] must start with https://, or an attacker on the network can sign in as any user.",
             id="latchkey.E010",
         )
 
@@ -419,7 +420,8 @@ def check_jwk_url(**kwargs: Any) -> Messages:
 def check_ended_url(**kwargs: Any) -> Messages:
     if _fits("ended_url") and conf.ended_url and not (conf.ended_url.startswith("https://") or settings.DEBUG):
         yield checks.Error(
-            "TOKENS_ENDED_URL must start with https://: it carries this service's secret.", id="latchkey.E021"
+            "TOKENS_ENDED_URL must start with https://, because requests to it carry this service's secret.",
+            id="latchkey.E021",
         )
 
 
@@ -458,7 +460,7 @@ def check_introspection_credentials(**kwargs: Any) -> Messages:
 def check_throttling(**kwargs: Any) -> Messages:
     if _fits("throttling") and not (conf.throttling or settings.DEBUG):
         yield checks.Warning(
-            "TOKENS_THROTTLING should be True, or passwords can be guessed without limit.", id="latchkey.W004"
+            "TOKENS_THROTTLING should be True. Otherwise passwords can be guessed without limit.", id="latchkey.W004"
         )
 
 
@@ -513,7 +515,7 @@ def check_cookie_samesite(**kwargs: Any) -> Messages:
 def check_user_model(**kwargs: Any) -> Messages:
     if not issubclass(get_user_model(), AbstractBaseUser):
         yield checks.Error(
-            "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: its fingerprint of the password ends sessions.",
+            "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: sessions end when its session auth hash changes.",
             id="latchkey.E018",
         )
 
@@ -528,15 +530,15 @@ def check_databases(**kwargs: Any) -> Messages:
     vendor = connections[alias].vendor
     if vendor not in DATABASES and connections[alias].settings_dict["ENGINE"] != NO_DATABASE:
         yield checks.Error(
-            f"DATABASES[{alias!r}] is {vendor}, and sessions can be in PostgreSQL or SQLite only.",
-            hint="A router can keep them, and the users, in a database of one of these.",
+            f"DATABASES[{alias!r}] is {vendor}, but sessions need PostgreSQL or SQLite.",
+            hint="A database router can store sessions and users in another database.",
             id="latchkey.E019",
         )
     users = router.db_for_write(get_user_model())
     if users != alias:
         yield checks.Error(
-            f"The users are in DATABASES[{users!r}], and must be in {alias!r} too: one statement reads both.",
-            hint="Have DATABASE_ROUTERS answer alike for the app latchkey and for AUTH_USER_MODEL.",
+            f"Users are in DATABASES[{users!r}], but must be in {alias!r} with the sessions: one query reads both.",
+            hint="Make DATABASE_ROUTERS choose the same database for the app latchkey and for AUTH_USER_MODEL.",
             id="latchkey.E020",
         )
 
@@ -545,23 +547,23 @@ def check_databases(**kwargs: Any) -> Messages:
 def check_blacklist(**kwargs: Any) -> Messages:
     if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
         yield checks.Warning(
-            "INSTALLED_APPS should leave out rest_framework_simplejwt.token_blacklist: sessions are the blacklist.",
+            "INSTALLED_APPS should not list rest_framework_simplejwt.token_blacklist: sessions replace it.",
             id="latchkey.W005",
         )
 
 
 # What a project that comes from SimpleJWT has set
 
-KEYS = "The keys decide: TOKENS_SIGNING_KEYS, or SECRET_KEY."
-SLIDING = "There are no sliding tokens: a session goes on while it is used."
-PASSWORD = "A changed password always ends the user's sessions."
+KEYS = "TOKENS_SIGNING_KEYS or SECRET_KEY determines the keys and the algorithm."
+SLIDING = "Sliding tokens are not supported. A session stays active while it is used."
+PASSWORD = "Changing the password always ends the user's sessions."
 
 WITHOUT_EFFECT = {
     "ALGORITHM": KEYS,
     "SIGNING_KEY": KEYS,
     "VERIFYING_KEY": KEYS,
-    "BLACKLIST_AFTER_ROTATION": "A token that was exchanged is always refused.",
-    "AUTH_TOKEN_CLASSES": "A session's access tokens are what lets in.",
+    "BLACKLIST_AFTER_ROTATION": "A rotated refresh token is always refused.",
+    "AUTH_TOKEN_CLASSES": "Only the access tokens of a session are accepted.",
     "TOKEN_TYPE_CLAIM": "The claim is called token_type.",
     "JTI_CLAIM": "The claim is called jti.",
     "SLIDING_TOKEN_REFRESH_EXP_CLAIM": SLIDING,
@@ -571,7 +573,7 @@ WITHOUT_EFFECT = {
     "SLIDING_TOKEN_REFRESH_SERIALIZER": SLIDING,
     "CHECK_REVOKE_TOKEN": PASSWORD,
     "REVOKE_TOKEN_CLAIM": PASSWORD,
-    "CHECK_USER_IS_ACTIVE": "Users who are inactive are always refused.",
+    "CHECK_USER_IS_ACTIVE": "Inactive users are always refused.",
 }
 """Settings of SimpleJWT's that have no effect here, and why they are not missed."""
 
@@ -591,13 +593,13 @@ def check_simple_jwt_names(**kwargs: Any) -> Messages:
     for name in given if isinstance(given, Mapping) else ():
         if name in WITHOUT_EFFECT:
             yield checks.Warning(
-                f"SIMPLE_JWT[{name!r}] has no effect: take it out.", hint=WITHOUT_EFFECT[name], id="latchkey.W006"
+                f"SIMPLE_JWT[{name!r}] has no effect. Remove it.", hint=WITHOUT_EFFECT[name], id="latchkey.W006"
             )
         elif name not in known:
             close = get_close_matches(str(name), [*known, *WITHOUT_EFFECT], n=1)
             yield checks.Warning(
-                f"SIMPLE_JWT[{name!r}] is no setting.",
-                hint=f"Is it {close[0]!r} that is meant?" if close else None,
+                f"SIMPLE_JWT[{name!r}] is not a setting.",
+                hint=f"Did you mean {close[0]!r}?" if close else None,
                 id="latchkey.W007",
             )
 
@@ -608,7 +610,7 @@ def check_rotation(**kwargs: Any) -> Messages:
         yield checks.Warning(
             "SIMPLE_JWT['ROTATE_REFRESH_TOKENS'] should be True: in the body transport, a stolen refresh token works "
             "beside its owner's until it expires, and nobody notices.",
-            hint="Leave it out once every client stores the refresh token that a refresh answers with.",
+            hint="Remove it once every client stores the refresh token from each refresh response.",
             id="latchkey.W008",
         )
 
@@ -642,8 +644,8 @@ def check_allowed_hosts(**kwargs: Any) -> Messages:
     """Warn where a proof may have been made for any host: its `htu` is compared with what the Host header says."""
     if _fits("dpop") and conf.dpop != "off" and "*" in settings.ALLOWED_HOSTS:
         yield checks.Warning(
-            "ALLOWED_HOSTS should name hosts, not '*': proofs of a key that were made for another server would pass.",
-            hint="Or set TOKENS_DPOP to 'off', if no client proves a key.",
+            "ALLOWED_HOSTS should list hosts, not '*'. Otherwise key proofs made for another server are accepted.",
+            hint="Or set TOKENS_DPOP to 'off' if no client sends key proofs.",
             id="latchkey.W009",
         )
 
@@ -656,7 +658,7 @@ def check_hashers(**kwargs: Any) -> Messages:
         library = library[-1] if isinstance(library, list | tuple) else library
         if library and find_spec(library) is None:
             yield checks.Warning(
-                f"PASSWORD_HASHERS should not list {type(hasher).__name__} while the package {library} is missing.",
+                f"PASSWORD_HASHERS lists {type(hasher).__name__}, but the package {library} is not installed.",
                 id="latchkey.W010",
             )
 

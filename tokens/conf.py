@@ -26,7 +26,7 @@ DEFAULT_LIMITS = {
     "code_notice": (1, 3600.0),  # mails to one owner that codes are guessed
     "service": (10, 60.0),  # a service's credentials, from one address
     "account": (20, 180.0),  # changes of a name or an address, which tell whether it is taken
-    "mail": (5, 600.0),  # mails with a link to one e-mail address
+    "mail": (5, 600.0),  # mails with a link to one email address
 }
 
 DEFAULT_THROTTLE_RATES = {"login": "600/min", "refresh": "6000/min", "register": "600/hour", "mail": "300/hour"}

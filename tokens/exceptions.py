@@ -117,7 +117,7 @@ class NoActiveAccount(TokenRefused):
     """The user was deactivated or deleted between the password check and the start of the session."""
 
     code = "no_active_account"
-    message = _("No active account was found for the given credentials.")
+    message = _("No active account matches these credentials.")
 
 
 class ProofRefused(TokenRefused):
@@ -150,7 +150,7 @@ class KeyMismatch(ProofRefused):
 
 class NonceRequired(ProofRefused):
     code = "use_dpop_nonce"
-    message = _("The key proof needs the nonce from this response.")
+    message = _("The key proof needs the nonce sent with this response.")
     error = "use_dpop_nonce"
 
 

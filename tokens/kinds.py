@@ -51,7 +51,7 @@ def add(
 ) -> Kind:
     """Add a kind to the table. Raises ValueError if there is one of that name."""
     if name in TABLE:
-        raise ValueError(f"There is a kind {name!r} already.")
+        raise ValueError(f"The kind {name!r} already exists.")
     kind = TABLE[name] = Kind(name)
     kind.label, kind.row, kind.hourly, kind.notice, kind.proof = label, row, hourly, notice, proof
     return kind

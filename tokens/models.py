@@ -166,15 +166,15 @@ class Session(models.Model):
     confirmed = models.BooleanField(_("confirmed"), default=True)
     """Whether anything that the last rotation issued has been seen in use."""
 
-    exposed = models.BooleanField(_("lost answer seen"), default=False, db_default=False)
+    exposed = models.BooleanField(_("lost response seen"), default=False, db_default=False)
     """Whether somebody has looked at what the last late retry gave up: the answer that was lost is in a stranger's
     hands."""
 
     created_at = UTCDateTimeField(_("signed in"))
-    reauthenticated_at = UTCDateTimeField(_("password given again"), null=True, blank=True)
+    reauthenticated_at = UTCDateTimeField(_("identity confirmed"), null=True, blank=True)
     """When the sign-in was renewed, if it was."""
 
-    remembered = models.BooleanField(_("outlives the browser"), default=True, db_default=True)
+    remembered = models.BooleanField(_("remembered"), default=True, db_default=True)
     rotated_at = UTCDateTimeField(_("last used"))
     expires_at = UTCDateTimeField(_("expires"))
     auth_hash = models.CharField(max_length=128, editable=False)
@@ -187,7 +187,7 @@ class Session(models.Model):
     claims = models.TextField(blank=True, default="", db_default="", editable=False)
     """What the project adds to the tokens, as JSON: encoded once, at the login, so that each token has the same."""
 
-    jkt = models.CharField(_("thumbprint of the key"), max_length=43, blank=True, default="", db_default="")
+    jkt = models.CharField(_("key thumbprint"), max_length=43, blank=True, default="", db_default="")
     """The key to which the tokens are bound (RFC 9449, section 6), as its thumbprint (RFC 7638); empty for none. It
     never changes."""
 
@@ -201,7 +201,7 @@ class Session(models.Model):
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     user_agent = models.CharField(_("user agent"), max_length=USER_AGENT_LENGTH, blank=True)
     device_name = models.CharField(
-        _("name of the device"), max_length=DEVICE_NAME_LENGTH, blank=True, default="", db_default=""
+        _("device name"), max_length=DEVICE_NAME_LENGTH, blank=True, default="", db_default=""
     )
     """What the client called itself at its login, or its owner has since. Text of anybody's choosing: no mail quotes
     it."""

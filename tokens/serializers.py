@@ -431,14 +431,16 @@ class AfterSerializer(serializers.Serializer[Any]):
     """Where a reader of the feed of ended sessions goes on."""
 
     after = serializers.CharField(
-        required=False, max_length=40, help_text=_("The `next` of the last answer; none for the first.")
+        required=False,
+        max_length=40,
+        help_text=_("The `next` value of the previous response. Leave it out of the first request."),
     )
 
     def validate_after(self, text: str) -> feed.Cursor:
         try:
             return feed.Cursor.parse(text)
         except ValueError as error:
-            raise ValidationError(_("This is no cursor of this server."), "invalid_cursor") from error
+            raise ValidationError(_("This cursor is not from this server."), "invalid_cursor") from error
 
 
 class TokenSerializer(serializers.Serializer[None]):

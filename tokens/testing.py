@@ -50,7 +50,7 @@ class APIClient(test.APIClient):
         now. It is not bound to a key. Raises NoActiveAccount for a user who is not active.
         """
         if transport not in TRANSPORTS:
-            raise ValueError(f"The transport is one of {', '.join(TRANSPORTS)}, not {transport!r}.")
+            raise ValueError(f"The transport must be one of {', '.join(TRANSPORTS)}, not {transport!r}.")
         session = self.signed_in = _start(user, ago, amr, remembered)
         header = f"{conf.auth_header_types[0]} {AccessToken.of(session)}"
         self.credentials(**{**self._credentials, conf.auth_header_name: header})  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ class APIClient(test.APIClient):
     def end_session(self) -> None:
         """End the session, as its owner does on another device. The client keeps its tokens."""
         if self.signed_in is None:
-            raise RuntimeError("Nobody has signed in with this client. Call sign_in first.")
+            raise RuntimeError("This client is not signed in. Call sign_in first.")
         sessions.revoke(self.signed_in, Reason.REVOKED, by=self.signed_in.user)
 
     def force_authenticate(self, user: Any = None, token: Any = None) -> None:

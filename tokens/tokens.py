@@ -69,7 +69,7 @@ class Token(simplejwt.Token):
         backend = self._backend_for(token)
         if token is None:
             raise TypeError(
-                "A token is issued for a session: use RefreshToken.for_user(user) or AccessToken.for_user(user)."
+                "Tokens belong to a session. Use RefreshToken.for_user(user) or AccessToken.for_user(user)."
             )
         self.token, self.current_time, self.is_verified = token, times.now(), verify
         self.payload = _claims(backend, token) if verify else backend.decode(token, verify=False)
@@ -319,7 +319,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
     def _keep(self) -> None:
         """Have the session's row keep the claims that were set."""
         if self.is_draft:
-            raise TypeError("The session begins when get_token has returned: until then no token of it can be written.")
+            raise TypeError("The session starts when get_token returns. Its tokens can't be encoded before that.")
         if self.has_news:
             sessions.keep_claims(self.session)
             self.has_news = False
@@ -383,7 +383,7 @@ def claims_set_by(get_token: Callable[[Any], Any], user: User) -> str:
     with login_under_way(drafts_for=user):
         token = get_token(user)
     if not isinstance(token, RefreshToken):
-        raise TypeError(f"get_token has to return what RefreshToken.for_user returns, not {type(token).__name__}.")
+        raise TypeError(f"get_token must return the result of RefreshToken.for_user, not {type(token).__name__}.")
     return token.session.claims
 
 

@@ -29,7 +29,7 @@ MOST = 20
 
 class TooManyPasskeys(Exception):
     code = "too_many_passkeys"
-    message = gettext_lazy("You have as many passkeys as an account can have. Remove one first.")
+    message = gettext_lazy("You have reached the maximum number of passkeys. Remove one first.")
 
 
 class LastWayIn(Exception):

@@ -45,7 +45,7 @@ class PasskeyNotValid(AnswerNotValid):
 
 class UnknownPasskey(PasskeyNotValid):
     code = "unknown_passkey"
-    message = _("This passkey belongs to no account here. It may have been removed.")
+    message = _("No account here uses this passkey. It may have been removed.")
 
 
 NOT_VALID: type[AnswerNotValid] = PasskeyNotValid

@@ -30,7 +30,7 @@ class EmailNotVerified(Exception):
     """The account has an address that nobody has verified."""
 
     code = "email_not_verified"
-    message = _("Verify your e-mail address first.")
+    message = _("Verify your email address first.")
 
 
 class Status(NamedTuple):
@@ -105,7 +105,10 @@ def enable(session: Session, code: str, client: Client = UNKNOWN, *, end_others:
     Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
     """
     check_address(session.user)
-    user, refused = session.user, ValidationError(_("There is nothing to confirm. Start again."), "nothing_to_confirm")
+    user, refused = (
+        session.user,
+        ValidationError(_("There is no two-factor setup to confirm. Start again."), "nothing_to_confirm"),
+    )
     app = codes.pending(user)
     if app is None:
         raise refused

@@ -67,10 +67,10 @@ class Migration(migrations.Migration):
                         blank=True,
                         error_messages={"unique": "This address is taken."},
                         max_length=254,
-                        verbose_name="e-mail address",
+                        verbose_name="email address",
                     ),
                 ),
-                ("email_verified", models.BooleanField(default=False, verbose_name="e-mail address verified")),
+                ("email_verified", models.BooleanField(default=False, verbose_name="email address verified")),
                 (
                     "awaiting_verification",
                     models.BooleanField(

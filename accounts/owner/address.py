@@ -1,4 +1,4 @@
-"""The e-mail address: changing it, and verifying it by a mailed link."""
+"""The email address: changing it, and verifying it by a mailed link."""
 
 from contextlib import suppress
 from copy import copy

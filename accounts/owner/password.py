@@ -27,7 +27,7 @@ from .judging import judge_password
 class NoResetPossible(ValidationError):
     """There is nowhere that a link could go to, or nobody whom it would let in."""
 
-    text = _("The account has no e-mail address, or is deactivated.")
+    text = _("The account has no email address or is inactive.")
 
     def __init__(self) -> None:
         super().__init__(self.text, "no_reset_possible")

@@ -32,7 +32,7 @@ def check_metrics_token(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     if 0 < len(settings.METRICS_TOKEN) < METRICS_TOKEN_MIN_LENGTH:
         yield checks.Error(
             f"METRICS_TOKEN must have {METRICS_TOKEN_MIN_LENGTH} random characters or more, or be empty.",
-            hint='python -c "import secrets; print(secrets.token_urlsafe())" makes one.',
+            hint='python -c "import secrets; print(secrets.token_urlsafe())" generates one.',
             id="config.E001",
         )
 
@@ -41,8 +41,8 @@ def check_metrics_token(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     if unknown := set(settings.NOTICES).difference(kinds.notices(), ["all"]):
         yield checks.Error(
-            f"NOTICES names what is no notice: {', '.join(sorted(unknown))}.",
-            hint="docs/settings.md lists those that there are.",
+            f"NOTICES lists unknown notices: {', '.join(sorted(unknown))}.",
+            hint="docs/settings.md lists the notices.",
             id="config.E002",
         )
 
@@ -57,7 +57,7 @@ def check_links(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 def _judge_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
     if "{uid}" not in url or "{token}" not in url:
-        yield checks.Error(f"{name} must have {{uid}} and {{token}} in it.", id="config.E003")
+        yield checks.Error(f"{name} must contain {{uid}} and {{token}}.", id="config.E003")
     scheme = SCHEME.match(url)
     if scheme is None or scheme[1].lower() in DANGEROUS_SCHEMES:
         yield checks.Error(
@@ -69,12 +69,12 @@ def _judge_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
         page = url.partition("#")[0]
         if "{uid}" in page or "{token}" in page:
             yield checks.Warning(
-                f"{name} should have {{uid}} and {{token}} after the #: before it they reach logs and other sites.",
+                f"{name} should have {{uid}} and {{token}} after the #. Before it, they reach logs and other sites.",
                 id="config.W002",
             )
         if scheme[1].lower() == "http" and not settings.DEBUG:
             yield checks.Warning(
-                f"{name} should start with https://, or the link can be read on its way.", id="config.W003"
+                f"{name} should start with https://. Otherwise the link can be read in transit.", id="config.W003"
             )
 
 
@@ -83,7 +83,7 @@ def check_path(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """A proxy may take the path off, or not: so it must not look like one of the server's own."""
     first = (settings.FORCE_SCRIPT_NAME or "").strip("/").partition("/")[0]
     if first and first in OWN_PATHS:
-        yield checks.Error(f"PUBLIC_URL must have another path: /{first} is one of the server's own.", id="config.E005")
+        yield checks.Error(f"PUBLIC_URL needs a different path: the server itself uses /{first}.", id="config.E005")
 
 
 @checks.register
@@ -91,8 +91,8 @@ def check_variables(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     for name in settings.UNKNOWN_VARIABLES:
         similar = get_close_matches(name, settings.KNOWN_VARIABLES, n=1)
         yield checks.Warning(
-            f"The file of environment variables sets {name}, which nothing reads.",
-            hint=f"Is it {similar[0]}?" if similar else ".env.example names those that there are.",
+            f"The environment file sets {name}, but no setting has that name.",
+            hint=f"Did you mean {similar[0]}?" if similar else ".env.example lists the variables.",
             id="config.W004",
         )
 
@@ -101,8 +101,8 @@ def check_variables(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 def check_mails_leave(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     if settings.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend" and not settings.DEBUG:
         yield checks.Warning(
-            "Mails are written to the output of the server, and so to its log, with the links in them.",
-            hint="Set EMAIL_URL, as in smtp+tls://user:password@host:587.",
+            "Emails, including their links, are written to the server's output and log instead of being sent.",
+            hint="Set EMAIL_URL, for example to smtp+tls://user:password@host:587.",
             id="config.W001",
         )
 
@@ -113,17 +113,17 @@ def check_passkeys(**kwargs: Any) -> Iterator[checks.CheckMessage]:
         return
     if not settings.PASSKEY_RP_ID:
         yield checks.Warning(
-            "Passkeys are off: PUBLIC_URL has an address, and a passkey is bound to a domain name.",
-            hint="Use a name, such as http://localhost:8000, or set PASSKEY_RP_ID; PASSKEYS=off silences this.",
+            "Passkeys are off, because PUBLIC_URL contains an IP address and passkeys need a domain name.",
+            hint="Use a name, such as http://localhost:8000, or set PASSKEY_RP_ID. PASSKEYS=off silences this warning.",
             id="config.W005",
         )
     elif is_address(settings.PASSKEY_RP_ID):
-        yield checks.Error("PASSKEY_RP_ID must be a domain name, not an address.", id="config.E006")
+        yield checks.Error("PASSKEY_RP_ID must be a domain name, not an IP address.", id="config.E006")
     else:
         for origin in settings.PASSKEY_ORIGINS:
             if "://" in origin and not is_within(settings.PASSKEY_RP_ID, origin):
                 yield checks.Error(
-                    f"PASSKEY_RP_ID must be the host of {origin} or a domain above it, or browsers refuse.",
+                    f"PASSKEY_RP_ID must be the host of {origin} or a parent domain, or browsers refuse passkeys.",
                     hint="PASSKEY_ORIGINS lists the pages that may use passkeys.",
                     id="config.E007",
                 )

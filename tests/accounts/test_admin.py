@@ -409,13 +409,13 @@ def test_page_of_a_user_has_a_button_that_ends_the_sessions(admin: Client, ann: 
     assert fields.pop("csrfmiddlewaretoken")
     assert fields == {"action": "revoke_sessions", "_selected_action": str(ann.pk), "on_page": ""}
     assert end_sessions(admin, ann, on_page="") == (page_of(ann), "1 session was revoked.")
-    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "There was no live session to revoke.")
+    assert end_sessions(admin, ann, on_page="") == (page_of(ann), "There were no active sessions to revoke.")
     assert LogEntry.objects.count() == 1
 
 
 def test_button_for_nobody_ends_nothing(admin: Client, ann: User, browser: Browser) -> None:
     nobody = User(pk=0)
-    assert end_sessions(admin, nobody, on_page="") == (LIST, "There was no live session to revoke.")
+    assert end_sessions(admin, nobody, on_page="") == (LIST, "There were no active sessions to revoke.")
     assert Session.objects.live().count() == 2
 
 
@@ -425,7 +425,7 @@ def test_only_a_superuser_ends_the_sessions_of_a_superuser(ann: User, browser: B
     client = Client()
     client.force_login(helper)
     User.objects.filter(pk=ann.pk).update(is_superuser=True)
-    assert end_sessions(client, ann, on_page="")[1] == "There was no live session to revoke."
+    assert end_sessions(client, ann, on_page="")[1] == "There were no active sessions to revoke."
     assert Session.objects.live().filter(user=ann).count() == 1
     User.objects.filter(pk=ann.pk).update(is_superuser=False)
     assert end_sessions(client, ann, on_page="") == (page_of(ann), "1 session was revoked.")
@@ -478,7 +478,7 @@ def test_admin_signs_in_by_address(db: None) -> None:
 
 # A link to choose a password
 
-NO_ADDRESS = "1 user was skipped: without an address, deactivated, sent too many already, or with more rights."
+NO_ADDRESS = "1 user was skipped: no email address, inactive, too many links already, or more permissions."
 
 
 def send_link(admin: Client, *users: User) -> list[str]:
@@ -536,7 +536,7 @@ def test_those_whom_no_link_can_reach_are_skipped(admin: Client, ann: User) -> N
     off = User.objects.create_user("off", "off@example.com", is_active=False)
     assert send_link(admin, ann, nowhere, off) == [
         "1 link was sent.",
-        "2 users were skipped: without an address, deactivated, sent too many already, or with more rights.",
+        "2 users were skipped: no email address, inactive, too many links already, or more permissions.",
     ]
     assert Mail.objects.get().address == "ann@example.com"
     assert LogEntry.objects.get().object_id == str(ann.pk)

@@ -72,5 +72,5 @@ def test_kind_that_is_no_row_is_not_offered_in_the_log() -> None:
 
 
 def test_name_is_given_once() -> None:
-    with pytest.raises(ValueError, match="There is a kind 'login' already"):
+    with pytest.raises(ValueError, match="The kind 'login' already exists"):
         kinds.add("login", "signed in once more")

@@ -188,7 +188,7 @@ def test_new_username_is_told_without_it(ann: User, admin_client: Client, route:
         assert admin_client.post(page, form).status_code == 302
     assert User.objects.get(pk=ann.pk).username == "prize.example.com"
     changed = [("Your username was changed", "ann@example.com")]
-    moved = [("Your e-mail address was changed", "ann@example.com")] if route == "admin" else []
+    moved = [("Your email address was changed", "ann@example.com")] if route == "admin" else []
     assert sorted(told()) == sorted(changed + moved)
     assert not any("prize" in str(message.message()) for message in mail.outbox)
     assert SecurityEvent.objects.filter(user=ann, kind="username_changed").count() == 1

@@ -46,7 +46,7 @@ def html_of(mail: EmailMessage) -> str:
 @pytest.mark.parametrize(
     ("kind", "subject", "page"),
     [
-        (MailKind.VERIFY_EMAIL, "Confirm your e-mail address", "verify-email"),
+        (MailKind.VERIFY_EMAIL, "Confirm your email address", "verify-email"),
         (MailKind.RESET_PASSWORD, "Reset your password", "reset-password"),
         (MailKind.SET_PASSWORD, "Choose a password", "reset-password"),
     ],
@@ -74,7 +74,7 @@ def test_old_address_is_told_when_it_was_left(mailoutbox: list[EmailMessage], ti
     time_machine.move_to(datetime(2031, 5, 6, 9, 0, tzinfo=UTC))
     outbox.deliver()
     (mail,) = mailoutbox
-    assert (mail.subject, mail.to) == ("Your e-mail address was changed", ["old@example.com"])
+    assert (mail.subject, mail.to) == ("Your email address was changed", ["old@example.com"])
     for part in (text_of(mail), html_of(mail)):
         assert "The email address of your account at localhost:8000 was changed on 2031-05-06 07:08 (UTC)." in part
 

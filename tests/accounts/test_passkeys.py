@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 INVALID = {"detail": "That passkey did not work. Try again, or sign in another way.", "code": "invalid_passkey"}
 UNKNOWN = {
-    "detail": "This passkey belongs to no account here. It may have been removed.",
+    "detail": "No account here uses this passkey. It may have been removed.",
     "code": "unknown_passkey",
 }
 

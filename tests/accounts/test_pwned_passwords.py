@@ -22,7 +22,7 @@ from tests.clients import PASSWORD, Browser
 pytestmark = pytest.mark.django_db
 
 BREACHED = "tr0ub4dor & 3"
-REFUSED = {"password": ["This password is known from a data breach. Choose one that you use nowhere else."]}
+REFUSED = {"password": ["This password has appeared in a data breach. Choose one that you don't use anywhere else."]}
 COMMON = {"password": ["This password is too common."]}
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -214,4 +214,4 @@ def test_who_asks_while_all_wait_gives_up_as_well(service: Service, monkeypatch:
 
 
 def test_rule_is_told(service: Service) -> None:
-    assert password_validators_help_texts()[-1] == "Your password can't be one that is known from a data breach."
+    assert password_validators_help_texts()[-1] == "Your password can't be one that has appeared in a data breach."

@@ -89,8 +89,8 @@ def test_command_lets_the_former_key_go(ann_has: Enrolled, settings: Settings) -
     rotate(settings)
     rotate(settings)
     assert reencrypt() == (
-        "Encrypted 1 secret anew.\n"
-        "Of 1, 1 are under the current key, 0 under a former one, 0 under none that is known.\n"
+        "Re-encrypted 1 secret.\n"
+        "Secrets: 1 encrypted with the current key, 0 with a former key, 0 with an unknown key.\n"
     )
     settings.SECRET_KEY_FALLBACKS = []
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
@@ -100,23 +100,25 @@ def test_command_walks_in_batches_and_does_nothing_twice(db: None, settings: Set
     for number in range(5):
         keep(encryption.encrypt(SECRET), f"user{number}")
     rotate(settings)
-    assert reencrypt("--batch-size=2").startswith("Encrypted 5 secrets anew.\nOf 5, 5 ")
+    assert reencrypt("--batch-size=2").startswith("Re-encrypted 5 secrets.\nSecrets: 5 ")
     secrets = set(AuthenticatorApp.objects.values_list("secret", flat=True))
-    assert reencrypt("--batch-size=2").startswith("Encrypted 0 secrets anew.\nOf 5, 5 ")
+    assert reencrypt("--batch-size=2").startswith("Re-encrypted 0 secrets.\nSecrets: 5 ")
     assert set(AuthenticatorApp.objects.values_list("secret", flat=True)) == secrets
     assert {encryption.decrypt(secret) for secret in secrets} == {SECRET}
 
 
 def test_command_has_nothing_to_do_where_there_is_nothing(db: None) -> None:
-    assert reencrypt().startswith("Encrypted 0 secrets anew.\nOf 0, 0 ")
+    assert reencrypt().startswith("Re-encrypted 0 secrets.\nSecrets: 0 ")
 
 
 def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
     keep(encryption.encrypt(SECRET), "bob")
-    assert reencrypt("--check").startswith("Of 1, 1 are under the current key")
+    assert reencrypt("--check").startswith("Secrets: 1 encrypted with the current key")
     rotate(settings)
     former = keep(encryption.encrypt(SECRET), "carl").secret
-    with pytest.raises(CommandError, match="Of 2, 1 are under the current key, 1 under a former one, 0 under none"):
+    with pytest.raises(
+        CommandError, match="Secrets: 1 encrypted with the current key, 1 with a former key, 0 with an unknown"
+    ):
         reencrypt("--check")
     assert former in AuthenticatorApp.objects.values_list("secret", flat=True)
 
@@ -124,7 +126,7 @@ def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
 def test_command_fails_where_a_secret_is_lost(db: None) -> None:
     keep("damaged", "bob")
     keep(encryption.encrypt(SECRET), "carl")
-    with pytest.raises(CommandError, match=r"1 under none that is known\. Keep SECRET_KEY_FALLBACKS"):
+    with pytest.raises(CommandError, match=r"1 with an unknown key\. Keep SECRET_KEY_FALLBACKS"):
         reencrypt()
     assert AuthenticatorApp.objects.filter(secret="damaged").exists()
 
@@ -135,7 +137,7 @@ def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Se
     rotate(settings)
     with (
         just_before('UPDATE "accounts_authenticatorapp"', lambda: AuthenticatorApp.objects.update(secret=another)),
-        pytest.raises(CommandError, match="0 are under the current key, 1 under a former one"),
+        pytest.raises(CommandError, match="0 encrypted with the current key, 1 with a former key"),
     ):
         reencrypt()
     factor.refresh_from_db()

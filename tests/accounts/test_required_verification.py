@@ -84,7 +84,7 @@ def test_two_people_one_address(mailoutbox: list[EmailMessage]) -> None:
     assert_nobody_gets_in("ann@example.com")
 
     mail = mailed(mailoutbox)
-    assert (mail.to, mail.subject) == (["ann@example.com"], "Confirm your e-mail address")
+    assert (mail.to, mail.subject) == (["ann@example.com"], "Confirm your email address")
     assert Browser().post("/auth/email/verify", link_in(mail)).status_code == 204
     ann = Browser()
     assert ann.login("ann@example.com").status_code == 200
@@ -191,11 +191,11 @@ def test_who_has_left_the_address_is_not_told(ann: User, mailoutbox: list[EmailM
         ({"username": "ANN"}, TAKEN),
         ({"username": "ANN", "password": "password"}, TAKEN | {"password": ["This password is too common."]}),
         # The same for a known address: here nothing tells them apart.
-        ({"password": "ann@example.com"}, {"password": ["The password is too similar to the e-mail address."]}),
+        ({"password": "ann@example.com"}, {"password": ["The password is too similar to the email address."]}),
         (
             {"email": "new@example.com", "password": "new@example.com"},
             {
-                "password": ["The password is too similar to the e-mail address."],
+                "password": ["The password is too similar to the email address."],
             },
         ),
         (
@@ -263,7 +263,7 @@ def test_one_of_many_registrations_gets_the_address(mailoutbox: list[EmailMessag
     assert (User.objects.filter(email="bob@example.com").count(), User.objects.filter(email="").count()) == (1, 7)
     outbox.deliver()
     subjects = sorted(mail.subject for mail in mailoutbox)
-    assert subjects == ["Confirm your e-mail address", *["You already have an account"] * 7]
+    assert subjects == ["Confirm your email address", *["You already have an account"] * 7]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -197,7 +197,7 @@ def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> Non
     response = confirm(browser, code)
     assert (response.status_code, response.json()) == (
         400,
-        {"non_field_errors": ["There is nothing to confirm. Start again."]},
+        {"non_field_errors": ["There is no two-factor setup to confirm. Start again."]},
     )
 
 
@@ -861,7 +861,7 @@ def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> No
     code = device.code()
     with just_before(TRANSACTION, lambda: second_factor.enrol(session, PASSWORD)):
         errors = errors_of(lambda: second_factor.enable(session, code))
-    assert errors == {"": ["There is nothing to confirm. Start again."]}
+    assert errors == {"": ["There is no two-factor setup to confirm. Start again."]}
     assert AuthenticatorApp.objects.get().enabled_at is None
     assert not RecoveryCode.objects.exists()
 
@@ -948,7 +948,7 @@ def test_code_that_confirms_nothing_ends_no_session(browser: Browser) -> None:
 
 # Addresses that nobody has verified
 
-UNVERIFIED = {"detail": "Verify your e-mail address first.", "code": "email_not_verified"}
+UNVERIFIED = {"detail": "Verify your email address first.", "code": "email_not_verified"}
 
 
 @pytest.mark.parametrize("path", ["", "/confirm"])

@@ -61,6 +61,4 @@ def test_words_hold_for_a_change_as_well(ann: User, browser: Browser) -> None:
 
 
 def test_rule_is_told_without_the_words() -> None:
-    assert (
-        password_validators_help_texts()[-1] == "Your password can't be made mostly of words that stand for this site."
-    )
+    assert password_validators_help_texts()[-1] == "Your password can't consist mostly of words related to this site."

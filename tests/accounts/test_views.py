@@ -326,7 +326,7 @@ def test_password_change_that_a_logout_comes_before_changes_nothing(ann: User, b
     [
         ("wrong", NEW_PASSWORD, {"currentPassword": ["That password is wrong."]}),
         (PASSWORD, "password", {"newPassword": ["This password is too common."]}),
-        (PASSWORD, "ann@example.com", {"newPassword": ["The password is too similar to the e-mail address."]}),
+        (PASSWORD, "ann@example.com", {"newPassword": ["The password is too similar to the email address."]}),
         ("", "", {name: ["This field may not be blank."] for name in ("currentPassword", "newPassword")}),
     ],
 )

@@ -346,7 +346,7 @@ def test_list_of_users_leads_to_each(superuser: Person, ann: Person) -> None:
 def test_list_without_pages_of_its_rows_is_just_shown(visitor: Visitor) -> None:
     page = visitor.get("/api/security-events/?pageSize=1")
     assert page.status_code == 200
-    assert "Row by row" not in page.content.decode()
+    assert "Items" not in page.content.decode()
     assert 'rel="next"' in page.content.decode()
 
 

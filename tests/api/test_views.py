@@ -200,7 +200,7 @@ def test_nobody_is_flooded_by_an_address_that_goes_to_and_fro(
     assert ann.user.email == "bob@example.com"
     outbox.deliver()
     sent = [message.subject for message in mailoutbox if message.to[0].lower() == "bob@example.com"]
-    assert sent == ["Confirm your e-mail address"] * 2
+    assert sent == ["Confirm your email address"] * 2
 
 
 def test_address_that_is_sent_back_unchanged_needs_no_password(ann: Person) -> None:
@@ -630,7 +630,7 @@ def test_link_that_reaches_nobody_is_not_sent(ann: Person, staff: Person, change
     response = staff.call("post", f"{ann.path}send-password-reset/")
     assert (response.status_code, response.json()) == (
         400,
-        {"detail": "The account has no e-mail address, or is deactivated.", "code": "no_reset_possible"},
+        {"detail": "The account has no email address or is inactive.", "code": "no_reset_possible"},
     )
     assert (Mail.objects.count(), events_of(ann)) == (0, events)
 

@@ -21,7 +21,7 @@ def register(page: Page, username: str = "ann", *, address: bool = True) -> None
     page.goto("/#register")
     page.get_by_label("Username").fill(username)
     if address:
-        page.get_by_label("E-mail address").fill(f"{username}@example.com")
+        page.get_by_label("Email address").fill(f"{username}@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Create the account").click()
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
@@ -34,7 +34,7 @@ def sign_in(page: Page, username: str = "ann", password: str = PASSWORD) -> None
 
 
 def fill_in(page: Page, username: str, password: str) -> None:
-    page.get_by_label("Username or e-mail address").fill(username)
+    page.get_by_label("Username or email address").fill(username)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 

@@ -48,7 +48,7 @@ def deletion(page: Page) -> None:
     register(page)
     page.get_by_text("Delete the account").first.click()
     page.get_by_role("button", name="Delete the account").click()
-    page.get_by_role("button", name="Delete it for good").click()
+    page.get_by_role("button", name="Delete permanently").click()
     expect(page.locator("#delete-account .error")).to_be_visible()
 
 
@@ -77,7 +77,7 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "verification": ("/verify-email#uid=a&token=b", heading("Confirm your address")),
     "incomplete link": ("/verify-email", heading("Open the link from the email")),
     "client": ("/client", client),
-    "no such page": ("/nowhere", heading("There is no such page")),
+    "no such page": ("/nowhere", heading("Page not found")),
     "API": ("/api/", heading("API")),
     "API sign-in": ("/api/sign-in", heading("Sign in to browse the API")),
     "API form": ("", signed_in("/api/me/")),

@@ -39,7 +39,7 @@ def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, v
     register(phone)
     sign_in(laptop)
     enter(page)
-    expect(page.locator("#content")).to_contain_text("Live sessions: 3")
+    expect(page.locator("#content")).to_contain_text("Active sessions: 3")
     page.get_by_role("link", name="Users", exact=True).click()
     page.get_by_role("link", name="ann", exact=True).click()
     expect(page.locator(".session-status.live")).to_have_count(2)

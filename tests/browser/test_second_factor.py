@@ -138,11 +138,11 @@ def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
 
 def test_address_and_account_take_a_code_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
-    page.get_by_text("Change the e-mail address").click()
+    page.get_by_text("Change the email address").click()
     expect(page.locator("#change-email").get_by_label("Code")).to_be_hidden()
     _, codes = switch_on(page)
     form = page.locator("#change-email")
-    form.get_by_label("New e-mail address").fill("ann@example.com")
+    form.get_by_label("New email address").fill("ann@example.com")
     form.get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(form.get_by_label("Code")).to_have_accessible_description(

@@ -41,7 +41,7 @@ def test_first_page_counts_what_is_live_and_what_happened_in_a_day(admin: Any) -
     browsers[0].logout()
     browsers[1].login("ann", "wrong")
     browsers[1].login("ann", "wrong")
-    line = "Live sessions: 3. In the last day: signed in: 4, failed sign-in: 2, refresh token used twice: 0."
+    line = "Active sessions: 3. In the last 24 hours: signed in: 4, failed sign-in: 2, refresh token used twice: 0."
     assert line in admin()
     assert "Live sessions" not in admin("/admin/latchkey/")
 
@@ -50,7 +50,7 @@ def test_day_ends(admin: Any, time_machine: TimeMachineFixture) -> None:
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     Browser().login()
     time_machine.move_to(datetime.now(UTC) + timedelta(hours=25))
-    assert "Live sessions: 2. In the last day: signed in: 0" in admin()
+    assert "Active sessions: 2. In the last 24 hours: signed in: 0" in admin()
 
 
 def test_more_sessions_than_are_counted_are_told_as_such(admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_more_sessions_than_are_counted_are_told_as_such(admin: Any, monkeypatch
     for _ in range(3):
         Browser().login()
     monkeypatch.setattr(sessions, "MOST", 2)
-    assert "Live sessions: 2+." in admin()
+    assert "Active sessions: 2+." in admin()
 
 
 def test_whoever_may_not_see_sessions_is_told_no_numbers(admin: Any) -> None:

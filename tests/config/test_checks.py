@@ -108,7 +108,7 @@ def test_own_paths_are_those_of_the_urls() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("REFRESH_COKIE_NAME", "Is it REFRESH_COOKIE_NAME?"), ("QX", ".env.example names those that there are.")],
+    [("REFRESH_COKIE_NAME", "Did you mean REFRESH_COOKIE_NAME?"), ("QX", ".env.example lists the variables.")],
 )
 def test_variable_that_nothing_reads_is_named(settings: Settings, name: str, hint: str) -> None:
     settings.UNKNOWN_VARIABLES = [name]

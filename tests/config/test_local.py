@@ -19,7 +19,7 @@ def test_port_that_is_taken_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, h
         monkeypatch.setattr(local, "PORT", port)
         with pytest.raises(SystemExit) as caught:
             local.on_starting(None)
-    told = f"Port {port} is taken. Stop what listens there, or choose another: make run PORT={port + 1}"
+    told = f"Port {port} is in use. Stop the other program or choose another port: make run PORT={port + 1}"
     assert str(caught.value) == told
     local.on_starting(None)  # which nothing keeps any more
 

@@ -91,7 +91,7 @@ def test_icon_is_found_where_browsers_look_for_it(visit: Any) -> None:
 def test_unknown_page_is_a_page(visit: Any) -> None:
     response = visit("/nowhere")
     assert response.status_code == 404
-    assert "There is no such page" in response.content.decode()
+    assert "Page not found" in response.content.decode()
 
 
 def test_server_error_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_server_error_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.serving.pages.AccountPage.get_context_data", fail)
     response = Client(headers={"accept": "text/html"}, raise_request_exception=False).get("/")
     assert response.status_code == 500
-    assert "Something went wrong here" in response.content.decode()
+    assert "Something went wrong" in response.content.decode()
 
 
 def test_no_page_has_script_or_style_of_its_own() -> None:

@@ -193,7 +193,7 @@ def test_redis_without_its_package_stops_the_start(read: Settings, monkeypatch: 
     with pytest.raises(ImproperlyConfigured) as caught:
         read(CACHE_URL="redis://:secret@cache.example.com:6379/0")
     assert str(caught.value) == (
-        "The environment variable CACHE_URL needs the package redis (pip install redis); see .env.example."
+        "The environment variable CACHE_URL needs the package redis (pip install redis). See .env.example."
     )
 
 
@@ -235,7 +235,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("REGISTRATION", "perhaps", "open or closed"),
         ("EMAIL_VERIFICATION", "on", "optional or required"),
         ("INTROSPECTION_CREDENTIALS", "orders", "pairs like id:secret"),
-        ("INTROSPECTION_CREDENTIALS", "orders:one,orders:two", "each id once"),
+        ("INTROSPECTION_CREDENTIALS", "orders:one,orders:two", "not repeat an id"),
         ("DATABASE_URL", "mysql://me:secret@db.example.com/latchkey", "postgresql://"),
         ("DATABASE_URL", "postgresql://me:secret@db.example.com:port/latchkey", "postgresql://"),
         ("CACHE_URL", "redis", "redis://"),
@@ -249,5 +249,5 @@ def test_malformed_value_is_refused_in_a_sentence(read: Settings, name: str, val
     sentence = str(caught.value)
     assert sentence.startswith(f"The environment variable {name} must ")
     assert reason in sentence
-    assert sentence.endswith("; see .env.example.")
+    assert sentence.endswith(". See .env.example.")
     assert value == "" or "secret@" not in sentence

@@ -404,7 +404,7 @@ def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: C
 def test_what_has_ended_is_not_revoked_again(every_status: dict[str, Session], admin_client: Http) -> None:
     expired, revoked = every_status["expired"], every_status["revoked: signed out"]
     page = act(admin_client, "revoke_selected", expired, revoked)
-    assert told(page) == ["There was no live session to revoke."]
+    assert told(page) == ["There were no active sessions to revoke."]
     assert Session.objects.get(pk=expired.pk).revoked_at is None
     assert Session.objects.get(pk=revoked.pk).revoked_reason == Reason.LOGOUT
     assert not LogEntry.objects.exists()

@@ -107,7 +107,7 @@ def test_strong_secret_is_fine(settings: Settings, secret: str | bytes) -> None:
 @pytest.mark.usefixtures("served")
 def test_each_weak_former_secret_is_an_error(settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = ["weak", STRONG, "feeble"]
-    told = "SECRET_KEY_FALLBACKS[%d] is weak, and whoever guesses it can sign tokens: take it out."
+    told = "SECRET_KEY_FALLBACKS[%d] is weak. Anyone who guesses it can sign tokens. Remove it."
     assert messages() == [Error(told % index, id="latchkey.E002") for index in (0, 2)]
 
 
@@ -291,12 +291,12 @@ def test_short_session_is_not_longer_than_one_that_is_remembered(
 @pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME", "RECENT_SIGN_IN"])
 def test_nothing_lasts_for_no_time(settings: Settings, name: str) -> None:
     setattr(settings, f"TOKENS_{name}", timedelta())
-    assert messages() == [Error(f"TOKENS_{name} must be longer than nothing.", id="latchkey.E007")]
+    assert messages() == [Error(f"TOKENS_{name} must be longer than zero.", id="latchkey.E007")]
 
 
 def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
     settings.TOKENS_EVENT_LIFETIME = timedelta()
-    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than nothing.", id="latchkey.E007")]
+    assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than zero.", id="latchkey.E007")]
 
 
 def test_negative_cap_is_an_error(settings: Settings) -> None:
@@ -339,7 +339,7 @@ def test_missing_signing_key_is_an_error(settings: Settings, pem: Path, tmp_path
     assert messages() == [
         Error(
             f"The signing key {tmp_path}/none.pem can't be read: No such file or directory.",
-            hint="The files are named in TOKENS_SIGNING_KEYS.",
+            hint="TOKENS_SIGNING_KEYS lists the files.",
             id="latchkey.E009",
         )
     ]
@@ -648,7 +648,7 @@ def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:
 @pytest.mark.parametrize("name", sorted(checks.WITHOUT_EFFECT))
 def test_setting_without_effect_is_named(settings: Settings, name: str) -> None:
     settings.SIMPLE_JWT = {name: "anything"}
-    told = f"SIMPLE_JWT[{name!r}] has no effect: take it out."
+    told = f"SIMPLE_JWT[{name!r}] has no effect. Remove it."
     assert messages() == [Warning(told, hint=checks.WITHOUT_EFFECT[name], id="latchkey.W006")]
 
 
@@ -662,11 +662,11 @@ def test_misspelt_setting_is_named_with_what_is_meant(settings: Settings) -> Non
     settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIM": timedelta(minutes=1), "X": 1}
     assert messages() == [
         Warning(
-            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIM'] is no setting.",
-            hint="Is it 'ACCESS_TOKEN_LIFETIME' that is meant?",
+            "SIMPLE_JWT['ACCESS_TOKEN_LIFETIM'] is not a setting.",
+            hint="Did you mean 'ACCESS_TOKEN_LIFETIME'?",
             id="latchkey.W007",
         ),
-        Warning("SIMPLE_JWT['X'] is no setting.", id="latchkey.W007"),
+        Warning("SIMPLE_JWT['X'] is not a setting.", id="latchkey.W007"),
     ]
 
 
@@ -727,7 +727,7 @@ def test_what_is_no_path_is_of_the_wrong_type(settings: Settings, value: Any) ->
 
 def test_user_model_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "get_user_model", lambda: Session)
-    told = "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: its fingerprint of the password ends sessions."
+    told = "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: sessions end when its session auth hash changes."
     assert list(checks.check_user_model()) == [Error(told, id="latchkey.E018")]
 
 
@@ -735,8 +735,8 @@ def test_database_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
     assert list(checks.check_databases()) == [
         Error(
-            "DATABASES['default'] is mysql, and sessions can be in PostgreSQL or SQLite only.",
-            hint="A router can keep them, and the users, in a database of one of these.",
+            "DATABASES['default'] is mysql, but sessions need PostgreSQL or SQLite.",
+            hint="A database router can store sessions and users in another database.",
             id="latchkey.E019",
         )
     ]
@@ -749,8 +749,8 @@ class UsersElsewhere:
 
 def test_users_in_another_database_are_an_error(settings: Settings) -> None:
     settings.DATABASE_ROUTERS = [UsersElsewhere()]
-    told = "The users are in DATABASES['people'], and must be in 'default' too: one statement reads both."
-    assert [message.msg for message in checks.check_databases()] == [told]
+    expected = "Users are in DATABASES['people'], but must be in 'default' with the sessions: one query reads both."
+    assert [message.msg for message in checks.check_databases()] == [expected]
     assert found() == ["latchkey.E020"]
 
 

@@ -257,7 +257,7 @@ def test_cursor_is_good_for_the_life_of_an_access_token(
     response = reader.ask(reader.next)
     assert (response.status_code, response.json()) == (
         410,
-        {"detail": "This cursor has expired. Begin without one.", "code": "cursor_expired"},
+        {"detail": "This cursor has expired. Start again without a cursor.", "code": "cursor_expired"},
     )
 
 

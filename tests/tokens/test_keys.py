@@ -215,7 +215,7 @@ def test_parameters_before_a_key_do_no_harm(settings: Settings, pem: PemFile) ->
     assert keys.access_keys()[0].algorithm == "ES256"
 
 
-UNUSABLE = "it is neither Ed25519, nor P-256, nor RSA of 2048 bits or more."
+UNUSABLE = "it must be Ed25519, P-256, or RSA with 2048 bits or more."
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ UNUSABLE = "it is neither Ed25519, nor P-256, nor RSA of 2048 bits or more."
         (ed448.Ed448PrivateKey.generate, UNUSABLE),
         (x25519.X25519PrivateKey.generate, UNUSABLE),
         (lambda: dsa.generate_private_key(2048), UNUSABLE),
-        (lambda: b"", "it holds no PEM keys, and has to hold one."),
-        (lambda: b"secret", "it holds no PEM keys, and has to hold one."),
-        (lambda: to_pem(ed()) + to_pem(ed()), "it holds 2 PEM keys, and has to hold one."),
+        (lambda: b"", "it contains no PEM keys instead of one."),
+        (lambda: b"secret", "it contains no PEM keys instead of one."),
+        (lambda: to_pem(ed()) + to_pem(ed()), "it contains 2 PEM keys instead of one."),
         (lambda: to_pem(ed()).replace(b"MC4", b"MC5"), "Could not deserialize key data."),
         (lambda: to_pem(ed())[:-30], "Unable to load PEM file."),
         (lambda: to_pem(ed(), b"password"), "private key is encrypted"),
@@ -286,7 +286,7 @@ def test_first_file_has_to_hold_a_private_key(settings: Settings, pem: PemFile) 
         keys.access_keys()
 
     assert str(raised.value) == (
-        f"The signing key {path} is a public key; the first key signs, so it has to be a private one."
+        f"The signing key {path} is a public key. The first key signs tokens, so it must be private."
     )
 
 

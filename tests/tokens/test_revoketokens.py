@@ -51,7 +51,10 @@ def live() -> list[Session]:
 
 def test_sessions_of_a_user_end_and_nobody_elses(ann: Any, bob: Any, browser: Browser, app: App) -> None:
     others = sessions.start(bob)
-    assert revoke("--user=ann", "--noinput") == ["This will revoke 2 live sessions of ann.", "Revoked 2 live sessions."]
+    assert revoke("--user=ann", "--noinput") == [
+        "This will revoke 2 active sessions of ann.",
+        "Revoked 2 active sessions.",
+    ]
     assert live() == [others]
     assert browser.refresh().json()["code"] == app.refresh().json()["code"] == "token_revoked"
     assert Session.objects.filter(revoked_reason=Reason.COMMAND).count() == 2
@@ -62,8 +65,8 @@ def test_single_session_ends_and_no_other(ann: Any, time_machine: TimeMachineFix
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     one, other = sessions.start(ann, FIREFOX), sessions.start(ann, FIREFOX)
     assert revoke(f"--session={one.pk}", "--no-input") == [
-        "This will revoke 1 live session of ann, Firefox on Linux, signed in 2030-01-01 12:00 UTC.",
-        "Revoked 1 live session.",
+        "This will revoke 1 active session of ann, Firefox on Linux, signed in 2030-01-01 12:00 UTC.",
+        "Revoked 1 active session.",
     ]
     assert live() == [other]
     assert SecurityEvent.objects.get(kind="session_revoked").session == one.pk
@@ -74,8 +77,8 @@ def test_all_sessions_end_in_batches(ann: Any, bob: Any, monkeypatch: pytest.Mon
     for user in (ann, bob, ann, bob, ann):
         sessions.start(user)
     assert revoke("--all", "--noinput") == [
-        "This will revoke 5 live sessions of everybody.",
-        "Revoked 5 live sessions.",
+        "This will revoke 5 active sessions of all users.",
+        "Revoked 5 active sessions.",
     ]
     assert not live()
     assert SecurityEvent.objects.filter(kind="session_revoked").count() == 5
@@ -85,7 +88,7 @@ def test_what_has_ended_already_stays_as_it_is(ann: Any, time_machine: TimeMachi
     sessions.start(ann)
     time_machine.move_to(timezone.now() + timedelta(days=7))
     sessions.revoke(sessions.start(ann), Reason.LOGOUT)
-    assert revoke("--all", "--noinput") == ["Nothing to revoke: there is no live session of everybody."]
+    assert revoke("--all", "--noinput") == ["Nothing to revoke: there are no active sessions of all users."]
     assert not Session.objects.filter(revoked_reason=Reason.COMMAND).exists()
 
 
@@ -93,13 +96,13 @@ def test_sessions_that_a_password_change_ended_are_not_counted(ann: Any) -> None
     sessions.start(ann)
     ann.set_password("another one")
     ann.save()
-    assert revoke("--user=ann", "--noinput") == ["Nothing to revoke: there is no live session of ann."]
+    assert revoke("--user=ann", "--noinput") == ["Nothing to revoke: there are no active sessions of ann."]
 
 
 def test_yes_goes_on(ann: Any, typed: Typist) -> None:
     sessions.start(ann)
     typed("yes\n")
-    assert revoke("--user=ann") == ["This will revoke 1 live session of ann.", "Revoked 1 live session."]
+    assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Revoked 1 active session."]
     assert not live()
 
 
@@ -107,24 +110,24 @@ def test_yes_goes_on(ann: Any, typed: Typist) -> None:
 def test_anything_else_ends_nothing(ann: Any, typed: Typist, answer: str) -> None:
     session = sessions.start(ann)
     typed(answer)
-    assert revoke("--user=ann") == ["This will revoke 1 live session of ann.", "Nothing was revoked."]
+    assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Nothing was revoked."]
     assert live() == [session]
 
 
 def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions.start(ann)
     monkeypatch.setattr("sys.stdin", StringIO())
-    assert revoke("--user=ann") == ["This will revoke 1 live session of ann.", "Revoked 1 live session."]
+    assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Revoked 1 active session."]
     assert not live()
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--user=nobody"], "There is no user 'nobody'."),
-        (["--user=\udcff"], r"There is no user '\udcff'."),
-        ([f"--session={uuid4()}"], "There is no session '"),
-        (["--session=ann"], "There is no session 'ann'."),
+        (["--user=nobody"], "User 'nobody' does not exist."),
+        (["--user=\udcff"], r"User '\udcff' does not exist."),
+        ([f"--session={uuid4()}"], "Session '"),
+        (["--session=ann"], "Session 'ann' does not exist."),
         ([], "Error: one of the arguments --user --session --all is required"),
         (["--user=ann", "--all"], "Error: argument --all: not allowed with argument --user"),
     ],

@@ -102,7 +102,7 @@ def test_client_signs_in_as_somebody_else(latchkey_client: APIClient, ann: Any, 
 
 def test_client_knows_two_transports(latchkey_client: APIClient, ann: Any) -> None:
     wrong: Any = "cookies"
-    with pytest.raises(ValueError, match=r"The transport is one of header, cookie, not 'cookies'\."):
+    with pytest.raises(ValueError, match=r"The transport must be one of header, cookie, not 'cookies'\."):
         latchkey_client.sign_in(ann, transport=wrong)
     assert not Session.objects.exists()
 

@@ -208,10 +208,10 @@ def test_command_finds_a_hidden_user(ann: Any, hiding: None, capsys: pytest.Capt
     sessions.start(ann)
     hide(ann)
     call_command("revoketokens", user="ann")
-    assert capsys.readouterr().out.endswith("Revoked 1 live session.\n")
+    assert capsys.readouterr().out.endswith("Revoked 1 active session.\n")
     assert Session.objects.get().revoked_reason == Reason.COMMAND
     for name in ("nobody", "\x00"):
-        with pytest.raises(CommandError, match="There is no user"):
+        with pytest.raises(CommandError, match="does not exist"):
             call_command("revoketokens", user=name)
 
 

@@ -34,7 +34,7 @@ def login_required(view: View) -> View:
     token, since browsers add no header of ours to another site's requests.
     """
     if not iscoroutinefunction(view):
-        raise TypeError(f"login_required guards async views, and {view!r} is none. Guard it with DRF's api_view.")
+        raise TypeError(f"login_required guards async views, but {view!r} is not async. Use DRF's api_view instead.")
 
     @wraps(view)
     async def guarded(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -44,7 +44,7 @@ from .sessions import PASSWORD, Claims
 logger = logging.getLogger(__name__)
 
 IDENTIFIER_LENGTH = 320
-"""Characters; as long as an e-mail address can be."""
+"""Characters; as long as an email address can be."""
 
 PASSWORD_LENGTH = 4096
 

@@ -46,7 +46,7 @@ class TooLarge(exceptions.APIException):
 
 class Gone(exceptions.APIException):
     status_code = status.HTTP_410_GONE
-    default_detail = _("This cursor has expired. Begin without one.")
+    default_detail = _("This cursor has expired. Start again without a cursor.")
     default_code = "cursor_expired"
 
 

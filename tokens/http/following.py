@@ -105,11 +105,11 @@ class Follower:
             case {"ended": list(ended), "next": str(after), "interval": int() | float() as interval}:
                 pass
             case _:
-                raise ValueError("it is no feed of ended sessions")
+                raise ValueError("it is not a feed of ended sessions")
         until = now + (conf.access_token_lifetime + conf.leeway).total_seconds()
         newly_ended = {str(one["sid"]): until for one in ended if isinstance(one, dict) and "sid" in one}
         if len(self._ended.keys() | newly_ended.keys()) > MAX_ENDED:
-            raise ValueError(f"it tells of more than {MAX_ENDED} sessions")
+            raise ValueError(f"it lists more than {MAX_ENDED} sessions")
         self._after, self._tag = after, answered.get("ETag", "")
         self._interval = min(max(float(interval), RETRY), 60.0)
         return newly_ended

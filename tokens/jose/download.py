@@ -20,14 +20,14 @@ class NoRedirect(HTTPRedirectHandler):
 def download(url: str, length: int, headers: Mapping[str, str] | None = None) -> tuple[bytes, HTTPMessage]:
     """Return what is there, `length` bytes at most, and its headers. Raises OSError, HTTPException or ValueError."""
     if not url.startswith(("https://", "http://")):  # the opener knows files and more as well
-        raise ValueError("it is no address of HTTP")
+        raise ValueError("it is not an http or https URL")
     body, end = b"", monotonic() + TIMEOUT
     asked = Request(url, headers=dict(headers or {}))  # noqa: S310 (an operator's setting)
     with build_opener(NoRedirect).open(asked, timeout=TIMEOUT) as answer:
         while chunk := answer.read1(length):
             body += chunk
             if len(body) > length:
-                raise ValueError(f"it has more than {length} bytes")
+                raise ValueError(f"it is longer than {length} bytes")
             if monotonic() > end:
                 raise TimeoutError(f"it takes more than {TIMEOUT} seconds")
         return body, answer.headers

@@ -266,7 +266,7 @@ def _key(alg: Any, jwk: Any) -> tuple[Any, str, str]:
         case _:
             raise ValueError("not a key of this algorithm")
     if jwk.keys() & PRIVATE_MEMBERS:
-        raise ValueError("a private key, which is one no longer")
+        raise ValueError("a private key, which is not secret any more")
     return found
 
 

@@ -231,7 +231,7 @@ def encode_claims(claims: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(claims, cls=resolve(conf.json_encoder), allow_nan=False))
     text = json.dumps(plain, separators=(",", ":"))
     if len(text) > MAX_CLAIMS:
-        raise ValueError(f"The claims {', '.join(plain)} have {len(text)} bytes, and {MAX_CLAIMS} is the most.")
+        raise ValueError(f"The claims {', '.join(plain)} take {len(text)} bytes; the maximum is {MAX_CLAIMS}.")
     return text
 
 

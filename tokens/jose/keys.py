@@ -145,7 +145,7 @@ def _read(paths: tuple[str, ...]) -> Sequence[Key]:
     keys = [_load(path) for path in paths]
     if keys[0].private is None:
         raise ImproperlyConfigured(
-            f"The signing key {paths[0]} is a public key; the first key signs, so it has to be a private one."
+            f"The signing key {paths[0]} is a public key. The first key signs tokens, so it must be private."
         )
     return _distinct(keys)
 
@@ -175,7 +175,7 @@ def _parse(pem: bytes) -> PrivateKey | PublicKey:
             return cast(PublicKey, serialization.load_pem_public_key(pem))
         case labels:
             # Of several, the library would take the first in silence.
-            raise ValueError(f"it holds {len(labels) or 'no'} PEM keys, and has to hold one.")
+            raise ValueError(f"it contains {len(labels) or 'no'} PEM keys instead of one.")
 
 
 class _Published:
@@ -263,7 +263,7 @@ def _key(key: PrivateKey | PublicKey) -> Key:
         case RSAPublicKey(key_size=bits) if bits >= RSA_MIN_BITS:
             algorithm, jwk = "RS256", RSAAlgorithm.to_jwk(public, as_dict=True)
         case _:
-            raise ValueError(f"it is neither Ed25519, nor P-256, nor RSA of {RSA_MIN_BITS} bits or more.")
+            raise ValueError(f"it must be Ed25519, P-256, or RSA with {RSA_MIN_BITS} bits or more.")
     members = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
     kid = thumbprint(members)
     return Key(kid, algorithm, public, private, {**members, "kid": kid, "use": "sig", "alg": algorithm})

@@ -47,10 +47,10 @@ class Migration(migrations.Migration):
                 ("generation", models.PositiveIntegerField(default=0, verbose_name="generation")),
                 ("predecessor", models.PositiveIntegerField(default=0, verbose_name="predecessor")),
                 ("confirmed", models.BooleanField(default=True, verbose_name="confirmed")),
-                ("exposed", models.BooleanField(db_default=False, default=False, verbose_name="lost answer seen")),
+                ("exposed", models.BooleanField(db_default=False, default=False, verbose_name="lost response seen")),
                 ("created_at", UTCDateTimeField(verbose_name="signed in")),
-                ("reauthenticated_at", UTCDateTimeField(blank=True, null=True, verbose_name="password given again")),
-                ("remembered", models.BooleanField(db_default=True, default=True, verbose_name="outlives the browser")),
+                ("reauthenticated_at", UTCDateTimeField(blank=True, null=True, verbose_name="identity confirmed")),
+                ("remembered", models.BooleanField(db_default=True, default=True, verbose_name="remembered")),
                 ("rotated_at", UTCDateTimeField(verbose_name="last used")),
                 ("expires_at", UTCDateTimeField(verbose_name="expires")),
                 ("auth_hash", models.CharField(editable=False, max_length=128)),
@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                 (
                     "jkt",
                     models.CharField(
-                        blank=True, db_default="", default="", max_length=43, verbose_name="thumbprint of the key"
+                        blank=True, db_default="", default="", max_length=43, verbose_name="key thumbprint"
                     ),
                 ),
                 ("revoked_at", UTCDateTimeField(blank=True, null=True, verbose_name="revoked")),
@@ -92,9 +92,7 @@ class Migration(migrations.Migration):
                 ("user_agent", models.CharField(blank=True, max_length=256, verbose_name="user agent")),
                 (
                     "device_name",
-                    models.CharField(
-                        blank=True, db_default="", default="", max_length=64, verbose_name="name of the device"
-                    ),
+                    models.CharField(blank=True, db_default="", default="", max_length=64, verbose_name="device name"),
                 ),
                 (
                     "user",

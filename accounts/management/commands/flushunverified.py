@@ -14,8 +14,8 @@ MAX_DAYS = 36_500
 
 class Command(BaseCommand):
     help = (
-        "Deletes accounts that were registered with EMAIL_VERIFICATION=required and whose address nobody has verified "
-        "since. It may run beside the server, and be interrupted at any time."
+        "Deletes accounts that were registered with EMAIL_VERIFICATION=required and never verified their address. You "
+        "can run it while the server runs, and interrupt it at any time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,9 +24,9 @@ class Command(BaseCommand):
             type=int,
             default=7,
             metavar="N",
-            help="Delete those that have waited for more than so many days. Defaults to 7.",
+            help="Delete accounts that are older than this many days. Defaults to 7.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Delete nothing, only count.")
+        parser.add_argument("--dry-run", action="store_true", help="Count, but delete nothing.")
 
     def handle(self, *, days: int, dry_run: bool, **options: Any) -> None:
         if not 1 <= days <= MAX_DAYS:

@@ -15,9 +15,9 @@ MAX_BATCH_SIZE = 100_000
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secrets of second factors anew under the current SECRET_KEY, before a former one is taken out of "
-        "SECRET_KEY_FALLBACKS. It may run beside the server, and be interrupted at any time. It fails while a secret "
-        "is left that the current key does not decrypt."
+        "Re-encrypts the secrets of authenticator apps with the current SECRET_KEY. Run it before you remove an "
+        "old key from SECRET_KEY_FALLBACKS. You can run it while the server runs, and interrupt it at any time. "
+        "It fails as long as the current key does not decrypt every secret."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,9 +26,9 @@ class Command(BaseCommand):
             type=int,
             default=1000,
             metavar="N",
-            help="Encrypt so many secrets in one transaction. Defaults to 1000.",
+            help="Secrets per transaction. Defaults to 1000.",
         )
-        parser.add_argument("--check", action="store_true", help="Encrypt nothing, only look.")
+        parser.add_argument("--check", action="store_true", help="Check the secrets, but change nothing.")
 
     def handle(self, *, batch_size: int, check: bool, **options: Any) -> None:
         if not 1 <= batch_size <= MAX_BATCH_SIZE:
@@ -40,13 +40,13 @@ class Command(BaseCommand):
             for _, some in ranges(factors.all(), batch_size):
                 with transaction.atomic(using=using):
                     renewed += sum(map(_renew, some))
-            self.stdout.write(f"Encrypted {renewed} secret{'s' * (renewed != 1)} anew.")
+            self.stdout.write(f"Re-encrypted {renewed} secret{'s' * (renewed != 1)}.")
         # Counted from the rows as they now are: a server that still has the former key may have written one meanwhile.
         found = Counter(_state(factor) for _, some in ranges(factors.all(), batch_size) for factor in some)
         summary = (
-            f"Of {found.total()}, {found['current']} are under the current key, {found['former']} under a former one, "
+            f"Secrets: {found['current']} encrypted with the current key, {found['former']} with a "
+            f"former key, {found['lost']} with an unknown key."
         )
-        summary += f"{found['lost']} under none that is known."
         if found["current"] < found.total():
             raise CommandError(f"{summary} Keep SECRET_KEY_FALLBACKS as it is.")
         self.stdout.write(summary)

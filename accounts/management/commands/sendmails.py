@@ -7,12 +7,14 @@ from accounts.mail import outbox
 
 class Command(BaseCommand):
     help = (
-        "Send the mails that wait, until stopped. The server does so itself unless "
+        "Sends queued mails until stopped. The server does this itself unless "
         "MAIL_WORKER is set to command; running both does no harm."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="send what is due and end, for a scheduler")
+        parser.add_argument(
+            "--once", action="store_true", help="Send what is due, then exit. For use with a scheduler."
+        )
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if once:

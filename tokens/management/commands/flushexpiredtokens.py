@@ -22,8 +22,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 class Command(BaseCommand):
     help = (
-        "Deletes sessions that have expired, and security events older than TOKENS_EVENT_LIFETIME. It may run beside "
-        "the server and beside itself, and be interrupted at any time."
+        "Deletes expired sessions, and security events older than TOKENS_EVENT_LIFETIME. You can run it while "
+        "the server runs, run it twice at once, and interrupt it at any time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -32,16 +32,16 @@ class Command(BaseCommand):
             type=int,
             default=1000,
             metavar="N",
-            help="Look at so many rows in one transaction. Defaults to 1000.",
+            help="Rows per transaction. Defaults to 1000.",
         )
         parser.add_argument(
             "--keep",
             type=int,
             default=0,
             metavar="DAYS",
-            help="Keep a session for so many days after it expired. Defaults to 0.",
+            help="Days to keep a session after it expires. Defaults to 0.",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Delete nothing, only count.")
+        parser.add_argument("--dry-run", action="store_true", help="Count, but delete nothing.")
 
     def handle(self, *, batch_size: int, keep: int, dry_run: bool, verbosity: int, **options: Any) -> None:
         if not 1 <= batch_size <= MAX_BATCH_SIZE:

@@ -16,19 +16,19 @@ BATCH_SIZE = 500
 
 
 class Command(BaseCommand):
-    help = "Revokes live sessions at once: those of one user, a single one, or all."
+    help = "Revokes active sessions immediately: those of one user, a single one, or all."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("--user", metavar="NAME", help="Revoke the sessions of this user.")
-        which.add_argument("--session", metavar="ID", help="Revoke this session: the claim `sid` of its tokens.")
-        which.add_argument("--all", action="store_true", dest="everybody", help="Revoke the sessions of everybody.")
+        which.add_argument("--session", metavar="ID", help="Revoke this session. ID is the `sid` claim of its tokens.")
+        which.add_argument("--all", action="store_true", dest="everybody", help="Revoke all sessions of all users.")
         parser.add_argument(
             "--noinput",
             "--no-input",
             action="store_false",
             dest="interactive",
-            help="Do not ask before revoking anything; nobody is asked where there is no terminal, either.",
+            help="Do not ask for confirmation. Without a terminal, the command never asks.",
         )
 
     def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
@@ -38,10 +38,10 @@ class Command(BaseCommand):
         elif session is not None:
             chosen, whose = _of_id(live, session)
         else:
-            chosen, whose = live, "of everybody"
+            chosen, whose = live, "of all users"
         count = chosen.count()
         if not count:
-            self.stdout.write(f"Nothing to revoke: there is no live session {whose}.")
+            self.stdout.write(f"Nothing to revoke: there are no active sessions {whose}.")
             return
         self.stdout.write(f"This will revoke {_sessions(count)} {whose}.")
         if interactive and sys.stdin.isatty() and not _is_confirmed():
@@ -60,7 +60,7 @@ def _hidden(using: str, name: str) -> User:
     """Return the user whom the default manager does not show; there may be sessions to revoke all the same."""
     user = users.named(name, users.rows(using))
     if user is None:
-        raise CommandError(f"There is no user {name!r}.")
+        raise CommandError(f"User {name!r} does not exist.")
     return user
 
 
@@ -68,17 +68,17 @@ def _of_id(live: SessionQuerySet, text: str) -> tuple[SessionQuerySet, str]:
     try:
         session = Session.objects.using(live.db).select_related("user").get(pk=UUID(text))
     except (Session.DoesNotExist, ValueError):
-        raise CommandError(f"There is no session {text!r}.") from None
+        raise CommandError(f"Session {text!r} does not exist.") from None
     device, since = describe(session.user_agent), f"{session.created_at:%Y-%m-%d %H:%M %Z}"
     return live.filter(pk=session.pk), f"of {session.user.get_username()}, {device}, signed in {since}"
 
 
 def _is_confirmed() -> bool:
     try:
-        return input("Type 'yes' to go on: ") == "yes"
+        return input("Type 'yes' to continue: ") == "yes"
     except EOFError:
         return False
 
 
 def _sessions(count: int) -> str:
-    return "1 live session" if count == 1 else f"{count} live sessions"
+    return "1 active session" if count == 1 else f"{count} active sessions"

@@ -19,7 +19,7 @@ class ByUUID(AbstractUser):
 
 
 class ByCode(AbstractBaseUser):
-    """A key of text; no e-mail address, no is_active, no is_staff, no groups."""
+    """A key of text; no email address, no is_active, no is_staff, no groups."""
 
     code = models.CharField(primary_key=True, max_length=20)
     USERNAME_FIELD = "code"
