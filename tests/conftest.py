@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 from django.core.management import get_commands, load_command_class
+from time_machine import TimeMachineFixture
 
 from accounts.hashers import Argon2idPasswordHasher
 from tests import tools, wheel
@@ -52,6 +53,13 @@ def fresh_throttles() -> Iterator[None]:
     """Let no test count towards the limit of another."""
     yield
     cache.clear()
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest, time_machine: TimeMachineFixture) -> TimeMachineFixture:
+    """Stop the clock: at START, where the module of the test names it, and else at noon."""
+    time_machine.move_to(getattr(request.module, "START", "2030-01-01T12:00Z"), tick=False)
+    return time_machine
 
 
 @pytest.fixture

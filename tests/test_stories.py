@@ -33,7 +33,7 @@ from tests.clients import PASSWORD, App, Browser, claims_of
 from tokens import kinds
 from tokens.models import SecurityEvent, Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
@@ -51,12 +51,6 @@ THROTTLED = "throttled"
 
 
 # Who is there
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture(autouse=True)

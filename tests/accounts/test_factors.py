@@ -18,7 +18,7 @@ from tokens.domain.signing_in import Answer
 from tokens.exceptions import AnswerNotValid
 from tokens.models import Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 OWNED = datetime(2029, 1, 1, tzinfo=UTC)
 
@@ -47,12 +47,6 @@ class DoorKey:
     def remove(self, user: User) -> bool:
         owned, self.owned_since = self.owned_since, None
         return owned is not None
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

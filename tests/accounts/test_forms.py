@@ -13,18 +13,12 @@ from tests.clients import PASSWORD, Browser
 from tests.racing import just_before
 from tokens.models import SecurityEvent
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 LOGIN = "/admin/login/"
 REFUSED = [
     "Please enter the correct username and password for a staff account. Note that both fields may be case-sensitive."
 ]
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

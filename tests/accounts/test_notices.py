@@ -27,18 +27,14 @@ from tokens.domain import events, sessions
 from tokens.domain.client import Client as Agent
 from tokens.models import Reason, SecurityEvent, Session
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NEWER_FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0"
 SAFARI = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
     "Version/18.0 Mobile/15E148 Safari/604.1"
 )
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

@@ -42,19 +42,12 @@ urlpatterns = [
     path("stateless", Stateless.as_view()),
 ]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__), pytest.mark.usefixtures("clock")]
 
 WRONG_PASSWORD = {"currentPassword": ["That password is wrong."]}
 CODE_REQUIRED = {"code": ["Enter the code from your authenticator app, or a recovery code."]}
 WRONG_CODE = {"code": ["This code is wrong or was already used."]}
 UPDATE = 'UPDATE "latchkey_session"'
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    """Let it be the first second of a time step."""
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from tokens.domain import signing_in
 from tokens.exceptions import ChallengeNotValid
 from tokens.models import Reason, SecurityEvent, Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 NEW_PASSWORD = "another horse battery"
 TRANSACTION = "SAVEPOINT"
@@ -42,13 +42,6 @@ THREADS = 8
 WRONG_CODE = {"detail": "This code is wrong or was already used.", "code": "invalid_code"}
 WRONG_CHALLENGE = {"detail": str(ChallengeNotValid.message), "code": "invalid_challenge"}
 MALFORMED: list[Any] = [None, True, [], {}, ["x"], "", " ", "\0", "\ud800", "x" * 5000, "é" * 5000]
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    """Let it be the first second of a time step."""
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

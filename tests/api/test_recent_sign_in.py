@@ -40,16 +40,10 @@ urlpatterns = [
     path("", include("config.urls")),
 ]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__), pytest.mark.usefixtures("clock")]
 
 CHALLENGE = 'Bearer realm="api", error="insufficient_user_authentication", max_age="600"'
 AGAIN = '<a href="/api/sign-in/?next=/api/sensitive">Sign in again.</a>'
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from tokens import kinds
 from tokens.jose import dpop
 from tokens.models import Reason, SecurityEvent, Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
+
+START = "2030-01-01T12:00:00.250Z"
 
 GRACE = 11  # seconds: past the grace period
 TURN = 900  # seconds between two refreshes of the owner's
@@ -35,12 +37,6 @@ class Party(App):
     def works(self) -> bool:
         """Refresh, and use what came back; return whether both were accepted (403: let in, but no staff)."""
         return self.refresh().status_code == 200 and self.use() == 403
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00:00.250Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture

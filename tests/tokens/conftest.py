@@ -40,3 +40,19 @@ def app(ann: Any) -> App:
     app = App()
     assert app.login().status_code == 200
     return app
+
+
+class KeySetClock:
+    """Tells how old a fetched key set is."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def key_set_clock(monkeypatch: pytest.MonkeyPatch) -> KeySetClock:
+    clock = KeySetClock()
+    monkeypatch.setattr("tokens.jose.keys.monotonic", clock)
+    return clock

@@ -25,6 +25,7 @@ from tests.clients import PASSWORD, App, Browser, claims_of
 from tests.forgery import access_token, anybody, forge, hs
 from tests.publisher import Publisher, publishing
 from tests.racing import in_parallel
+from tests.tokens.conftest import KeySetClock
 from tokens.exceptions import NoActiveAccount, TokenNotValid
 from tokens.jose import keys
 from tokens.models import Session
@@ -145,20 +146,6 @@ def test_cve_2026_102269_revoked_token_has_no_second_spelling(app: App) -> None:
 # PyJWT: the client that fetches a key set
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("tokens.jose.keys.monotonic", clock)
-    return clock
-
-
 @pytest.fixture
 def issuer(settings: Settings) -> Iterator[Publisher]:
     with publishing() as publisher:
@@ -198,10 +185,10 @@ def test_cve_2026_48523_algorithm_is_that_of_the_key_and_not_of_the_header(ann: 
         assert_refused(access_token(claims, alg=alg))
 
 
-def test_cve_2026_48524_outage_does_not_wipe_the_keys(issuer: Publisher, clock: Clock, kid: str) -> None:
+def test_cve_2026_48524_outage_does_not_wipe_the_keys(issuer: Publisher, key_set_clock: KeySetClock, kid: str) -> None:
     assert keys.access_key(kid)
     issuer.status = 500
-    clock.now += keys.COOLDOWN + 1
+    key_set_clock.now += keys.COOLDOWN + 1
 
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("unknown")
@@ -211,7 +198,7 @@ def test_cve_2026_48524_outage_does_not_wipe_the_keys(issuer: Publisher, clock: 
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_cve_2026_101917_unknown_names_cause_one_request_each_cooldown(
-    issuer: Publisher, clock: Clock, status: int
+    issuer: Publisher, key_set_clock: KeySetClock, status: int
 ) -> None:
     issuer.status = status
     for _ in range(3):
@@ -220,7 +207,7 @@ def test_cve_2026_101917_unknown_names_cause_one_request_each_cooldown(
                 assert keys.access_key(f"unknown {number}") is None
             except keys.KeySetUnreachable:
                 assert status == 500
-        clock.now += keys.COOLDOWN + 1
+        key_set_clock.now += keys.COOLDOWN + 1
 
     assert issuer.requests == 3
 

@@ -30,19 +30,15 @@ from tokens.exceptions import NonceRequired, ProofNotValid, ReplayStoreUnreachab
 from tokens.jose import compact, dpop, keys
 from tokens.jose.dpop import Proof, Table, Target
 
-NOW = 1_800_000_000  # the first second of a minute
+pytestmark = pytest.mark.usefixtures("clock")
+
+START = NOW = 1_800_000_000  # the first second of a minute
 URL = "https://example.com/api/me/"
 TARGET = Target("https://example.com", "/api/me/")
 TOKEN = "an.access.token"
 
 holder = Prover()
 edwards = Prover("EdDSA")
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to(NOW, tick=False)
-    return time_machine
 
 
 @pytest.fixture

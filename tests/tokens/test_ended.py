@@ -39,12 +39,6 @@ def ann(transactional_db: None) -> Any:
     return manager.create_user("ann", email="ann@example.com", password=PASSWORD)
 
 
-@pytest.fixture
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to(START, tick=False)
-    return time_machine
-
-
 class Reader:
     """A service that reads on from where it was."""
 

@@ -16,6 +16,8 @@ from tests.racing import in_parallel, just_before
 from tokens.domain import sessions
 from tokens.models import Reason, SecurityEvent, Session
 
+pytestmark = pytest.mark.usefixtures("clock")
+
 START = datetime.fromisoformat("2030-01-01T12:00:00+00:00")
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
@@ -23,12 +25,6 @@ YEAR = timedelta(days=365)
 SECOND = timedelta(seconds=1)
 
 NOTHING = "Deleted 0 expired sessions and 0 old security events.\n"
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to(START, tick=False)
-    return time_machine
 
 
 class Terminal(StringIO):

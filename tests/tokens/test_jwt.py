@@ -23,13 +23,7 @@ from tokens.jose import jwt, keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
-NOW = 1_800_000_000
-
-
-@pytest.fixture
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to(NOW, tick=False)
-    return time_machine
+START = NOW = 1_800_000_000
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from tests.clients import App, claims_of, header_of
 from tests.publisher import Publisher, publishing
+from tests.tokens.conftest import KeySetClock
 from tokens.jose import download, keys
 from tokens.models import Session
 
@@ -405,20 +406,6 @@ def publisher(settings: Settings) -> Iterator[Publisher]:
         yield publisher
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("tokens.jose.keys.monotonic", clock)
-    return clock
-
-
 def jwk_of(private: Any, **members: Any) -> dict[str, Any]:
     """Return the JWK of a key's public half."""
     jwk = keys._key(private).jwk
@@ -435,40 +422,40 @@ def test_fetched_key_verifies_by_the_name_its_server_gave_it(publisher: Publishe
     assert asdict(key) == asdict(replace(keys._key(private.public_key()), kid="1"))
 
 
-def test_key_set_is_fetched_once_and_again_when_it_is_old(publisher: Publisher, clock: Clock) -> None:
+def test_key_set_is_fetched_once_and_again_when_it_is_old(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     for _ in range(3):
         assert keys.access_key("1")
     assert publisher.requests == 1
 
     publisher.publish(jwk_of(ed(), kid="2"))
-    clock.now += keys.KEY_SET_MAX_AGE
+    key_set_clock.now += keys.KEY_SET_MAX_AGE
     assert keys.access_key("1")
-    clock.now += 1
+    key_set_clock.now += 1
 
     assert keys.access_key("1") is None
     assert keys.access_key("2")
     assert publisher.requests == 2
 
 
-def test_unknown_names_cause_one_request_in_a_while(publisher: Publisher, clock: Clock) -> None:
+def test_unknown_names_cause_one_request_in_a_while(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
 
     assert not any(keys.access_key(f"unknown {i}") for i in range(20))
     assert publisher.requests == 1
 
-    clock.now += keys.COOLDOWN + 1
+    key_set_clock.now += keys.COOLDOWN + 1
     assert not any(keys.access_key(f"unknown {i}") for i in range(20))
     assert publisher.requests == 2
 
 
-def test_new_key_is_found_before_the_set_is_old(publisher: Publisher, clock: Clock) -> None:
+def test_new_key_is_found_before_the_set_is_old(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
     publisher.publish(jwk_of(ed(), kid="2"))
 
-    clock.now += keys.COOLDOWN + 1
+    key_set_clock.now += keys.COOLDOWN + 1
 
     assert keys.access_key("2")
 
@@ -510,23 +497,23 @@ def test_server_that_does_not_answer_is_unreachable(settings: Settings) -> None:
         keys.access_key("1")
 
 
-def test_outage_spares_the_keys_that_are_known_for_a_while(publisher: Publisher, clock: Clock) -> None:
+def test_outage_spares_the_keys_that_are_known_for_a_while(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
     publisher.status = 503
 
-    clock.now += 2 * keys.KEY_SET_MAX_AGE
+    key_set_clock.now += 2 * keys.KEY_SET_MAX_AGE
     assert keys.access_key("1")
     # Whether this one is genuine is not known.
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("2")
 
-    clock.now += 1
+    key_set_clock.now += 1
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("1")
 
     publisher.status = 200
-    clock.now += keys.COOLDOWN
+    key_set_clock.now += keys.COOLDOWN
     assert keys.access_key("1")
 
 
@@ -544,17 +531,17 @@ def test_key_set_that_never_ends_is_given_up(publisher: Publisher, monkeypatch: 
         keys.access_key("1")
 
 
-def test_known_key_waits_for_nobody(publisher: Publisher, clock: Clock) -> None:
+def test_known_key_waits_for_nobody(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
-    clock.now += keys.KEY_SET_MAX_AGE + 1
+    key_set_clock.now += keys.KEY_SET_MAX_AGE + 1
     published = keys._published(publisher.url)
     with published._lock:  # somebody is fetching it
         assert keys.access_key("1")
     assert publisher.requests == 1
 
 
-def test_who_waited_for_a_new_set_fetches_none(publisher: Publisher, clock: Clock) -> None:
+def test_who_waited_for_a_new_set_fetches_none(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: keys.access_key("1"), range(4)))

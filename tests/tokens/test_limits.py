@@ -15,11 +15,7 @@ from tokens.domain import limits, users
 from tokens.exceptions import TooManyTries
 from tokens.models import Bucket, SecurityEvent
 
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 @pytest.fixture(autouse=True)

@@ -80,15 +80,9 @@ urlpatterns = [
     path("stock-handler", StockHandler.as_view()),
 ]
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__), pytest.mark.usefixtures("clock")]
 
 BOTH = pytest.mark.parametrize("url", ["/sensitive", "/stateless"])
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: Clock) -> Clock:
-    time_machine.move_to("2030-01-01T12:00Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from time_machine import TimeMachineFixture
 from tests.clients import PASSWORD, App, Browser, claims_of
 from tokens.models import Session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 
 Clock = TimeMachineFixture
 
@@ -21,12 +21,6 @@ START = datetime.fromisoformat("2030-01-01T12:00:00+00:00")
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 SHORT = 12 * HOUR
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: Clock) -> Clock:
-    time_machine.move_to(START, tick=False)
-    return time_machine
 
 
 @pytest.fixture

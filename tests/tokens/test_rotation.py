@@ -15,15 +15,13 @@ from tokens.domain import sessions
 from tokens.exceptions import TokenExpired, TokenNotValid
 from tokens.models import Reason, SecurityEvent, Session
 
+pytestmark = pytest.mark.usefixtures("clock")
+
+START = "2030-01-01T12:00:00.250Z"
+
 GRACE = 10
 
 Clock = TimeMachineFixture
-
-
-@pytest.fixture(autouse=True)
-def clock(time_machine: Clock) -> Clock:
-    time_machine.move_to("2030-01-01T12:00:00.250Z", tick=False)
-    return time_machine
 
 
 @pytest.fixture(params=["unbound", "bound"])
