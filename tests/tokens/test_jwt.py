@@ -19,7 +19,7 @@ from tests.clients import App, claims_of, header_of
 from tests.forgery import access_token, encode, forge, hs, refresh_token
 from tokens.domain import sessions
 from tokens.exceptions import TokenExpired, TokenNotValid
-from tokens.jose import jwt, keys
+from tokens.jose import compact, jwt, keys
 from tokens.models import Session
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -337,7 +337,7 @@ def test_ed25519_signature_is_not_malleable(access: dict[str, Any]) -> None:
     """S and S + L verify alike where S is not checked to be below the group's order (RFC 8032, section 5.1.7)."""
     order = 2**252 + 27742317777372353535851937790883648493
     protected, claims, signature = access_token(access).split(".")
-    decoded = jwt._segment(f"{protected}.{claims}.{signature}", 2)
+    decoded = compact.decode(signature)
     scalar = int.from_bytes(decoded[32:], "little") + order
     malleated = decoded[:32] + scalar.to_bytes(32, "little")
 
@@ -355,24 +355,36 @@ def test_kind_is_read_from_the_header(app: App) -> None:
 
 
 @pytest.fixture
-def _nothing_remembered() -> None:
-    jwt._payload.cache_clear()
+def signed(monkeypatch: pytest.MonkeyPatch) -> jwt.Signed:
+    """What is remembered of signatures: nothing yet."""
+    nothing = jwt.Signed()
+    monkeypatch.setattr(jwt, "_signed", nothing)
+    return nothing
 
 
-@pytest.mark.usefixtures("_nothing_remembered")
-def test_signature_is_verified_once_for_each_token(app: App) -> None:
+def test_signature_is_verified_once_for_each_token(
+    app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AccessToken.claims(app.access)
+    monkeypatch.setattr(jwt, "_algorithms", {})  # no signature can be verified any more
+    AccessToken.claims(app.access)
+
+
+def test_refused_token_is_not_remembered(access: dict[str, Any], signed: jwt.Signed) -> None:
+    forged = access_token(access)[:-8] + "AAAAAAAA"
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(forged)
+    assert not signed.known
+
+
+def test_no_more_tokens_are_remembered_than_a_process_has_room_for(
+    app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwt, "REMEMBERED", 2)
     for _ in range(3):
         AccessToken.claims(app.access)
-    assert jwt._payload.cache_info().hits == 2
-
-
-@pytest.mark.usefixtures("_nothing_remembered")
-def test_refused_token_is_not_remembered(access: dict[str, Any]) -> None:
-    forged = access_token(access)[:-8] + "AAAAAAAA"
-    for _ in range(3):
-        with pytest.raises(TokenNotValid):
-            AccessToken.claims(forged)
-    assert jwt._payload.cache_info().currsize == 0
+        app.refresh()
+    assert len(signed.known) == 1
 
 
 def test_remembered_token_expires(clock: TimeMachineFixture, app: App) -> None:

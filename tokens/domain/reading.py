@@ -18,6 +18,9 @@ from ..models import Session
 
 class Compiled(NamedTuple):
     sql: str
+    user_model: Any
+    session_columns: list[str]
+    user_columns: list[str]
     converters: list[tuple[int, Callable[..., Any], Any]]
     """What turns the value of a column into Python's, as Django would: its position, a function, the expression."""
 
@@ -38,12 +41,10 @@ def read(pk: UUID, using: str, *, groups: bool = False) -> Session | None:
     values = list(row)
     for position, convert, expression in compiled.converters:
         values[position] = convert(values[position], expression, connection)
-    user_model = get_user_model()
-    session_columns, user_columns = _columns(Session), _columns(user_model)
-    following = len(session_columns)
-    session: Session = Session.from_db(using, session_columns, values[:following])
-    end = following + len(user_columns)
-    session.user = user_model.from_db(using, user_columns, values[following:end])
+    following = len(compiled.session_columns)
+    session: Session = Session.from_db(using, compiled.session_columns, values[:following])
+    end = following + len(compiled.user_columns)
+    session.user = compiled.user_model.from_db(using, compiled.user_columns, values[following:end])
     if len(values) > end:
         session.groups = values[end]
     return session
@@ -51,14 +52,18 @@ def read(pk: UUID, using: str, *, groups: bool = False) -> Session | None:
 
 def _compile(connection: BaseDatabaseWrapper, groups: bool) -> Compiled:
     rows = Session.objects.with_groups() if groups else Session.objects.all()
-    names = [*_columns(Session), *(f"user__{name}" for name in _columns(get_user_model()))]
-    names += rows.query.annotations
+    user_model = get_user_model()
+    session_columns, user_columns = _columns(Session), _columns(user_model)
+    names = [*session_columns, *(f"user__{name}" for name in user_columns), *rows.query.annotations]
     query = rows.filter(pk=UUID(int=0)).values_list(*names).query
     compiler = query.get_compiler(connection=connection)
     sql, (_pk,) = compiler.as_sql()
     found = compiler.get_converters([column for column, *_ in compiler.select])
     return Compiled(
         sql,
+        user_model,
+        session_columns,
+        user_columns,
         [(position, convert, expression) for position, (them, expression) in found.items() for convert in them],
     )
 

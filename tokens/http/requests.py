@@ -45,6 +45,7 @@ def _address(text: str) -> str | None:
     return address
 
 
+@lru_cache(maxsize=1024)
 def parse_address(entry: str) -> str | None:
     """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; None if it is none."""
     entry = entry.strip()

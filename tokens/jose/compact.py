@@ -39,7 +39,7 @@ def parse(data: bytes) -> dict[str, Any]:
 
     Raises ValueError; RecursionError if it is nested too deeply.
     """
-    match json.loads(data.decode(), object_pairs_hook=_distinct):
+    match _decoder.decode(data.decode()):
         case dict(parsed):
             return parsed
     raise ValueError("not an object")
@@ -50,3 +50,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(parsed) < len(pairs):
         raise ValueError("a name comes twice")
     return parsed
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_distinct)

@@ -5,12 +5,12 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
+from hashlib import sha256
 from time import time
 from typing import Any
 from uuid import UUID
 
-from jwt.api_jws import PyJWS
-from jwt.exceptions import InvalidTokenError
+from jwt.algorithms import get_default_algorithms
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
@@ -25,8 +25,8 @@ MAX_LENGTH = 4096
 MAX_CLAIMS = 1500
 """Bytes that a project's own claims may have in the tokens of a session, as JSON."""
 
-REMEMBERED = 2000
-"""Access tokens whose signature is not verified anew, for each process; at most 16 MB."""
+REMEMBERED = 20_000
+"""Access tokens whose signature is not verified anew, for each process; 4 MB."""
 
 CLOCK_SKEW = timedelta(minutes=1)
 """How far ahead the clock of the server that issued a token may be."""
@@ -37,7 +37,7 @@ LAST_TIMESTAMP = 253402300799
 LAST_GENERATION = 2**31 - 1
 """The greatest that the column holds."""
 
-_jws = PyJWS()
+_algorithms = get_default_algorithms()
 
 
 def _is_printable(value: object) -> bool:
@@ -112,16 +112,21 @@ class Backend(TokenBackend):
 
     def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         try:
-            text = _compact(token)
-            claims = compact.parse(self._verify(text, _header(text)) if verify else _segment(text, 1))
-        except (InvalidTokenError, ValueError, RecursionError) as error:
+            claims = compact.parse(self._payload(_compact(token), verify=verify))
+        except (ValueError, RecursionError) as error:
             raise TokenBackendError("The token is not valid.") from error
         if verify:
             self._check(claims)
         return claims
 
-    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
-        """Return the payload if the signature is that of one of the keys; the header never chooses the algorithm."""
+    def _payload(self, token: str, *, verify: bool) -> bytes:
+        header, payload, _ = token.split(".")
+        if verify and not self._is_signed(token, _header(header)):
+            raise ValueError("no key of ours has signed it")
+        return compact.decode_strictly(payload)
+
+    def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
+        """Return whether the signature is that of one of the keys; the header never chooses the algorithm."""
         raise NotImplementedError
 
     def _check(self, claims: dict[str, Any]) -> None:
@@ -169,16 +174,15 @@ class AccessBackend(Backend):
 
     def _sign(self, payload: dict[str, Any]) -> str:
         key, encoder = keys.access_keys()[0], resolve(conf.json_encoder)
-        return _sign(payload, key.private, key.algorithm, {"typ": self.header_type, "kid": key.kid}, encoder)
+        head = _head(self.header_type, key.algorithm, kid=key.kid)
+        return _sign(head, payload, key.private, key.algorithm, encoder)
 
-    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
+    def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
         # Exactly what we write: `jwk`, `jku`, `x5u`, `x5c` and `crit` would each let the token say how to judge it.
         if header.keys() != {"alg", "typ", "kid"} or header["typ"] != self.header_type:
-            raise InvalidTokenError
+            return False
         key = keys.access_key(header["kid"])
-        if key is None:
-            raise InvalidTokenError
-        return _payload(token, key)
+        return key is not None and header["alg"] == key.algorithm and _signed.has(token, key)
 
     def _check(self, claims: dict[str, Any]) -> None:
         super()._check(claims)
@@ -196,18 +200,38 @@ class RefreshBackend(Backend):
     algorithm = "HS256"
 
     def encode(self, payload: dict[str, Any]) -> str:
-        return _sign(payload, keys.refresh_keys()[0], self.algorithm, {"typ": self.header_type})
+        return _sign(_head(self.header_type, self.algorithm), payload, keys.refresh_keys()[0], self.algorithm)
 
-    def _verify(self, token: str, header: dict[str, Any]) -> bytes:
-        if header.keys() != {"alg", "typ"} or header["typ"] != self.header_type:
-            raise InvalidTokenError
-        *former, last = keys.refresh_keys()
-        for key in former:
-            try:
-                return _jws.decode(token, key, algorithms=[self.algorithm])  # type: ignore[no-any-return]
-            except InvalidTokenError:
-                continue
-        return _jws.decode(token, last, algorithms=[self.algorithm])  # type: ignore[no-any-return]
+    def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
+        if header != {"alg": self.algorithm, "typ": self.header_type}:
+            return False
+        return any(_is_genuine(token, key, self.algorithm) for key in keys.refresh_keys())
+
+
+class Signed:
+    """The access tokens whose signatures were verified, by their digests.
+
+    Remembered, since whoever has a token uses it many times, and what a key has signed stays so; whether the key is
+    still valid and the token unexpired is asked each time. What is refused is not remembered.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[tuple[keys.Key, bytes]] = set()
+
+    def has(self, token: str, key: keys.Key) -> bool:
+        """Return whether the key has signed the token."""
+        mark = key, sha256(token.encode()).digest()
+        if mark in self.known:
+            return True
+        if not _is_genuine(token, key.public, key.algorithm):
+            return False
+        if len(self.known) >= REMEMBERED:
+            self.known.clear()
+        self.known.add(mark)
+        return True
+
+
+_signed = Signed()
 
 
 access = AccessBackend()
@@ -217,7 +241,7 @@ refresh = RefreshBackend()
 def is_refresh(token: str) -> bool:
     """Return whether the token says that it is a refresh token; nothing about it has been verified."""
     try:
-        return bool(_header(_compact(token)).get("typ") == RefreshBackend.header_type)
+        return bool(_header(_compact(token).split(".")[0]).get("typ") == RefreshBackend.header_type)
     except (ValueError, RecursionError):
         return False
 
@@ -235,41 +259,38 @@ def encode_claims(claims: Mapping[str, Any]) -> str:
     return text
 
 
-def _sign(
-    payload: Mapping[str, Any],
-    key: Any,
-    algorithm: str,
-    header: dict[str, str],
-    encoder: type[json.JSONEncoder] | None = None,
-) -> str:
-    body = json.dumps(dict(payload), separators=(",", ":"), cls=encoder).encode()
-    return _jws.encode(body, key, algorithm, header)
+def _sign(head: str, payload: Mapping[str, Any], key: Any, algorithm: str, encoder: Any = None) -> str:
+    told = f"{head}.{_segment(dict(payload), encoder)}"
+    return f"{told}.{compact.encode(_algorithms[algorithm].sign(told.encode(), key))}"
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _payload(token: str, key: keys.Key) -> bytes:
-    """Return the payload of a token that the key has signed.
+@lru_cache(maxsize=16)
+def _head(typ: str, algorithm: str, **kid: str) -> str:
+    return _segment({"typ": typ, "alg": algorithm, **kid})
 
-    Remembered, since whoever has a token uses it many times, and what a key has signed stays so; whether the key is
-    still valid and the token unexpired is asked each time. What is refused is not remembered.
-    """
-    return _jws.decode(token, key.public, algorithms=[key.algorithm])  # type: ignore[no-any-return]
+
+def _segment(members: dict[str, Any], encoder: type[json.JSONEncoder] | None = None) -> str:
+    return compact.encode(json.dumps(members, separators=(",", ":"), cls=encoder).encode())
+
+
+def _is_genuine(token: str, key: Any, algorithm: str) -> bool:
+    """Return whether the key has signed the token. Raises ValueError for a signature that has another spelling."""
+    told, _, signature = token.rpartition(".")
+    return _algorithms[algorithm].verify(told.encode(), key, compact.decode_strictly(signature))
 
 
 def _compact(token: Any) -> str:
     """Return the token as text if it has the form of a compact JWS (RFC 7515, section 7.1).
 
-    PyJWT forgives padding, so that one token would have several spellings; every other stray bit it refuses itself.
+    Any other, as with padding, would be a further spelling of one token.
     """
     return compact.check(token.decode("ascii") if isinstance(token, bytes) else token, MAX_LENGTH)
 
 
-def _header(token: str) -> dict[str, Any]:
-    return compact.parse(_segment(token, 0))
-
-
-def _segment(token: str, index: int) -> bytes:
-    return compact.decode(token.split(".")[index])
+@lru_cache(maxsize=16)
+def _header(segment: str) -> Mapping[str, Any]:
+    """Parse the first segment, which is the same in all tokens of a key."""
+    return compact.parse(compact.decode_strictly(segment))
 
 
 def _as_set(audience: Any) -> set[str]:
