@@ -1,4 +1,5 @@
 import asyncio
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher, make_password
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
+from time_machine import TimeMachineFixture
 
 from accounts.models import Mail, MailKind, User
 from tests.clients import PASSWORD, Browser
@@ -159,6 +162,11 @@ def test_changepassword_ends_the_sessions(ann: User, browser: Browser, monkeypat
 
 
 # Hashes that are upgraded
+
+
+def test_password_does_not_expire(ann: User, time_machine: TimeMachineFixture) -> None:
+    time_machine.move_to(timezone.now() + timedelta(days=20 * 365))
+    assert Browser().login().status_code == 200
 
 
 @pytest.mark.real_hashing

@@ -1,11 +1,13 @@
 """The browsable API: signing in to it, staying in while it is used, and being out once the session has ended."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import signing
 from django.db import OperationalError
 from pytest_django import Settings
@@ -13,11 +15,12 @@ from time_machine import TimeMachineFixture
 
 from accounts.models import User
 from config.serving.page_sessions import SessionStore
-from tests.api.people import Person
+from tests.api.people import Person, register
+from tests.api.test_schema import endpoints
 from tests.api.visitors import Visitor, csrf_of
 from tests.clients import PASSWORD
 from tokens.domain import sessions
-from tokens.models import Reason, SecurityEvent, Session
+from tokens.models import Bucket, Reason, SecurityEvent, Session
 
 
 @pytest.fixture
@@ -135,6 +138,34 @@ def test_signing_out_without_a_session_is_no_error(ann: Person) -> None:
     visitor = Visitor()
     csrf = csrf_of(visitor.http.get("/api/sign-in"))
     assert visitor.http.post("/api/sign-out", {"csrfmiddlewaretoken": csrf}).status_code == 302
+
+
+def test_form_has_a_password_filled_in_by_who_keeps_it(visitor: Visitor) -> None:
+    (field,) = re.findall(r'<input name="currentPassword"[^>]*>', visitor.get("/api/me/").content.decode())
+    assert 'type="password"' in field
+    assert 'autocomplete="current-password"' in field
+
+
+@pytest.mark.django_db
+def test_nothing_is_changed_by_a_get() -> None:
+    """Of no endpoint that there is, for a superuser who opens each."""
+    root = register("root")
+    User.objects.update(is_staff=True, is_superuser=True)
+    tables = [model for model in apps.get_models() if model._meta.app_label in {"accounts", "latchkey"}]
+
+    def rows() -> Any:
+        return [list(model._default_manager.values().order_by("pk")) for model in tables if model is not Bucket]
+
+    root.refresh()
+    root.call("get", "/api/me/")  # confirms what the refresh gave
+    before = rows()
+    asked = [endpoint.partition(" ")[2] for endpoint in endpoints() if endpoint.startswith("get ")]
+    for path in asked:
+        root.call(
+            "get", path.replace("{id}", str(root.user.pk) if "/users/" in path else str(Session.objects.get().pk))
+        )
+    assert len(asked) > 10
+    assert rows() == before
 
 
 @pytest.mark.parametrize("path", ["/api/sign-out", "/api/sessions/revoke-others/"])

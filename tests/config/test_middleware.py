@@ -20,6 +20,29 @@ def body(response: HttpResponseBase | None) -> str:
 
 
 @pytest.mark.parametrize(
+    ("origin", "is_trusted"),
+    [
+        ("https://app.example", True),
+        ("https://app.example.evil.example", False),
+        ("https://sub.app.example", False),
+        ("http://app.example", False),
+        ("https://app.example:8443", False),
+        ("https://evil.example", False),
+        ("null", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/me/", "/auth/second-factor"])
+def test_only_trusted_origins_may_read_an_answer(
+    client: Client, settings: Any, path: str, origin: str, is_trusted: bool
+) -> None:
+    settings.CORS_ALLOWED_ORIGINS = settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example"]
+    asked = {"origin": origin, "access-control-request-method": "GET"}
+    for response in (client.get(path, headers={"origin": origin}), client.options(path, headers=asked)):
+        assert response.get("Access-Control-Allow-Origin") == (origin if is_trusted else None)
+        assert response.get("Access-Control-Allow-Credentials") == ("true" if is_trusted else None)
+
+
+@pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
         (0, "192.0.2.1", "127.0.0.1"),

@@ -51,6 +51,37 @@ def test_no_page_asks_another_host_for_anything(visit: Any, path: str) -> None:
     assert all(source.startswith(("/static/", "data:")) for source in sources), sources
 
 
+SCRIPTS = [
+    *Path(django_settings.BASE_DIR, "static").glob("*.js"),
+    *Path(django_settings.BASE_DIR, "api", "static").rglob("*.js"),
+    *Path(django_settings.BASE_DIR, "tokens", "static").rglob("*.js"),
+    *Path(django_settings.BASE_DIR, "client", "src").rglob("*.js"),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_script_writes_text_and_keeps_nothing_on_the_page(script: Path) -> None:
+    """No text becomes markup or code, and no element's name can stand in for a variable."""
+    markup = r"\.(?:inner|outer)HTML|insertAdjacentHTML|document\.write|createContextualFragment"
+    code = r"\beval\(|new Function|set(?:Timeout|Interval)\(\s*[\"'`]"
+    kept = r"\b(?:window|globalThis|self|document)\.(?!title\b)\w+ = |document\.(?:forms|all)\b"
+    assert not re.findall(f"{markup}|{code}|{kept}", script.read_text())
+
+
+def test_one_script_alone_shows_markup_and_that_is_a_page_of_the_server() -> None:
+    assert [script.name for script in SCRIPTS if "DOMParser" in script.read_text()] == ["browsing.js"]
+
+
+@pytest.mark.parametrize("path", ["/", "/client", "/api/sign-in", "/admin/login/"])
+def test_password_is_typed_into_a_field_that_password_managers_know(visit: Any, path: str) -> None:
+    page = visit(path).content.decode()
+    fields = [field for field in re.findall(r"<input[^>]*>", page) if re.search(r'name="\w*[pP]assword"', field)]
+    assert fields
+    for field in fields:
+        assert 'type="password"' in field
+        assert re.search(r'autocomplete="(?:current|new)-password"', field)
+
+
 @pytest.mark.parametrize("page", ["/", "/reset-password", "/verify-email", "/client"])
 def test_page_answers_with_and_without_a_slash(visit: Any, page: str) -> None:
     assert visit(page).status_code == visit(f"{page.rstrip('/')}/").status_code == 200

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -342,10 +343,19 @@ def test_only_this_host_and_trusted_origins_may_change_anything(
     db: None, settings: Settings, headers: dict[str, str], status: int
 ) -> None:
     settings.ALLOWED_HOSTS, settings.TOKENS_TRUSTED_ORIGINS = ["testserver"], ["https://app.example"]
-    response = APIClient(headers=headers).post("/auth/login", {"username": "a", "password": "b"}, format="json")
-    assert response.status_code == status
-    if status == 403:
-        assert response.json()["code"] == "cross_site_request"
+    body = {"username": "a", "password": "b"}
+    asked: list[dict[str, Any]] = [
+        {"data": body, "format": "json"},
+        {"data": urlencode(body), "content_type": "application/x-www-form-urlencoded"},
+        {"data": body, "format": "multipart"},
+        {"data": "username=a", "content_type": "text/plain"},
+    ]
+    for number, request in enumerate(asked):
+        response = APIClient(headers=headers).post("/auth/login", **request)
+        # Of one that may ask, the body is judged, and only JSON is one.
+        assert response.status_code == (status if status == 403 or number == 0 else 415)
+        if status == 403:
+            assert response.json()["code"] == "cross_site_request"
 
 
 def test_request_of_another_site_does_no_work(browser: Browser) -> None:
