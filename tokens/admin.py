@@ -22,7 +22,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import kinds, times
-from .domain import sessions, users
+from .domain import cutoffs, sessions, users
 from .domain.authority import may_act_on, within_reach
 from .domain.devices import describe
 from .domain.ranges import ranges
@@ -232,8 +232,12 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.action(description=_("Revoke all sessions of these users"), permissions=["revoke"])
     def revoke_all_of_users(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
         # Read before anything is revoked, since that may take them out of the list that they were chosen from.
-        users = list(queryset.order_by().values_list("user", flat=True).distinct())
-        batches = [users[start : start + BATCH_SIZE] for start in range(0, len(users), BATCH_SIZE)]
+        chosen = list(queryset.order_by().values_list("user", flat=True).distinct())
+        batches = [chosen[start : start + BATCH_SIZE] for start in range(0, len(chosen), BATCH_SIZE)]
+        for batch in batches:
+            owners = users.rows(router.db_for_write(Session)).filter(pk__in=batch)
+            for owner in within_reach(cast(User, request.user), owners) if cutoffs.are_kept() else ():
+                cutoffs.end(owner)
         self._tell(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
 
     def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:

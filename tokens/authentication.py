@@ -18,7 +18,7 @@ from rest_framework_simplejwt import authentication as simplejwt
 
 from . import exceptions, models, tokens
 from .conf import conf, resolve
-from .domain import limits, sessions
+from .domain import legacy, limits, sessions
 from .domain.client import Client
 from .domain.sessions import Prove, unproven
 from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused, TokenRevoked, TooManyTries
@@ -51,6 +51,9 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     confirms = True
     """Whether being let in counts as a use of the token; off where the view may yet refuse the credentials."""
 
+    takes_former_tokens = True
+    """Whether access tokens that SimpleJWT issued let in as well, as TOKENS_LEGACY says."""
+
     def authenticate(self, request: Request) -> tuple[Any, Token] | None:
         """Return the user and the token; None if the header holds no token of ours.
 
@@ -62,10 +65,19 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
             return None
         asked = _asked.set(request)
         try:
-            token = self.get_validated_token(raw_token)
+            token = self._former_token(header, raw_token) or self.get_validated_token(raw_token)
         finally:
             _asked.reset(asked)
         return self.get_user(token), token
+
+    def _former_token(self, header: bytes | None, raw_token: bytes) -> Token | None:
+        """Return a token that SimpleJWT has issued, of no session; None if it is none. Raises Refused."""
+        if not self.takes_former_tokens or not legacy.is_access(raw_token) or _scheme(header or b"") == BOUND:
+            return None
+        try:
+            return AccessToken.from_claims(*legacy.accept(raw_token))
+        except TokenRefused as refusal:
+            raise Refused(refusal) from refusal
 
     def get_header(self, request: Request) -> bytes | None:  # type: ignore[override]
         header = request.META.get(conf.auth_header_name)
@@ -148,6 +160,8 @@ class StatelessJWTAuthentication(JWTAuthentication):
     feed of ended sessions, for some seconds. `request.user` is a TokenUser, or what
     SimpleJWT's TOKEN_USER_CLASS names.
     """
+
+    takes_former_tokens = False
 
     def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
         if "cnf" in claims:

@@ -4,7 +4,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -38,7 +38,9 @@ from django.utils.module_loading import import_string
 
 from . import serializers
 from .conf import conf, resolve
-from .jose import dpop, keys
+from .domain.legacy import BLACKLIST
+from .domain.outages import OUTAGES, describe
+from .jose import dpop, keys, legacy
 from .models import Session, TokenUser
 from .views import LogoutView, RefreshView
 
@@ -162,6 +164,28 @@ def _is_limit(value: object) -> bool:
     return False
 
 
+def _is_legacy(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(name in value and rule(value[name]) for name, rule in LEGACY.items())
+
+
+def _is_set_of_texts_or_none(value: object) -> bool:
+    return value is None or _is_audience(value)
+
+
+LEGACY: dict[str, Callable[[object], bool]] = {
+    "UNTIL": lambda value: isinstance(value, datetime),
+    "COOKIES": _are_texts,
+    "ISSUER": _is_set_of_texts_or_none,
+    "AUDIENCE": _is_set_of_texts_or_none,
+    **dict.fromkeys(("ALGORITHM", "USER_ID_CLAIM", "USER_ID_FIELD", "REVOKE_TOKEN_CLAIM"), _is_text),
+    "SIGNING_KEY": lambda value: isinstance(value, str | bytes),
+    "VERIFYING_KEY": lambda value: isinstance(value, str | bytes),
+}
+"""What each setting in TOKENS_LEGACY has to be."""
+
+
 def _are_rates(values: object) -> bool:
     return isinstance(values, Mapping) and all(
         rate is None or (isinstance(rate, str) and RATE.fullmatch(rate)) for rate in values.values()
@@ -230,6 +254,7 @@ RULES = {
     ),
     "session_exchange": Rule("TOKENS_SESSION_EXCHANGE", _is_text_or_none, "the dotted path of a function, or None"),
     "login_hint": Rule("TOKENS_LOGIN_HINT", _is_sentence, "a string"),
+    "legacy": Rule("TOKENS_LEGACY", _is_legacy, "None, or a dictionary of SimpleJWT's settings with UNTIL, a datetime"),
     "throttling": Rule("TOKENS_THROTTLING", _is_switch, "True or False"),
     "limits": Rule("TOKENS_LIMITS", _are_limits, "a dictionary from names to pairs of tries (1 or more) and seconds"),
     "throttle_rates": Rule("TOKENS_THROTTLE_RATES", _are_rates, "a dictionary from names to rates like '60/minute'"),
@@ -543,12 +568,67 @@ def check_databases(**kwargs: Any) -> Messages:
         )
 
 
+BLACKLIST_APP = "rest_framework_simplejwt.token_blacklist"
+
+
 @checks.register(checks.Tags.compatibility)
 def check_blacklist(**kwargs: Any) -> Messages:
-    if apps.is_installed("rest_framework_simplejwt.token_blacklist"):
+    if apps.is_installed(BLACKLIST_APP) and not getattr(settings, "TOKENS_LEGACY", None):
         yield checks.Warning(
             "INSTALLED_APPS should not list rest_framework_simplejwt.token_blacklist: sessions replace it.",
             id="latchkey.W005",
+        )
+
+
+@checks.register(checks.Tags.security)
+def check_legacy(**kwargs: Any) -> Messages:
+    if not _fits("legacy") or conf.legacy is None:
+        return
+    for name in conf.legacy.keys() - LEGACY.keys():
+        close = get_close_matches(str(name), LEGACY, n=1)
+        yield checks.Error(
+            f"TOKENS_LEGACY[{name!r}] is not a setting.",
+            hint=f"Did you mean {close[0]!r}?" if close else None,
+            id="latchkey.E023",
+        )
+    try:
+        legacy.key(conf.legacy)
+    except ValueError as error:
+        yield checks.Error(f"TOKENS_LEGACY can't verify tokens: {error}.", id="latchkey.E024")
+    field, secret = conf.legacy["USER_ID_FIELD"], conf.legacy["SIGNING_KEY"]
+    if field not in ("pk", *(known.name for known in get_user_model()._meta.get_fields())):
+        yield checks.Error(
+            f"TOKENS_LEGACY['USER_ID_FIELD'] is not a field of the user model: {field!r}.", id="latchkey.E025"
+        )
+    # That of a weak SECRET_KEY is an error already.
+    is_shared = conf.legacy["ALGORITHM"].startswith("HS") and secret != settings.SECRET_KEY
+    if is_shared and _is_weak(secret) and not (settings.DEBUG or _is_test_run()):
+        yield checks.Warning(
+            "TOKENS_LEGACY['SIGNING_KEY'] is weak. Anyone who guesses it can sign in as any user.",
+            hint="Remove TOKENS_LEGACY as soon as the old tokens have expired.",
+            id="latchkey.W014",
+        )
+
+
+@checks.register(checks.Tags.compatibility)
+def check_legacy_tables(**kwargs: Any) -> Messages:
+    """Refuse the tables of a blacklist that nobody looks after: they keep users from being deleted."""
+    if not _fits("legacy") or conf.legacy is None or apps.is_installed(BLACKLIST_APP):
+        return
+    connection = connections[router.db_for_write(Session)]
+    try:
+        found = BLACKLIST in connection.introspection.table_names()
+    except OUTAGES as error:
+        yield checks.Warning(
+            f"TOKENS_LEGACY was not checked: the list of tables can't be read ({describe(error)}).",
+            id="latchkey.W015",
+        )
+        return
+    if found:
+        yield checks.Error(
+            f"INSTALLED_APPS must list {BLACKLIST_APP} while TOKENS_LEGACY is set and its tables exist.",
+            hint="Drop the tables once TOKENS_LEGACY is removed.",
+            id="latchkey.E026",
         )
 
 

@@ -29,6 +29,18 @@ DEFAULT_LIMITS = {
     "mail": (5, 600.0),  # mails with a link to one email address
 }
 
+DEFAULT_LEGACY = {
+    "ALGORITHM": "HS256",
+    "VERIFYING_KEY": "",
+    "ISSUER": None,
+    "AUDIENCE": None,
+    "USER_ID_CLAIM": "user_id",
+    "USER_ID_FIELD": "id",
+    "REVOKE_TOKEN_CLAIM": "hash_password",
+    "COOKIES": (),
+}
+"""SimpleJWT's defaults, save for SIGNING_KEY, which is Django's SECRET_KEY."""
+
 DEFAULT_THROTTLE_RATES = {"login": "600/min", "refresh": "6000/min", "register": "600/hour", "mail": "300/hour"}
 
 
@@ -156,6 +168,15 @@ class Settings:
     def login_hint(self) -> str | Promise:
         """A sentence that every refused login is told beside the error."""
         return self._own("LOGIN_HINT", "")
+
+    @property
+    def legacy(self) -> Mapping[str, Any] | None:
+        """How SimpleJWT signed the tokens that are still taken, in the names of its settings; None: none is taken.
+
+        Also UNTIL, the moment before which they were issued, and COOKIES, the names of the cookies that they are in.
+        """
+        own: Mapping[str, Any] | None = self._own("LEGACY", None)
+        return None if own is None else {**DEFAULT_LEGACY, "SIGNING_KEY": django_settings.SECRET_KEY, **own}
 
     @property
     def throttling(self) -> bool:

@@ -77,6 +77,7 @@ REUSE = Notice("token_reused", _("You were signed out for your safety"))
 
 LOGIN = add("login", _("signed in"), notice=NEW_SIGN_IN, proof=True)
 LOGIN_FAILED = add("login_failed", _("failed sign-in"), hourly=True)
+LEGACY_EXCHANGED = add("legacy_exchanged", _("session carried over"), row=False)
 REAUTHENTICATED = add("reauthenticated", _("confirmed their identity"))
 LOGOUT = add("logout", _("signed out"))
 SESSION_REVOKED = add("session_revoked", _("session ended"))

@@ -46,6 +46,12 @@ def _uuid7(at: datetime, rand_a: int, rand_b: int) -> UUID:
     return UUID(int=milliseconds << 80 | 7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b)
 
 
+def uuid7_of(at: datetime, name: str) -> UUID:
+    """Return the identifier that something of that name and time always has."""
+    digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:10], "big")
+    return _uuid7(at, digest >> 62 & 0xFFF, digest & (1 << 62) - 1)
+
+
 def new_secret() -> bytes:
     return secrets.token_bytes(32)
 
@@ -317,6 +323,33 @@ class SecurityEvent(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class FormerToken(models.Model):
+    """A refresh token of SimpleJWT's that has become a session, until it would have expired.
+
+    It outlives the session's row, so that no token begins a session a second time.
+    """
+
+    session = models.UUIDField(primary_key=True)
+    expires_at = UTCDateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.session)
+
+
+class Cutoff(models.Model):
+    """When all of a user's sessions were last ended, also those without a row, which SimpleJWT's tokens stand for."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", null=True)
+    """None stands for everybody."""
+
+    at = UTCDateTimeField()
+    auth_hash = models.CharField(max_length=128)
+    """The fingerprint of the user's password, as it was then or when a token of the user's was first seen."""
+
+    def __str__(self) -> str:
+        return str(self.user_id)
 
 
 class TransactionId(Func):

@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -6,11 +7,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_login_failed
 from django.db import router
 from django.db.models import Model
-from django.db.models.signals import post_save, pre_delete
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from .domain import events, feed, sessions, users
+from .domain import cutoffs, events, feed, sessions, users
 from .domain.client import UNKNOWN, Client
 from .domain.outlasting import outlast
 from .http import exchange
@@ -28,6 +29,7 @@ def listen(models: Iterable[type[Model]]) -> None:
         if users.is_user(model):
             pre_delete.connect(lock_for_deletion, model)
         if users.is_user(model) or users.is_inherited_by_users(model):
+            pre_save.connect(end_former_tokens, model)
             post_save.connect(revoke_sessions_of_deactivated, model)
             post_save.connect(tell_of_changed_password, model)
 
@@ -42,6 +44,22 @@ def revoke_sessions_of_deactivated(
     is_deactivated = not user.is_active and (update_fields is None or "is_active" in update_fields)
     if is_deactivated or not users.is_shown(user, using):
         sessions.revoke_all(user, Reason.DEACTIVATED)
+
+
+def end_former_tokens(
+    instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
+) -> None:
+    """Let a changed password end the tokens of SimpleJWT's too that have no row yet, whose `auth_hash` would tell."""
+    if raw or not cutoffs.are_kept() or not (update_fields is None or "password" in update_fields):
+        return
+    user = users.saved_through(instance, using)
+    stored = user and users.rows(using).filter(pk=user.pk).first()
+    if stored is None:
+        return
+    changed = copy(stored)
+    changed.password = getattr(instance, "password", stored.password)
+    if changed.get_session_auth_hash() != stored.get_session_auth_hash():
+        cutoffs.end(changed)
 
 
 def tell_of_changed_password(

@@ -378,7 +378,7 @@ class RefreshSerializer(UseCaseSerializer):
 
     def perform(self, client: Client, **values: Any) -> Session:
         prove = proofs.with_refresh_token(self.request)
-        return sessions.rotate(RefreshToken.claims(values["refresh"]), client, prove)
+        return sessions.rotate(RefreshToken.claims(values["refresh"], client), client, prove)
 
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
@@ -388,7 +388,7 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
         if conf.rotate_refresh_tokens:
             return super().perform(client, **values)
         prove = proofs.with_refresh_token(self.request)
-        return sessions.draw(RefreshToken.claims(values["refresh"]), client, prove)
+        return sessions.draw(RefreshToken.claims(values["refresh"], client), client, prove)
 
     def answer(self) -> dict[str, str]:
         answer = super().answer()
@@ -408,8 +408,9 @@ class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     token_class = RefreshToken
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        session = sessions.find(RefreshToken.claims(attrs["refresh"]))
-        sessions.revoke(session, Reason.LOGOUT, client_of(self.context.get("request")), session.user)
+        client = client_of(self.context.get("request"))
+        session = sessions.find(RefreshToken.claims(attrs["refresh"], client))
+        sessions.revoke(session, Reason.LOGOUT, client, session.user)
         return {}
 
 

@@ -15,9 +15,10 @@ from rest_framework_simplejwt import tokens as simplejwt
 
 from . import exceptions, models, times
 from .conf import conf
-from .domain import sessions
+from .domain import legacy, sessions
 from .domain.client import UNKNOWN, Client
 from .jose import jwt
+from .jose.jwt import RESERVED
 from .models import Reason, Session, User
 
 AuthUser: Any = simplejwt.AuthUser
@@ -27,23 +28,6 @@ TokenError = exceptions.TokenError
 ExpiredTokenError = exceptions.ExpiredTokenError
 TokenBackendError = exceptions.TokenBackendError
 TokenBackendExpiredToken = exceptions.TokenBackendExpiredToken
-
-RESERVED = (
-    "iss",
-    "sub",
-    "aud",
-    "client_id",
-    "sid",
-    "jti",
-    "iat",
-    "exp",
-    "auth_time",
-    "generation",
-    "token_type",
-    "amr",
-    "cnf",
-)
-"""The claims that are a function of the session, so that nobody can set them."""
 
 
 class Lifetime:
@@ -209,6 +193,27 @@ class RefreshToken(Token, simplejwt.RefreshToken):
     has_news = False
     """Whether claims were set that the row does not have yet."""
 
+    has_yet_to_begin = False
+    """Whether it is one of SimpleJWT's, whose session nobody has begun so far."""
+
+    def __init__(self, token: Any = None, verify: bool = True) -> None:
+        if not verify or not legacy.is_refresh(token):
+            super().__init__(token, verify)
+            return
+        former = legacy.present(token)
+        self.token, self.current_time, self.payload, self.is_verified = token, times.now(), former.claims, True
+        self.has_yet_to_begin = former.is_new
+        self.session = former.session if former.is_new else sessions.look(former.claims)
+
+    @classmethod
+    def claims(cls, token: Any, client: Client | None = None) -> dict[str, Any]:
+        """Return the claims of a refresh token that is genuine and unexpired; whether it is still good is not judged.
+
+        One of SimpleJWT's is that of generation 0 of a session, which begins if it is said which client wants it to.
+        Raises TokenExpired or TokenNotValid; for one of SimpleJWT's also TokenRevoked or NoActiveAccount.
+        """
+        return legacy.present(token, client).claims if legacy.is_refresh(token) else super().claims(token)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "lifetime" in vars(cls):
@@ -266,6 +271,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     def blacklist(self) -> tuple[Session, bool]:  # type: ignore[override]
         """Revoke the session; return it, and whether it was this call that did."""
+        self._begin()
         return self.session, sessions.revoke(self.session, Reason.LOGOUT)
 
     def check_blacklist(self) -> None:
@@ -318,11 +324,18 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     def _keep(self) -> None:
         """Have the session's row keep the claims that were set."""
+        self._begin()
         if self.is_draft:
             raise TypeError("The session starts when get_token returns. Its tokens can't be encoded before that.")
         if self.has_news:
             sessions.keep_claims(self.session)
             self.has_news = False
+
+    def _begin(self) -> None:
+        """Have the session of a token of SimpleJWT's begin, unless it has."""
+        if self.has_yet_to_begin:
+            former = legacy.present(self.token, UNKNOWN)
+            self.session, self.payload, self.has_yet_to_begin = former.session, former.claims, False
 
 
 class UntypedToken(Token, simplejwt.UntypedToken):

@@ -248,11 +248,11 @@ class RevokeView(AuthView):
     }
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
-        token = _token_from(request)
+        token, client = _token_from(request), client_of(request)
         try:
-            claims = RefreshToken.claims(token) if jwt.is_refresh(token) else AccessToken.claims(token)
+            claims = RefreshToken.claims(token, client) if jwt.is_refresh(token) else AccessToken.claims(token)
             session = sessions.find(claims)
-            sessions.revoke(session, Reason.LOGOUT, client_of(request), session.user)
+            sessions.revoke(session, Reason.LOGOUT, client, session.user)
         except TokenRefused:
             pass
         return Response()

@@ -1,6 +1,6 @@
 import re
 from collections import UserDict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,7 @@ from django.core import mail
 from django.core.checks import Error, Tags, Warning, run_checks  # noqa: A004
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connections
+from django.db import OperationalError, connection, connections
 from django.urls import include, path, re_path
 from pytest_django import Settings
 from rest_framework_simplejwt.settings import api_settings
@@ -534,6 +534,59 @@ def test_hasher_without_its_package_is_a_warning(settings: Settings) -> None:
 def test_list_of_hashers_that_is_djangos_own_is_fine(settings: Settings) -> None:
     del settings.PASSWORD_HASHERS
     assert not found()
+
+
+LEGACY = {"UNTIL": datetime(2026, 12, 1, tzinfo=UTC)}
+
+
+@pytest.mark.django_db
+def test_legacy_with_the_old_settings_is_fine(settings: Settings) -> None:
+    settings.TOKENS_LEGACY = LEGACY | {"ISSUER": None, "COOKIES": ["refresh"], "USER_ID_FIELD": "pk"}
+    others = [app for app in settings.INSTALLED_APPS if "admin" not in app.lower()]
+    settings.INSTALLED_APPS = [*others, "rest_framework_simplejwt.token_blacklist"]
+    assert not [*checks.check_legacy(), *checks.check_legacy_tables(), *checks.check_blacklist()]
+
+
+@pytest.mark.parametrize(
+    "value", [[], {}, {"UNTIL": "tomorrow"}, LEGACY | {"COOKIES": "refresh"}, LEGACY | {"ISSUER": 1}]
+)
+def test_legacy_that_is_none_is_an_error(settings: Settings, value: Any) -> None:
+    settings.TOKENS_LEGACY = value
+    assert found() == ["latchkey.E015"]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(("wrong", "expected"), [
+    ({"SIGN_KEY": STRONG}, "latchkey.E023"),
+    ({"nonsense": 1}, "latchkey.E023"),
+    ({"ALGORITHM": "HS1"}, "latchkey.E024"),
+    ({"ALGORITHM": "RS256"}, "latchkey.E024"),
+    ({"ALGORITHM": "RS256", "VERIFYING_KEY": "no PEM"}, "latchkey.E024"),
+    ({"USER_ID_FIELD": "uid"}, "latchkey.E025"),
+    ({"SIGNING_KEY": "secret"}, "latchkey.W014"),
+])  # fmt: skip
+def test_legacy_that_cant_be_is_named(settings: Settings, wrong: dict[str, Any], expected: str) -> None:
+    settings.TOKENS_LEGACY = LEGACY | wrong
+    assert found() == [expected]
+
+
+@pytest.mark.django_db
+def test_tables_of_the_blacklist_without_its_app_are_an_error(settings: Settings) -> None:
+    settings.TOKENS_LEGACY = LEGACY
+    assert not found()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE token_blacklist_blacklistedtoken (id integer)")
+    assert found() == ["latchkey.E026"]
+
+
+def test_tables_that_cant_be_looked_at_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(cursor: object = None) -> Any:
+        raise OperationalError("no route to host")
+
+    settings.TOKENS_LEGACY = LEGACY
+    monkeypatch.setattr(connection.introspection, "table_names", down)
+    assert found() == ["latchkey.W015"]
 
 
 def test_blacklist_of_simplejwt_is_a_warning(settings: Settings) -> None:

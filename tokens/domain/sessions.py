@@ -4,7 +4,7 @@ No lock is held across statements of the hot path: every change is one UPDATE th
 and the row decides who wins a race. Whoever changed no row reads again and judges anew.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from ..exceptions import (
     TokenRevoked,
 )
 from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, fingerprints, group_names, new_secret, uuid7
-from . import events, feed, limits, users
+from . import cutoffs, events, feed, limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
@@ -97,6 +97,21 @@ def start(
         events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
         signals.session_started.send(Session, session=session, client=client, evicted=evicted, succeeds=None)
     return session
+
+
+@retried
+def carry_on(session: Session, client: Client, is_wanted: Callable[[], bool]) -> None:
+    """Begin a session that goes on with a sign-in from before; nobody signs in, so nobody has to make room for it.
+
+    `is_wanted` is asked while the user is locked, so that nothing ends all sessions of the user in between.
+    Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
+    """
+    with transaction.atomic(using=_db()):
+        _lock(session.user)
+        if is_wanted():
+            session.ip_address, session.user_agent = client.ip_address, client.user_agent
+            session.save(using=_db(), force_insert=True)
+            events.announce(kinds.LEGACY_EXCHANGED, session.user, client, session)
 
 
 def may_sign_in(user: User) -> bool:
@@ -321,13 +336,14 @@ def keep_claims(session: Session) -> None:
         raise TokenRevoked
 
 
-def renew_auth_hash(user: User, former: Iterable[str]) -> None:
+def renew_auth_hash(user: User, former: Collection[str]) -> None:
     """Keep the user's sessions although the hash of the password, which is the same, has changed.
 
     `former` are the fingerprints before the change. To be called in the transaction that changes the hash.
     """
-    kept = _sessions().filter(user_id=user.pk, auth_hash__in=list(former))
+    kept = _sessions().filter(user_id=user.pk, auth_hash__in=former)
     kept.update(auth_hash=user.get_session_auth_hash())
+    cutoffs.renew_auth_hash(user, former)
 
 
 def tell_of_password(user: User) -> None:
@@ -455,6 +471,7 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
         current = users.rows(_db()).filter(pk=user.pk).select_for_update(no_key=True).first()
         if current is None:
             return 0
+        cutoffs.end(current)
         # One that ended by itself a moment ago, a server whose clock is behind or a refresh under way may yet renew.
         ended = _sessions().live(times.CLOCK_SKEW).of(current)
         return len(revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by))

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from .. import times
 from ..conf import conf
 from ..exceptions import TokenNotValid, TokenRefused
+from ..jose import legacy
 from ..tokens import RefreshToken
 
 # Python knows the attribute from 3.14 on.
@@ -25,11 +26,14 @@ class RefreshTokenMissing(TokenRefused):
 
 
 def read(request: HttpRequest | Request) -> str:
-    """Return the refresh token as it was sent, unverified. Raises RefreshTokenMissing or TokenNotValid."""
-    token = find(request, conf.cookie_name)
-    if not token:
-        raise RefreshTokenMissing
-    return token
+    """Return the refresh token as it was sent, unverified; that of a former cookie if there is none in ours.
+
+    Raises RefreshTokenMissing or TokenNotValid.
+    """
+    for name in (conf.cookie_name, *(conf.legacy["COOKIES"] if conf.legacy else ())):
+        if token := find(request, name):
+            return token
+    raise RefreshTokenMissing
 
 
 def find(request: HttpRequest | Request, name: str) -> str | None:
@@ -41,15 +45,18 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
     """
     header = request.META.get("HTTP_COOKIE", "")
     values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;]*?)(?=;|$|,\s*[^\s;,=]+\s*=)", header)
+    values = [value.strip().strip('"') for value in values]
+    # A former cookie may have our name, and another path.
+    values = [value for value in values if not legacy.kind(value)] or values
     if len(values) > 1:
         raise TokenNotValid
-    return values[0].strip().strip('"') if values else None
+    return values[0] if values else None
 
 
 def former(request: HttpRequest | Request) -> dict[str, Any] | None:
     """Return the claims of the genuine refresh token that came along with a sign-in, of whatever generation."""
     try:
-        return RefreshToken.claims(read(request))
+        return RefreshToken.claims(find(request, conf.cookie_name))
     except TokenRefused:
         return None
 

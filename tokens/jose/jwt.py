@@ -15,7 +15,7 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
 from ..conf import conf, resolve
-from . import compact, keys
+from . import compact, keys, legacy
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,23 @@ MAX_LENGTH = 4096
 
 MAX_CLAIMS = 1500
 """Bytes that a project's own claims may have in the tokens of a session, as JSON."""
+
+RESERVED = (
+    "iss",
+    "sub",
+    "aud",
+    "client_id",
+    "sid",
+    "jti",
+    "iat",
+    "exp",
+    "auth_time",
+    "generation",
+    "token_type",
+    "amr",
+    "cnf",
+)
+"""The claims that are a function of the session, so that nobody can set them."""
 
 REMEMBERED = 20_000
 """Access tokens whose signature is not verified anew, for each process; 4 MB."""
@@ -241,9 +258,10 @@ refresh = RefreshBackend()
 def is_refresh(token: str) -> bool:
     """Return whether the token says that it is a refresh token; nothing about it has been verified."""
     try:
-        return bool(_header(_compact(token).split(".")[0]).get("typ") == RefreshBackend.header_type)
+        typ = _header(_compact(token).split(".")[0]).get("typ")
     except (ValueError, RecursionError):
-        return False
+        typ = None
+    return bool(typ == RefreshBackend.header_type or legacy.kind(token) == RefreshBackend.token_type)
 
 
 def encode_claims(claims: Mapping[str, Any]) -> str:

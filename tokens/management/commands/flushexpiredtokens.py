@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from ... import times
 from ...conf import conf
-from ...domain import feed
+from ...domain import feed, legacy
 from ...domain.ranges import ranges
 from ...models import SecurityEvent, Session, uuid7_floor
 
@@ -53,8 +53,8 @@ class Command(BaseCommand):
         try:
             self.flush(Session, "expires_at", _ago(timedelta(days=keep)))
             self.flush(SecurityEvent, "created_at", _ago(conf.event_lifetime))
-            if not dry_run and feed.past().exists():
-                self.flush_feed()
+            for past in () if dry_run else (feed.past(), legacy.past()):
+                self.flush_past(past)
         except KeyboardInterrupt:
             if self.stdout.isatty():
                 self.stdout.write()  # the bar has not ended its line
@@ -76,10 +76,11 @@ class Command(BaseCommand):
                 done = f"{self.counts[model]} {'found' if self.dry_run else 'deleted'}"
                 progress.show(last or end, f"{model._meta.verbose_name_plural}, {done}")
 
-    def flush_feed(self) -> None:
-        """Delete the rows that the feed of ended sessions no longer reports. The output does not count them."""
-        for _, some in ranges(feed.past(), self.batch_size):
-            _delete(some, some.db)
+    def flush_past(self, past: QuerySet[Any]) -> None:
+        """Delete what nobody asks for any more. The output does not count it."""
+        if past.exists():
+            for _, some in ranges(past, self.batch_size):
+                _delete(some, some.db)
 
     def summary(self) -> str:
         sessions, events = self.counts[Session], self.counts[SecurityEvent]

@@ -1,12 +1,13 @@
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 
-from ...domain import sessions, users
+from ...domain import cutoffs, sessions, users
 from ...domain.devices import describe
 from ...domain.ranges import ranges
 from ...models import Reason, Session, SessionQuerySet, User
@@ -33,27 +34,30 @@ class Command(BaseCommand):
 
     def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
         live = Session.objects.using(router.db_for_write(Session)).live()
+        # SimpleJWT's tokens that are still accepted, and have no session yet, end as well.
+        end_former = cutoffs.end_everybodys
         if user is not None:
-            chosen, whose = _of_user(live, user)
+            owner = users.named(user) or _hidden(live.db, user)
+            chosen, whose = live.of(owner), f"of {owner.get_username()}"
+            end_former = partial(cutoffs.end, owner)
         elif session is not None:
             chosen, whose = _of_id(live, session)
         else:
             chosen, whose = live, "of all users"
         count = chosen.count()
-        if not count:
+        accepts_former = cutoffs.are_kept() and session is None
+        if not count and not accepts_former:
             self.stdout.write(f"Nothing to revoke: there are no active sessions {whose}.")
             return
-        self.stdout.write(f"This will revoke {_sessions(count)} {whose}.")
+        also = ", and all tokens from SimpleJWT" if accepts_former else ""
+        self.stdout.write(f"This will revoke {_sessions(count)} {whose}{also}.")
         if interactive and sys.stdin.isatty() and not _is_confirmed():
             self.stdout.write("Nothing was revoked.")
             return
+        if accepts_former:
+            end_former()
         revoked = sum(len(sessions.revoke_these(some, Reason.COMMAND)) for _, some in ranges(chosen, BATCH_SIZE))
         self.stdout.write(f"Revoked {_sessions(revoked)}.")
-
-
-def _of_user(live: SessionQuerySet, name: str) -> tuple[SessionQuerySet, str]:
-    user = users.named(name) or _hidden(live.db, name)
-    return live.of(user), f"of {user.get_username()}"
 
 
 def _hidden(using: str, name: str) -> User:

@@ -1,0 +1,72 @@
+"""When all of a user's sessions were ended, for the tokens of SimpleJWT's that have no row in which that would stand.
+
+Nothing is kept unless such tokens are taken.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from django.db import IntegrityError, router
+from django.db.models import Q, QuerySet
+from django.utils.crypto import constant_time_compare
+
+from .. import times
+from ..conf import conf
+from ..exceptions import TokenRevoked
+from ..models import Cutoff, Session, User, fingerprints
+
+NEVER = datetime.fromtimestamp(0, UTC)
+
+
+def are_kept() -> bool:
+    return conf.legacy is not None
+
+
+def end(user: User) -> None:
+    """End whatever was issued to the user up to now."""
+    if are_kept():
+        _write(user, times.now())
+
+
+def end_everybodys() -> None:
+    """End whatever was issued to anybody up to now."""
+    _cutoffs().create(user=None, at=times.now(), auth_hash="")
+
+
+def check(user: User, issued_at: int) -> None:
+    """Raise TokenRevoked if what was issued to the user in that second, since the epoch, has been ended.
+
+    A password that was changed past `save()` is noticed if the user was seen before.
+    """
+    cutoffs = list(_cutoffs().filter(Q(user_id=user.pk) | Q(user=None)))
+    own = next((cutoff for cutoff in cutoffs if cutoff.user_id is not None), None)
+    if own is None:
+        _write(user, NEVER)
+    elif not any(constant_time_compare(own.auth_hash, known) for known in fingerprints(user)):
+        _write(user, times.now())
+        raise TokenRevoked
+    if any(issued_at <= cutoff.at.timestamp() for cutoff in cutoffs):
+        raise TokenRevoked
+
+
+def renew_auth_hash(user: User, former: Collection[str]) -> None:
+    """Keep what was issued to the user although the hash of the password, which is the same, has changed."""
+    if are_kept():
+        _cutoffs().filter(user_id=user.pk, auth_hash__in=former).update(auth_hash=user.get_session_auth_hash())
+
+
+def _write(user: User, at: datetime) -> None:
+    cutoff = Cutoff(user_id=user.pk, at=at, auth_hash=user.get_session_auth_hash())
+    try:
+        if at == NEVER:
+            _cutoffs().bulk_create([cutoff], ignore_conflicts=True)
+        else:
+            _cutoffs().bulk_create(
+                [cutoff], update_conflicts=True, unique_fields=["user"], update_fields=["at", "auth_hash"]
+            )
+    except IntegrityError as error:  # the user was deleted in this moment
+        raise TokenRevoked from error
+
+
+def _cutoffs() -> QuerySet[Cutoff]:
+    return Cutoff.objects.using(router.db_for_write(Session))
