@@ -33,11 +33,11 @@ from .owner import password
 from .owner.password import NoResetPossible
 
 CHANGES = {"username": kinds.USERNAME_CHANGED, "email": kinds.EMAIL_CHANGED}
-"""What is announced of a field that staff changes."""
+"""The kind to announce when staff changes a field."""
 
 
 class UserInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Rows of a user, to look at; each leads to its own page."""
+    """Read-only rows of a user; each links to its own page."""
 
     fk_name = "user"
     show_change_link = True
@@ -51,12 +51,12 @@ class UserInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
-    """The first rows alone, however many there are: with more fields than Django takes, the page could not be saved."""
+    """The first rows alone. A page with more fields than Django accepts could not be saved."""
 
     shown = 100
 
     def get_queryset(self) -> Any:
-        # It is asked for with each form; one slice is read once.
+        # Each form asks for it; the slice is read once.
         if not hasattr(self, "_queryset"):
             self._queryset = super().get_queryset()[: self.shown]
         return self._queryset
@@ -82,7 +82,7 @@ class SessionInline(UserInline):
 
 
 class SecurityEventInline(UserInline):
-    """What happened to the account lately."""
+    """The account's latest events."""
 
     model = SecurityEvent
     formset = Latest
@@ -93,7 +93,7 @@ class SecurityEventInline(UserInline):
 
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]
-    """Django's, without the password: staff chooses that of nobody else (OWASP ASVS 5.0, 6.4.6)."""
+    """Django's, without the password: staff can't choose another user's password (OWASP ASVS 5.0, 6.4.6)."""
 
     password = None  # type: ignore[assignment]  # so a form leaves out a field that it inherits
 
@@ -122,7 +122,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     )
     list_select_related = ("authenticator_app",)
     list_filter = ("is_active", "is_staff", "is_superuser", "email_verified", "groups")
-    # By the keys, so that the case of É matters on no engine.
+    # By the keys, so that É and é are the same in every database.
     search_fields = ("username_key", "email_key")
     search_help_text = _("Search by username or email address.")
     date_hierarchy = "date_joined"
@@ -184,12 +184,12 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             self.message_user(request, message % {"count": revoked}, messages.SUCCESS)
         else:
             self.message_user(request, _("There were no active sessions to revoke."), messages.WARNING)
-        # Whoever asked on a user's page goes on there.
+        # An action on a user's page leads back to that page.
         return redirect("admin:accounts_user_change", users[0].pk) if "on_page" in request.POST and users else None
 
     @admin.action(description=_("Send a link to reset the password"), permissions=["change"])
     def send_password_reset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Help those who can't get in."""
+        """Help users who can't sign in."""
         chosen = within_reach(request.user, queryset)
         asked, sent = queryset.count(), sum(self._send_reset(request, user) for user in chosen)
         if sent:
@@ -214,7 +214,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Remove the second factor of selected users"), permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Help those who have lost their device. Nobody gets around the own one, nor that of who may do more."""
+        """Help users who have lost their device, except oneself and users with more rights."""
         others = queryset.exclude(pk=cast(int, request.user.pk))
         removed = 0
         for user in [user for user in within_reach(request.user, others) if registry.since(user)]:
@@ -230,7 +230,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
                 request, _("None of these users has a second factor that you may remove."), messages.WARNING
             )
 
-    # Whoever may change users, and no more, would otherwise get rights: by giving them, or by taking over who has them.
+    # Staff who may only change users could otherwise gain rights: by granting them, or by taking over an account that
+    # has them.
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or may_act_on(request.user, obj))
@@ -242,7 +243,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         rights = () if request.user.is_superuser else ("is_staff", "is_superuser", "groups", "user_permissions")
         return (*super().get_readonly_fields(request, obj), *rights)
 
-    # A superuser can set passwords from the shell anyway, and has to where there are no mails; other staff sends links.
+    # Superusers can set passwords in the shell anyway, and have to where there is no mail. Other staff sends links.
 
     def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         if not request.user.is_superuser:
@@ -258,9 +259,9 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         if not request.user.is_superuser:
             raise PermissionDenied
         if id == str(request.user.pk):
-            # There it takes the current one.
+            # That page asks for the current password.
             return redirect("admin:password_change")
-        # In a copy for this request alone, since the form is handed no request.
+        # In a copy for this request, since Django passes the form no request.
         page: Any = copy(self)
         page.change_password_form = partial(PasswordForm, client_of(request))
         with self._holding(request, id):
@@ -274,7 +275,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
 
     @contextmanager
     def _holding(self, request: HttpRequest, object_id: str | None) -> Iterator[None]:
-        """Lock the user who is changed: a form saves the whole row, and would undo what changes meanwhile."""
+        """Lock the changed user: a form saves the whole row, and would undo parallel changes."""
         user = self.get_object(request, object_id) if object_id and request.method == "POST" else None
         with transaction.atomic() if user else nullcontext():
             if user:
@@ -292,7 +293,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         client = client_of(request)
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
-            obj.email_verified = False  # that was the former address
+            obj.email_verified = False  # the former address was that one
         if change and (fields := {"username", "email"}.intersection(form.changed_data)):
             former = User.objects.get(pk=obj.pk)
             for kind in [CHANGES[field] for field in sorted(fields)]:

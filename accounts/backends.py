@@ -8,12 +8,12 @@ from tokens.domain.signing_in import spellings
 
 
 class AccountBackend(ModelBackend):
-    """Django's. It refuses users who have yet to verify their address, just as it refuses a wrong password."""
+    """Django's, which also refuses users who have yet to verify their address, as for a wrong password."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> Any:
-        """Return the user. A password that was typed in another Unicode form than it is kept in is the password.
+        """Return the user. A password matches in any Unicode form.
 
         Each form takes the same work, whether or not there is such a user.
         """

@@ -39,7 +39,7 @@ from .owner.password import replace_password
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Show on the form what a sign-in, or a password that is asked for, is refused for."""
+    """Turn the refusals of a sign-in or of a password into errors of the form."""
     try:
         yield
     except TooManyTries as error:
@@ -50,7 +50,7 @@ def refusing() -> Iterator[None]:
 
 
 def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None) -> User:
-    """Judge what was typed into a form, and begin the session; Django's `login()` is to be called next.
+    """Judge the form's input and begin the session. Call Django's `login()` next.
 
     `admit` may raise against a user who has no business here.
     Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or ValidationError.
@@ -94,7 +94,7 @@ class Throttled(ValidationError):
 
 
 def hold_off(response: HttpResponse) -> HttpResponse:
-    """Make the answer 429 (RFC 6585, section 4), if the form that it shows was refused as Throttled."""
+    """Make the answer 429 (RFC 6585, section 4) if its form was refused as Throttled."""
     form = (getattr(response, "context_data", None) or {}).get("form")
     for error in chain(*form.errors.as_data().values()) if form else ():
         if isinstance(error, Throttled):
@@ -203,7 +203,7 @@ class AdminLoginForm(SignInForm, AdminAuthenticationForm):
 
 
 class PasswordForm(auth.AdminPasswordChangeForm):  # type: ignore[type-arg]
-    """The admin's, for the password of somebody else; what is logged of it says who did it from where."""
+    """The admin's, for another user's password. The log says who changed it, and from where."""
 
     def __init__(self, client: Client, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -230,9 +230,9 @@ class OwnPasswordForm(AdminPasswordChangeForm):
         raise ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
 
     def save(self, commit: bool = True) -> Any:
-        """End every session, and go on in a new one.
+        """End every session and go on in a new one.
 
-        Raises WrongPassword, if the password that was judged is by now another, and TokenRevoked.
+        Raises WrongPassword if the password has changed since it was judged, and TokenRevoked.
         """
         page_pass = cast(page_session.Pass, page_session.current(self.request))
         session = replace_password(page_pass.session, self.cleaned_data["new_password1"], client_of(self.request))

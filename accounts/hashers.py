@@ -14,6 +14,6 @@ class Argon2idPasswordHasher(Argon2PasswordHasher):
     parallelism = 1
 
     def safe_summary(self, encoded: str) -> dict[Any, Any]:
-        """Return what the admin shows: the parameters, without Django's glimpse of salt and hash."""
+        """Return what the admin shows: the parameters. Django would also show the start of the salt and the hash."""
         parameters = super().safe_summary(encoded)
         return {name: parameters[name] for name in parameters if name not in ("salt", "hash")}

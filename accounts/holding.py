@@ -1,4 +1,4 @@
-"""Asking owners for their password, and locking the row of a user who gave it, against what changes it meanwhile."""
+"""Requires the owner's password, and locks the user's row against changes after it was judged."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -23,10 +23,10 @@ class PasswordMissing(ValidationError):
 
 
 def require_password(session: Session, password: str | None, client: Client = UNKNOWN) -> None:
-    """Demand the password of the session's user; of a user who has none, a recent sign-in instead.
+    """Require the password of the session's user or, if there is none, a recent sign-in.
 
-    To be called outside of a transaction, which would undo what a wrong password counts for.
-    Raises PasswordMissing, WrongPassword, SignInTooOld or TooManyTries.
+    Call it outside of a transaction: a rollback would undo the count of wrong passwords. Raises PasswordMissing,
+    WrongPassword, SignInTooOld or TooManyTries.
     """
     if not session.user.has_usable_password():
         if not signing_in.is_recent(session):
@@ -38,7 +38,7 @@ def require_password(session: Session, password: str | None, client: Client = UN
 
 
 def hold(user: User, refusal: ValidationError) -> None:
-    """Lock the user's row until the end of the transaction; refuse if it no longer is as it was judged."""
+    """Lock the user's row until the end of the transaction; refuse if it has changed since it was judged."""
     row = User.objects.select_for_update(no_key=True).filter(
         pk=user.pk,
         password=user.password,

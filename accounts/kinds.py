@@ -1,4 +1,4 @@
-"""What can happen to an account, beside what `tokens` knows of: its rows in the table of kinds."""
+"""The kinds of events of this app, beside those of `tokens`."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -8,7 +8,7 @@ NEW_PASSWORD = Notice("password_changed", _("Your password was changed"))
 
 REGISTERED = add("registered", _("registered"))
 PASSWORD_CHANGED = add("password_changed", _("password changed"), notice=NEW_PASSWORD)
-# An owner who gets in from nowhere else gets in where the mailed link was opened.
+# The network in which the mailed link was opened is known to be the owner's.
 PASSWORD_RESET = add("password_reset", _("password reset"), notice=NEW_PASSWORD, proof=True)
 PASSWORD_RESET_SENT = add("password_reset_sent", _("password reset link sent by staff"))
 USERNAME_CHANGED = add(
@@ -22,7 +22,7 @@ EMAIL_CHANGED = add(
     notice=Notice("email_changed", _("Your email address was changed")),
 )
 EMAIL_VERIFIED = add("email_verified", _("email address verified"))
-ACCOUNT_DELETED = add("account_deleted", _("account deleted"), row=False)  # which would go with the account
+ACCOUNT_DELETED = add("account_deleted", _("account deleted"), row=False)  # a row would be deleted with the account
 SECOND_FACTOR_ENABLED = add(
     "second_factor_enabled",
     _("two-factor authentication turned on"),

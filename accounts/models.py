@@ -20,13 +20,13 @@ from . import kinds, names
 
 
 class UserManager(auth.UserManager["User"]):
-    """Django's; a user is found by the username or, if what was typed has an `@`, by the email address."""
+    """Django's, which finds users by the username or, if the text contains an `@`, by the email address."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self._with_factors().get(**_natural_key(username))
 
     def key_of(self, identifier: str) -> str:
-        """Return what the look-up compares, for the limits on guessing."""
+        """Return the key that the look-up compares, for the limits on guessing."""
         (key,) = _natural_key(identifier).values()
         return key
 
@@ -34,7 +34,7 @@ class UserManager(auth.UserManager["User"]):
         return await self._with_factors().aget(**_natural_key(username))
 
     def _with_factors(self) -> QuerySet["User"]:
-        """Fetch what a login asks of the factors in the same statement."""
+        """Fetch what a login needs to know about the factors in the same statement."""
         return self.select_related("authenticator_app").annotate(passkeys_since=passkeys_since())
 
     def create_superuser(
@@ -44,7 +44,7 @@ class UserManager(auth.UserManager["User"]):
         password: str | None = None,
         **extra_fields: Any,
     ) -> "User":
-        # `createsuperuser` shows a ValidationError as a sentence, but an IntegrityError as a traceback.
+        # `createsuperuser` shows a ValidationError as a message, but an IntegrityError as a traceback.
         self.model(username=username, email=email or "").full_clean(exclude={"password"})
         return super().create_superuser(username, email, password, **extra_fields)
 
@@ -69,7 +69,7 @@ def last_sign_in() -> Subquery:
 
 
 class PasswordChange(NamedTuple):
-    """How a password came to be changed, as far as it is known."""
+    """How a password was changed, as far as it is known."""
 
     kind: Kind = kinds.PASSWORD_CHANGED
     client: Client = UNKNOWN
@@ -93,13 +93,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     awaiting_verification = models.BooleanField(
         _("awaiting verification"),
         default=False,
-        db_default=False,  # for servers of the version before, while one after the other is updated
+        db_default=False,  # for servers of the previous version, during an update
         editable=False,
         help_text=_("The user can't sign in until the address is verified."),
     )
 
-    # What no two users share. SQLite's lower() knows ASCII only, so no index on an expression would do.
-    # No default: what went around save() fails, instead of being kept without a key.
+    # Unique keys. SQLite's lower() knows only ASCII, so an index on an expression would not do. No default, so that a
+    # write around save() fails instead of storing a row without a key.
     username_key = models.CharField(max_length=450, unique=True, editable=False, default=None)
     email_key = models.CharField(max_length=762, unique=True, editable=False, null=True)  # noqa: DJ001 - no two are empty
 
@@ -111,7 +111,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now)
     passkey_handle = models.BinaryField(max_length=32, default=new_secret, editable=False)
-    """What passkeys know the user by. It is random, so a security key tells its finder nothing (WebAuthn, 14.6.1)."""
+    """The user's handle for passkeys. It is random, so a lost security key reveals nothing (WebAuthn, 14.6.1)."""
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -150,12 +150,11 @@ class User(AbstractBaseUser, PermissionsMixin):
                 events.announce(kind, former, client, session)
 
     def _former(self, using: str) -> "User | None":
-        """Lock the user's row and return it. Without the lock, a save that undoes a change under way would not show as
-        one."""
+        """Lock the user's row and return it. Otherwise a save that undoes a parallel change would go unnoticed."""
         return User.objects.using(using).select_for_update(no_key=True).filter(pk=self.pk).first()
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        # Before the validators see them: a character may be longer in the form that is kept.
+        # Before the validators see them, since the stored form of a character may be longer.
         self._normalize()
         super().clean_fields(exclude)
         if self.email and "email" not in (exclude or ()):
@@ -165,7 +164,7 @@ class User(AbstractBaseUser, PermissionsMixin):
                 raise ValidationError({"email": error}) from error
 
     def validate_unique(self, exclude: Collection[str] | None = None) -> None:
-        """Compare names by their keys, and put the error where the name is."""
+        """Compare names by their keys, and put the error on the name's field."""
         names_of = {"username": self.username_key, "email": self.email_key}
         asked = {name: key for name, key in names_of.items() if key and name not in set(exclude or ())}
         others = User.objects.exclude(pk=self.pk)
@@ -179,23 +178,23 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @classmethod
     def normalize_username(cls, username: Any) -> Any:
-        # Django's own normalises a text of any length, in time that grows with its square.
+        # Django's own normalises text of any length, which takes quadratic time.
         return names.normalize(username) if isinstance(username, str) else username
 
     def _normalize(self) -> None:
-        self.username = names.normalize(self.username or "")  # a form that refuses a name leaves None
+        self.username = names.normalize(self.username or "")  # None if the form refused the name
         self.email = names.normalize(self.email or "")
         self.username_key = names.key(self.username)
         self.email_key = names.key(self.email) or None
 
     def set_password(self, raw_password: str | None) -> None:
-        """Keep it in the form that every keyboard's spelling of it comes to."""
+        """Store it normalised, so that every keyboard's spelling of it matches."""
         super().set_password(raw_password and signing_in.spellings(raw_password)[-1])
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Judge the password; a hash of an older kind is replaced, and ends no session.
+        """Judge the password. An outdated hash is replaced without ending a session.
 
-        Django would save() the new hash, and so undo a change of the password that went on beside it.
+        Django would save() the new hash, and so undo a parallel change of the password.
         """
         is_correct, must_update = verify_password(raw_password, self.password)
         if is_correct and must_update and not self._upgrade_hash(raw_password):
@@ -207,7 +206,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         return await sync_to_async(self.check_password)(raw_password)
 
     def _upgrade_hash(self, raw_password: str | None) -> bool:
-        """Hash anew, if the password still is the one that was judged; return whether it was."""
+        """Replace the hash, if the password is still the one that was judged; return whether it was."""
         former, judged = list(fingerprints(self)), self.password
         self.password = make_password(raw_password)
         with transaction.atomic():
@@ -219,10 +218,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class AuthenticatorApp(models.Model):
-    """A secret that the owner's authenticator app has as well. Until it has proved so, nobody is asked for a code.
+    """A secret that the owner's authenticator app shares. Codes are asked for only once the app has proved it.
 
-    It is no column of the user's row, which is saved as a whole in many places: one that is out of date would switch
-    the factor off.
+    It has a table of its own: the user's row is saved as a whole in many places, and an outdated copy would turn the
+    factor off.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -230,11 +229,11 @@ class AuthenticatorApp(models.Model):
         User, on_delete=models.CASCADE, related_name="authenticator_app", verbose_name=_("user")
     )
     secret = models.CharField(max_length=200, editable=False)
-    """Encrypted, against whoever has the database and not the key."""
+    """Encrypted, against a copy of the database without the key."""
 
     enabled_at = models.DateTimeField(_("enabled"), null=True)
     last_step = models.PositiveBigIntegerField(default=0)
-    """The time step of the last code that was used: no code of that step or an earlier one is good any more."""
+    """The time step of the last used code. Codes of that step or an earlier one are no longer valid."""
 
     class Meta:
         verbose_name = _("authenticator app")
@@ -245,7 +244,7 @@ class AuthenticatorApp(models.Model):
 
 
 class RecoveryCode(models.Model):
-    """A code for when the device is lost. It goes when it is used."""
+    """A code for when the device is lost. Its use deletes it."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes", verbose_name=_("user"))
     digest = models.CharField(max_length=64, editable=False)
@@ -272,7 +271,7 @@ class Passkey(models.Model):
     name = models.CharField(_("name"), max_length=64)
     sign_count = models.PositiveBigIntegerField(default=0, editable=False)
     last_challenge = models.PositiveBigIntegerField(default=0, editable=False)
-    """When the last challenge that it answered was issued, in microseconds: it answers no earlier one any more."""
+    """When its last answered challenge was issued, in microseconds. It answers no earlier one."""
 
     synced = models.BooleanField(_("can be on several devices"), editable=False)
     backed_up = models.BooleanField(_("is backed up"), editable=False)
@@ -289,7 +288,7 @@ class Passkey(models.Model):
 
 
 class MailKind(models.TextChoices):
-    """The mails that somebody asks for; the label is the subject. The others are the notices of the table of kinds."""
+    """The mails that users ask for; the label is the subject. All others are notices of the table of kinds."""
 
     VERIFY_EMAIL = "verify_email", _("Confirm your email address")
     ALREADY_REGISTERED = "already_registered", _("You already have an account")
@@ -300,16 +299,16 @@ class MailKind(models.TextChoices):
 class Mail(models.Model):
     """A mail that waits to be sent.
 
-    The row says what to send and never holds what: a link's token is made in the moment of sending, so that no copy of
-    the database opens an account.
+    The row says what to send without holding it. A link's token is made at the time of sending, so that a copy of the
+    database opens no account.
     """
 
     kind = models.CharField(max_length=40)
     address = models.EmailField()
     session = models.UUIDField(null=True)
-    """The session that the mail tells of, if it tells of one."""
+    """The session that the mail is about, if any."""
 
-    # Who caused it. With defaults in the database for servers of the version before, while they are updated.
+    # The client that caused it. The database has defaults, for servers of the previous version during an update.
     ip_address = models.GenericIPAddressField(null=True)
     user_agent = models.CharField(max_length=USER_AGENT_LENGTH, default="", db_default="")
     language = models.CharField(max_length=20)

@@ -1,6 +1,6 @@
-"""When two names, or two addresses, are the same: in every engine, without regard to case, composition and width.
+"""Decides when two names or addresses are the same: in every database, without regard to case, composition and width.
 
-Each function judges the length first: normalising takes time that grows with its square.
+Each function checks the length first: normalising takes quadratic time.
 """
 
 import re
@@ -13,15 +13,17 @@ from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
 LENGTH = 320
-"""Characters; as long as an email address can be. What is longer stays as it is: it is no name, and found nowhere."""
+"""Characters: the longest that an email address can be. Longer text stays as it is. It is no name, and matches none."""
 
 MAILBOX_LENGTH = 254
-"""Characters of an address as it is mailed to (RFC 5321, section 4.5.3.1.3)."""
+"""The most characters of an address that mail is sent to (RFC 5321, section 4.5.3.1.3)."""
 
 
 def normalize(name: str) -> str:
-    """Return the form in which a name is kept (NFKC), without the spaces around it; an address with the domain that
-    mails to it go to (IDNA 2008)."""
+    """Return the form in which a name is stored: NFKC, without the spaces around it.
+
+    An address has the domain that its mails go to (IDNA 2008).
+    """
     if len(name) > LENGTH:
         return name
     local, at, domain = unicodedata.normalize("NFKC", name).strip().rpartition("@")
@@ -36,20 +38,20 @@ def key(name: str) -> str:
     if len(name) > LENGTH:
         return name
     local, at, domain = normalize(name).rpartition("@")
-    # The domain is not folded, which would make one of two that differ: straße.example and strasse.example.
+    # The domain is not folded: straße.example and strasse.example are two domains.
     return fold(_unquoted(local), LENGTH) + at + domain if at else fold(domain, LENGTH).strip()
 
 
 def fold(text: str, longest: int) -> str:
-    """Return the text without what case, composition and width add; one that is too long, as it is."""
+    """Return the text without case, composition and width; a text that is too long, as it is."""
     if len(text) > longest:
         return text
-    # Decomposed first: marks come into their one order before folding makes a letter of one, the Greek iota subscript.
+    # Decomposed first, so that the marks are in order before folding makes a letter of one (the Greek iota subscript).
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).casefold())
 
 
 def mailbox(address: str) -> str:
-    """Return the address as a mail server is given it, with the domain in ASCII. Raises ValidationError."""
+    """Return the address for a mail server, with the domain in ASCII. Raises ValidationError."""
     local, at, domain = normalize(address).rpartition("@")
     try:
         ascii_address = local + at + (domain if domain.isascii() else idna.encode(domain).decode())
@@ -66,7 +68,7 @@ class InvalidAddress(ValidationError):
 
 
 def _domain(domain: str) -> str:
-    """Return the domain in Unicode, as IDNA 2008 has it; in small letters, if it is none."""
+    """Return the domain in Unicode, by IDNA 2008; text that is no domain, in lower case."""
     if domain.isascii() and "xn--" not in domain.lower():
         return domain.lower()
     try:
@@ -82,17 +84,19 @@ def _unquoted(local: str) -> str:
 
 @deconstructible
 class UsernameValidator(RegexValidator):
-    """Letters, marks, digits and joiners as in domain names of any script (IDNA 2008), and a few signs; no `@`, so that
-    no username can pass for an address."""
+    """Letters, marks, digits and joiners as in domain names of any script (IDNA 2008), and a few signs.
+
+    There is no `@`, so that no username can pass for an address.
+    """
 
     regex = r"^[^\s@]+\Z"
     message = _("Enter a valid username: letters, digits and . + - _ only.")
 
     def __call__(self, value: str) -> None:
-        # IDNA's rules take quadratic time, too.
+        # IDNA's rules also take quadratic time.
         if len(value) > LENGTH:
             raise ValidationError(self.message, self.code)
-        # What a character is normalised to may be none that is allowed.
+        # A character may be normalised to one that is not allowed.
         name = normalize(value)
         super().__call__(name)
         try:

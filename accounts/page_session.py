@@ -1,6 +1,6 @@
-"""The one sign-in of the admin and the browsable API: Django's session names one of ours, and ends with it.
+"""The shared sign-in of the admin and the browsable API: Django's session names one of ours, and ends with it.
 
-The refresh token's cookie never reaches the paths of these pages, and the access token is in another page's memory.
+Browsers don't send the refresh token's cookie to these pages, and the access token is in another page's memory.
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,15 @@ from tokens.models import Reason, Session
 from .models import User
 
 SID = "sid"
-"""Where Django's session has the name of ours."""
+"""The entry of Django's session that names ours."""
 
 FOUND = "page_session"
-"""Where a request keeps what was found, so that each looks once."""
+"""The attribute of a request that caches its pass."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What lets a page in; the counterpart of an access token."""
+    """What lets a page's request in: the counterpart of an access token."""
 
     session: Session
 
@@ -47,7 +47,7 @@ class Pass:
 
 
 def current(request: HttpRequest) -> Pass | None:
-    """Return the pass of the request's cookie, if its session is live; that puts off the session's end.
+    """Return the pass of the request's cookie, if its session is live. This puts off the session's end.
 
     If the session has ended, Django's ends as well.
     """
@@ -64,7 +64,7 @@ def _read(request: HttpRequest) -> Pass | None:
         return None
     try:
         session = _alive(kept[SID], kept[auth.SESSION_KEY], request)
-    except (KeyError, TokenRefused):  # a KeyError: it was made before sign-ins to the admin were sessions
+    except (KeyError, TokenRefused):  # a KeyError: it is older than the sessions of the admin's sign-ins
         kept.flush()
         return None
     if kept.get_expiry_date() != session.expires_at:
@@ -81,7 +81,7 @@ def _alive(sid: str, sub: str, request: HttpRequest) -> Session:
 
 
 def begin(request: HttpRequest, user: User, amr: Sequence[str], opened: Opened | None = None) -> None:
-    """Begin a session for a user whose credentials have been judged; Django's `login()` is to be called next.
+    """Begin a session for a user whose credentials have been judged. Call Django's `login()` next.
 
     The session that the browser had before ends. `opened` is the challenge that was answered, if one was.
     Raises NoActiveAccount; and IntegrityError if the challenge has opened a session.
@@ -99,7 +99,7 @@ def begin(request: HttpRequest, user: User, amr: Sequence[str], opened: Opened |
 
 
 def go_on(request: HttpRequest, session: Session) -> None:
-    """Have Django's session name that session, under a new key: a copy of the former cookie is worth nothing."""
+    """Make Django's session name that session, under a new key, so that a copy of the former cookie is useless."""
     request.session.cycle_key()
     request.session[SID] = str(session.pk)
     request.session.set_expiry(session.expires_at)
@@ -108,7 +108,7 @@ def go_on(request: HttpRequest, session: Session) -> None:
 
 @receiver(user_logged_in)
 def name_session(request: HttpRequest, user: User, **kwargs: Any) -> None:
-    """Make a session of every sign-in by Django's `login()`, whatever code calls it. Raises NoActiveAccount."""
+    """Begin a session for every sign-in by Django's `login()`, whatever code calls it. Raises NoActiveAccount."""
     begun: Pass | None = vars(request).get(FOUND)
     if begun is None or begun.session.user_id != user.pk:
         begun = Pass(sessions.start(user, client_of(request)))
@@ -124,7 +124,7 @@ def end_session(request: HttpRequest, **kwargs: Any) -> None:
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """Django's, but who the user is says a session of ours, which is looked up once the user is asked for."""
+    """Django's, but the user is that of our session, which is looked up when the user is first needed."""
 
     def process_request(self, request: HttpRequest) -> None:
         request.user = SimpleLazyObject(partial(_user_of, request))  # type: ignore[assignment]

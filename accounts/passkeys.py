@@ -49,7 +49,7 @@ LOGIN_ERRORS = {
 
 
 class NotPossible(APIException):
-    """Something that the account's state does not allow."""
+    """The account's state does not allow it."""
 
     status_code = status.HTTP_400_BAD_REQUEST
 
@@ -58,7 +58,7 @@ class NotPossible(APIException):
 
 
 class PasskeyNameField(serializers.CharField):
-    """What the owner calls a passkey."""
+    """The owner's name for a passkey."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=NAME_LENGTH, **kwargs)
@@ -110,7 +110,7 @@ class NewPasskeySerializer(UseCaseSerializer):
 
 
 class PasskeyLoginSerializer(UseCaseSerializer):
-    """The answer to the options of a login. There is no name in it: the passkey says whose it is."""
+    """The answer to the options of a login. It has no user name: the passkey identifies the user."""
 
     challenge = ChallengeField()
     credential = CredentialField()
@@ -139,7 +139,7 @@ class PasskeyPairSerializer(PairSerializer, PasskeyLoginSerializer):
 
 
 class WithPasskeys(TokenView):
-    """A view that is not there where passkeys are off."""
+    """A view that answers 404 if passkeys are off."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if not passkeys.usable():

@@ -1,7 +1,7 @@
 """Asks Pwned Passwords whether a password is known from a data breach (OWASP ASVS 5.0, 6.2.12).
 
-Five hexadecimal digits of the password's hash leave this server, and the answer, which is padded, holds every known
-password that begins with them: the service does not learn which one was meant, nor whether it was found.
+Only five hexadecimal digits of the password's hash leave this server. The answer is padded and lists all known hashes
+that begin with them, so the service learns neither the password nor whether it was found.
 """
 
 import logging
@@ -16,15 +16,15 @@ from pwned_passwords_django.exceptions import PwnedPasswordsError
 logger = logging.getLogger(__name__)
 
 PATIENCE = 1.0
-"""Seconds that a registration waits for the answer."""
+"""Seconds to wait for the answer."""
 
-# The client's own timeout is for each step anew: for each address of the service, and for each part of the answer. Nor
-# does it hold for the look-up of the name. So the client works aside, and is left alone when its time is up.
+# The client's own timeout starts again for each step: each address of the service, each part of the answer. It does not
+# cover the look-up of the name. So the client runs in a thread, and is abandoned when the time is up.
 _asking = ThreadPoolExecutor(thread_name_prefix="pwned-passwords")
 
 
 class PwnedPasswordsValidator:
-    """Refuse a password that the service knows; while it does not answer, the other validators decide alone."""
+    """Refuse a password that the service knows. If it does not answer, the other validators decide."""
 
     def __init__(self, endpoint: str = PwnedPasswords.api_endpoint) -> None:
         self.client = PwnedPasswords()

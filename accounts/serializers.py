@@ -60,7 +60,7 @@ class RegistrationSerializer(UseCaseSerializer):
 
 
 class CurrentPasswordField(PasswordField):
-    """The password of the caller. An account without one needs a recent sign-in instead, so it can be left out."""
+    """The caller's password. It can be left out: an account without one needs a recent sign-in instead."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(required=False, default=None, **kwargs)
@@ -72,7 +72,7 @@ class PasswordChangeSerializer(UseCaseSerializer):
     refresh = TokenField(required=False, allow_null=True, write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Judge the refresh tokens that came along: each has to be the session's, of whatever generation."""
+        """Check that each refresh token that came along is one of the session, of any generation."""
         request, in_body = self.context["request"], attrs.pop("refresh", None)
         tokens = [] if in_body is None else [in_body]
         with suppress(RefreshTokenMissing):
@@ -87,7 +87,7 @@ class PasswordChangeSerializer(UseCaseSerializer):
 
 
 class AnsweredSerializer(UseCaseSerializer):
-    """The input of a use case that demands the second factor of those who have one."""
+    """The input of a use case that requires the second factor, if the user has one."""
 
     code = CodeField(required=False)
     challenge = ChallengeField(
@@ -98,7 +98,7 @@ class AnsweredSerializer(UseCaseSerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Gather the answer from its fields: a code, or a credential with the challenge that it answers."""
+        """Build the answer from its fields: a code, or a credential with its challenge."""
         code, challenge, credential = (attrs.pop(name, None) for name in ("code", "challenge", "credential"))
         if credential is None:
             answer = {} if code is None else {"code": code}
@@ -110,7 +110,7 @@ class AnsweredSerializer(UseCaseSerializer):
 
 
 class EndOthersField(SwitchField):
-    """Whether the other sessions of the user are to end."""
+    """Whether to end the user's other sessions."""
 
     def __init__(self) -> None:
         super().__init__(write_only=True, default=False, source="end_others")

@@ -26,22 +26,22 @@ class OwnPasswordView(PasswordChangeView):
             form.add_error("old_password", error.messages[0])
             return self.form_invalid(form)
         except TokenRevoked:
-            return redirect("admin:password_change")  # which asks to sign in
+            return redirect("admin:password_change")  # which asks for a sign-in
 
     def form_invalid(self, form: Any) -> HttpResponse:
         return hold_off(super().form_invalid(form))
 
 
 class AdminSite(admin.AdminSite):
-    """Django's, with the limits on guessing wherever a password is judged, and a code at the login."""
+    """Django's, with limits on guessing passwords, and a code at the login."""
 
     site_header = site_title = "Latchkey"
     login_form = AdminLoginForm
-    # Otherwise it answers every path below /admin/, and those without their trailing slash would be 404.
+    # Otherwise it answers every path below /admin/, and a path without its trailing slash would be 404.
     final_catch_all_view = False
 
     def get_urls(self) -> list[Any]:
-        # Without the view behind "view on site", which no page here has: it fails on a key that is none.
+        # Without the view behind "view on site", which no page here offers: it fails on a malformed key.
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -10,7 +10,7 @@ from . import names
 
 
 class MaximumLengthValidator:
-    """Refuse a password that no login would take, by whatever route it comes."""
+    """Refuse a password that is too long for any login, wherever it is set."""
 
     def validate(self, password: str, user: object = None) -> None:
         if len(password) > PASSWORD_LENGTH:
@@ -21,13 +21,13 @@ class MaximumLengthValidator:
 
 
 class ForbiddenWordsValidator:
-    """Refuse a password that is little more than words that everybody here would guess (OWASP ASVS 5.0, 6.2.11).
+    """Refuse a password that is little more than words that fit this deployment (OWASP ASVS 5.0, 6.2.11).
 
-    Case, composition and width don't count. What is left once every word is taken out has to be long enough on its own.
+    Case, composition and width don't count. Without these words, the rest has to be long enough.
     """
 
     def __init__(self, words: Sequence[str] = (), min_length: int = 8) -> None:
-        # The longest first, so that none is broken up by a shorter one within it.
+        # The longest first, so that no shorter word breaks it up.
         self.words = sorted((names.fold(word, PASSWORD_LENGTH) for word in words), key=len, reverse=True)
         self.min_length = min_length
 

@@ -32,7 +32,7 @@ class RegistrationClosed(PermissionDenied):
 
 
 class OwnersView(UseCaseView):
-    """A use case of whoever is signed in."""
+    """A use case of a signed-in user."""
 
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
@@ -45,7 +45,7 @@ class RegisterView(SignInView):
         "Check your email and open the link to confirm your address; then you can sign in. If it does not arrive or "
         "has expired, reset your password, which also confirms your address."
     )
-    """What a registration that has to be verified first is told, whether the address was known or not."""
+    """The answer to a registration that has to be verified first, whether or not the address was known."""
 
     operations = {
         "post": Operation(
@@ -69,7 +69,7 @@ class RegisterView(SignInView):
 
 
 class PasswordChangeView(OwnersView):
-    """Change the password. The caller goes on in a new session, with new tokens the way the old ones came."""
+    """Change the password. The caller goes on in a new session, whose tokens come the way the old ones did."""
 
     serializer_class = serializers.PasswordChangeSerializer
     operations = {
@@ -80,7 +80,7 @@ class PasswordChangeView(OwnersView):
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         guard = JWTAuthentication()
-        guard.confirms = False  # a refresh token that does not fit gets the request refused
+        guard.confirms = False  # a refresh token of another session still gets the request refused
         return [guard]
 
     def respond(self, result: Session) -> Response:
@@ -161,14 +161,14 @@ class UnverifiedAddress(PermissionDenied):
 
 
 class SettingUpView(OwnersView):
-    """A view that sets up a second factor, which an address that nobody has verified does not get."""
+    """A view that sets up a second factor, which needs a verified address."""
 
     def handle_exception(self, exc: Exception) -> Response:
         return super().handle_exception(UnverifiedAddress() if isinstance(exc, EmailNotVerified) else exc)
 
 
 class SecondFactorView(SettingUpView):
-    """Whether there is a second factor, and the secret of one to come."""
+    """Show whether there is a second factor, or give the secret for a new one."""
 
     serializer_class = serializers.EnrolmentSerializer
     operations = {
@@ -194,13 +194,13 @@ class SecondFactorView(SettingUpView):
 
     def respond(self, result: tuple[str, str]) -> Response:
         secret, uri = result
-        # With a background of its own: scanners want dark on light.
+        # With a light background, which scanners need.
         picture = segno.make_qr(uri).svg_data_uri(scale=4, light="white")
         return Response({"secret": secret, "otpauthUri": uri, "qrCode": picture})
 
 
 class RecoveryCodesView(OwnersView):
-    """Give recovery codes; they are told in this answer, and never again."""
+    """Give recovery codes. They are shown in this answer, and never again."""
 
     serializer_class: ClassVar[type[UseCaseSerializer]] = serializers.RecoveryCodesSerializer
     operations = {

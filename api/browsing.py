@@ -1,4 +1,4 @@
-"""The API in a browser: the sign-in that it shares with the admin, and pages with forms for what the views offer."""
+"""The API in a browser: the sign-in that it shares with the admin, and pages with forms for the views."""
 
 from contextlib import suppress
 from typing import Any
@@ -20,7 +20,7 @@ from tokens.http.requests import SAFE_METHODS
 
 
 class CsrfCheck(CsrfViewMiddleware):
-    """Django's check, which says why it refuses instead of answering."""
+    """Django's check, which returns why it refuses instead of answering."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
@@ -32,10 +32,11 @@ class CsrfFailed(PermissionDenied):
 
 
 class PassAuthentication(BaseAuthentication):
-    """Let in who is signed in here or in the admin. `request.auth` is the Pass, `request.auth.session` its session.
+    """Let in users who are signed in here or in the admin.
 
-    A browser sends the cookie whoever makes it send a request, so whatever changes something needs the token of a page
-    of ours as well.
+    `request.auth` is the Pass, `request.auth.session` its session.
+
+    Other sites can make a browser send the cookie, so every change also needs the CSRF token of one of our pages.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Pass] | None:
@@ -55,7 +56,7 @@ class PassAuthentication(BaseAuthentication):
 
 
 class PageRenderer(renderers.BrowsableAPIRenderer):
-    """The page of a view: what it answered, with a form for each of its methods and a link to each of its rows."""
+    """The page of a view: its answer, a form for each of its methods, and a link to each of its rows."""
 
     template = "api/page.html"
     filter_template = "api/filters.html"
@@ -65,7 +66,7 @@ class PageRenderer(renderers.BrowsableAPIRenderer):
     ) -> bytes:
         page: str = super().render(data, accepted_media_type, renderer_context)
         renderer_context["response"]["Cache-Control"] = "no-store"
-        return page.encode(errors="replace")  # a form shows again what was sent, lone surrogates too
+        return page.encode(errors="replace")  # a form shows its input again, which may hold lone surrogates
 
     def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context(data, accepted_media_type, renderer_context)
@@ -80,7 +81,7 @@ class PageRenderer(renderers.BrowsableAPIRenderer):
         }
 
     def get_rows(self, data: Any, view: Any) -> Any:
-        """Yield what a list shows, as links: a name for people, the address, and the methods there."""
+        """Yield the rows of a list as links: a name for people, the address, and the methods there."""
         rows = data.get("results", ()) if isinstance(data, dict) else ()
         for row in rows:
             with suppress(NoReverseMatch):  # where a row has no address
@@ -105,6 +106,6 @@ def methods_of(url: str) -> list[str]:
 
 
 def has_ended(request: Request) -> bool:
-    """Return whether a pass came along, and was asked for, that lets nobody in any more."""
+    """Return whether the request carried a pass, on a view that accepts passes, that is no longer valid."""
     is_asked = any(isinstance(authenticator, PassAuthentication) for authenticator in request.authenticators or ())
     return bool(is_asked and request.COOKIES.get(settings.SESSION_COOKIE_NAME) and not request.auth)

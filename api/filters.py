@@ -11,11 +11,11 @@ from rest_framework.serializers import CharField
 from accounts import names
 
 SEARCH_LENGTH = 320
-"""Characters; as long as an email address can be. Each word makes the statement longer, and databases have limits."""
+"""Characters: the longest that an email address can be. Each word lengthens the statement, which databases limit."""
 
 
 class NameSearch(filters.SearchFilter):
-    """Find those who have each of the words in one of the view's `search_fields`, which hold keys of names."""
+    """Find users who have each word in one of the view's `search_fields`, which hold keys of names."""
 
     search_description: Any = _("Search terms. Results contain all of them, in upper or lower case.")
     default_lookup = "contains"

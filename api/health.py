@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can do its work: for load balancers, so nobody signs in for it."""
+"""Whether the server lives, and whether it can do its work. For load balancers, so without a sign-in."""
 
 from typing import Any
 

@@ -9,13 +9,13 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 Position = list[str]
-"""Where a row stands: the value of the field that the list is ordered by, and the primary key."""
+"""The position of a row: the value of the list's order field, and the primary key."""
 
 
 class Pagination(CursorPagination):
-    """Page a queryset in the order that it has: by its first field, and by the primary key among equals.
+    """Page a queryset in its own order: by its first field, and by the primary key among equals.
 
-    So no row is left out or told twice, however many are equal or come and go meanwhile. The field must not be null.
+    So no row is missing or repeated, however many are equal or come and go meanwhile. The field must not be null.
     """
 
     page_size = 50
@@ -29,7 +29,7 @@ class Pagination(CursorPagination):
         size = self.get_page_size(request) or self.page_size
         order = str((queryset.query.order_by or queryset.model._meta.ordering)[0])
         self.field = order.removeprefix("-")
-        # Signed for this list in this order, so that nothing but what was read from it gets into the query.
+        # Signed for this list and order, so that only values that came from it get into the query.
         self.signer = signing.Signer(salt=f"{__name__}:{request.path}:{order}")
         backwards, position = self._read_cursor()
         descending = order.startswith("-") != backwards
@@ -58,13 +58,13 @@ class Pagination(CursorPagination):
     def _beyond(self, position: Position, descending: bool) -> Q:
         value, key = position
         side = "lt" if descending else "gt"
-        # The first condition is what an index on the field can use.
+        # An index on the field can use the first condition.
         return Q(**{f"{self.field}__{side}e": value}) & (
             Q(**{f"{self.field}__{side}": value}) | Q(**{f"pk__{side}": key})
         )
 
     def _link(self, edge: list[Any], *, backwards: bool) -> str:
-        # A page that has become empty since its link was given is followed by the first, and preceded by the last.
+        # If a page has become empty since its link was made, the next page is the first, and the previous one the last.
         position = next(([str(getattr(row, self.field)), str(row.pk)] for row in edge), None)
         cursor = self.signer.sign_object([backwards, position])
         return replace_query_param(self.request.build_absolute_uri(), self.cursor_query_param, cursor)

@@ -9,7 +9,7 @@ from tokens.domain.authority import may_act_on
 
 
 class ActsOnNobodyAbove(BasePermission):
-    """Let nobody change a user who may do more, or end that user's sessions."""
+    """Refuse changes to a user who has more permissions, and to that user's sessions."""
 
     message = _("This user has permissions that you don't have.")
 

@@ -1,4 +1,4 @@
-"""The bodies that the views answer with, as the OpenAPI schema describes them."""
+"""The bodies of the views' answers, as the OpenAPI schema describes them."""
 
 from typing import Any
 

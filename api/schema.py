@@ -1,4 +1,4 @@
-"""The OpenAPI schema as a whole. What it says of an endpoint stands at the endpoint's view, as `operations`."""
+"""The OpenAPI schema as a whole. Each view describes its own endpoint, in `operations`."""
 
 from functools import cache
 from threading import Lock
@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 
 
 class PassScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The cookie of the pages is for the pages alone: programs see nothing of it."""
+    """The cookie of the pages, which is not for programs, so the schema doesn't show it."""
 
     target_class = PassAuthentication
     name: list[str] = []
@@ -33,7 +33,7 @@ _lock = Lock()
 
 
 def schema() -> Schema:
-    """Return the schema, which is made once a process; drf-spectacular's generator is not safe among threads."""
+    """Return the schema, made once for each process. drf-spectacular's generator is not thread-safe."""
     with _lock:
         return _schema()
 

@@ -42,7 +42,7 @@ class AccountSerializer(ModelSerializer):
 
 
 class MeSerializer(AnsweredSerializer, AccountSerializer):
-    """The caller's account. A new address takes the password, and the second factor where there is one."""
+    """The caller's account. A new address needs the password, and the second factor if there is one."""
 
     instance: User
     username = serializers.CharField(max_length=names.LENGTH)
@@ -139,7 +139,7 @@ class SessionSerializer(ModelSerializer):
         return {**super().to_representation(session), "device": devices.name(session)}
 
     def _as_used_now(self, session: Session) -> Session:
-        """Return it as this request uses it. A thief who asks must not learn when the owner refreshed it."""
+        """Return the session as this request uses it. A thief who asks must not learn when the owner refreshed it."""
         session = copy(session)
         session.rotated_at = timezone.now()
         session.expires_at = session.expiry(session.rotated_at)
@@ -164,7 +164,7 @@ class SecurityEventSerializer(ModelSerializer):
         read_only_fields = fields
 
     def get_device(self, event: SecurityEvent) -> str:
-        # Not the name of the session's device: this may be another one, that holds a copy of its token.
+        # Not the name of the session's device: another device may hold a copy of its token.
         return devices.describe(event.user_agent)
 
     def to_representation(self, event: SecurityEvent) -> dict[str, Any]:
@@ -175,6 +175,6 @@ class SecurityEventSerializer(ModelSerializer):
 
 
 class LogSerializer(serializers.Serializer[None]):
-    """Whose log is asked for."""
+    """The user whose log is asked for."""
 
     user = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)

@@ -1,4 +1,4 @@
-"""The protected resources. Whoever they belong to is found by the query: anybody else's are not there."""
+"""The protected resources. Each query returns the caller's own rows alone, so other users' don't exist for it."""
 
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -44,9 +44,9 @@ STAFF_ERRORS = {403: ("permission_denied",), 404: ("not_found",)}
 
 
 class WithHeading(APIView):
-    """A view whose page in a browser has a heading, which is its name or else that of its rows, and a line below it.
+    """A view whose page in a browser has a heading, by its name or that of its rows, and a line below.
 
-    DRF would make them of names and docstrings, which are for who reads the code.
+    DRF would make them from names and docstrings, which are for readers of the code.
     """
 
     name: Any = None
@@ -84,7 +84,7 @@ class RootView(WithHeading):
 
 
 class SchemaView(APIView):
-    """The OpenAPI schema of all this."""
+    """The OpenAPI schema of the whole API."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -96,7 +96,7 @@ class SchemaView(APIView):
 
 
 class DocsView(APIView):
-    """The page of the schema. What is refused here is told as everywhere in the API."""
+    """The page of the schema. Its errors have the same shape as everywhere in the API."""
 
     schema = None
     authentication_classes = ()
@@ -144,7 +144,8 @@ class SessionViewSet(
 
     def get_queryset(self) -> QuerySet[Session]:
         live: SessionQuerySet = Session.objects.live().of(cast(User, self.request.user))
-        # Not at its place among the others, which would tell when it was refreshed; nor does a cursor hold that time.
+        # Sorted first: its place among the others would reveal when it was refreshed. A cursor does not hold that time
+        # either.
         current = When(pk=cast(AccessToken, self.request.auth).session.pk, then=Value(END_OF_TIME, UTCDateTimeField()))
         return live.annotate(used_at=Case(current, default=F("rotated_at"))).order_by("-used_at")
 
@@ -152,11 +153,11 @@ class SessionViewSet(
         session = cast(Session, serializer.instance)
         name = serializer.validated_data.get("device_name")
         if name and not sessions.rename(session, name):
-            raise NotFound  # it ended in this moment
+            raise NotFound  # it has just ended
 
     def perform_destroy(self, session: Session) -> None:
         if not sessions.revoke(session, Reason.REVOKED, client_of(self.request), cast(User, self.request.user)):
-            raise NotFound  # it ended in this moment
+            raise NotFound  # it has just ended
 
     @action(
         detail=False,
@@ -239,7 +240,7 @@ class UserViewSet(
 
     @action(detail=True, methods=["post"], url_path="send-password-reset")
     def send_password_reset(self, request: Request, pk: str) -> Response:
-        """Mail the user a link to choose a new password, which nobody else gets to see."""
+        """Mail the user a link to choose a new password. The answer doesn't show it."""
         try:
             password.send_reset(self.get_object(), client_of(request))
         except NoResetPossible as error:

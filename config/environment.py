@@ -13,8 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 class Env:
     """The environment's variables, by type.
 
-    An empty one counts as not set. A malformed one raises ImproperlyConfigured with a sentence that names it, and
-    shows its value only where that is no secret.
+    An empty one counts as not set. A malformed one raises ImproperlyConfigured with a message that names it, and shows
+    the value only if it is no secret.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Env:
         return hosts
 
     def origins(self, name: str) -> list[str]:
-        """Read origins as browsers write them: in small letters, without a port that is the scheme's own."""
+        """Read origins as browsers write them: in lower case, without the scheme's default port."""
         origins = [origin.lower() for origin in self.items(name)]
         for origin in origins:
             if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", origin):
@@ -70,7 +70,10 @@ class Env:
         return [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin) for origin in origins]
 
     def address(self, name: str, default: str) -> str:
-        """Read an http(s) URL, without its last slash. Its path is made of what no browser or proxy writes anew."""
+        """Read an http(s) URL, without its last slash.
+
+        Its path has only characters that browsers and proxies leave as they are.
+        """
         value = self.string(name, default).rstrip("/")
         path = r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*"
         if not re.fullmatch(rf"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?{path}", value):
@@ -95,7 +98,7 @@ class Env:
     def url(
         self, name: str, default: str, schemes: str, parse: Callable[[str], dict[str, Any]], example: str
     ) -> dict[str, Any]:
-        """Read a URL as django-environ understands it. It may hold a password, so no message repeats it."""
+        """Read a URL as django-environ understands it. It may contain a password, so no message repeats it."""
         value = self.string(name, default)
         if not re.match(schemes, value):
             self.reject(name, f"must be a URL like {example}")
@@ -110,7 +113,7 @@ class Env:
 
 
 def names_in(file: Path) -> list[str]:
-    """Return the names that the file of variables gives a value, in its order."""
+    """Return the names of the variables in the file, in its order."""
     try:
         text = file.read_text(errors="replace")
     except OSError:

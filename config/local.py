@@ -1,4 +1,4 @@
-"""How `make run` serves the project: as config.gunicorn does, and it says where, and what to try."""
+"""gunicorn's settings for `make run`: those of config.gunicorn, and a message with the addresses."""
 
 import errno
 import socket
@@ -29,7 +29,7 @@ Try it in another terminal:
 
 
 def on_starting(server: Any) -> None:
-    """Say in one line that the port is taken, where gunicorn would try again for seconds."""
+    """Say in one line that the port is taken. gunicorn would try again for seconds."""
     with socket.socket(socket.AF_INET6 if ":" in HOST else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

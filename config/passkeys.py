@@ -1,4 +1,4 @@
-"""What passkeys are bound to, where the settings do not say: the domain and the origins of this deployment."""
+"""The defaults of what passkeys are bound to: the domain and the origins of this deployment."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 
 def passkey_domain(public_url: str) -> str:
-    """Return the host of the URL; nothing if it is an address, which can be no RP ID (WebAuthn, section 5.1.2)."""
+    """Return the host of the URL; empty if it is an IP address, which can't be an RP ID (WebAuthn, section 5.1.2)."""
     host = urlsplit(public_url).hostname or ""
     return "" if is_address(host) else host
 
 
 def passkey_origins(domain: str, public_url: str, trusted_origins: Sequence[str]) -> list[str]:
-    """Return the origin of the URL, and those of the trusted ones whose host is the domain or below it."""
+    """Return the origin of the URL, and the trusted origins whose host is the domain or a subdomain."""
     parts = urlsplit(public_url)
     origins = [f"{parts.scheme}://{parts.netloc}", *trusted_origins]
     return [origin for origin in dict.fromkeys(origins) if is_within(domain, origin)]

@@ -27,7 +27,7 @@ SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 
 PORT = env.integer("PORT", default=8000, maximum=65_535)
 PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://localhost:{PORT}")
-# Below it is every path of the server, whether the proxy in front takes it off or not.
+# All paths of the server are below it, whether or not the proxy in front strips it.
 FORCE_SCRIPT_NAME = urlsplit(PUBLIC_URL).path or None
 root = f"{FORCE_SCRIPT_NAME or ''}/"
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", default=f"{urlsplit(PUBLIC_URL).hostname},localhost,127.0.0.1,[::1]")
@@ -126,18 +126,18 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
     if database["NAME"] != ":memory:":
         database["NAME"] = str(BASE_DIR / database["NAME"])
     options = {
-        # A transaction takes the write lock when it begins: one that reads first and writes then can't fail between.
+        # A transaction takes the write lock when it begins, so one that reads first and then writes can't fail between.
         "transaction_mode": "IMMEDIATE",
         "timeout": DATABASE_TIMEOUT,
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
     }
 else:
-    # A transaction pooler (PgBouncer) gives each transaction another connection, so nothing may live in one: no named
-    # cursors, and no prepared statements, which Django leaves off unless told otherwise.
+    # A transaction pooler (PgBouncer) gives each transaction another connection, so no state may live in one: no named
+    # cursors, and no prepared statements, which Django leaves off by default.
     database["DISABLE_SERVER_SIDE_CURSORS"] = True
     database["ENGINE"] = "config.postgresql"
     options = {
-        # A host that is gone is noticed within seconds, by a command too.
+        # Notices a lost host within seconds, in commands too.
         "connect_timeout": DATABASE_TIMEOUT,
         "keepalives_idle": 30,
         "keepalives_interval": 5,
@@ -167,7 +167,7 @@ cache = CACHES["default"]
 if cache["BACKEND"] == "django.core.cache.backends.redis.RedisCache":
     if find_spec("redis") is None:
         env.reject("CACHE_URL", "needs the package redis (pip install redis)")
-    # What is counted there is not worth waiting for.
+    # The counts in it are not worth waiting for.
     cache["OPTIONS"] = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5} | cache.get("OPTIONS", {})
 
 email = env.url(
@@ -187,7 +187,7 @@ EMAIL_USE_SSL: bool = email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str | None = email["EMAIL_FILE_PATH"] or None
 EMAIL_TIMEOUT = 10
 NOTICES = env.items("NOTICES", default="all")
-# Who sends the mails that wait: a thread of each server process, or `manage.py sendmails`, run beside it.
+# Whether a thread of each server process sends the queued mails, or `manage.py sendmails` beside it.
 MAIL_WORKER = env.choice("MAIL_WORKER", "thread", "command")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.string("DEFAULT_FROM_EMAIL", default="no-reply@localhost")
 
@@ -215,11 +215,11 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
 if env.boolean("PWNED_PASSWORDS", default=False):
     AUTH_PASSWORD_VALIDATORS.append({"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"})
 PASSWORD_RESET_TIMEOUT = 3600  # seconds; of every mailed link
-# Where mailed links lead: to the server's own pages, or to a URL with {uid} and {token} in it.
+# Where mailed links lead: to the server's own pages, or to a URL that contains {uid} and {token}.
 PASSWORD_RESET_URL = env.string("PASSWORD_RESET_URL", default="")
 EMAIL_VERIFICATION_URL = env.string("EMAIL_VERIFICATION_URL", default="")
 REGISTRATION_OPEN = env.choice("REGISTRATION", "open", "closed") == "open"
-# Whether a registration lets in who has not yet shown to read the mails of the address.
+# Whether a registration signs in a user whose address is not verified yet.
 EMAIL_VERIFICATION_REQUIRED = env.choice("EMAIL_VERIFICATION", "optional", "required") == "required"
 
 # Sessions and tokens
@@ -254,7 +254,7 @@ if EMAIL_VERIFICATION_REQUIRED:
 TOKENS_SIGNING_KEYS = env.items("SIGNING_KEYS")
 TOKENS_INTROSPECTION_CREDENTIALS = env.credentials("INTROSPECTION_CREDENTIALS")
 
-# Passkeys are bound to a domain name. Where PUBLIC_URL has an address instead, there are none.
+# Passkeys are bound to a domain name. If the host of PUBLIC_URL is an IP address, there are none.
 PASSKEYS = env.choice("PASSKEYS", "on", "off") == "on"
 PASSKEY_RP_ID = env.string("PASSKEY_RP_ID", default=passkey_domain(PUBLIC_URL))
 PASSKEY_RP_NAME = env.string("PASSKEY_RP_NAME", default=PASSKEY_RP_ID)
@@ -277,19 +277,19 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "tokens.http.errors.exception_handler",
-    "NUM_PROXIES": 0,  # REMOTE_ADDR is the client's already; X-Forwarded-For is anybody's
+    "NUM_PROXIES": 0,  # REMOTE_ADDR is the client's address already; X-Forwarded-For can be forged
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Latchkey",
     "DESCRIPTION": "Token sign-in that stays signed in, notices theft, and can be ended at once.",
     "VERSION": "0.2.0",
-    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for who reads the code
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for readers of the code
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes
 
-# What browsers are told
+# Headers for browsers
 
 CORS_ALLOWED_ORIGINS = TOKENS_TRUSTED_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
@@ -325,7 +325,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TOKENS_COOKIE_SECURE
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = root
 CSRF_COOKIE_HTTPONLY = True
 
-# What only the owner of a domain can decide: whether its other hosts are on TLS too, and for good.
+# Only the owner of a domain can decide whether its other hosts use TLS too, for good.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 LOGGING: dict[str, Any] = {
@@ -336,16 +336,16 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # The access log has the 4xx, and whoever sends a wrong Host.
+        # The access log has the 4xx, and requests with a wrong Host.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "gunicorn.http.wsgi": {"level": "ERROR"},  # else a line for each HEAD, whose body it drops
+        "gunicorn.http.wsgi": {"level": "ERROR"},  # otherwise it logs a line for each HEAD, whose body it drops
         "latchkey": {"level": "INFO"},
         "tokens": {"level": "INFO"},
         "accounts": {"level": "INFO"},
     },
 }
 
-# What config.gunicorn reads; and with a slip of the pen in its name, a variable changes nothing.
+# config.gunicorn reads three more. A variable with a misspelt name would be ignored, so these are reported.
 UNKNOWN_VARIABLES = sorted({*names_in(env_file)} - env.asked - {"HOST", "WORKERS", "THREADS"})
 KNOWN_VARIABLES = sorted(env.asked)

@@ -1,4 +1,4 @@
-"""The entry point of WSGI servers. A setting that is wrong or unsafe stops the start with its sentence."""
+"""The entry point of WSGI servers. A wrong or unsafe setting stops the start with a message."""
 
 import os
 import sys
@@ -17,14 +17,14 @@ from config.serving.waiting import limit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 connection_created.connect(limit)
-# Sent along when a connection begins. Otherwise Django would set it by a statement of its own, before there is a limit.
+# Sent when a connection begins. Otherwise Django would set it by a statement, before the timeout is set.
 os.environ.setdefault("PGTZ", "UTC")
 
 try:
     handler = get_wsgi_application()
     handler.request_class = outermost.Request
     application = outermost.WSGI(handler)
-    set_script_prefix(f"{settings.FORCE_SCRIPT_NAME or ''}/")  # as for a command, for checks that make URLs
+    set_script_prefix(f"{settings.FORCE_SCRIPT_NAME or ''}/")  # as a command does, for checks that build URLs
     call_command("check", stdout=StringIO())
 except (ImproperlyConfigured, SystemCheckError) as error:
     sys.exit(str(error))

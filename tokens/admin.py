@@ -1,4 +1,4 @@
-"""The admin's pages for sessions and the security log: to look and to revoke, never to change.
+"""The admin's pages for sessions and the security log. Staff can look and revoke, never change.
 
 Revoking needs the permission `latchkey.change_session`.
 """
@@ -39,7 +39,7 @@ class StatusFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
-            # Which password a fingerprint stands for, the database can't tell.
+            # The database can't compare a fingerprint with the user's password.
             ("live", _("active, or ended by a password change")),
             ("expired", _("expired")),
             ("revoked", _("revoked")),
@@ -103,7 +103,7 @@ class Days:
 class TimeOrderedList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        # From here on nobody but the date hierarchy looks at it.
+        # After this only the date hierarchy reads it.
         self.queryset = Days(self.queryset)
 
 
@@ -115,7 +115,7 @@ class OfferedLookups(admin.ModelAdmin):  # type: ignore[type-arg]
     """
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        # Answered as Django does what else it can't look up: a text that no column holds, a year of thirty digits.
+        # Text that no column can hold, or a year of thirty digits: answered as Django answers other invalid look-ups.
         refused = HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
         if any("\0" in value for name, values in request.GET.lists() if name != SEARCH_VAR for value in values):
             return refused
@@ -231,7 +231,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Revoke all sessions of these users"), permissions=["revoke"])
     def revoke_all_of_users(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
-        # Read before anything is revoked, since that may take them out of the list that they were chosen from.
+        # Read before anything is revoked: a revocation may remove sessions from the filtered list.
         chosen = list(queryset.order_by().values_list("user", flat=True).distinct())
         batches = [chosen[start : start + BATCH_SIZE] for start in range(0, len(chosen), BATCH_SIZE)]
         for batch in batches:
@@ -247,16 +247,16 @@ class SessionAdmin(ReadOnlyAdmin):
         self.delete_queryset(request, Session.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Revoke, then delete: a deletion ends the session, and whoever listens hears of it."""
+        """Revoke, then delete: a deletion ends the session, and the receivers of `sessions_revoked` hear of it."""
         for __, some in ranges(queryset, BATCH_SIZE):
             with transaction.atomic(using=router.db_for_write(Session)):
-                # By key, for the same reason.
+                # By key: a revocation may remove sessions from the filtered list.
                 chosen = Session.objects.filter(pk__in=list(some.values_list("pk", flat=True)))
                 sessions.revoke_these(chosen.live(), Reason.STAFF, client_of(request), cast(User, request.user))
                 super().delete_queryset(request, chosen)
 
     def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
-        """Revoke those that are live, and write so into the admin's own log; return how many that were."""
+        """Revoke the live ones, and write that into the admin's own log; return their number."""
         count, by, using = 0, cast(User, request.user), router.db_for_write(Session)
         for __, some in ranges(chosen.live(), BATCH_SIZE):
             owners = within_reach(by, users.rows(using).filter(pk__in=some.values("user")))
@@ -294,7 +294,8 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # The log goes with its user: whoever may delete both may delete the user. On its own pages it stays.
+        # A user's log is deleted with the user, by staff with the permission for both. The log's own pages delete
+        # nothing.
         page = request.resolver_match
         on_own_page = page is not None and f"{page.url_name}".startswith("latchkey_securityevent_")
         return not on_own_page and super().has_delete_permission(request, obj)
@@ -305,7 +306,7 @@ class SecurityEventAdmin(ReadOnlyAdmin):
 
 
 def _status(session: Session) -> tuple[str, str | Promise]:
-    """Return what the status is to the eye, and what it is to the reader."""
+    """Return the status as a CSS class and as words."""
     if session.revoked_at:
         sort = "reused" if session.revoked_reason == Reason.REUSED else "ended"
         return sort, _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}

@@ -41,7 +41,7 @@ BOUND = b"dpop"
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
-    """Let in whoever holds an access token of a live session: one SELECT, of the session joined with its user.
+    """Let in a request with an access token of a live session: one SELECT, of the session joined with its user.
 
     A revocation, a deactivation and a changed password work on the next request. A token that is bound to a key needs
     a proof of it with each request (RFC 9449). `request.auth` is the AccessToken,
@@ -84,7 +84,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return header.encode(HTTP_HEADER_ENCODING, "replace") if isinstance(header, str) else header
 
     def get_raw_token(self, header: bytes) -> bytes | None:
-        """Return the token in the header; None if its scheme is none of ours. Raises Refused unless it is one token."""
+        """Return the token in the header; None if its scheme is not ours. Raises Refused unless it is one token."""
         # The scheme is compared without regard to case (RFC 9110, section 11.1).
         if _scheme(header) not in [BOUND, *(known.lower().encode() for known in conf.auth_header_types)]:
             return None
@@ -94,10 +94,10 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return token
 
     def get_validated_token(self, raw_token: bytes | str) -> Token:
-        """Return the access token, of a live session.
+        """Return the access token of a live session.
 
-        One that is bound to a key is refused unless it is `authenticate` that asks, which sees the proof.
-        Raises Refused, KeysUnavailable or ProofsUnavailable.
+        A token that is bound to a key is refused, except for `authenticate`, which sees the proof. Raises Refused,
+        KeysUnavailable or ProofsUnavailable.
         """
         request = _asked.get()
         try:
@@ -114,7 +114,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return AccessToken.from_claims(claims, sessions.accept(claims, client, prove, confirm=self.confirms))
 
     def get_user(self, validated_token: Any) -> Any:
-        """Return the user of the token's session. Raises Refused for a token whose signature nobody has verified."""
+        """Return the user of the token's session. Raises Refused if the token's signature was not verified."""
         try:
             return _genuine(validated_token).session.user
         except TokenRefused as refusal:
@@ -132,7 +132,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
 
 
 _asked: ContextVar[Request | None] = ContextVar("latchkey_asked", default=None)
-"""Who asks, for `get_validated_token`, whose signature is SimpleJWT's."""
+"""The request, for `get_validated_token`: SimpleJWT's signature has no place for it."""
 
 
 def _scheme(header: bytes) -> bytes:
@@ -143,18 +143,18 @@ def _genuine(token: Any) -> Token:
     if not isinstance(token, Token) or not token.is_verified or token["token_type"] != AccessToken.token_type:
         raise TokenNotValid
     if token.token is not None and "cnf" in token:
-        raise ProofRequired  # made from text, which shows nothing of the key
+        raise ProofRequired  # made from text alone, without a proof of the key
     return token
 
 
 class LogoutAuthentication(JWTAuthentication):
-    """The guard of a request that is refused unless the refresh token fits as well: until then it uses nothing."""
+    """The guard of a logout, whose view may still refuse the refresh token: being let in is no use of the token."""
 
     confirms = False
 
 
 class StatelessJWTAuthentication(JWTAuthentication):
-    """Let in whoever holds an unexpired access token, without a look into the database.
+    """Let in a request with an unexpired access token, without asking the database.
 
     A session that has ended is let in until its access token expires, or, where TOKENS_ENDED_URL names the issuer's
     feed of ended sessions, for some seconds. `request.user` is a TokenUser, or what
@@ -196,9 +196,9 @@ def __getattr__(name: str) -> Any:
 
 
 REFUSED: dict[tuple[str, str, str], float] = {}
-"""The services, by their addresses, whose guesses were too many, and until when by `monotonic`.
+"""Until when a service's address is refused, because it guessed too often (by `monotonic`).
 
-Kept by each process, so that right credentials cost no statement, and a right guess is no way around the limit.
+Each process keeps its own, so right credentials cost no statement, and a right guess doesn't lift the limit.
 """
 
 REFUSED_LENGTH = 1000
@@ -219,9 +219,9 @@ class ServiceAuthentication(BasicAuthentication):
         bucket = ("service", userid, limits.network(client_of(request).ip_address))
         if (left := REFUSED.get(bucket, 0) - monotonic()) > 0:
             raise TooManyTries(ceil(left))
-        # OAuth software encodes both as a form does (RFC 6749, section 2.3.1), everybody else neither.
+        # OAuth software encodes both as a form does (RFC 6749, section 2.3.1); other clients encode neither.
         for name, given in ((userid, password), (unquote_plus(userid), unquote_plus(password))):
-            # An unknown name costs the same comparison, with a secret that nobody has.
+            # An unknown name is compared too, with a random secret, so it takes the same time.
             if constant_time_compare(given, conf.introspection_credentials.get(name, token_urlsafe())):
                 return Service(name), None
         self._count(bucket)

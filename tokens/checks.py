@@ -49,7 +49,7 @@ INTROSPECTION_SECRET_MIN_LENGTH = 32
 INTROSPECTION_SECRET_GUESSABLE = 16
 
 SECRET_KEY_MIN_COMPRESSED = 40
-"""Bytes that are left of a key that repeats nothing; of fifty random digits, 42 and more."""
+"""Bytes of a key after compression, if nothing in it repeats. Fifty random digits keep 42 or more."""
 
 DATABASES = ("postgresql", "sqlite")
 
@@ -306,7 +306,7 @@ def check_secret_keys(**kwargs: Any) -> Messages:
 
 
 def _is_test_run() -> bool:
-    return hasattr(mail, "outbox")  # which only Django's set-up of a test environment makes
+    return hasattr(mail, "outbox")  # only Django's test environment sets this
 
 
 def _is_weak(secret: str | bytes) -> bool:
@@ -335,7 +335,7 @@ def check_cookie_name(**kwargs: Any) -> Messages:
         return
     if not COOKIE_NAME.fullmatch(conf.cookie_name):
         yield checks.Error("TOKENS_COOKIE_NAME must consist of letters, digits, - and _.", id="latchkey.E003")
-    # What the prefixes promise, browsers enforce: they drop the cookie otherwise.
+    # Browsers enforce what the prefixes promise, and drop any other cookie.
     name = conf.cookie_name.lower()
     if name.startswith(("__host-", "__secure-")) and not conf.cookie_secure:
         yield checks.Error(
@@ -357,7 +357,7 @@ def check_cookie_path(**kwargs: Any) -> Messages:
         )
         return
     for route in dict.fromkeys(routes):
-        # Of a parameter nobody knows what it will be, so the cookie's path has to end before the first.
+        # A parameter can have any value, so the cookie's path has to end before the first one.
         fixed = PARAMETER.split(route)[0]
         if not COOKIE_PATH.fullmatch(conf.cookie_path) or not _covers(conf.cookie_path, fixed):
             yield checks.Error(
@@ -546,7 +546,7 @@ def check_user_model(**kwargs: Any) -> Messages:
 
 
 NO_DATABASE = "django.db.backends.dummy"
-"""What Django takes where there is no setting: in a service that verifies tokens, and keeps nothing."""
+"""Django's default without a setting, as in a service that only verifies tokens and stores nothing."""
 
 
 @checks.register(checks.Tags.compatibility)
@@ -632,7 +632,7 @@ def check_legacy_tables(**kwargs: Any) -> Messages:
         )
 
 
-# What a project that comes from SimpleJWT has set
+# Settings that a project brings from SimpleJWT
 
 KEYS = "TOKENS_SIGNING_KEYS or SECRET_KEY determines the keys and the algorithm."
 SLIDING = "Sliding tokens are not supported. A session stays active while it is used."
@@ -655,7 +655,7 @@ WITHOUT_EFFECT = {
     "REVOKE_TOKEN_CLAIM": PASSWORD,
     "CHECK_USER_IS_ACTIVE": "Inactive users are always refused.",
 }
-"""Settings of SimpleJWT's that have no effect here, and why they are not missed."""
+"""Settings of SimpleJWT that have no effect here, and why."""
 
 SERIALIZERS = {
     "token_obtain_serializer": serializers.CredentialsSerializer,
@@ -667,7 +667,7 @@ SERIALIZERS = {
 
 @checks.register(checks.Tags.compatibility)
 def check_simple_jwt_names(**kwargs: Any) -> Messages:
-    """Name what has no effect: what somebody has set, and relies on, must not be lost in silence."""
+    """Report settings without effect: a project may rely on them, so they must not be ignored silently."""
     given = getattr(settings, "SIMPLE_JWT", {})
     known = [rule.setting.split("'")[1] for rule in RULES.values() if rule.setting.startswith("SIMPLE_JWT")]
     for name in given if isinstance(given, Mapping) else ():
@@ -697,7 +697,7 @@ def check_rotation(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_simple_jwt_paths(**kwargs: Any) -> Messages:
-    """Refuse what could not be used when somebody signs in, and a rule that would be ignored."""
+    """Refuse a path that would fail at a login, and a rule that would be ignored."""
     for name in ("user_authentication_rule", "on_login_success", "on_login_failed"):
         if _fits(name) and not callable(_resolved(name, default=callable)):
             yield _unusable(name, "a function that can be imported")
@@ -721,7 +721,7 @@ def _unusable(name: str, must_be: str) -> checks.CheckMessage:
 
 @checks.register(checks.Tags.security)
 def check_allowed_hosts(**kwargs: Any) -> Messages:
-    """Warn where a proof may have been made for any host: its `htu` is compared with what the Host header says."""
+    """Warn where a proof for any host would be accepted: its `htu` is compared with the Host header."""
     if _fits("dpop") and conf.dpop != "off" and "*" in settings.ALLOWED_HOSTS:
         yield checks.Warning(
             "ALLOWED_HOSTS should list hosts, not '*'. Otherwise key proofs made for another server are accepted.",
@@ -732,7 +732,7 @@ def check_allowed_hosts(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.security)
 def check_hashers(**kwargs: Any) -> Messages:
-    """Name the hashers whose package is missing: a hash of theirs is refused. Django's own list is nobody's choice."""
+    """Report hashers whose package is missing: their hashes are refused. Django's default list is not checked."""
     for hasher in get_hashers() if settings.is_overridden("PASSWORD_HASHERS") else ():  # type: ignore[misc]
         library = getattr(hasher, "library", None)  # a name, or one to show and one to import
         library = library[-1] if isinstance(library, list | tuple) else library

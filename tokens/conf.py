@@ -25,7 +25,7 @@ DEFAULT_LIMITS = {
     "code_anywhere": (100, 300.0),  # the same, from all addresses
     "code_notice": (1, 3600.0),  # mails to one owner that codes are guessed
     "service": (10, 60.0),  # a service's credentials, from one address
-    "account": (20, 180.0),  # changes of a name or an address, which tell whether it is taken
+    "account": (20, 180.0),  # changes of a name or an address, which show whether it is taken
     "mail": (5, 600.0),  # mails with a link to one email address
 }
 
@@ -56,7 +56,7 @@ class Settings:
 
     @property
     def session_lifetime(self) -> timedelta:
-        """The absolute end, counted from the login: no rotation leads past it."""
+        """The absolute end, counted from the login. No rotation goes past it."""
         return self._own("SESSION_LIFETIME", timedelta(days=90))
 
     @property
@@ -79,7 +79,7 @@ class Settings:
 
     @property
     def max_sessions_per_user(self) -> int:
-        """0 stands for no cap."""
+        """0 means no cap."""
         return self._own("MAX_SESSIONS_PER_USER", 100)
 
     @property
@@ -106,7 +106,7 @@ class Settings:
 
     @property
     def trusted_proxies(self) -> int:
-        """How many proxies stand in front, whose X-Forwarded-For says who asks; 0: REMOTE_ADDR does."""
+        """How many proxies in front are trusted for X-Forwarded-For. 0: the client's address is REMOTE_ADDR."""
         return self._own("TRUSTED_PROXIES", 0)
 
     @property
@@ -116,12 +116,12 @@ class Settings:
 
     @property
     def public_url(self) -> str:
-        """What the URLs of this server start with where the Host header does not show it, as behind a proxy."""
+        """How this server's URLs start, where the Host header doesn't show it, as behind a proxy."""
         return self._own("PUBLIC_URL", "")
 
     @property
     def dpop(self) -> str:
-        """Whether a new session may, has to, or can't be bound to its client's key: optional, required, off."""
+        """Whether new sessions are bound to their client's key: optional, required or off."""
         return self._own("DPOP", "optional")
 
     @property
@@ -135,12 +135,12 @@ class Settings:
 
     @property
     def ended_url(self) -> str | None:
-        """Where the issuing server tells which sessions have ended, with this service's credentials in it."""
+        """The URL of the issuing server's feed of ended sessions, with this service's credentials in it."""
         return self._own("ENDED_URL", None)
 
     @property
     def ended_max_age(self) -> timedelta | None:
-        """For how long the stateless guard goes on without word from there; None: for good."""
+        """How long the stateless guard goes on if that feed can't be reached. None: without end."""
         return self._own("ENDED_MAX_AGE", timedelta(seconds=10))
 
     @property
@@ -166,7 +166,7 @@ class Settings:
 
     @property
     def login_hint(self) -> str | Promise:
-        """A sentence that every refused login is told beside the error."""
+        """A sentence that is added to the message of every refused login."""
         return self._own("LOGIN_HINT", "")
 
     @property
@@ -180,7 +180,7 @@ class Settings:
 
     @property
     def throttling(self) -> bool:
-        """Off for load tests only."""
+        """Turn it off for load tests only."""
         return self._own("THROTTLING", True)
 
     @property
@@ -294,14 +294,14 @@ class Settings:
 
 
 def _ours(value: Any) -> Any:
-    """Return this package's path in the place of SimpleJWT's, whose defaults many a project has written out."""
+    """Return this package's path for SimpleJWT's: many projects have its defaults in their settings."""
     if isinstance(value, str) and value.startswith(SIMPLE_JWT):
         return f"{__package__}.{value.removeprefix(SIMPLE_JWT)}"
     return value
 
 
 def resolve(value: Any) -> Any:
-    """Return what a setting names by its dotted path, or holds itself, as SimpleJWT's settings may."""
+    """Return what a setting names by its dotted path, or holds itself. SimpleJWT's settings allow both."""
     return import_string(value) if isinstance(value, str) else value
 
 

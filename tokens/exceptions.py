@@ -20,11 +20,11 @@ InvalidToken = simplejwt.InvalidToken
 
 
 class NotSupported(TypeError):
-    """Something of SimpleJWT's that has no place here; the sentence names the way out."""
+    """A part of SimpleJWT that this package does not have. The message names what to use instead."""
 
 
 class TooManyTries(Exception):
-    """A limit on guessing was reached; `wait` says in how many seconds there will be another try."""
+    """A limit on guessing was reached. `wait` is the number of seconds until the next try."""
 
     def __init__(self, wait: int) -> None:
         super().__init__(wait)
@@ -32,11 +32,11 @@ class TooManyTries(Exception):
 
 
 class InvalidCredentials(Exception):
-    """The name is unknown, the password wrong, or the user deactivated: which of them, nobody can see."""
+    """The name is unknown, the password wrong, or the user deactivated. The client can't see which."""
 
 
 class SecondFactorRequired(Exception):
-    """The password was right, and is not enough: the challenge has to be answered by one of the methods."""
+    """The password was right but not enough: the client has to answer the challenge by one of the methods."""
 
     code = "second_factor_required"
     message = _("Enter the code from your authenticator app, or a recovery code.")
@@ -50,17 +50,17 @@ class AnswerNotValid(Exception):
     """A second factor is wrong, or was used before."""
 
     field: ClassVar[str]
-    """Where it was in the answer."""
+    """Its field in the answer."""
 
     by_field: ClassVar[bool] = True
-    """Whether a client that is signed in is answered 400 by that field, as for something mistyped, and not 401."""
+    """Whether a signed-in client gets 400 for that field, as for a typing error, instead of 401."""
 
     code: ClassVar[str]
     message: ClassVar[Any]
 
 
 class ChallengeNotValid(Exception):
-    """It is no challenge of ours, or has expired, or the password or the second factor was changed since."""
+    """The challenge is not ours, has expired, or the password or second factor has changed since."""
 
     code = "invalid_challenge"
     message = _("This sign-in has expired. Enter your password again.")
@@ -78,7 +78,7 @@ class SignInTooOld(Exception):
 
 
 class CursorExpired(Exception):
-    """What ended since that cursor is no longer kept whole: a reader begins without one."""
+    """The feed no longer goes back to that cursor. The reader starts again without one."""
 
 
 class TokenRefused(TokenError):
@@ -107,7 +107,7 @@ class TokenRevoked(TokenRefused):
 
 
 class TokenReused(TokenRefused):
-    """A superseded token came back, so somebody else holds a copy; the session has been revoked on that account."""
+    """A superseded token came back, so there is a copy of it. The session has been revoked."""
 
     code = "token_reused"
     message = _("This token was already used, so we ended the session. Sign in again.")
@@ -121,13 +121,13 @@ class NoActiveAccount(TokenRefused):
 
 
 class ProofRefused(TokenRefused):
-    """There is no good proof of the key to which a session is bound (RFC 9449), or is to be.
+    """There is no valid proof of the key to which the session is, or will be, bound (RFC 9449).
 
-    That says nothing against the session, whose owner may be somebody else: it goes on as if nobody had asked.
+    The session goes on: its owner may be somebody else than the sender.
     """
 
     error: ClassVar[str]
-    """What the challenge says."""
+    """The `error` of the challenge in the answer."""
 
 
 class ProofRequired(ProofRefused):
@@ -155,4 +155,4 @@ class NonceRequired(ProofRefused):
 
 
 class ReplayStoreUnreachable(Exception):
-    """The cache that remembers the proofs that were used does not answer. That says nothing about any proof."""
+    """The cache of used proofs does not answer. That says nothing about the proof."""

@@ -1,7 +1,7 @@
-"""The table of what can happen to an account, and of what becomes of it.
+"""The table of everything that can happen to an account.
 
-Everything that happens is a line of the log and a count. Whether it also is a row of the owner's log and a mail to the
-owner is in the table. An app adds its own kinds with `add`, in a module that Django imports at the start.
+Each event becomes a line of the log and a count. The table says whether it also becomes a row of the owner's log and a
+mail to the owner. An app adds its kinds with `add`, in a module that Django imports at the start.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True)
 class Notice:
-    """A mail to the owner: what the setting of the notices and its template call it, and its subject."""
+    """A mail to the owner: its name in the setting NOTICES and of its template, and its subject."""
 
     name: str
     subject: str | Promise
@@ -30,11 +30,11 @@ class Kind(str):
     notice: Notice | None = None
 
     hourly = False
-    """Whether the events of an hour, of one session or else of one user, share a row, which counts them: so nobody can
-    fill the table."""
+    """Whether the events of one hour share a row with a count, for one session or else one user. So nobody can fill
+    the table."""
 
     proof = False
-    """Whether only the owner does this, so that the address that it came from is one of the owner's."""
+    """Whether only the owner can cause it, so that its address is one of the owner's."""
 
 
 TABLE: dict[str, Kind] = {}
@@ -58,17 +58,17 @@ def add(
 
 
 def choices() -> list[tuple[str, str | Promise]]:
-    """Return the kinds that the owner's log may hold, each with its words."""
+    """Return the kinds that the owner's log can hold, each with its label."""
     return [(kind, kind.label) for kind in TABLE.values() if kind.row]
 
 
 def notices() -> dict[str, Notice]:
-    """Return the mails that kinds of the table cause, by name."""
+    """Return the notices of the table, by name."""
     return {kind.notice.name: kind.notice for kind in TABLE.values() if kind.notice}
 
 
 def proofs() -> list[Kind]:
-    """Return the kinds that only the owner causes."""
+    """Return the kinds that only the owner can cause."""
     return [kind for kind in TABLE.values() if kind.proof]
 
 

@@ -8,9 +8,9 @@ from .jose import dpop
 
 
 class DPoPNonce:
-    """Tell each client that proves a key the nonce for its next proof, whatever the answer (RFC 9449, section 8.2).
+    """Send each client that proves a key the nonce for its next proof, with any answer (RFC 9449, section 8.2).
 
-    Without it a client learns the nonce from a refresh that is refused for the lack of one. List it first, so that
+    Without it, a client gets the nonce only from a refresh that is refused for the lack of one. List it first, so that
     answers of other middleware carry the nonce too.
     """
 

@@ -13,22 +13,21 @@ from .http.refusals import ReauthenticationRequired
 
 
 class RecentSignIn(IsAuthenticated):
-    """Let in whoever has given the password a short while ago, at the login or again since.
+    """Let in users who gave their password a short while ago, at the login or later.
 
-    Of a user with a second factor, it has to have taken part.
-    Whoever was let in by something that does not know when that was, as Django's own session, is refused as well.
-    Raises ReauthenticationRequired.
+    A user with a second factor must have used it too. Authentication that does not know the time of the sign-in, like
+    Django's session, is refused. Raises ReauthenticationRequired.
     """
 
     max_age: timedelta | None = None
-    """How long ago that may be; None stands for TOKENS_RECENT_SIGN_IN."""
+    """How long ago that may be; None means TOKENS_RECENT_SIGN_IN."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if not super().has_permission(request, view):
             return False
         max_age = conf.recent_sign_in if self.max_age is None else self.max_age
         given_at: Any = getattr(request.auth, "authenticated_at", None)
-        # A time that lies ahead was written by a clock that was wrong.
+        # A time in the future comes from a wrong clock.
         if given_at is None or not -times.CLOCK_SKEW <= times.now() - given_at <= max_age:
             raise ReauthenticationRequired(max_age)
         session = getattr(request.auth, "session", None) if isinstance(request.user, get_user_model()) else None

@@ -1,4 +1,4 @@
-"""The plugin of pytest, which loads it before there are settings: what needs them is imported by the fixture."""
+"""The plugin for pytest. pytest loads it before there are settings, so the fixture imports what needs them."""
 
 from typing import Any
 

@@ -42,16 +42,16 @@ TokenUser = tokens.TokenUser
 UntypedToken = tokens.UntypedToken
 
 CODE_LENGTH = 100
-"""Characters that somebody may type, with spaces and hyphens between."""
+"""The most characters, including spaces and hyphens that people type."""
 
 CHALLENGE_LENGTH = 4096
 
 CREDENTIAL_LENGTH = 16 * 1024
-"""Bytes of a credential as JSON."""
+"""The most bytes of a credential as JSON."""
 
 
 class PasswordField(serializers.CharField):
-    """A password as it was typed: spaces at its ends are part of it."""
+    """A password as typed: spaces at its ends are part of it."""
 
     def __init__(self, **kwargs: Any) -> None:
         style = {"input_type": "password"}
@@ -65,7 +65,7 @@ class PasswordField(serializers.CharField):
 
 
 class SwitchField(serializers.BooleanField):
-    """A JSON boolean, where DRF would take "off" and 0 for one too."""
+    """A JSON boolean. DRF's field would also accept "off" and 0."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -74,14 +74,14 @@ class SwitchField(serializers.BooleanField):
 
 
 class RememberField(SwitchField):
-    """Whether the session is to outlive the browser."""
+    """Whether the session outlives the browser."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(write_only=True, default=True, source="remembered", **kwargs)
 
 
 class DeviceNameField(serializers.CharField):
-    """What a client calls itself. Spaces around it don't count."""
+    """The client's name for itself. Spaces around it don't count."""
 
     default_error_messages = {"not_printable": _("Use printable characters only.")}
 
@@ -97,12 +97,12 @@ class DeviceNameField(serializers.CharField):
 class UseCaseSerializer(serializers.Serializer[Any]):
     """The input of a use case: `is_valid` parses it, and `save` performs the use case.
 
-    What the use case refuses is answered by field, in the names of the wire.
+    Refusals of the use case become errors by field, under the names on the wire.
     """
 
     @property
     def request(self) -> Any:
-        """Django's own request; None where a serializer is used without one, as SimpleJWT's can be."""
+        """Django's request; None without one, as SimpleJWT's serializers can be used."""
         request = self.context.get("request")
         return request._request if isinstance(request, Request) else request
 
@@ -110,7 +110,7 @@ class UseCaseSerializer(serializers.Serializer[Any]):
         raise NotImplementedError
 
     def terms(self, values: Mapping[str, Any]) -> Terms:
-        """Return what a sign-in settles about its session. Raises ProofRefused."""
+        """Return the terms of the session that a sign-in begins. Raises ProofRefused."""
         return Terms(
             remembered=values.get("remembered", True),
             device_name=values.get("device_name", ""),
@@ -139,7 +139,7 @@ class UseCaseSerializer(serializers.Serializer[Any]):
 class PairSerializer(UseCaseSerializer):
     """A use case of the body transport, which answers with both tokens.
 
-    It is performed by `validate`, as in SimpleJWT, whose users add to what that returns.
+    `validate` performs it, as in SimpleJWT: projects override `validate` and add to what it returns.
     """
 
     token_class: Any = RefreshToken
@@ -162,14 +162,14 @@ class PairSerializer(UseCaseSerializer):
 class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
     """A name and a password.
 
-    The answer and the work are the same whether the name is unknown, the password wrong or the account deactivated.
+    The answer and the time taken are the same for an unknown name, a wrong password and a deactivated account.
     """
 
     token_class: Any = RefreshToken
     user: Any
 
     default_error_messages = {
-        # SimpleJWT's sentence; nobody has to install its app for the translations of it.
+        # SimpleJWT's sentence, here so that its translations don't need SimpleJWT's app.
         "no_active_account": _("No active account found with the given credentials"),
     }
     refusal = "no_active_account"
@@ -182,7 +182,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 
     @classmethod
     def get_token(cls, user: Any) -> Any:
-        """Return a refresh token of the user. A subclass sets claims on it, which every token of the session has."""
+        """Return a refresh token of the user. A subclass can set claims on it, for every token of the session."""
         return cls.token_class.for_user(user)
 
     def perform(self, client: Client, **values: Any) -> Session:
@@ -207,7 +207,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
                 **options,
             )
         except (TooManyTries, SecondFactorRequired) as error:
-            # In a view of the project's own there may be nobody else to answer them.
+            # A project's own view may have no handler for them.
             raise as_api_exception(error) from error
         except InvalidCredentials as error:
             if conf.on_login_failed:
@@ -255,12 +255,12 @@ class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
 
 
 def obtain_serializer() -> Any:
-    """Return the serializer whose `get_token` says what the project adds to the tokens."""
+    """Return the serializer whose `get_token` adds the project's claims."""
     return resolve(conf.token_obtain_serializer) or TokenObtainPairSerializer
 
 
 def login_succeeded(user: Any, request: Any) -> None:
-    """Do what SimpleJWT's settings want done after a login."""
+    """Do what SimpleJWT's settings name for after a login."""
     if conf.on_login_success:
         resolve(conf.on_login_success)(user, request)
     elif conf.update_last_login:
@@ -282,7 +282,7 @@ class CodeField(serializers.CharField):
         super().__init__(write_only=True, max_length=CODE_LENGTH, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        # A JSON number has lost the zeros that it began with.
+        # A JSON number would lose leading zeros.
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -294,7 +294,7 @@ class ChallengeField(serializers.CharField):
 
 
 class CredentialField(serializers.JSONField):
-    """A WebAuthn credential, as `toJSON()` gives it: an object of limited size. A factor judges what is in it."""
+    """A WebAuthn credential, as `toJSON()` gives it: an object of limited size. A factor judges its content."""
 
     default_error_messages = {
         "not_an_object": _("This must be a JSON object."),
@@ -365,14 +365,14 @@ class ExchangePairSerializer(PairSerializer, ExchangeSerializer):
 
 
 class TokenField(serializers.CharField):
-    """A token as it was sent. Text that is none, with a NUL byte for one, is refused as a token, and not as a field."""
+    """A token as it was sent. Malformed text, as with a NUL byte, is refused as a token and not as a field."""
 
     def run_validators(self, value: Any) -> None:
-        """Leave it to the parser of tokens."""
+        """Do nothing: the parser of tokens judges."""
 
 
 class RefreshSerializer(UseCaseSerializer):
-    """A refresh token to exchange for a new one, whichever way it came."""
+    """A refresh token to exchange for a new one, from the cookie or the body."""
 
     refresh = TokenField()
 
@@ -429,7 +429,7 @@ class TokenRefreshSlidingSerializer(simplejwt.TokenRefreshSlidingSerializer):
 
 
 class AfterSerializer(serializers.Serializer[Any]):
-    """Where a reader of the feed of ended sessions goes on."""
+    """Where a reader of the feed of ended sessions continues."""
 
     after = serializers.CharField(
         required=False,
@@ -445,7 +445,7 @@ class AfterSerializer(serializers.Serializer[Any]):
 
 
 class TokenSerializer(serializers.Serializer[None]):
-    """The token that RFC 7009 and RFC 7662 ask about; the hint is allowed, and not needed."""
+    """The token of a request by RFC 7009 or RFC 7662; the hint is accepted and not needed."""
 
     token = TokenField()
     token_type_hint = TokenField(required=False, allow_blank=True)

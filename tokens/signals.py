@@ -1,16 +1,16 @@
-"""What this app announces. The sender is the class Session, unless it says otherwise.
+"""The signals of this app. The sender is the class Session, unless it says otherwise.
 
-A receiver runs inside the transaction of what it hears of, so that a log and the fact that it logs are never apart.
+Receivers run inside the transaction of the change, so that a log is kept exactly if the change is.
 """
 
 from django.dispatch import Signal
 
 session_started = Signal()
-"""Arguments: `session`, `client`, `evicted` (the sessions that made room for it; `sessions_revoked` told of them),
-`succeeds` (the session in whose place it goes on after a change of the password, where nobody signed in; else None)."""
+"""Arguments: `session`, `client`, `evicted` (the sessions that the cap ended for it; `sessions_revoked` was sent for
+them), `succeeds` (the session that it replaces after a password change, without a sign-in; else None)."""
 
 session_reauthenticated = Signal()
-"""Arguments: `session`, `client`: its user has given the password again."""
+"""Arguments: `session`, `client`: the user has given the password again."""
 
 session_rotated = Signal()
 """Arguments: `session`, `client`. Sent after the row was updated, outside any transaction."""

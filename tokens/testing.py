@@ -1,4 +1,4 @@
-"""What the tests of a project use: a client that signs in without a password, and tokens that are refused."""
+"""For a project's tests: a client that signs in without a password, and tokens that are refused."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -27,12 +27,12 @@ TRANSPORTS = ("header", "cookie")
 class APIClient(test.APIClient):
     """DRF's test client, which signs users in without their passwords.
 
-    Limits on guessing and rates are off in its requests, unless `limits` is set.
+    Its requests ignore the limits on guessing and the rates, unless `limits` is set.
     """
 
     limits = False
     signed_in: Session | None = None
-    """The session that `sign_in` has begun last."""
+    """The session that the last `sign_in` began."""
 
     def sign_in(
         self,
@@ -68,10 +68,10 @@ class APIClient(test.APIClient):
         sessions.revoke(self.signed_in, Reason.REVOKED, by=self.signed_in.user)
 
     def force_authenticate(self, user: Any = None, token: Any = None) -> None:
-        """Let every request in as that user, whatever a view's authentication classes say.
+        """Let every request in as that user, regardless of a view's authentication classes.
 
-        A user who is in the database gets a session, and `request.auth` is an access token of it, as the views of this
-        package need. Raises NoActiveAccount for one who is not active.
+        A user in the database gets a session, and `request.auth` is its access token, as this package's views need.
+        Raises NoActiveAccount for one who is not active.
         """
         if token is None and isinstance(user, get_user_model()) and not user._state.adding:  # noqa: SLF001
             token = AccessToken.of(_start(user))
@@ -83,7 +83,7 @@ class APIClient(test.APIClient):
 
 
 def expired_token(user: Any, kind: Kind = "access") -> str:
-    """Return a token of the user's that expired a minute ago."""
+    """Return a token of the user that expired a minute ago."""
     session = _start(user)
     expired_at = times.now() - conf.leeway - timedelta(minutes=1)
     if kind == "refresh":
@@ -99,14 +99,14 @@ def expired_token(user: Any, kind: Kind = "access") -> str:
 
 
 def revoked_token(user: Any, kind: Kind = "access") -> str:
-    """Return a token of the user's whose session has ended."""
+    """Return a token of the user whose session has ended."""
     session = _start(user)
     sessions.revoke(session, Reason.REVOKED, by=user)
     return str(KINDS[kind].of(session))
 
 
 def reused_token(user: Any, kind: Kind = "refresh") -> str:
-    """Return a token of the user's that was superseded: the first use of it ends its session."""
+    """Return a superseded token of the user: its first use ends the session."""
     session = _start(user)
     session.generation = 1
     token = str(KINDS[kind].of(session))

@@ -1,7 +1,7 @@
-"""The clock of this app: every point in time here is aware, and in UTC, whatever USE_TZ and TIME_ZONE say.
+"""The clock of this app. All its times are aware and in UTC, whatever USE_TZ and TIME_ZONE say.
 
-With USE_TZ off, Django's own are local times without a zone, and in the night in which clocks are put back each of an
-hour's stands for two. `models.UTCDateTimeField` stores them.
+With USE_TZ off, Django's times are local and without a zone. In the night when clocks go back, each time of one hour
+stands for two. `models.UTCDateTimeField` stores them.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -45,9 +45,9 @@ TokenError = exceptions.TokenError
 
 
 class OwnTransactions(APIView):
-    """A view that ATOMIC_REQUESTS leaves alone: what a refused request has revoked stays so.
+    """A view outside of ATOMIC_REQUESTS, so that what a refused request has revoked stays revoked.
 
-    Parameters of the URL, which a project may have put before the app's, say nothing to it.
+    It ignores URL parameters, which a project may have put before the app's paths.
     """
 
     @classmethod
@@ -59,7 +59,7 @@ class OwnTransactions(APIView):
 
 
 class TokenView(OwnTransactions):
-    """A view whose answers may carry tokens: they are never stored on the way, and errors have the one shape."""
+    """A view whose answers may carry tokens: no cache stores them, and all errors have the same shape."""
 
     cache_control = "no-store"
     authentication_classes: Any = ()
@@ -70,7 +70,7 @@ class TokenView(OwnTransactions):
     throttle_scope: str | None = None
 
     def get_authenticate_header(self, request: Request) -> str:
-        # Without it DRF turns the 401 of a view that has no authenticators into a 403.
+        # Without it, DRF turns the 401 of a view without authenticators into a 403.
         return challenge()
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
@@ -83,7 +83,7 @@ class TokenView(OwnTransactions):
 
 
 class AuthView(TokenView):
-    """A view beneath the cookie's path, which no other site can make a browser call."""
+    """A view below the cookie's path, protected against requests of other sites."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         check_same_site(request._request)
@@ -91,7 +91,7 @@ class AuthView(TokenView):
 
 
 class UseCaseView(AuthView):
-    """A view that takes its input, has a use case performed, and says nothing more than that it was."""
+    """A view that parses its input, performs a use case, and answers without a body."""
 
     serializer_class: ClassVar[type[UseCaseSerializer]]
     success: ClassVar[int] = status.HTTP_204_NO_CONTENT
@@ -112,7 +112,7 @@ class UseCaseView(AuthView):
 
 
 class SignInView(UseCaseView):
-    """A door of the cookie transport. The session whose cookie comes along is replaced by the new one."""
+    """A sign-in of the cookie transport. The new session replaces the one whose cookie came along."""
 
     def context(self, request: Request) -> dict[str, Any]:
         return {"request": request, "former": cookies.former(request)}
@@ -200,8 +200,8 @@ class RefreshView(UseCaseView):
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
-        # Not where there was no cookie, so that a sign-in going on beside it is not undone; nor for a proof, which says
-        # nothing against the session.
+        # Not without a cookie: that would undo a parallel sign-in. Not for a refused proof either: the session is still
+        # good.
         if isinstance(exc, TokenRefused) and not isinstance(exc, cookies.RefreshTokenMissing | ProofRefused):
             cookies.clear(response)
         return response
@@ -240,7 +240,7 @@ class LogoutAllView(AuthView):
 
 
 class RevokeView(AuthView):
-    """Revoke the session of a token of either kind (RFC 7009); what is no token of ours is as good as revoked."""
+    """Revoke the session of a token of either kind (RFC 7009); any other text counts as revoked."""
 
     parser_classes = (FormParser,)
     operations = {
@@ -265,7 +265,7 @@ class IsStaffOrService(IsAuthenticated):
 
 
 class IntrospectView(AuthView):
-    """Tell whether a token would be accepted now, and whose it is (RFC 7662); that is no use of it."""
+    """Say whether a token would be accepted now, and whose it is (RFC 7662). It does not count as a use."""
 
     authentication_classes = (JWTAuthentication, ServiceAuthentication)
     permission_classes = (IsStaffOrService,)
@@ -304,7 +304,7 @@ class IntrospectView(AuthView):
 
 
 class EndedView(AuthView):
-    """Tell services that verify tokens themselves which sessions have ended since they last asked."""
+    """List the sessions that ended since the last request, for services that verify tokens themselves."""
 
     authentication_classes = (ServiceAuthentication,)
     permission_classes = (IsAuthenticated,)
@@ -339,14 +339,14 @@ class EndedView(AuthView):
 
 
 class AlwaysJSON(DefaultContentNegotiation):
-    """There is nothing else to have, whatever is asked for."""
+    """Answer JSON whatever the Accept header asks for."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
 
 
 class PublishedView(OwnTransactions):
-    """A document about this server. Anybody may fetch it, keep it for a while, and then ask whether it has changed."""
+    """A public document about this server. Clients may cache it for a while, and then ask whether it has changed."""
 
     authentication_classes: Any = ()
     permission_classes: Any = ()
@@ -383,7 +383,7 @@ class KeySetView(PublishedView):
 
 
 class MetadataView(PublishedView):
-    """What OAuth software finds here (RFC 8414). It can be granted nothing: people sign in at this server's own API."""
+    """The metadata for OAuth software (RFC 8414). There are no grants: people sign in by this server's own API."""
 
     operations = {
         "get": Operation(
@@ -396,14 +396,14 @@ class MetadataView(PublishedView):
 
     @property
     def base(self) -> str:
-        """What the URLs start with; the issuer may be a URL, and often is."""
+        """The start of the URLs. The issuer can be a URL, and often is."""
         issuer = str(conf.issuer)
         return conf.public_url or (issuer if issuer.startswith(("https://", "http://")) else "")
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         response = super().get(request)
         if response and not self.base:
-            # It speaks of the Host that was asked for, which is anybody's to choose: no shared cache keeps that.
+            # The URLs contain the request's Host, which any client can choose, so no shared cache may keep them.
             patch_cache_control(response, private=True)
         return response
 
@@ -430,11 +430,11 @@ class MetadataView(PublishedView):
 
 
 class TokenViewBase(TokenView, simplejwt.TokenViewBase):
-    """An endpoint of SimpleJWT's, with its bodies: JSON or a form."""
+    """An endpoint of SimpleJWT, with its bodies: JSON or a form."""
 
     parser_classes = (JSONParser, FormParser, MultiPartParser)
     serializer_setting = ""
-    """The setting of `conf` that names a serializer in the place of the view's own."""
+    """The setting in `conf` that can name another serializer."""
 
     default_serializer: Any = None
 
@@ -557,9 +557,9 @@ def signed_in(session: Session, status_code: int = status.HTTP_200_OK) -> Respon
 
 
 def succeeded(request: Request, session: Session) -> Response:
-    """Answer with the tokens of a session in the place of the caller's.
+    """Answer with the tokens of the session that replaces the caller's.
 
-    The refresh token goes the way the old one came, in the cookie or as `refresh` in the body, if one did.
+    The refresh token goes the way the old one came: in the cookie, or as `refresh` in the body.
     """
     response = Response(_access(AccessToken.of(session)))
     if cast(dict[str, Any], request.data).get("refresh") is not None:
@@ -568,7 +568,7 @@ def succeeded(request: Request, session: Session) -> Response:
 
 
 def renewed(token: AccessToken) -> Response:
-    """Answer with an access token in the place of that one; the refresh token and its cookie stay as they are."""
+    """Answer with a renewed access token. The refresh token and its cookie stay as they are."""
     return Response(_access(token.renew()))
 
 

@@ -1,7 +1,7 @@
 """WebAuthn's two ceremonies (Level 3, sections 7.1 and 7.2): registering a passkey, and using it.
 
-The `webauthn` library judges them. What it leaves unjudged is judged here: `crossOrigin`, the size of a credential id
-and the strength of a key. An attestation statement is left out. There are no rows here and no request.
+The `webauthn` library judges them. What it does not check is checked here: `crossOrigin`, the size of a credential id
+and the strength of a key. An attestation statement is ignored. Nothing here knows of rows or requests.
 """
 
 import hashlib
@@ -32,22 +32,22 @@ ALGORITHMS = (
 RSA_MIN_BITS = 2048
 
 CREDENTIAL_ID_LENGTH = 1023
-"""Bytes at most (WebAuthn Level 3, section 4, "Credential ID")."""
+"""The most bytes (WebAuthn Level 3, section 4, "Credential ID")."""
 
 TRANSPORTS = ("ble", "cable", "hybrid", "internal", "nfc", "smart-card", "usb")
-"""What a client may say of how it reaches an authenticator; other words are dropped."""
+"""The transports that a client may name; others are dropped."""
 
 TIMEOUT = 300_000
-"""Milliseconds that a browser may wait for the person; as long as a challenge is good."""
+"""Milliseconds that a browser may wait for the user: as long as a challenge is valid."""
 
 
 class CeremonyRefused(Exception):
-    """Something about the credential is wrong. What it is, is for the tests and not for the client."""
+    """Something about the credential is wrong. The message is for tests, not for the client."""
 
 
 @dataclass(frozen=True)
 class RelyingParty:
-    """Who asks: the domain name that passkeys are bound to, and the origins of pages and apps that may use them."""
+    """The domain name that passkeys are bound to, and the origins of the pages and apps that may use them."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class RelyingParty:
 
 @dataclass(frozen=True)
 class NewCredential:
-    """What a registration brought."""
+    """The result of a registration."""
 
     credential_id: bytes
     public_key: bytes
@@ -74,7 +74,7 @@ class NewCredential:
 
 @dataclass(frozen=True)
 class Assertion:
-    """What a use brought; its signature is right."""
+    """The result of a use; its signature is valid."""
 
     sign_count: int
     user_verified: bool
@@ -121,19 +121,19 @@ def request_options(
 
 
 def descriptor(credential_id: bytes, transports: Sequence[str]) -> dict[str, Any]:
-    """Return how options name a passkey that is known."""
+    """Return a known passkey as options name it."""
     return {"id": encode(credential_id), "type": "public-key", "transports": list(transports)}
 
 
 def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any]) -> NewCredential:
-    """Judge a registration (section 7.1). User presence and user verification are demanded.
+    """Judge a registration (section 7.1). User presence and user verification are required.
 
     Raises CeremonyRefused.
     """
     try:
         response = {**credential["response"]}
         _refuse_cross_origin(response["clientDataJSON"])
-        # No attestation is asked for, so what came of it is not judged, whatever its format.
+        # No attestation was asked for, so any that came is ignored, whatever its format.
         attestation = cbor2.loads(decode_strictly(response["attestationObject"]))
         bare = {"fmt": "none", "attStmt": {}, "authData": attestation["authData"]}
         response["attestationObject"] = encode(cbor2.dumps(bare))
@@ -165,7 +165,7 @@ def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any])
 
 
 def credential_id(credential: Mapping[str, Any]) -> bytes:
-    """Return which passkey it says that it is of; nothing about it has been judged. Raises CeremonyRefused."""
+    """Return which passkey the credential claims to be of. Nothing is verified yet. Raises CeremonyRefused."""
     try:
         return decode_strictly(credential["rawId"])
     except (KeyError, TypeError, ValueError) as error:
@@ -173,9 +173,9 @@ def credential_id(credential: Mapping[str, Any]) -> bytes:
 
 
 def use(party: RelyingParty, challenge: str, credential: Mapping[str, Any], public_key: bytes) -> Assertion:
-    """Judge the use of a passkey (section 7.2) but for the counter, which the caller takes along with the challenge.
+    """Judge the use of a passkey (section 7.2), except the counter, which the caller takes with the challenge.
 
-    User presence is demanded; whether the user was verified, the answer says. Raises CeremonyRefused.
+    User presence is required. The result says whether the user was verified. Raises CeremonyRefused.
     """
     try:
         _refuse_cross_origin(credential["response"]["clientDataJSON"])
@@ -208,7 +208,7 @@ def digest(challenge: str) -> bytes:
 
 
 def _refuse_cross_origin(client_data: str) -> None:
-    # A page in a frame of another origin could have a person tap for it.
+    # A page in another origin's frame could trick the user into a tap.
     if parse_client_data_json(decode_strictly(client_data)).cross_origin:
         raise CeremonyRefused("The ceremony took place in a frame of another origin.")
 

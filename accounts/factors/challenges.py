@@ -1,6 +1,6 @@
-"""The challenges that passkeys sign: a signed text for one purpose, which nothing stores.
+"""The challenges that passkeys sign: signed texts for one purpose, which are not stored.
 
-Whether a passkey has answered one already, its row knows: it keeps when the last one that it answered was issued.
+A passkey's row keeps when its last answered challenge was issued, so it answers none twice.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ LIFETIMES = {REGISTER: timedelta(minutes=5), LOGIN: timedelta(minutes=10), RENEW
 class Challenge(NamedTuple):
     text: str
     issued_at: int
-    """Microseconds since the epoch: a passkey answers no challenge older than the last one that it answered."""
+    """Microseconds since the epoch. A passkey answers no challenge older than the last one that it answered."""
 
     claims: dict[str, Any]
 
@@ -35,7 +35,7 @@ def issue(purpose: str, **claims: str) -> Challenge:
 
 
 def read(text: str, purpose: str, **expected: str) -> Challenge:
-    """Return a challenge of ours for that purpose which is good, and whose claims are those expected.
+    """Return the challenge, if it is ours, valid, for that purpose, and with the expected claims.
 
     Raises ChallengeNotValid.
     """
@@ -49,5 +49,5 @@ def read(text: str, purpose: str, **expected: str) -> Challenge:
 
 
 def of_login(text: str) -> Challenge:
-    """Return the challenge of a login's second step, which the login has judged."""
+    """Return the challenge of a login's second step. The login has verified it."""
     return Challenge(text, issued_at(text), {})

@@ -34,7 +34,7 @@ FIELD = "code"
 NOT_VALID: type[AnswerNotValid] = CodeNotValid
 AMR = (*PASSWORD, "otp")
 
-# What authenticator apps take for granted.
+# What authenticator apps assume.
 DIGITS = 6
 STEP = 30  # seconds
 SECRET_LENGTH = 20  # bytes (RFC 4226, section 4)
@@ -44,7 +44,7 @@ DRIFT = 1
 
 
 SKEW = 2
-"""How many steps the clocks of two servers may be apart."""
+"""How many steps two servers' clocks may be apart."""
 
 
 def usable() -> bool:
@@ -66,7 +66,7 @@ def use(user: User, answer: Answer, client: Client) -> Sequence[str] | None:
     step = _step_of(app, answer[FIELD]) if app and app.enabled_at else None
     if app is None or step is None:
         return None
-    # A step that lies further ahead was written by a clock that was wrong, and would lock the owner out until then.
+    # A step further ahead was written by a wrong clock, and would lock the owner out until then.
     ahead = int(time()) // STEP + DRIFT + SKEW
     unused = AuthenticatorApp.objects.filter(Q(last_step__lt=step) | Q(last_step__gt=ahead), pk=app.pk)
     return AMR if unused.update(last_step=step) else None
@@ -81,7 +81,7 @@ def remove(user: User) -> bool:
 
 
 def enrol(user: User) -> tuple[str, str]:
-    """Give the user a secret; return it in base32, and as an otpauth URI. It takes the place of one never confirmed."""
+    """Give the user a secret; return it in base32, and as an otpauth URI. It replaces one that was never confirmed."""
     secret = token_bytes(SECRET_LENGTH)
     AuthenticatorApp.objects.filter(user=user, enabled_at=None).delete()
     AuthenticatorApp.objects.create(user=user, secret=encryption.encrypt(secret))
@@ -95,12 +95,12 @@ def pending(user: User) -> AuthenticatorApp | None:
 
 
 def proves(app: AuthenticatorApp, code: str) -> int | None:
-    """Return the time step of the code if it is one of that app, which thereby has the secret."""
+    """Return the time step of the code, if the app's secret made it; that proves that the app has the secret."""
     return _step_of(app, code)
 
 
 def enable(app: AuthenticatorApp, step: int) -> bool:
-    """Ask for the app's codes from now on; return whether it was still to be confirmed. The code is used up."""
+    """Require the app's codes from now on, and use this one up; return whether the app was yet to be confirmed."""
     row = AuthenticatorApp.objects.filter(pk=app.pk, enabled_at=None)
     return bool(row.update(enabled_at=timezone.now(), last_step=step))
 
@@ -114,7 +114,7 @@ def _app_of(user: User) -> AuthenticatorApp | None:
 
 
 def _step_of(app: AuthenticatorApp, code: str) -> int | None:
-    """Return the time step whose code that is, if that step is near enough."""
+    """Return the code's time step, if that step is near enough."""
     try:
         totp = _totp(encryption.decrypt(app.secret))
     except encryption.Undecipherable:
@@ -122,7 +122,7 @@ def _step_of(app: AuthenticatorApp, code: str) -> int | None:
         return None
     now, typed = int(time()) // STEP, as_issued(code)
     near = range(now - DRIFT, now + DRIFT + 1)
-    # The last one, so that a code that two steps share is used up with both.
+    # The last one, so that a code that two steps share is used up for both.
     return max((step for step in near if constant_time_compare(totp.generate(step * STEP), typed)), default=None)
 
 

@@ -10,7 +10,7 @@ PURPOSE = "second factor"
 
 
 class Undecipherable(Exception):
-    """What was encrypted is damaged, or its key is neither the current one nor among the fallbacks."""
+    """The encrypted text is damaged, or its key is neither the current one nor a fallback."""
 
 
 def encrypt(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What a factor is. Each is a module with these functions, and stands in the list of `registry`."""
+"""The interface of a factor. Each is a module with these functions, and an entry in `registry.FACTORS`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,16 +15,16 @@ from ..models import User
 
 class Factor(Protocol):
     METHOD: str
-    """What a client knows it by."""
+    """Its name for clients."""
 
     FIELD: str
-    """The name in an answer that holds it."""
+    """The field of an answer that holds it."""
 
     NOT_VALID: type[AnswerNotValid]
-    """What a wrong answer raises."""
+    """The exception for a wrong answer."""
 
     def usable(self) -> bool:
-        """Return whether this deployment takes it. Turned off, it still keeps out those who have the password alone."""
+        """Return whether this deployment accepts it. If not, it still keeps out clients that have only the password."""
         ...
 
     def since(self, user: User) -> datetime | None:
@@ -32,18 +32,18 @@ class Factor(Protocol):
         ...
 
     def options(self, user: User, challenge: str) -> Mapping[str, Any]:
-        """Return what a client needs to answer the challenge with it."""
+        """Return what a client needs to answer the challenge by it."""
         ...
 
     def use(self, user: User, answer: Answer, client: Client) -> Sequence[str] | None:
         """Use the answer up, and return how the user has signed in (RFC 8176); None if it is not right.
 
-        One statement takes it, so that it works once in parallel too.
+        One statement takes the answer, so it works once, under parallel tries too.
         """
         ...
 
     def remove(self, user: User) -> bool:
-        """Delete what the user has of it; return whether there was anything."""
+        """Delete all that the user has of it; return whether there was anything."""
         ...
 
 

@@ -24,7 +24,7 @@ from .challenges import REGISTER
 logger = logging.getLogger(__name__)
 
 MOST = 20
-"""Passkeys of one user."""
+"""The most passkeys of one user."""
 
 
 class TooManyPasskeys(Exception):
@@ -33,14 +33,14 @@ class TooManyPasskeys(Exception):
 
 
 class LastWayIn(Exception):
-    """Without it, the owner could not sign in any more."""
+    """Without this passkey, the owner could no longer sign in."""
 
     code = "last_way_in"
     message = gettext_lazy("This passkey is your only way in. Set a password or add another passkey first.")
 
 
 def registration_options(session: Session) -> Mapping[str, Any]:
-    """Return the challenge and the options to make a passkey with.
+    """Return the challenge and the options for a new passkey.
 
     Raises EmailNotVerified or TooManyPasskeys.
     """
@@ -66,7 +66,7 @@ def register(
     *,
     end_others: bool = False,
 ) -> tuple[Passkey, list[str] | None]:
-    """Add the passkey, and end the user's other sessions if that is wanted.
+    """Add the passkey and, if asked, end the user's other sessions.
 
     Return it and, if it is the account's first second factor, the recovery codes.
     Raises EmailNotVerified, ChallengeNotValid, TooManyPasskeys or, by field, a ValidationError.
@@ -95,11 +95,11 @@ def register(
                 sessions.revoke_others(session, Reason.REVOKED, client, user)
             return passkey, None if others else registry.joined(user, passkeys)
     except IntegrityError as error:
-        raise refused from error  # somebody has that credential already
+        raise refused from error  # the credential is registered already
 
 
 def rename(user: User, pk: Any, name: str) -> Passkey | None:
-    """Return the passkey, called so from now on; None if the user has none of that id."""
+    """Rename the passkey and return it; None if the user has none of that id."""
     passkey: Passkey | None = user.passkeys.filter(pk=pk).first()
     if passkey:
         passkey.name = name

@@ -1,4 +1,4 @@
-"""Passkeys (WebAuthn Level 3): a sign-in by themselves, or a second factor after a password."""
+"""Passkeys (WebAuthn Level 3), as a sign-in of their own or as a second factor after a password."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ FIELD = "credential"
 
 AFTER_PASSWORD = (*PASSWORD, "pop")
 ALONE = ("pop", "mfa")
-"""RFC 8176: proof of possession; with user verification a passkey is more than one factor."""
+"""RFC 8176: proof of possession. With user verification, a passkey is more than one factor."""
 
 
 class PasskeyNotValid(AnswerNotValid):
@@ -57,7 +57,7 @@ class NoPasskey(Exception):
 
 
 def party() -> RelyingParty:
-    """Return who asks: this deployment."""
+    """Return the relying party of this deployment."""
     return RelyingParty(settings.PASSKEY_RP_ID, settings.PASSKEY_RP_NAME, settings.PASSKEY_ORIGINS)
 
 
@@ -65,20 +65,20 @@ def party() -> RelyingParty:
 
 
 def usable() -> bool:
-    """Return whether this deployment has passkeys. Where its public URL has an address for a host, it has none."""
+    """Return whether this deployment has passkeys. It has none if the host of its public URL is an IP address."""
     return bool(settings.PASSKEYS and settings.PASSKEY_RP_ID)
 
 
 def since(user: User) -> datetime | None:
     known: dict[str, datetime | None] = vars(user)
-    if "passkeys_since" in known:  # fetched along with the user, at a login
+    if "passkeys_since" in known:  # a login fetches it with the user
         return known["passkeys_since"]
     first = user.passkeys.order_by("created_at").first()
     return first.created_at if first else None
 
 
 def options(user: User, challenge: str) -> Mapping[str, Any]:
-    # A plain security key has no user verification, and the password was given.
+    # A plain security key has no user verification, and here the password was given.
     asked = ceremonies.request_options(party(), challenge, allowed=descriptors(user), verification="discouraged")
     return {"publicKey": asked}
 
@@ -99,18 +99,18 @@ def remove(user: User) -> bool:
 
 
 def descriptors(user: User) -> list[dict[str, Any]]:
-    """Return how options name the user's passkeys."""
+    """Return the user's passkeys as options name them."""
     return [
         ceremonies.descriptor(bytes(passkey.credential_id), passkey.transports)
         for passkey in user.passkeys.order_by("pk")
     ]
 
 
-# As a sign-in by itself
+# As a sign-in of its own
 
 
 def login_options() -> Mapping[str, Any]:
-    """Return the challenge and the options of a login. They are the same for everybody, and name nobody."""
+    """Return the challenge and the options of a login. They are the same for everybody and name no user."""
     challenge = challenges.issue(LOGIN)
     return {"challenge": challenge.text, "publicKey": ceremonies.request_options(party(), challenge.text)}
 
@@ -124,7 +124,7 @@ def sign_in(
     *,
     former: Claims | None = None,
 ) -> Session:
-    """Begin a session for the owner of the passkey, who was verified by it: no second factor is asked for.
+    """Begin a session for the owner of the passkey. It has verified the user, so no second factor is asked for.
 
     `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
 
@@ -178,7 +178,7 @@ def _judge(
     *,
     alone: bool = False,
 ) -> Passkey:
-    """Return the passkey whose use this is. Alone it stands for two factors, so its user has to have been verified.
+    """Return the passkey that was used. Without a password it counts as two factors, so it must have verified the user.
 
     Raises UnknownPasskey, PasskeyNotValid or ChallengeNotValid.
     """
@@ -194,7 +194,7 @@ def _judge(
         _check(passkey, used, user, alone=alone)
     except CeremonyRefused as error:
         logger.info("A passkey was refused: %s", error)
-        with suppress(IntegrityError):  # the user was deleted in this moment
+        with suppress(IntegrityError):  # the user has just been deleted
             events.announce(kinds.PASSKEY_FAILED, passkey.user, client)
         raise PasskeyNotValid from error
     _take(passkey, challenge, used, client)
@@ -216,9 +216,9 @@ def _check(passkey: Passkey, used: Assertion, user: User | None, *, alone: bool)
 
 @retried
 def _take(passkey: Passkey, challenge: Challenge, used: Assertion, client: Client) -> None:
-    """Take the challenge and the counter by one statement. Raises ChallengeNotValid or PasskeyNotValid.
+    """Take the challenge and the counter in one statement. Raises ChallengeNotValid or PasskeyNotValid.
 
-    A counter that does not grow says that there is a copy of the passkey. One that is always 0 says nothing.
+    A counter that does not grow means that the passkey was copied. A counter that is always 0 means nothing.
     """
     unanswered = Passkey.objects.filter(pk=passkey.pk, last_challenge__lt=challenge.issued_at)
     grows = Q(sign_count__lt=used.sign_count)

@@ -1,4 +1,4 @@
-"""Recovery codes, for an owner who has lost the device. They belong to the account, whatever its other factors are."""
+"""Recovery codes, for owners who have lost their device. An account has them whatever its other factors are."""
 
 import hashlib
 from base64 import b32encode
@@ -25,7 +25,7 @@ METHOD = "recoveryCode"
 FIELD = "code"
 NOT_VALID: type[AnswerNotValid] = CodeNotValid
 AMR = (*PASSWORD, "mfa")
-"""RFC 8176 has no word for a recovery code: more than one factor it was."""
+"""RFC 8176 has no word for a recovery code; "mfa" says that it was more than one factor."""
 
 NUMBER = 10
 LENGTH = 15  # bytes
@@ -60,7 +60,7 @@ def remove(user: User) -> bool:
 
 
 def issue(user: User) -> list[str]:
-    """Give the user new codes in the place of the former ones, and return them. They are kept as digests alone."""
+    """Replace the user's codes and return the new ones. Only their digests are stored."""
     remove(user)
     codes = [b32encode(token_bytes(LENGTH)).decode().lower() for _ in range(NUMBER)]
     RecoveryCode.objects.bulk_create(RecoveryCode(user=user, digest=_digest(code)) for code in codes)

@@ -1,6 +1,6 @@
-"""The factors that there are, and what they are together: TOKENS_SECOND_FACTOR names this module.
+"""All factors, and what they are together. TOKENS_SECOND_FACTOR names this module.
 
-Tries are counted for an account and a network, whatever they are for, before an answer is judged.
+Tries are counted by account and network, for all factors together, before an answer is judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from . import codes, passkeys, recovery_codes
 from .factor import CodeNotValid, Factor
 
 FACTORS: Sequence[Factor] = (passkeys, codes)
-"""What an account can have for its second factor. Any one of them is enough to have one."""
+"""The second factors that an account can have. Any of them is enough to have one."""
 
 BACKUP: Factor = recovery_codes
-"""Comes with the first factor, and goes with the last."""
+"""Added with the first factor, removed with the last."""
 
 
 def since(user: User) -> datetime | None:
@@ -33,7 +33,7 @@ def since(user: User) -> datetime | None:
 
 
 def methods(user: User) -> list[str] | None:
-    """Name what the user can answer with: None where the password is enough, and nothing where all of it is off."""
+    """Name the methods that the user can answer by: None if the password is enough, an empty list if all are off."""
     had = [factor for factor in FACTORS if factor.since(user)]
     if not had:
         return None
@@ -51,8 +51,7 @@ def options(user: User, challenge: str) -> Mapping[str, Any]:
 def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
     """Use the answer up; return how the user has signed in (RFC 8176). The password has been judged.
 
-    Once there is no try left, the owner is told by mail that somebody knows the password.
-    Raises AnswerNotValid or TooManyTries.
+    Once no try is left, a mail warns the owner that somebody knows the password. Raises AnswerNotValid or TooManyTries.
     """
     buckets = spend(user, client)
     refusal: type[AnswerNotValid] = CodeNotValid
@@ -62,7 +61,7 @@ def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
             if amr := factor.use(user, answer, client):
                 limits.clear(*buckets)
                 return amr
-    with suppress(IntegrityError):  # the user was deleted in this moment
+    with suppress(IntegrityError):  # the user has just been deleted
         events.announce(kinds.SECOND_FACTOR_FAILED, user, client)
         if any(limits.is_spent(*bucket) for bucket in buckets):
             _warn(user, client)
@@ -75,7 +74,7 @@ def spend(user: User, client: Client) -> Sequence[tuple[str, ...]]:
 
 
 def _warn(user: User, client: Client) -> None:
-    with suppress(TooManyTries):  # the owner has been told a short while ago
+    with suppress(TooManyTries):  # the owner was warned a short while ago
         limits.spend("code_notice", str(user.pk))
         events.announce(kinds.SECOND_FACTOR_GUESSED, user, client)
 
@@ -83,16 +82,16 @@ def _warn(user: User, client: Client) -> None:
 def joined(user: User, factor: Factor) -> list[str] | None:
     """Return the recovery codes that come with the factor, if it is the first that the user has.
 
-    To be called in the transaction that gave the user the factor.
+    Call it in the transaction that gave the user the factor.
     """
     others = (other for other in FACTORS if other is not factor)
     return None if any(other.since(user) for other in others) else recovery_codes.issue(user)
 
 
 def left(user: User, factor: Factor) -> bool:
-    """Remove the recovery codes if the factor, which is gone, was the last; return whether it was.
+    """Remove the recovery codes if the removed factor was the last; return whether it was.
 
-    To be called in the transaction that removed the factor.
+    Call it in the transaction that removed the factor.
     """
     others = (other for other in FACTORS if other is not factor)
     if any(other.since(user) for other in others):
@@ -102,7 +101,7 @@ def left(user: User, factor: Factor) -> bool:
 
 
 def remove_all(user: User) -> bool:
-    """Remove the user's second factor as a whole; return whether there was one."""
+    """Remove all factors of the user; return whether there was one."""
     removed = [factor.remove(user) for factor in FACTORS]
     BACKUP.remove(user)
     return any(removed)

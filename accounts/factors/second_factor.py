@@ -1,6 +1,6 @@
 """What owners do with their second factor, and what staff does when the device is lost.
 
-Whatever is refused is a ValidationError, by the field of the use case.
+Refusals are ValidationErrors, by the field of the use case.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from .factor import CodeNotValid
 
 
 class EmailNotVerified(Exception):
-    """The account has an address that nobody has verified."""
+    """The account's address is not verified."""
 
     code = "email_not_verified"
     message = _("Verify your email address first.")
@@ -46,17 +46,17 @@ def status(user: User) -> Status:
 
 
 def prove(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> Sequence[str]:
-    """Demand the password of the session's user, and an answer of the second factor where there is one.
+    """Require the password of the session's user, and the second factor if there is one.
 
-    Return how the user has signed in thereby (RFC 8176). To be called outside of a transaction, which would undo what
-    a wrong one counts for. Raises a ValidationError, AnswerNotValid or TooManyTries.
+    Return how the user has signed in (RFC 8176). Call it outside of a transaction: a rollback would undo the count of
+    wrong tries. Raises a ValidationError, AnswerNotValid or TooManyTries.
     """
     require_password(session, current_password, client)
     return _judge(session.user, answer, client) if registry.since(session.user) else PASSWORD
 
 
 def reauthenticate(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
-    """Renew the sign-in of the session's user. A passkey does so without a password.
+    """Renew the sign-in of the session's user. A passkey needs no password.
 
     Raises as `prove` does, and TokenRevoked if the session has ended.
     """
@@ -70,7 +70,7 @@ def reauthenticate(session: Session, current_password: str | None, answer: Answe
 
 
 def check_address(user: User) -> None:
-    """Let nobody set up a second factor on an address that may be a stranger's. Raises EmailNotVerified."""
+    """Refuse a second factor for an unverified address, which may be a stranger's. Raises EmailNotVerified."""
     if user.email and not user.email_verified:
         raise EmailNotVerified
 
@@ -81,7 +81,7 @@ def check_address(user: User) -> None:
 def enrol(session: Session, current_password: str | None, client: Client = UNKNOWN) -> tuple[str, str]:
     """Give the session's user a secret for an authenticator app; return it in base32, and as an otpauth URI.
 
-    It takes the place of one that was never confirmed. Raises EmailNotVerified as well.
+    It replaces one that was never confirmed. Raises EmailNotVerified as well.
     """
     check_address(session.user)
     require_password(session, current_password, client)
@@ -100,7 +100,7 @@ def _enrol(user: User) -> tuple[str, str]:
 
 
 def enable(session: Session, code: str, client: Client = UNKNOWN, *, end_others: bool = False) -> list[str] | None:
-    """Ask for codes of the app from now on, since it knows them; end the user's other sessions if that is wanted.
+    """Require the app's codes from now on, since it makes the right ones; end the user's other sessions if asked.
 
     Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
     """
@@ -135,7 +135,7 @@ def remove(
     *,
     end_others: bool = False,
 ) -> None:
-    """Remove the authenticator app; end the user's other sessions if that is wanted."""
+    """Remove the authenticator app; end the user's other sessions if asked."""
     user = session.user
     require_password(session, current_password, client)
     _demand(user, answer, client)
@@ -169,7 +169,7 @@ def renew_recovery_codes(
 
 @retried
 def take_away(user: User, client: Client = UNKNOWN) -> bool:
-    """Remove, for staff, the second factor of a user who can't do it; return whether there was one."""
+    """Remove, for staff, the second factor of a user who has lost it; return whether there was one."""
     with transaction.atomic():
         User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
         return drop(user, client)
@@ -184,7 +184,7 @@ def drop(user: User, client: Client) -> bool:
 
 
 def _demand(user: User, answer: Answer, client: Client) -> None:
-    """Use an answer of the user's second factor up. Raises a ValidationError, AnswerNotValid or TooManyTries."""
+    """Require an answer of the user's second factor. Raises a ValidationError, AnswerNotValid or TooManyTries."""
     if not registry.since(user):
         raise _nothing_enabled()
     _judge(user, answer, client)

@@ -3,12 +3,12 @@
 import unicodedata
 
 IGNORED = {"Pd", "Zs", "Cc", "Cf"}
-"""The kinds of characters that people and keyboards put between the groups of a code: dashes, spaces, line ends, marks
-of direction. The minus sign is none of them."""
+"""The kinds of characters that people and keyboards put between the groups of a code: dashes, spaces, line ends,
+direction marks. The minus sign has another kind."""
 
 
 def as_issued(code: str) -> str:
-    """Return the code in small letters and the digits 0 to 9, without what stands between its groups."""
+    """Return the code in lower-case letters and the digits 0 to 9, without anything between its groups."""
     return "".join(map(_as_issued, code)).lower()
 
 

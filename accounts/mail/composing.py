@@ -1,4 +1,4 @@
-"""What a mail says, put together in the moment of sending."""
+"""Composes mails at the time of sending."""
 
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -20,13 +20,13 @@ from . import links
 def spend(kind: str, address: str) -> None:
     """Count a mail of that kind to that address. Raises TooManyTries.
 
-    By kind, so that whoever asks for resets in somebody's name keeps nobody from another mail.
+    By kind, so that a stranger who asks for resets can't block other mails to the owner.
     """
     limits.spend("mail", kind, names.key(address))
 
 
 def compose(mail: Mail) -> EmailMultiAlternatives | None:
-    """Return the mail with a link made in this moment, or None if there is nobody or nothing that it is for."""
+    """Return the mail, with a link made now; None if there is no user, or no longer a reason, for it."""
     if mail.kind in MailKind:
         return _with_link(mail)
     if mail.kind in (NEW_SIGN_IN.name, REUSE.name):
@@ -46,11 +46,11 @@ def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
         case MailKind.RESET_PASSWORD if user.has_usable_password():
             link = links.reset_password.url(user)
         case MailKind.SET_PASSWORD:
-            # Staff has asked for it, and knows that whoever never had a password is to sign in here.
+            # Staff has asked for it, and knows that the user, who may never have had a password, is to sign in here.
             link = links.reset_password.url(user)
         case _:
             return None
-    # To the address that is kept, not to the one that was typed, which may be another mailbox.
+    # To the stored address: the typed one may be another mailbox.
     return _message(mail, user.email, link=link)
 
 
@@ -70,7 +70,7 @@ def _is_from_new_device(session: Session) -> bool:
 
 
 def _source(mail: Mail) -> str:
-    """Say from where it was done, for a mail about what was: nowhere known, where it was a command."""
+    """Return a sentence about the device and address of the change; empty if a command made it."""
     if not mail.ip_address:
         return ""
     known = {"device": devices.describe(mail.user_agent), "ip_address": mail.ip_address}
@@ -84,7 +84,7 @@ def _message(mail: Mail, address: str, **context: Any) -> EmailMultiAlternatives
         subject=_subject(mail.kind),
         body=text,
         to=[names.mailbox(address)],
-        headers={"Auto-Submitted": "auto-generated"},  # no answers from the absent (RFC 3834)
+        headers={"Auto-Submitted": "auto-generated"},  # prevents automatic replies (RFC 3834)
     )
     message.attach_alternative(html, "text/html")
     return message

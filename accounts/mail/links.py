@@ -1,4 +1,4 @@
-"""The links in mails: each opens one thing, for one user, once, for PASSWORD_RESET_TIMEOUT seconds."""
+"""The links in mails. Each works for one user and one purpose, once, within PASSWORD_RESET_TIMEOUT seconds."""
 
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from ..models import User
 
 LENGTH = 200
-"""Characters of a link's uid or token at most."""
+"""The most characters of a link's uid or token."""
 
 
 class LinkNotValid(ValidationError):
@@ -24,7 +24,7 @@ class LinkNotValid(ValidationError):
 class Link(PasswordResetTokenGenerator):
     """The link to a page.
 
-    Its token is good until what it is bound to changes: the password, the address, a sign-in to the admin.
+    Its token is valid until something it depends on changes: the password, the address, a sign-in to the admin.
     """
 
     def __init__(self, page: str, setting: str) -> None:
@@ -33,8 +33,8 @@ class Link(PasswordResetTokenGenerator):
         self.key_salt = f"accounts.mail.links:{page}"
 
     def url(self, user: User) -> str:
-        """Return the URL that the setting makes of it, or that of the server's own page."""
-        # In the fragment the secret reaches no log and no Referer.
+        """Return the URL by the setting, or that of the server's own page."""
+        # In the fragment, so that no log and no Referer contains the secret.
         own = f"{settings.PUBLIC_URL}/{self.page}#uid={{uid}}&token={{token}}"
         url: str = getattr(settings, self.setting) or own
         uid = urlsafe_base64_encode(force_bytes(user.pk))
@@ -53,7 +53,7 @@ class Link(PasswordResetTokenGenerator):
 
 
 class VerificationLink(Link):
-    """Bound to the address and to its not being verified, and to nothing else."""
+    """Depends on the address, and on its not being verified, alone."""
 
     def _make_hash_value(self, user: User, timestamp: int) -> str:
         return f"{user.pk} {timestamp} {user.email} {user.email_verified}"

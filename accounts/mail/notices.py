@@ -1,5 +1,4 @@
-"""What happened to an account, told to its owner by mail where the table of kinds has a notice; the setting NOTICES
-names those that are sent."""
+"""Mails the owner about events whose kind has a notice. The setting NOTICES names the ones to send."""
 
 from typing import Any
 
@@ -21,6 +20,6 @@ def queue(event: SecurityEvent, **kwargs: Any) -> None:
     if notice is None or not {"all", notice.name}.intersection(settings.NOTICES):
         return
     user: User = event.user
-    if user.email and user.email_verified:  # Otherwise the address may be a stranger's.
+    if user.email and user.email_verified:  # An unverified address may be a stranger's.
         client = Client(event.ip_address, event.user_agent)
         outbox.queue(notice.name, user.email, client, session=event.session, at=event.created_at)

@@ -1,6 +1,7 @@
-"""The mails that wait: queued in the transaction of what they tell of, and sent seconds later, never inside a request.
+"""The outbox. Mails are queued in the transaction of their cause, and sent seconds later, never in a request.
 
-How long sending takes would tell that an address is known, and a mail server that is down would take the request along.
+Otherwise the time of sending would reveal that an address is known, and a mail server that is down would fail the
+request.
 """
 
 import logging
@@ -23,21 +24,21 @@ from . import composing
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
-"""How often a mail is tried; with the pauses doubling from two minutes, that takes some four hours."""
+"""The most tries of a mail. The pauses double from two minutes, so these take some four hours."""
 
 POLL = 5
-"""Seconds between two looks at the table, for what another process queued or could not send."""
+"""Seconds between two reads of the table, for mails that another process queued or could not send."""
 
 STOP_TIMEOUT = 5
-"""Seconds that the end of the process waits for a mail that is being sent."""
+"""Seconds that a stopping process waits for a mail that is being sent."""
 
 
 def queue(
     kind: str, address: str, client: Client = UNKNOWN, *, session: UUID | None = None, at: datetime | None = None
 ) -> None:
-    """Have a mail sent to the owner of the address, who is looked up when it is sent.
+    """Queue a mail to the owner of the address, who is looked up when it is sent.
 
-    It is about what the client did then, or now, in that session.
+    It is about what the client did in that session, at that time or now.
     """
     Mail.objects.create(
         kind=kind,
@@ -52,9 +53,9 @@ def queue(
 
 
 def deliver() -> None:
-    """Send what is due. Any number of processes can do so at once: a mail goes to the one that claims it.
+    """Send what is due. Any number of processes can do so at once: each mail is claimed by one.
 
-    A process that dies between sending a mail and taking it off the table has it sent again.
+    If a process dies between sending a mail and deleting its row, the mail is sent again.
     """
     while mail := _due():
         if mail.attempts >= ATTEMPTS:
@@ -66,13 +67,13 @@ def deliver() -> None:
 
 def _due() -> Mail | None:
     now = timezone.now()
-    # What is put off for longer than a mail ever is was put off by a clock that was wrong.
+    # A mail that is put off for longer than the longest pause was put off by a wrong clock.
     due = Q(not_before__lte=now) | Q(not_before__gt=now + _pause(ATTEMPTS))
     return Mail.objects.filter(due).order_by("not_before").first()
 
 
 def _claim(mail: Mail) -> bool:
-    """Put off the next try, which makes this one ours; return whether nobody else was faster."""
+    """Claim the mail by putting off its next try; return whether this process was the first."""
     row = Mail.objects.filter(pk=mail.pk, attempts=mail.attempts)
     not_before = timezone.now() + _pause(mail.attempts + 1)
     return bool(row.update(attempts=mail.attempts + 1, not_before=not_before))
@@ -88,7 +89,7 @@ def _send(mail: Mail) -> None:
             if message := composing.compose(mail):
                 message.send()
     except Exception as error:  # noqa: BLE001 - whatever it is, the mails behind this one are not held up
-        # Without the error's text, which may quote the mail, and with it the link.
+        # Without the error's text, which may quote the mail and its link.
         reason = f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".rstrip()
         logger.warning("Mail %s (%s) could not be sent: %s", mail.pk, mail.kind, reason)
     else:
@@ -96,7 +97,7 @@ def _send(mail: Mail) -> None:
 
 
 class Worker:
-    """Delivers, beside the requests, in a thread of the server's own process."""
+    """Delivers mails in a thread of the server's process, beside the requests."""
 
     def __init__(self) -> None:
         self._thread: Thread | None = None
@@ -105,7 +106,7 @@ class Worker:
         self._stopped = False
 
     def start(self, **kwargs: Any) -> None:
-        """Start the thread, once a process; its first request does, since no thread survives a fork."""
+        """Start the thread, once for each process. The first request calls it, since no thread survives a fork."""
         if settings.MAIL_WORKER != "thread":
             return
         with self._starting:
@@ -126,7 +127,7 @@ class Worker:
             self._thread.join(STOP_TIMEOUT)
 
     def run(self) -> None:
-        """Deliver until stopped, whatever becomes of the database meanwhile."""
+        """Deliver until stopped, also through outages of the database."""
         while not self._stopped:
             self._woken.clear()
             try:

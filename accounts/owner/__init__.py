@@ -1,1 +1,1 @@
-"""What the owner of an account can do: register, change the name, the address or the password, delete it."""
+"""What an account's owner can do: register, change the name, address or password, delete the account."""

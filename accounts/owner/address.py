@@ -22,7 +22,7 @@ from .judging import claiming, clean
 def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
     """Give the account another address, or none. The user's password has been judged.
 
-    The new address has to be verified; the old one is told, in case it was a thief.
+    The new address has to be verified. The old one gets a mail, in case a thief made the change.
     """
     changed = copy(user)
     changed.email, changed.email_verified = email or "", False
@@ -37,21 +37,21 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
 
 @retried
 def request_verification(user: User) -> None:
-    """Mail the link that verifies the address, if there is one and it needs it. Raises TooManyTries."""
+    """Mail the link that verifies the address, if there is an unverified one. Raises TooManyTries."""
     if user.email and not user.email_verified:
         composing.spend(MailKind.VERIFY_EMAIL, user.email)
         outbox.queue(MailKind.VERIFY_EMAIL, user.email)
 
 
 def mail_link(user: User) -> None:
-    """Do so unless that address was sent too many: who reads its mails can ask again, and nobody else floods it."""
+    """Mail it, unless the address got too many. Its owner can ask again later, and a stranger can't flood it."""
     with suppress(TooManyTries):
         request_verification(user)
 
 
 @retried
 def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
-    """Take it that the address is the user's, since the link was read there. Raises LinkNotValid."""
+    """Mark the address as verified, since the link was read there. Raises LinkNotValid."""
     user = links.verify_email.open(uid, token)
     with transaction.atomic():
         hold(user, LinkNotValid())

@@ -18,9 +18,9 @@ from ..models import User
 
 
 def delete_account(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
-    """Delete the user with every session and the log; one line of the logger stays.
+    """Delete the user with all sessions and the log. One line of the logger stays.
 
-    A user with a second factor has to answer it. Raises AccountInUse, and as `second_factor.prove` does.
+    A user with a second factor has to give it. Raises AccountInUse, and as `second_factor.prove` does.
     """
     second_factor.prove(session, current_password, answer, client)
     _delete(session.user, client)
@@ -36,7 +36,7 @@ def _delete(user: User, client: Client) -> None:
         with transaction.atomic():
             hold(user, WrongPassword())
             events.announce(kinds.ACCOUNT_DELETED, user, client)
-            copy(user).delete()  # which takes the key away, although it may have to be tried again
+            copy(user).delete()  # a copy, since the deletion clears its key, and may be tried again
     except (ProtectedError, RestrictedError, IntegrityError) as error:
-        # The last, where the database protects a row of which Django does not know.
+        # An IntegrityError: the database protects a row that Django does not know of.
         raise AccountInUse from error

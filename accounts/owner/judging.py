@@ -1,4 +1,4 @@
-"""Whether a name, an address and a password will do. What is refused is a ValidationError by field."""
+"""Judges names, addresses and passwords. Refusals are ValidationErrors by field."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ..models import User
 
 
 def judge(user: User, password: str, undisclosed: Collection[str] = ()) -> None:
-    """Judge a new account. Of the fields `undisclosed`, it is not told that somebody else has them."""
+    """Judge a new account. For the fields `undisclosed`, it does not say that another account has the value."""
     errors: dict[str, list[ValidationError]] = {}
     judges: list[Callable[[], None]] = [
         lambda: user.clean_fields(exclude=_all_but("username", "email")),
@@ -44,9 +44,9 @@ def _all_but(*fields: str) -> set[str]:
 
 @contextmanager
 def claiming(user: User, undisclosed: Collection[str] = ()) -> Iterator[None]:
-    """Run a transaction that takes a name; who loses the race for one hears the same as who comes late.
+    """Run a transaction that takes a name. The loser of a race gets the same error as somebody who comes late.
 
-    Of the fields `undisclosed` it is not heard that somebody else has them: the IntegrityError stays.
+    For the fields `undisclosed`, which don't say that another account has the value, the IntegrityError stays.
     """
     try:
         with transaction.atomic():

@@ -25,7 +25,7 @@ from .judging import judge_password
 
 
 class NoResetPossible(ValidationError):
-    """There is nowhere that a link could go to, or nobody whom it would let in."""
+    """There is no address to send a link to, or the user could not sign in."""
 
     text = _("The account has no email address or is inactive.")
 
@@ -36,7 +36,7 @@ class NoResetPossible(ValidationError):
 def change_password(
     session: Session, current_password: str | None, new_password: str, client: Client = UNKNOWN
 ) -> Session:
-    """Change the password of the session's user, end every session, and return the one that goes on in its place.
+    """Change the password of the session's user, end every session, and return the one that replaces this one.
 
     Raises TokenRevoked if the session has ended meanwhile.
     """
@@ -45,7 +45,7 @@ def change_password(
 
 
 def replace_password(session: Session, new_password: str, client: Client = UNKNOWN) -> Session:
-    """Do the same with passwords that have been judged, the new one and the present one.
+    """Do the same, after both passwords have been judged.
 
     Raises TokenRevoked, as `change_password` does.
     """
@@ -58,7 +58,7 @@ def _change(session: Session, changed: User, client: Client) -> Session:
     change = PasswordChange(kinds.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
         hold(user, WrongPassword())
-        # They are found by the former password's fingerprint.
+        # Before the change, since they are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"], password_change=change)
         return sessions.succeed(session, changed, client)
@@ -66,10 +66,11 @@ def _change(session: Session, changed: User, client: Client) -> Session:
 
 @retried
 def request_reset(email: str) -> None:
-    """Mail a link that sets a new password, if the address is known: that is found out when the mail is sent.
-    Raises TooManyTries.
+    """Mail a link that sets a new password, if the address is known. Raises TooManyTries.
 
-    Here nothing is looked up, so that the work, and the time that it takes, tells nothing.
+    Whether it is known is found out when the mail is sent.
+
+    Nothing is looked up here, so that the time taken reveals nothing.
     """
     composing.spend(MailKind.RESET_PASSWORD, email)
     outbox.queue(MailKind.RESET_PASSWORD, email)
@@ -77,9 +78,9 @@ def request_reset(email: str) -> None:
 
 @retried
 def send_reset(user: User, client: Client = UNKNOWN) -> None:
-    """Mail the user, for staff, a link that sets a new password. Raises NoResetPossible or TooManyTries.
+    """Mail the user a link that sets a new password, for staff. Raises NoResetPossible or TooManyTries.
 
-    Unlike a reset that anybody can ask for, it serves who has never had a password, too.
+    Unlike a reset that anybody can ask for, it also serves users who never had a password.
     """
     reachable = User.objects.filter(is_active=True).exclude(email="")
     with transaction.atomic():
@@ -98,19 +99,19 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     changed = _with_password(user, new_password)
     change = PasswordChange(kinds.PASSWORD_RESET, client)
     with transaction.atomic():
-        # The token is bound to what is compared here, so of two tries at once one is refused.
+        # The token depends on what is compared here, so one of two parallel tries is refused.
         hold(user, LinkNotValid())
         if not user.email_verified:
-            # The token is bound to the address as well, so that is where it was read.
+            # The token depends on the address as well, so it was read there.
             mark_verified(user, client)
-            # Nobody had shown to be the owner before, so a second factor may be that of a stranger who registered it.
+            # The address was unverified until now, so a stranger may have set up the second factor.
             second_factor.drop(user, client)
         sessions.revoke_all(user, Reason.PASSWORD, client)
         changed.save(update_fields=["password"], password_change=change)
 
 
 def _with_password(user: User, new_password: str) -> User:
-    """Return a copy of the user with another password, if that is strong enough."""
+    """Return a copy of the user with the new password, if that is strong enough."""
     judge_password(user, new_password, "new_password")
     return _having(user, new_password)
 

@@ -32,7 +32,7 @@ def register(
     *,
     former: Claims | None = None,
 ) -> Session:
-    """Make an account and sign in to it, on those terms."""
+    """Make an account and sign in to it on those terms."""
     user = User(username=username, email=email or "")
     judge(user, password)
     user.set_password(password)
@@ -44,10 +44,10 @@ def register(
 
 
 def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:
-    """Make an account that lets nobody in before its address has been verified. Raises TooManyTries.
+    """Make an account that can't be used until its address is verified. Raises TooManyTries.
 
-    Whether the address is known is told nowhere but in the mail that goes to it. If it is, the account is made all the
-    same, without it, and so for good without a way in: the name is taken in either case, by the same work.
+    Only the mail to the address says whether it is known. If it is, the account is made without it, and so can never be
+    used: the name is taken and the work is the same in either case.
     """
     user = User(username=username, email=email, awaiting_verification=True)
     judge(user, password, undisclosed=["email"])
@@ -57,7 +57,7 @@ def register_unverified(username: str, password: str, email: str, client: Client
     try:
         _enter(user, client, is_known)
     except IntegrityError:
-        _enter(user, client, is_known=True)  # the address was taken in this moment
+        _enter(user, client, is_known=True)  # the address has just been taken
 
 
 @retried

@@ -7,8 +7,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def close_if_health_check_failed(self) -> None:
         """Ask the server whether a kept connection still works only if the connection's socket has something to read.
 
-        A server that closes a connection says so on its socket, and the kernel does for one that is gone. Django asks
-        by a statement in each request, which found out no more.
+        If the server closes the connection, its socket shows it, and the kernel shows it for a lost one. Django's
+        statement in each request finds out no more.
         """
         if self._is_quiet():
             self.health_check_done = True

@@ -1,1 +1,1 @@
-"""What stands between a server and the views: middleware, error pages, metrics, storage."""
+"""The parts between a server and the views: middleware, error pages, metrics, storage."""

@@ -1,4 +1,4 @@
-"""System checks of what the project adds to its apps' settings, each under an id that is never given to another."""
+"""System checks of the project's own settings. No id is ever reused."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tokens import kinds
 METRICS_TOKEN_MIN_LENGTH = 16
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):[^\s\x00-\x1f\x7f]+\Z")
-"""That of a URL (RFC 3986, section 3.1), in which no blank or control character stands, for browsers to skip."""
+"""A URL with its scheme (RFC 3986, section 3.1), without blanks or control characters, which browsers would skip."""
 
 DANGEROUS_SCHEMES = ("javascript", "data", "file", "vbscript")
 
@@ -24,7 +24,7 @@ OWN_PATHS = frozenset(
         *("reset-password", "static", "verify-email"),
     )
 )
-"""The first segments of what config.urls knows."""
+"""The first segments of the paths in config.urls."""
 
 
 @checks.register(checks.Tags.security)
@@ -49,7 +49,7 @@ def check_notices(**kwargs: Any) -> Iterator[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security)
 def check_links(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """Judge where mailed links lead, as far as another page than the server's own is named."""
+    """Check the URLs of mailed links, if they lead to other pages than the server's own."""
     for name in ("PASSWORD_RESET_URL", "EMAIL_VERIFICATION_URL"):
         if url := getattr(settings, name):
             yield from _judge_link(name, url)
@@ -80,7 +80,7 @@ def _judge_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
 
 @checks.register
 def check_path(**kwargs: Any) -> Iterator[checks.CheckMessage]:
-    """A proxy may take the path off, or not: so it must not look like one of the server's own."""
+    """Refuse a path of PUBLIC_URL that looks like one of the server's own: a proxy may strip it or pass it on."""
     first = (settings.FORCE_SCRIPT_NAME or "").strip("/").partition("/")[0]
     if first and first in OWN_PATHS:
         yield checks.Error(f"PUBLIC_URL needs a different path: the server itself uses /{first}.", id="config.E005")

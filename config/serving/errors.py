@@ -25,7 +25,7 @@ def answer(error: type[APIException]) -> JsonResponse:
 
 
 def unavailable(error: Exception) -> JsonResponse:
-    """Answer while the database can't do its work."""
+    """Answer 503 while the database can't do its work."""
     Unavailable.because_of(error)
     response = answer(Unavailable)
     response["Retry-After"] = str(Unavailable.wait)
@@ -33,7 +33,7 @@ def unavailable(error: Exception) -> JsonResponse:
 
 
 def reads_html(request: HttpRequest) -> bool:
-    """Tell whether a browser asks for a page: not below the API's paths, nor a client that takes anything."""
+    """Return whether the answer should be a page: outside of the API's paths, to a client that prefers HTML."""
     if request.path_info.startswith(("/api/", "/auth/", "/health/", "/.well-known/")):
         return False
     return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
@@ -54,12 +54,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 def server_error(request: HttpRequest) -> HttpResponseBase:
     error = sys.exception()
     if isinstance(error, OUTAGES):
-        # In a middleware, whose errors reach no other: the admin's session could not be saved.
+        # The admin's session could not be saved. This is raised in a middleware, so no other handler sees it.
         return unavailable(error)
     return defaults.server_error(request) if reads_html(request) else answer(APIException)
 
 
 @csrf_exempt
 def unknown_path(request: HttpRequest) -> JsonResponse:
-    """Answer a path of the API that does not exist; with DEBUG on, Django would show a page of its own."""
+    """Answer a path of the API that does not exist. With DEBUG on, Django would show its own page."""
     return answer(NotFound)

@@ -1,4 +1,4 @@
-"""What a Prometheus server reads; without METRICS_TOKEN there is no such path, and nobody imports this."""
+"""The metrics for Prometheus. Without METRICS_TOKEN there is no such path, and this module is not imported."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ OPERATIONS = {
     "latchkey:refresh_pair": "refresh",
 }
 
-# At 0: Prometheus sees no increase in a series that begins with its first event.
+# At 0, because Prometheus sees no increase in a series that begins with its first event.
 for kind in TABLE:
     EVENTS.labels(kind)
 for status, code in (("401", "token_reused"), ("429", "throttled"), ("500", "error"), ("503", "unavailable")):
@@ -56,7 +56,7 @@ for operation in OPERATIONS.values():
 
 
 def keep(note: Callable[[], None]) -> None:
-    """Note what was done. It has been done, so a count that can't be kept is no error of the request."""
+    """Count what was done. A count that can't be written must not fail the request."""
     try:
         note()
     except Exception as error:  # noqa: BLE001 (the folder of the counts may be gone, and then the library trips)
@@ -125,7 +125,7 @@ class MetricsView(TokenView):
 
     def get(self, request: Request) -> HttpResponse:
         counted = registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # where each process counts for itself
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # if each process counts for itself
             counted = CollectorRegistry()
             MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
         return HttpResponse(generate_latest(counted), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,4 +1,4 @@
-"""What every request passes through, beside Django's own middleware."""
+"""The middleware of the project."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -22,9 +22,9 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ClientAddress:
-    """Take the client's address, the scheme and the host from what the trusted proxies say.
+    """Take the client's address, the scheme and the host from the headers of the trusted proxies.
 
-    An address that is missing or none leaves REMOTE_ADDR as it is.
+    A missing or malformed address leaves REMOTE_ADDR as it is.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -34,7 +34,7 @@ class ClientAddress:
         if proxies := settings.TRUSTED_PROXIES:
             if address := forwarded_address(request, proxies):
                 request.META["REMOTE_ADDR"] = address
-            # Most proxies replace these two; where they add to them, the same count holds.
+            # Most proxies replace these two headers. If they add to them, the same count applies.
             for header in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
                 if header in request.META:
                     request.META[header] = request.META[header].split(",")[-proxies:][0].strip()
@@ -42,21 +42,25 @@ class ClientAddress:
 
 
 class Language(LocaleMiddleware):
-    """Django's: speak the language that the request asks for, and say so. Not where only programs read, whose answers
-    are kept by caches: there would be one for each wording of Accept-Language."""
+    """Django's, which answers in the language that the request asks for.
+
+    Paths for programs are left out: caches would keep their answers once for each Accept-Language.
+    """
 
     FOR_PROGRAMS = ("/.well-known/", "/health/", "/metrics")
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         if not request.path_info.startswith(self.FOR_PROGRAMS):
             response = super().process_response(request, response)
-        translation.deactivate()  # what this thread does next may be nobody's request
+        translation.deactivate()  # this thread may do other work next
         return response
 
 
 class Refusals:
-    """Refuse what came malformed, or without a length; and a long body before it is read: DRF reads JSON whole, past
-    Django's own limit."""
+    """Refuse malformed requests, bodies without a length, and long bodies.
+
+    Long bodies are refused before they are read: DRF reads JSON whole, past Django's limit.
+    """
 
     ANSWERS: ClassVar = {"malformed": BadRequest, "no_length": LengthRequired}
 
@@ -72,7 +76,7 @@ class Refusals:
 
 
 class OptionalTrailingSlash:
-    """Let every path answer with and without a trailing slash, whatever the method, without a redirect."""
+    """Let every path answer with and without a trailing slash, for any method, without a redirect."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -97,8 +101,11 @@ def exists(path: str) -> bool:
 
 
 class HostCheck(CommonMiddleware):
-    """Django's, which refuses a Host that is not in ALLOWED_HOSTS. Probes and scrapers name the address of a container,
-    which nobody knows beforehand, and what they read does not depend on the Host."""
+    """Django's, which refuses a Host that is not in ALLOWED_HOSTS.
+
+    Probes and scrapers send the address of a container, which is not known beforehand. Their answers don't depend on
+    the Host.
+    """
 
     FOR_MACHINES = ("/health/", "/metrics")
 
@@ -107,8 +114,10 @@ class HostCheck(CommonMiddleware):
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """django-csp's, which while DEBUG is on leaves 404 and 500 to Django's own pages, whose scripts no policy would
-    let run. No other site shows these in a frame either."""
+    """django-csp's, which sets no policy on Django's own pages for 404 and 500 while DEBUG is on.
+
+    A policy would block their scripts. Other sites can't show these pages in a frame either.
+    """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         response = super().process_response(request, response)

@@ -1,7 +1,7 @@
-"""What stands around Django, for WSGI and for ASGI: it sees a request before Django has made an object of it.
+"""The layer around Django, for WSGI and ASGI, which sees a request before Django makes an object of it.
 
-Python's parsers raise on some headers, and Django calls them before any middleware; what they can't take is taken out
-here, and `config.serving.middleware.Refusals` answers instead, with the headers that every answer has.
+Python's parsers raise on some headers, and Django calls them before any middleware. So such headers are removed here,
+and `config.serving.middleware.Refusals` answers, with the headers that every answer has.
 """
 
 import json
@@ -22,16 +22,16 @@ from django.utils.http import parse_header_parameters
 logger = logging.getLogger(__name__)
 
 REFUSAL = "latchkey.refusal"
-"""Where an environ, or a scope, names why the request is refused: "malformed" or "no_length"."""
+"""The key of an environ or scope that says why the request is refused: "malformed" or "no_length"."""
 
 PARAMETERS = ("content-type", "accept", "content-disposition")
 """The headers whose parameters Python parses (RFC 2231)."""
 
 SECOND_LINE = re.compile(r",(?=[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+=)")
-"""Where a server has joined two lines of Cookie by a comma, as HTTP/1.1 joins those of any other header."""
+"""A comma by which a server has joined two Cookie lines, as HTTP/1.1 joins other headers."""
 
 UNPARSABLE = (ValueError, TypeError, LookupError)
-"""What Python's parser of parameters raises: TypeError, where it sorts `a*` and `a*0`."""
+"""The errors of Python's parser of parameters: TypeError if it sorts `a*` and `a*0`."""
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -40,9 +40,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def is_parsable(header: str) -> bool:
-    """Return whether Python parses each member of the header."""
+    """Return whether Python can parse each member of the header."""
     if "*" not in header.partition(";")[2]:
-        return True  # only RFC 2231's parameters make it fail
+        return True  # only parameters of RFC 2231 make it fail
     try:
         for member in (header, *header.split(",")):
             parse_header_parameters(member)
@@ -52,8 +52,8 @@ def is_parsable(header: str) -> bool:
 
 
 def is_too_long(length: str) -> bool:
-    """Return whether a Content-Length is more than is taken."""
-    # Python makes no number of more than 4300 digits.
+    """Return whether a Content-Length is above the limit."""
+    # Python refuses to parse more than 4300 digits.
     return length.isdecimal() and (len(length) > 18 or int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
@@ -64,13 +64,13 @@ def refusal(request: HttpRequest) -> str | None:
 
 
 def failure() -> tuple[dict[str, str], bytes]:
-    """Return the headers and the body of the answer to what nobody has foreseen."""
+    """Return the headers and the body of the answer to an unforeseen error."""
     body = {"detail": "A server error occurred.", "code": "error"}
     return headers_for("application/json"), json.dumps(body).encode()
 
 
 def headers_for(content_type: str) -> dict[str, str]:
-    """Return what an answer carries that comes past the middleware."""
+    """Return the headers of an answer that bypasses the middleware."""
     return {
         "Content-Type": content_type,
         "X-Content-Type-Options": "nosniff",
@@ -81,7 +81,7 @@ def headers_for(content_type: str) -> dict[str, str]:
 
 
 def below(path: str) -> str:
-    """Return the path without that of PUBLIC_URL: a proxy takes it off, or passes it on."""
+    """Return the path without that of PUBLIC_URL, which a proxy strips or passes on."""
     root: str = settings.FORCE_SCRIPT_NAME or ""
     return path.removeprefix(root) if root and f"{path}/".startswith(f"{root}/") else path
 
@@ -129,15 +129,15 @@ class WSGI:
 
     @staticmethod
     def _read_chunks(environ: WSGIEnvironment) -> None:
-        """Give a chunked body the length that Django asks for. One that is too long is read no further than to see it.
+        """Give a chunked body the length that Django needs. A body that is too long is read only that far.
 
-        What is malformed in it, the server's own reader raises, and the server answers.
+        If it is malformed, the server's own reader raises, and the server answers.
         """
         if environ.get("wsgi.input_terminated"):
             body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         else:
-            # There is no telling where it ends.
+            # Its end can't be found.
             environ[REFUSAL] = "no_length"
 
 
@@ -147,7 +147,7 @@ class ASGI:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})  # 403: there is nothing here to talk to
+            await send({"type": "websocket.close"})  # 403: there is no WebSocket here
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
         else:
@@ -156,7 +156,7 @@ class ASGI:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read(scope["headers"], receive)
         if body is None:
-            return  # nobody waits for an answer any more
+            return  # the client has gone
         started, given = False, False
 
         async def receive_read() -> Message:
@@ -187,7 +187,7 @@ class ASGI:
 
 
 def _clean(scope: Scope, length: int) -> Scope:
-    """Return the scope without what Django can't take, with the length of the body, and Cookie in one line."""
+    """Return the scope without headers that Django can't parse, with the body's length and one Cookie line."""
     headers, cookies, reasons = [], [], {}
     for name, value in scope["headers"]:
         if name == b"cookie":
@@ -208,7 +208,7 @@ def _clean(scope: Scope, length: int) -> Scope:
 
 
 async def _read(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes | None:
-    """Return the body, read no further than to see that it is too long; None where the client has gone."""
+    """Return the body, read only until it is too long; None if the client has gone."""
     body, more = bytearray(), not _is_too_long(headers)
     while more and len(body) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         message = await receive()

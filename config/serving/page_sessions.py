@@ -1,4 +1,4 @@
-"""Where Django keeps who is signed in to the admin and the browsable API (SESSION_ENGINE), and the cookie of that."""
+"""Stores who is signed in to the admin and the browsable API (SESSION_ENGINE), and reads the cookie."""
 
 from hashlib import blake2b
 from typing import Any
@@ -16,9 +16,9 @@ from tokens.http import cookies
 
 
 class SessionMiddleware(middleware.SessionMiddleware):
-    """Django's, but of two cookies neither counts, and no cache keeps an answer that sets one.
+    """Django's, except that two cookies count as none, and no cache may keep an answer that sets one.
 
-    Another host of the site can plant a second cookie, and which of them comes first is not ours to say.
+    Another host of the site can plant a second cookie, and the browser decides which comes first.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -36,7 +36,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
 
 class SessionStore(db.SessionStore):
-    """Django's, but the table holds no key that a cookie could carry: a copy of the database lets nobody in.
+    """Django's, except that the table holds digests of keys, so that a copy of the database lets nobody in.
 
     A digest without salt is enough for a key of 165 random bits.
     """
@@ -60,7 +60,7 @@ class SessionStore(db.SessionStore):
         key = session_key or self.session_key
         super().delete(_digest(key) if key else None)
 
-    # Django's own would look for the key itself, and keep it.
+    # Django's own would look for the key itself, and store it.
 
     async def _aget_session_from_db(self) -> Any:
         return await sync_to_async(self._get_session_from_db)()
@@ -76,5 +76,5 @@ class SessionStore(db.SessionStore):
 
 
 def _digest(session_key: str | None) -> str:
-    # 40 characters, as many as the column has.
+    # 40 characters, the length of the column.
     return blake2b((session_key or "").encode(), digest_size=20).hexdigest()

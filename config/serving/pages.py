@@ -1,4 +1,4 @@
-"""The pages for people. Each is the same for everybody: what belongs to one is fetched by its script."""
+"""The pages for people. They are the same for everybody: a script fetches the user's own data."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from tokens.models import Reason
 
 
 class SignInPage(TemplateView):
-    """A page where people sign in. All of them prove a key, or none does: they share the cookie."""
+    """A page with a sign-in. Either all of them prove a key or none does, since they share the cookie."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        # A front end on another origin shares the cookie too, and can't have the key.
+        # A front end on another origin shares the cookie as well, but can't use the key.
         proves = conf.dpop == "required" or (conf.dpop == "optional" and not conf.trusted_origins)
         return super().get_context_data(proves_a_key=proves, **kwargs)
 
@@ -45,7 +45,7 @@ class VerificationPage(TemplateView):
 
 
 def favicon(request: HttpRequest) -> HttpResponseRedirect:
-    """Lead to the icon whatever names none: answers in JSON, and pages that are not ours."""
+    """Redirect to the icon for answers that name none: JSON, and pages that are not ours."""
     return HttpResponseRedirect(static("latchkey.svg"))
 
 

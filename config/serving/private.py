@@ -1,4 +1,4 @@
-"""SQLite's files are for their owner's eyes: they hold the hashes of passwords, and every session."""
+"""Makes SQLite's files readable for their owner alone: they hold password hashes and all sessions."""
 
 import stat
 from contextlib import suppress
@@ -9,14 +9,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def protect(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-    """Take the database's file from whoever else may read it; for the signal `connection_created`.
+    """Take other users' access to the database file away; for the signal `connection_created`.
 
-    SQLite gives the files that it makes beside it the same mode. One that is shared with a group is left so.
+    SQLite gives its other files the same mode. A file that is shared with a group stays so.
     """
     if connection.vendor != "sqlite":
         return
     for suffix in ("", "-wal", "-shm"):
         path = Path(f"{connection.settings_dict['NAME']}{suffix}")
-        with suppress(OSError):  # it is in memory, or another user's
+        with suppress(OSError):  # the database is in memory, or the file is another user's
             if path.stat().st_mode & stat.S_IROTH:
                 path.chmod(0o600)

@@ -1,9 +1,9 @@
-"""Where static files are collected to."""
+"""The storage of collected static files."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # it has no stubs
-    """Names each file by what it holds, so that browsers keep it for good; in the imports of scripts as well."""
+    """Names each file by its content, also in the imports of scripts, so that browsers can cache it for good."""
 
     support_js_module_import_aggregation = True

@@ -1,7 +1,7 @@
-"""How long the server waits for its database: a request is told to come again, rather than to wait for ever.
+"""Limits how long the server waits for its database: a request gets 503 instead of waiting without end.
 
-PostgreSQL's own timeouts don't help where the whole database hangs, and are settings of a connection, of which a
-transaction pooler takes none. Commands, migrations for one, wait as long as it takes.
+PostgreSQL's own timeouts don't help if the whole database hangs, and they are connection settings, which a transaction
+pooler does not accept. Commands, like migrations, wait as long as it takes.
 """
 
 from contextlib import suppress
@@ -18,16 +18,16 @@ CANCEL_TIMEOUT = 1  # seconds
 
 
 class Connection(psycopg.Connection[Any]):
-    """One of psycopg's that waits for an answer no longer than DATABASE_TIMEOUT, and is closed then."""
+    """A connection of psycopg that waits for an answer for DATABASE_TIMEOUT, and is then closed."""
 
     def wait(self, gen: PQGen[R], *args: Any, **kwargs: Any) -> R:
         try:
             return super().wait(gen, *args, **{"timeout": settings.DATABASE_TIMEOUT} | kwargs)
         except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 (to be converted, psycopg says)
-            # Otherwise it would go on waiting for a lock, say, and hold those that it has.
+            # Otherwise it could go on waiting for a lock, and hold its own locks.
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_TIMEOUT)
-            # An answer that came yet would be taken for that to another statement.
+            # A late answer would be taken for the answer to another statement.
             self.close()
             raise psycopg.OperationalError(f"no answer within {settings.DATABASE_TIMEOUT} seconds") from error
 

@@ -1,4 +1,4 @@
-"""gunicorn's worker, which answers what is no HTTP as the API answers errors."""
+"""gunicorn's worker, which answers malformed HTTP in the shape of the API's errors."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ FAILED = {"detail": "A server error occurred.", "code": "error"}
 
 def answer(status: int) -> bytes:
     """Return the whole answer to a request that gunicorn refuses with that status."""
-    # A transfer coding that it does not know is the client's to change.
+    # An unknown transfer coding is the client's error, not the server's.
     status, reason = (400, "Bad Request") if status == 501 else (status, REASONS.get(status, "Bad Request"))
     error = FAILED if status >= 500 else TOO_LARGE if status in (413, 414, 431) else MALFORMED
     body = json.dumps(error)
@@ -33,7 +33,7 @@ REASONS = {
 
 
 class ErrorSocket:
-    """The socket, as gunicorn writes the page of an error to it: the status is gunicorn's, the rest is not."""
+    """The socket to which gunicorn writes an error page. Only gunicorn's status is kept."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock

@@ -34,7 +34,7 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
     target_class = JWTAuthentication
     match_subclasses = True
-    priority = -1  # after those of a project, and the one below
+    priority = -1  # after a project's own, and the one below
     name = "accessToken"
 
     def get_security_definition(self, auto_schema: Any) -> Schema:

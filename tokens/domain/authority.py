@@ -10,10 +10,10 @@ U = TypeVar("U", bound=User)
 
 
 def may_act_on(actor: Any, user: Any) -> bool:
-    """Return whether the actor may do such things to the user, if the actor may do them at all.
+    """Return whether the actor may do such things to this user. The actor's own permission is checked elsewhere.
 
-    A superuser may, and everybody else to those who may do nothing that the actor may not: staff would otherwise get
-    rights by taking over who has them, and get rid of those who could stop it.
+    A superuser may act on everybody. Others may act only on users who have no permission that the actor lacks.
+    Otherwise staff could take over an account with more rights, or shut out those who could stop it.
     """
     if actor == user or _is_superuser(actor):
         return True
@@ -21,7 +21,7 @@ def may_act_on(actor: Any, user: Any) -> bool:
 
 
 def within_reach(actor: Any, users: Iterable[U]) -> list[U]:
-    """Return those of the users to whom the actor may do such things."""
+    """Return the users to whom the actor may do such things."""
     return [user for user in users if may_act_on(actor, user)]
 
 
@@ -30,7 +30,7 @@ def _is_superuser(user: Any) -> bool:
 
 
 def _rights(user: Any) -> set[str]:
-    """Return the permissions of the user, those of a deactivated one too, who may be reactivated."""
+    """Return the user's permissions. A deactivated user's count too, since the user may be reactivated."""
     judged = copy(user)
     judged.is_active = True
     return set(judged.get_all_permissions()) if hasattr(judged, "get_all_permissions") else set()

@@ -8,8 +8,8 @@ from ua_parser import OS, UserAgent
 
 from ..models import Session
 
-# The parser passes parts of a user agent through as its names, and mails show them to somebody else than whoever wrote
-# them. So a name is shown only if it is one of these, as the parser spells them.
+# The parser returns parts of the user agent as names. A stranger may have written them, and mails show them to the
+# owner. So only these names are shown, as the parser spells them.
 BROWSERS = frozenset({
     "Amazon Silk", "Android", "Brave", "Chrome", "Chrome Mobile", "Chrome Mobile WebView", "Chrome Mobile iOS",
     "Chromium", "DuckDuckGo", "DuckDuckGo Mobile", "Edge", "Edge Mobile", "Electron", "Epiphany", "Facebook",
@@ -18,7 +18,7 @@ BROWSERS = frozenset({
     "Opera GX", "Opera Mini", "Opera Mobile", "Opera Touch", "Pale Moon", "QQ Browser", "QQ Browser Mobile", "Safari",
     "Samsung Internet", "SeaMonkey", "Thunderbird", "UC Browser", "Vivaldi", "VivoBrowser", "Waterfox",
     "WeChat Browser", "Whale", "Yandex Browser", "qutebrowser",
-    # What programs ask with.
+    # Programs.
     "Apache-HttpClient", "CFNetwork", "Go-http-client", "HTTPie", "Java", "PostmanRuntime", "Python Requests",
     "Python aiohttp", "Python-urllib", "Wget", "WindowsPowerShell", "axios", "curl", "insomnia", "okhttp", "reqwest",
 })  # fmt: skip
@@ -37,17 +37,17 @@ FAMILIAR = {
     "axios": "Axios",
     "insomnia": "Insomnia",
 }
-"""Names that people know better than the parser's."""
+"""Names that people know better than those of the parser."""
 
 
 def name(session: Session) -> str:
-    """Return what the session's client called itself, or else what its user agent tells."""
+    """Return the session's device name, or else the one that its user agent gives."""
     return session.device_name or describe(session.user_agent)
 
 
 def describe(user_agent: str) -> str:
-    """Return something like "Firefox on Linux", as much of it as is known; nothing that the client chose itself."""
-    # The parser keeps what it found out about the last 2,000.
+    """Return something like "Firefox on Linux", as far as it is known; never text that the client chose."""
+    # The parser caches its last 2,000 results.
     browser = _known(ua_parser.parse_user_agent(user_agent), BROWSERS)
     system = _known(ua_parser.parse_os(user_agent), SYSTEMS)
     if browser and system:
@@ -56,7 +56,7 @@ def describe(user_agent: str) -> str:
 
 
 def likeness(user_agent: str) -> str:
-    """Return what is equal for what may be one device, whatever the versions: its name, or else its user agent."""
+    """Return a value that stays equal for one device across versions: its name, or else its user agent."""
     known = describe(user_agent)
     return re.sub(r"[\d.]+", "", user_agent) if known == _("Unknown device") else known
 

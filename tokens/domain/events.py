@@ -1,7 +1,7 @@
-"""What happens to accounts, announced in one place; the table of kinds says what becomes of it.
+"""Announces what happens to accounts. The table of kinds says what becomes of each event.
 
-Each event is a JSON object a line of the logger `latchkey.security`, for operators, and most are a row for the owner
-of the account. Mails and counts are made by the apps that hear the signals.
+Each event is one line of JSON in the logger `latchkey.security`, for operators. Most are also a row for the account's
+owner. Other apps make mails and counts of the signals.
 """
 
 import hashlib
@@ -28,24 +28,24 @@ ENDINGS = {
     Reason.LOGOUT_ALL: kinds.LOGOUT,
     Reason.REUSED: kinds.TOKEN_REUSED,
 }
-"""The kinds of revocations that are more than just that."""
+"""Revocations that have a kind of their own."""
 
 
 def announce(kind: Kind, user: User, client: Client = UNKNOWN, session: Session | None = None) -> None:
-    """Announce what happened to a user's account; in a transaction with the change itself, both are kept or neither.
+    """Announce what happened to a user's account. Call it in the change's transaction, so both are kept or neither.
 
     `user` is the user from before the change: a mail goes to the address that the account had until then.
     """
     try:
         announce_all([event(kind, user, client, session)])
-    except IntegrityError:  # the user was deleted in this moment: what changed nothing is no error then
+    except IntegrityError:  # the user has just been deleted; an event that changed nothing is then no error
         if not kind.hourly:
             raise
 
 
 @retried
 def announce_all(events: Sequence[SecurityEvent]) -> None:
-    """Announce several events with one statement. The lines and the counts come once they are committed."""
+    """Announce several events with one statement. Lines and counts follow after the commit."""
     using = _db()
     with transaction.atomic(using, savepoint=False):
         rows = [event for event in events if TABLE[event.kind].row]
@@ -71,10 +71,10 @@ def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
 
 @retried
 def announce_failed_login(name: Any, client: Client) -> None:
-    """Announce a failed login. It is no row for an unknown name, so nobody can fill the table."""
+    """Announce a failed login. An unknown name gets no row, so the table can't be filled up."""
     user = users.named(name)
     if user is None:
-        # A known name's failure is a write that is waited for.
+        # A known name's failure waits for a write, so this one has to wait too.
         limits.pretend(str(name))
         _publish([_event(kinds.LOGIN_FAILED, client)])
         return
@@ -115,7 +115,7 @@ def _publish(events: Iterable[SecurityEvent]) -> None:
 
 
 def _count(row: SecurityEvent) -> None:
-    """Write the row, or count one more where it is, by one statement: the first of an hour takes no other work."""
+    """Insert the row or raise its count, in one statement, so that an hour's first takes no longer."""
     connection = connections[_db()]
     quote, fields = connection.ops.quote_name, SecurityEvent._meta.concrete_fields
     table, names = quote(SecurityEvent._meta.db_table), {field.name: quote(str(field.column)) for field in fields}

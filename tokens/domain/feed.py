@@ -1,6 +1,6 @@
 """The feed of ended sessions, for services that verify access tokens themselves and so see no session end.
 
-It costs nothing where nobody has the credentials to read it: what has ended by then is not in it.
+Without credentials for a reader it costs nothing, and stays empty.
 """
 
 import re
@@ -22,17 +22,17 @@ INTERVAL = 5
 """Seconds after which a reader asks again."""
 
 DELETED = "deleted"
-"""Why a session ended whose user was deleted. No row is left to say so, so it is none of the reasons of one."""
+"""The reason where the user was deleted. It is not a `Reason`, since no row of the session is left."""
 
 PRUNED_AT_ONCE = 10
 
 POSITIONS = {
-    # What is committed later than a look at the table belongs to a transaction that is under way during that look.
+    # A row that a reader misses belongs to a transaction that was under way while it read.
     "postgresql": "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
     # One transaction writes at a time, so rows become visible in the order of their keys.
     "sqlite": "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'latchkey_ended'",
 }
-"""How far a reader has come who looks at the table next."""
+"""The position of a reader that reads the table now."""
 
 
 CURSOR = re.compile(r"([0-9]{1,12})-([0-9]{1,19})\Z")
@@ -46,7 +46,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the cursor. Raises ValueError for what is none."""
+        """Return the cursor. Raises ValueError if the text is not one."""
         match = CURSOR.match(text)
         if match is None:
             raise ValueError(text)
@@ -62,13 +62,13 @@ class Page(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """What changes when the page is worth sending again. Until then an earlier `next` misses nothing either."""
+        """A tag that changes when the page is worth sending again. Until then an earlier `next` misses nothing."""
         state = f"{self.next.at // _fresh()} {[row.pk for row in self.ended]}"
         return sha256(state.encode()).hexdigest()
 
 
 def tell(pks: Iterable[UUID], reason: str) -> None:
-    """Write that the sessions have ended. To be called in the transaction that ends them."""
+    """Write that the sessions have ended. Call it in the transaction that ends them."""
     if not is_read():
         return
     now, using = times.now(), _db()
@@ -86,16 +86,16 @@ def is_read() -> bool:
 def read(after: Cursor | None = None) -> Page:
     """Return the sessions that ended since the cursor, or within the life of an access token, oldest first.
 
-    A reader who goes on with `next` misses none, however late it is committed, and may be told of one again.
+    A reader that goes on with `next` misses no session, however late its ending is committed. It may get one twice.
     Raises CursorExpired.
     """
     using, now = _db(), times.now()
     seconds = int(now.timestamp())
-    # Before the rows: what is committed between the two is told twice, rather than never.
+    # Read before the rows, so that an ending that is committed in between is sent twice rather than never.
     position = _position(using)
     rows = Ended.objects.using(using).filter(at__gt=now - _life())
     if after is not None:
-        # A position that is still to come is that of another database, which this one was restored over.
+        # A position ahead of this one comes from a database that was since replaced by a backup.
         if seconds - after.at > _life().total_seconds() or after.position > position:
             raise CursorExpired
         rows = (
@@ -115,7 +115,7 @@ def listed() -> QuerySet[Any]:
 
 
 def past() -> QuerySet[Ended]:
-    """Return what nobody is told any more: no access token of those sessions can be good."""
+    """Return the rows that the feed no longer lists: every access token of their sessions has expired."""
     return Ended.objects.using(_db()).filter(at__lte=times.now() - _life())
 
 
@@ -137,7 +137,7 @@ def _position(using: str) -> int:
 
 
 def _prune(count: int) -> None:
-    # What another transaction is pruning is left to it: nobody waits for anybody.
+    # Rows that another transaction is pruning are skipped, so none waits for another.
     oldest = past().order_by("pk").select_for_update(skip_locked=True).values("pk")[:count]
     Ended.objects.using(_db()).filter(pk__in=oldest).delete()
 

@@ -1,8 +1,8 @@
 """Limits on guessing: exact under parallel tries against any number of processes, and bounded in size.
 
-Each limit is a leaky bucket in a row of the database, filled by one atomic statement, before the guess is judged. The
-row is found by a keyed hash: no name stands in the table, nobody can aim at another one's row, and there are never more
-than SLOTS rows, whatever names are tried.
+Each limit is a leaky bucket in a row of the database, filled by one atomic statement, before the guess is judged. A
+keyed hash finds the row. So the table holds no name, nobody can aim at somebody else's row, and there are never more
+than SLOTS rows.
 """
 
 from contextlib import suppress
@@ -35,7 +35,7 @@ WHERE latchkey_bucket.empty_at <= %s
 def spend(limit: str, *key: str) -> None:
     """Take one of the tries that the limit allows for that key.
 
-    Raises TooManyTries, which says in how many seconds there will be one again.
+    Raises TooManyTries, which says after how many seconds there is another one.
     """
     if not conf.throttling:
         return
@@ -52,12 +52,13 @@ def spend(limit: str, *key: str) -> None:
         now = time()
         full = now + tries * interval
         if empty_at > full:
-            # By a clock that was wrong, or a limit that was wider. Left so, it would hold for as long as the clock was.
+            # A wrong clock or a wider limit filled it this far. Left alone, it would refuse tries for as long as that
+            # clock was ahead.
             Bucket.objects.using(_db()).filter(slot=slot, empty_at__gt=full).update(empty_at=full)
             raise TooManyTries(ceil(interval))
         if empty_at > now + room:
             raise TooManyTries(max(ceil(empty_at - now - room), 1))
-        # There is room after all: this try read the clock before another one of the same moment, and came after it.
+        # There is room: this try read the clock earlier than a parallel one, but was written after it.
 
 
 def _spend_again(limit: str, *key: str) -> None:
@@ -76,7 +77,7 @@ def is_spent(limit: str, *key: str) -> bool:
 
 @retried
 def pretend(*key: str) -> None:
-    """Write a row that limits nothing, where a write would otherwise be missing by the time it takes."""
+    """Write a row that limits nothing, so that this case takes as long as one that writes."""
     slot, now = _slot("pretend", key), time()
     with connections[_db()].cursor() as cursor:
         cursor.execute(FILL, [slot, now, now, now, 0.0, now])
@@ -90,7 +91,7 @@ def clear(*buckets: tuple[str, ...]) -> None:
 
 
 def network(address: str | None) -> str:
-    """Return what an address counts as: one client has 2**64 addresses of IPv6."""
+    """Return the network that an address counts as. With IPv6, one client has 2**64 addresses."""
     if address is None:
         return ""
     ip = ip_address(address)

@@ -1,4 +1,4 @@
-"""The database can't do its work: which errors say so, and what is tried again because that is safe."""
+"""The errors of a database that can't do its work, and trying again where that is safe."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,10 +12,11 @@ OUTAGES = (OperationalError, InterfaceError, InternalError)
 """It is gone, full, too slow, or has no connection left; read-only, which psycopg calls an internal error."""
 
 GIVEN_UP = {"40001", "40P01"}
-"""SQLSTATE of what was undone in favour of another: a serialization failure, a deadlock."""
+"""SQLSTATE of a transaction that lost to another: a serialization failure, a deadlock."""
 
 PAUSES = (0.05, 0.2)
-"""Seconds, at most, before the second and the third try; by chance, so that two who met do not meet again."""
+"""The most seconds before the second and the third try. The wait is random, so that two that collided don't collide
+again."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +44,7 @@ def retried(act: Callable[P, R]) -> Callable[P, R]:
 
 
 def describe(error: Exception) -> str:
-    """Return what happened, for the log: the first line only, since those below may quote rows."""
+    """Return the error's first line, for the log. Further lines may quote rows."""
     return f"{_sqlstate(error) or type(error).__name__}: {error}".partition("\n")[0]
 
 

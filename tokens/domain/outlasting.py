@@ -1,4 +1,4 @@
-"""What has to hold although the request's transaction is undone.
+"""Writes that have to last even if the request's transaction is rolled back.
 
 With ATOMIC_REQUESTS Django wraps each view of a project in a transaction, and DRF undoes that when it answers with an
 error. This app's own views are not wrapped; a guard in front of others, and serializers used in them, are. What they
@@ -24,7 +24,7 @@ _pending: ContextVar[list[Act] | None] = ContextVar("latchkey_pending", default=
 
 
 def outlast(act: Act, using: str) -> None:
-    """Have it done once more after this request, if the transaction in which it was done just now is undone."""
+    """Do it again after this request, if the transaction in which it was just done is rolled back."""
     connection = connections[using]
     if not (connection.in_atomic_block and connection.settings_dict["ATOMIC_REQUESTS"]):
         return

@@ -1,4 +1,4 @@
-"""Walking a table in ranges of its primary key: one range at a time, and of each only its last key is fetched."""
+"""Walks a table in ranges of its primary key. Only the last key of each range is fetched."""
 
 from collections.abc import Iterator
 from typing import Any, TypeVar

@@ -28,7 +28,7 @@ class Compiled(NamedTuple):
 def read(pk: UUID, using: str, *, groups: bool = False) -> Session | None:
     """Return the session with its user and, if asked for, the names of the user's groups; None if there is none."""
     connection = connections[using]
-    # Kept by the connection that it is for, and no longer.
+    # Kept on the connection, so it goes when the connection does.
     known: dict[bool, Compiled] = connection.__dict__.setdefault("latchkey_compiled", {})
     if groups not in known:
         known[groups] = _compile(connection, groups)

@@ -1,7 +1,7 @@
 """Which refresh tokens are good: the table of docs/model.md, over a session's row.
 
-The row decides; nothing here reads or writes it. `sessions` does what this says, by one UPDATE that names the state
-which was judged.
+The row decides; nothing here reads or writes it. `sessions` carries the decision out, by one UPDATE that names the
+state that was judged.
 """
 
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ def judge(session: Session, generation: int, now: datetime, *, raced: bool = Fal
     if generation == session.predecessor and not session.exposed:
         if grace and age <= grace:
             return Step.GIVE_AGAIN
-        # Without a grace period, parallel use is reuse: whoever lost the race is not late.
+        # Without a grace period, parallel use is reuse: the loser of the race is not a late retry.
         late = conf.late_retry and not session.confirmed and (grace or not raced)
         if late and session.generation - session.predecessor <= LATE_RETRIES:
             return Step.RETRY_LATE
@@ -51,7 +51,7 @@ def given_up(session: Session, generation: int) -> bool:
 
 
 def _age(session: Session, now: datetime) -> timedelta:
-    """Return how long ago the session was rotated, by the clock of the server that did, which may be ahead of ours."""
+    """Return how long ago the session was rotated. The clock of the server that did it may be ahead of ours."""
     ahead = session.rotated_at - now
-    # One that was further ahead than clocks are was wrong, and no grace period lasts until then.
+    # A clock further ahead than that was wrong, and no grace period is that long.
     return timedelta.max if ahead > CLOCK_SKEW else max(-ahead, timedelta())

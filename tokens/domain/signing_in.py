@@ -1,6 +1,6 @@
 """Signing in: a name and a password become a session, with a second factor where the account has one.
 
-`sign_in` is the one way from a password to a session. A client that hears of the second factor only then goes on with
+`sign_in` is the one way from a password to a session. A client that learns of the second factor this way goes on with
 `answer`.
 """
 
@@ -44,7 +44,7 @@ from .sessions import PASSWORD, Claims
 logger = logging.getLogger(__name__)
 
 IDENTIFIER_LENGTH = 320
-"""Characters; as long as an email address can be."""
+"""Characters: the longest that an email address can be."""
 
 PASSWORD_LENGTH = 4096
 
@@ -63,11 +63,11 @@ AMR, SINCE = "amr", "since"
 """What a challenge carries of a first step that was taken elsewhere: how, and when."""
 
 Answer = Mapping[str, Any]
-"""What a client sends as its second factor, by the names of the wire: `{"code": "123456"}`."""
+"""What a client sends as its second factor, as it stands on the wire: `{"code": "123456"}`."""
 
 
 ClaimsFor = Callable[[Any], str]
-"""Says what the project adds to the tokens of a user, as JSON. Asked once the user may sign in."""
+"""Returns what the project adds to a user's tokens, as JSON. Called once the user may sign in."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,14 @@ def answer(
 ) -> Session:
     """Begin the session of a login that was answered with a challenge, for the client that has proved that key.
 
-    A challenge opens one session, in parallel too. Until then, and until it expires, it can be tried any number of
-    times, as far as the limits go.
-    Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, unless it is the key of the first step, KeyMismatch.
+    A challenge opens one session, also under parallel tries. Until then, and until it expires, it can be tried as often
+    as the limits allow. Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, if the key is not that of the first
+    step, KeyMismatch.
     """
     (user, terms, pk), amr = judge_answer(challenge, given, client, jkt=jkt)
     try:
         return start(user, client, terms, amr, claims_for, former=former, pk=pk)
-    except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: it opened its session in this moment
+    except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: a parallel try has just opened the session
         raise ChallengeNotValid from error
 
 
@@ -202,7 +202,7 @@ def judge_answer(
     opened = _open(challenge)
     if opened.terms.jkt != (jkt or ""):
         raise KeyMismatch
-    # Before the answer is used up. A challenge without a key may be from before one was required.
+    # Checked before the answer is used up. A challenge without a key may be older than the setting that requires one.
     unbound = conf.dpop == "required" and jkt == ""
     if (
         factors is None
@@ -261,8 +261,8 @@ def start(
 ) -> Session:
     """Begin a session on those terms for a user whose credentials have been judged.
 
-    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
-    Raises NoActiveAccount; and IntegrityError if there is, or was, a session with that key.
+    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends. Raises
+    NoActiveAccount, or IntegrityError if there is, or was, a session with that key.
     """
     if not sessions.may_sign_in(user):
         raise NoActiveAccount
@@ -281,7 +281,7 @@ def start(
 
 
 def is_recent(session: Session) -> bool:
-    """Return whether the sign-in of the session is recent enough for what is grave, with all the user's factors."""
+    """Return whether the session's sign-in is recent enough for a sensitive action, and took all the user's factors."""
     return times.now() - session.authenticated_at <= conf.recent_sign_in and took_all_factors(session)
 
 
@@ -310,9 +310,9 @@ def check_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
 def spend(limit: str, key: str, client: Client, find: Callable[[], Any]) -> Sequence[tuple[str, ...]]:
     """Take a try for the key from the client's network, and one for the key from everywhere; return both buckets.
 
-    The second limit would let anybody lock the owner out, so it does not hold for a network that the account, which
-    `find` returns, has signed in from before, or in which a mailed link to reset the password was used.
-    Raises TooManyTries.
+    By the second limit, anybody could lock the owner out. So it does not count in a network from which the account,
+    which `find` returns, has signed in before, or in which a mailed link to reset the password was used. Raises
+    TooManyTries.
     """
     here, everywhere = (limit, key, limits.network(client.ip_address)), (f"{limit}_anywhere", key)
     limits.spend(*here)
@@ -332,7 +332,7 @@ def with_hint(sentence: str | Promise) -> str:
 def _authenticate(username: str, password: str, client: Client, request: Any, username_field: str | None) -> Any:
     """Return the user. Unknown names, wrong passwords and deactivated users take the same work."""
     username = username.strip()
-    # Before anything is done with them: normalising and hashing take time that grows with the length.
+    # Checked first, because normalising and hashing take longer the longer the text is.
     if len(username) > IDENTIFIER_LENGTH or len(password) > PASSWORD_LENGTH:
         raise InvalidCredentials
     buckets = spend("login", users.key_of(username), client, lambda: users.named(username))
@@ -355,9 +355,9 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
 
 
 def _has_signed_in_from(address: str | None, user: Any) -> bool:
-    # Looked for where there is no user as well, so that the work tells nothing.
+    # Asked even if there is no user, so that the time taken reveals nothing.
     logins = SecurityEvent.objects.filter(user_id=user and user.pk, kind__in=kinds.proofs()).order_by()
-    # As the limits count them: within its network a device of IPv6 has another address each day (RFC 8981).
+    # Compared by network, as the limits do: a device's IPv6 address changes daily (RFC 8981).
     return limits.network(address) in map(limits.network, logins.values_list("ip_address", flat=True).distinct())
 
 
@@ -366,7 +366,7 @@ def _second_factors() -> SecondFactors | None:
 
 
 def _has_password(user: Any, password: str) -> bool:
-    """Return whether it is the user's, as typed or normalised."""
+    """Return whether it is the user's password, as typed or normalised."""
     if len(password) > PASSWORD_LENGTH:
         return False
     try:
@@ -377,9 +377,9 @@ def _has_password(user: Any, password: str) -> bool:
 
 
 def spellings(password: str) -> Sequence[str]:
-    """Return the password as typed, and then, if that is another, normalised (NIST SP 800-63B, section 3.1.1.2).
+    """Return the password as typed, and its normalised form if that differs (NIST SP 800-63B, section 3.1.1.2).
 
-    One that is too long is not normalised, which would take quadratic time.
+    A password that is too long is not normalised: that takes quadratic time.
     """
     if len(password) > PASSWORD_LENGTH:
         return (password,)
@@ -400,12 +400,12 @@ def _alive(claims: Claims) -> Session | None:
 
 
 class Opened(NamedTuple):
-    """What a challenge says."""
+    """The content of a challenge."""
 
     user: Any
     terms: Terms
     session: UUID
-    """The key of the session that it opens: of several inserts with one key, one succeeds."""
+    """The primary key of the session that it opens. Of parallel inserts with one key, one succeeds."""
 
 
 def _issue(user: User, terms: Terms, pk: UUID | None = None) -> str:
@@ -428,7 +428,7 @@ def issued_at(challenge: str) -> int:
 def _open(challenge: str) -> Opened:
     user_model = get_user_model()
     try:
-        # No longer than a session is kept in any case, since its row is what shows that the challenge was used.
+        # No longer than a session's row is kept for certain: the row shows that the challenge was used.
         claims = signing.loads(challenge, salt=SALT, max_age=min(CHALLENGE_LIFETIME, *_lifetimes()))
         user: Any = user_model._default_manager.get(pk=claims["sub"])
     except (signing.BadSignature, user_model.DoesNotExist) as error:
@@ -443,5 +443,5 @@ def _lifetimes() -> Sequence[timedelta]:
 
 
 def _digest(fingerprint: str) -> str:
-    """Return what changes with the password. It is shown to nobody who does not know the password."""
+    """Return a value that changes with the password. Only clients that sent the right password see it."""
     return hashlib.sha256(fingerprint.encode()).hexdigest()

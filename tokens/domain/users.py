@@ -1,5 +1,4 @@
-"""Which user a session has: the row that its `user_id` names, whatever manager hides it and whatever model it is saved
-through."""
+"""Finds the users of sessions: the rows that `user_id` names, whichever manager hides or model saves them."""
 
 from typing import Any, cast
 from unicodedata import normalize
@@ -13,18 +12,18 @@ from ..models import User
 
 
 def rows(using: str) -> QuerySet[User]:
-    """Return all rows of users, those too that the model's default manager hides."""
+    """Return all rows of users, also those that the model's default manager hides."""
     users: QuerySet[User] = get_user_model()._base_manager.using(using)
     return users
 
 
 def shown(using: str) -> QuerySet[User]:
-    """Return the users that there are for everybody else: those that the model's default manager shows."""
+    """Return the users that the model's default manager shows."""
     return get_user_model()._default_manager.using(using)
 
 
 def is_shown(user: User, using: str) -> bool:
-    """Return whether the default manager shows the user. One that leaves nobody out costs no statement."""
+    """Return whether the default manager shows the user. A manager that hides nobody costs no statement."""
     return not _hides_some() or shown(using).filter(pk=user.pk).exists()
 
 
@@ -37,9 +36,9 @@ def _hides_some() -> bool:
 
 
 def named(name: Any, among: QuerySet[User] | None = None) -> User | None:
-    """Return the user whom somebody means by that name, or None; among all that the default manager shows, or others.
+    """Return the user of that name, or None; among the rows that the default manager shows, or other rows.
 
-    Text that no name can be, for this user model or for the database, is nobody's.
+    For text that can be no name in this user model or this database, return None.
     """
     model = get_user_model()
     manager: Any = model._default_manager
@@ -54,20 +53,20 @@ def named(name: Any, among: QuerySet[User] | None = None) -> User | None:
 
 
 def as_name(name: Any) -> Any:
-    """Return the name as the user model has it, which may be a number. Raises ValidationError where it can be none."""
+    """Return the name as the user model's type, which may be a number. Raises ValidationError for what can't be one."""
     model = get_user_model()
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     return name if isinstance(field, CharField | TextField) else field.clean(name, None)
 
 
 def key_of(identifier: str) -> str:
-    """Return the form of a name that the look-up compares, so that a limit counts each of its spellings as one.
+    """Return the form of a name that the look-up compares, so that a limit counts all its spellings together.
 
-    The default manager's `key_of(identifier)` says what that is; without one, it is the name without regard to case,
-    composition and width.
+    That is what the default manager's `key_of(identifier)` returns. Without such a method, it is the name without
+    regard to case, composition and width.
     """
     fold = getattr(get_user_model()._default_manager, "key_of", None)
-    # Decomposed first: marks come into their one order before folding makes a letter of one, the Greek iota subscript.
+    # Decomposed first, so that the marks are in order before folding makes a letter of one (the Greek iota subscript).
     return str(fold(identifier) if fold else normalize("NFKC", normalize("NFKD", identifier).casefold()))
 
 
@@ -77,12 +76,12 @@ def is_user(model: type[Model]) -> bool:
 
 
 def is_inherited_by_users(model: type[Model]) -> bool:
-    """Return whether the user model takes fields from that model's rows, which may be saved by themselves."""
+    """Return whether the user model inherits fields from that model, whose rows may be saved by themselves."""
     return issubclass(get_user_model(), model)
 
 
 def saved_through(instance: Model, using: str) -> User | None:
-    """Return the user that the row of any such model is, or is a part of; None if it is part of none."""
+    """Return the user to whom a row of such a model belongs; None if there is none."""
     user_model, model = get_user_model(), type(instance)._meta.concrete_model
     if isinstance(instance, user_model):
         return instance

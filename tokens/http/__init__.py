@@ -1,1 +1,1 @@
-"""What HTTP adds: who asks, the cookie, the rate by address, how an error is answered."""
+"""What HTTP adds: the client of a request, the cookie, the rate by address, the answers to errors."""

@@ -15,7 +15,7 @@ from ..exceptions import TokenNotValid, TokenRefused
 from ..jose import legacy
 from ..tokens import RefreshToken
 
-# Python knows the attribute from 3.14 on.
+# Python has the attribute since 3.14.
 Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
 Morsel._flags.add("partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
 
@@ -37,11 +37,11 @@ def read(request: HttpRequest | Request) -> str:
 
 
 def find(request: HttpRequest | Request, name: str) -> str | None:
-    """Return the value of the cookie of that name, one that needs no quotes; None if there is none.
+    """Return the value of the cookie of that name, whose value needs no quotes; None if there is none.
 
-    Raises TokenNotValid if there are two, since another host of the site can plant one, and which of them comes first
-    is not ours to say (RFC 6265, section 8.6). A server joins several lines of Cookie by a comma: one before a further
-    cookie ends the value, and any other is part of it.
+    Raises TokenNotValid if there are two: another host of the site can plant one, and the browser decides which comes
+    first (RFC 6265, section 8.6). Servers join several Cookie lines with a comma. A comma before another cookie ends
+    the value; any other comma is part of it.
     """
     header = request.META.get("HTTP_COOKIE", "")
     values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;]*?)(?=;|$|,\s*[^\s;,=]+\s*=)", header)
@@ -62,7 +62,7 @@ def former(request: HttpRequest | Request) -> dict[str, Any] | None:
 
 
 def write(response: HttpResponseBase, token: RefreshToken) -> None:
-    """Set the cookie for as long as its token is good, or until the browser ends, as was asked for at the login."""
+    """Set the cookie for as long as its token is good, or until the browser ends, as chosen at the login."""
     age = times.now() - token.session.rotated_at
     remaining = token.expires_in - int(age.total_seconds())
     _set(response, str(token), remaining if token.session.remembered else None)
@@ -84,5 +84,5 @@ def _set(response: HttpResponseBase, value: str, max_age: int | None) -> None:
         samesite=samesite,
     )
     if samesite == "None":
-        # Browsers that give other sites no cookies take one that stays with the pair of sites (CHIPS).
+        # Browsers that block cookies of other sites accept one that is partitioned by site (CHIPS).
         response.cookies[conf.cookie_name]["partitioned"] = True

@@ -57,11 +57,11 @@ class Unavailable(exceptions.APIException):
     default_detail = _("The service is unavailable. Try again in a few seconds.")
     default_code = "unavailable"
     wait = 5
-    """Seconds after which it is worth asking again."""
+    """Seconds after which to ask again."""
 
     @classmethod
     def because_of(cls, error: Exception) -> "Unavailable":
-        """Tell the log why, since the answer does not."""
+        """Log the reason, which the answer does not give."""
         logger.warning("The database can't do its work: %s", describe(error))
         return cls()
 
@@ -70,7 +70,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
     error = as_api_exception(error)
     if isinstance(error, exceptions.ParseError):
-        error = exceptions.ParseError()  # DRF's own quotes its parser, which speaks English to everybody
+        error = exceptions.ParseError()  # DRF's own quotes its parser, whose message is always in English
     response = drf_exception_handler(error, context)
     if response is None or not isinstance(error, exceptions.APIException):
         return response
@@ -78,7 +78,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = {"detail": error.detail, "code": error.detail.code}
     elif isinstance(error.detail, list):
         response.data = {"non_field_errors": error.detail}
-    # What asks for a recent sign-in says so in a challenge of its own.
+    # A request for a recent sign-in has a challenge of its own.
     if response.status_code == status.HTTP_401_UNAUTHORIZED and not isinstance(error, ReauthenticationRequired):
         response["WWW-Authenticate"] = _challenge(error)
         if isinstance(error, Refused) and isinstance(error.refusal, NonceRequired):
@@ -87,7 +87,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def answer(error: Exception) -> JsonResponse:
-    """Answer an error in the same way where no view of DRF's does. Raises it if it is none of those."""
+    """Answer an error in the same way outside of DRF's views. Raises any error that is not one of these again."""
     response = exception_handler(error, {})
     if response is None:
         raise error

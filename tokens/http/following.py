@@ -1,4 +1,4 @@
-"""Following another server's feed of ended sessions, for a guard that looks into no database."""
+"""Follows another server's feed of ended sessions, for a guard that reads no database."""
 
 import json
 import logging
@@ -19,21 +19,21 @@ RETRY = 1
 """Seconds between two tries while the feed is out of reach."""
 
 IDLE = 60
-"""Seconds without a request after which nobody asks for the feed any more, until the next request."""
+"""Seconds without a request after which the feed is no longer read, until the next request."""
 
 FEED_LENGTH = 8 * 1024 * 1024
 """Bytes of one answer at most."""
 
 MAX_ENDED = 200_000
-"""Sessions that are remembered at most, some 30 MB. A feed that tells of more counts as out of reach."""
+"""The most sessions to remember, some 30 MB. A feed with more counts as out of reach."""
 
 
 class FeedUnreachable(Exception):
-    """Nobody can tell whether the session has ended."""
+    """The feed can't be read, so whether the session has ended is unknown."""
 
 
 class Follower:
-    """What one process knows of the feed. A thread of its own asks, so that no request waits but the first."""
+    """What one process knows of the feed. A thread reads it, so only the first request waits."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -50,7 +50,7 @@ class Follower:
         self._tried = Event()
 
     def has_ended(self, sid: str) -> bool:
-        """Return whether the feed has told that the session has ended. Raises FeedUnreachable."""
+        """Return whether the session has ended, as far as the feed says. Raises FeedUnreachable."""
         self._asked = monotonic()
         self._start()
         self._tried.wait(TIMEOUT)
@@ -61,7 +61,7 @@ class Follower:
         return False
 
     def _start(self) -> None:
-        """Start the thread, unless it runs. A process that was forked has the rest, and no thread."""
+        """Start the thread, unless it runs. A forked process inherits everything but the thread."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._tried = Event()
@@ -89,7 +89,7 @@ class Follower:
         return self._interval
 
     def _ask(self, now: float) -> dict[str, float]:
-        """Return the sessions that the feed tells of now, each with the time until which to remember it."""
+        """Return the sessions that the feed lists now, each with the time until which to remember it."""
         url = f"{self._url}?after={quote(self._after)}" if self._after else self._url
         headers = {**self._headers, "If-None-Match": self._tag} if self._tag else self._headers
         try:

@@ -1,4 +1,4 @@
-"""What the OpenAPI schema says of an endpoint, and its view can't show. It stands at the view, as `operations`.
+"""Describes endpoints for the OpenAPI schema: what their code doesn't show. A view holds its own, as `operations`.
 
 Nothing here needs drf-spectacular: `contrib/spectacular` reads the descriptions where a project has it.
 """

@@ -5,7 +5,7 @@ from rest_framework.exceptions import ParseError
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's, but for one thing: a body that is nested too deeply is a client's error, not the server's."""
+    """DRF's, except that a body that is nested too deeply is the client's error, not the server's."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -15,10 +15,10 @@ class JSONParser(parsers.JSONParser):
 
 
 class MultiPartParser(parsers.MultiPartParser):
-    """DRF's, but for one thing: a part whose header Python can't parse (RFC 2231) is a client's error as well."""
+    """DRF's, except that a part whose header Python can't parse (RFC 2231) is the client's error."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
             return super().parse(stream, media_type, parser_context)
-        except TypeError as error:  # Python sorts `name*` and `name*0`
+        except TypeError as error:  # Python fails to sort `name*` and `name*0`
             raise ParseError from error

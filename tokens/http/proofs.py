@@ -1,4 +1,4 @@
-"""The proof of a key that came with a request (RFC 9449), handed on as what the domain asks for."""
+"""The proof of a key that came with a request (RFC 9449), in the form that the domain asks for."""
 
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ SENT_PATH = "latchkey.sent_path"
 
 
 def key_of(request: HttpRequest | Request | None) -> str:
-    """Return the thumbprint of the key that a request proves, which carries no token; nothing if it proves none.
+    """Return the thumbprint of the key that a request without a token proves; empty if it proves none.
 
     Raises ProofNotValid or NonceRequired.
     """
@@ -37,8 +37,8 @@ def key_for_session(request: HttpRequest | Request | None) -> str:
 def with_refresh_token(request: HttpRequest | Request | None) -> Prove:
     """Return what proves the key of a session whose refresh token came along.
 
-    A nonce is required, since such a proof names no token and could be made ahead of time. It may be used again: what
-    becomes of a refresh its row decides.
+    A nonce is required, since such a proof names no token and could be made ahead of time. The proof may be used again:
+    the session's row decides about a repeated refresh.
     """
 
     def prove(jkt: str) -> None:
@@ -86,7 +86,7 @@ def _judge(request: HttpRequest | Request, *, access_token: str | None = None, n
 def _check(
     request: HttpRequest | Request | None, jkt: str, *, access_token: str | None = None, nonce_required: bool = False
 ) -> Proof:
-    """Return the proof if it is good, and of that key. Raises ProofRefused."""
+    """Return the proof if it is valid and of that key. Raises ProofRefused."""
     if request is None or HEADER not in request.META:
         raise ProofRequired
     proof = _judge(request, access_token=access_token, nonce_required=nonce_required)

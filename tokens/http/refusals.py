@@ -1,4 +1,4 @@
-"""What a request is answered whose token, or whose sign-in, is refused."""
+"""The answers to requests whose token or sign-in is refused."""
 
 from datetime import timedelta
 
@@ -13,21 +13,21 @@ from ..jose.keys import COOLDOWN
 
 DPOP_CHALLENGE = 'DPoP realm="api"'
 DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
-"""What a proof of a key may be signed with (RFC 9449, section 7.1)."""
+"""The algorithms that may sign the proof of a key (RFC 9449, section 7.1)."""
 
 
 def challenge() -> str:
-    """Return what a 401 asks for (RFC 6750, section 3): the first of the schemes that AUTH_HEADER_TYPES names."""
+    """Return the challenge of a 401 (RFC 6750, section 3): the first scheme in AUTH_HEADER_TYPES."""
     return f'{conf.auth_header_types[0]} realm="api"'
 
 
 def challenges() -> str:
-    """Return what a request without any credential is asked for."""
+    """Return the challenges for a request without any credential."""
     return challenge() if conf.dpop == "off" else f"{challenge()}, {DPOP_CHALLENGE}, {DPOP_ALGORITHMS}"
 
 
 class Refused(InvalidToken):
-    """A token that was presented and refused, as an answer of DRF's: its body holds the code, whoever answers it."""
+    """A refused token, as an exception of DRF: any exception handler answers with the code in the body."""
 
     def __init__(self, refusal: TokenRefused) -> None:
         super().__init__(refusal.args[0], refusal.code)
@@ -35,27 +35,27 @@ class Refused(InvalidToken):
 
 
 class KeysUnavailable(exceptions.APIException):
-    """The issuer's key set, or its feed of ended sessions, can't be fetched: no reason to sign anybody out."""
+    """The issuer's key set, or its feed of ended sessions, can't be fetched. That is no reason to sign users out."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Tokens can't be verified right now. Try again in a few seconds.")
     default_code = "unavailable"
     wait = COOLDOWN
-    """Seconds after which it is worth asking again."""
+    """Seconds after which to ask again."""
 
 
 class ProofsUnavailable(exceptions.APIException):
-    """The cache that remembers the proofs that were used can't be reached: no reason to sign anybody out."""
+    """The cache of used proofs can't be reached. That is no reason to sign users out."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_detail = _("Key proofs can't be verified right now. Try again in a few seconds.")
     default_code = "unavailable"
     wait = 5
-    """Seconds after which it is worth asking again."""
+    """Seconds after which to ask again."""
 
 
 class ReauthenticationRequired(exceptions.APIException):
-    """The token is good, and the sign-in behind it too long ago (RFC 9470, section 3).
+    """The token is good, but its sign-in is too long ago (RFC 9470, section 3).
 
     Not one of DRF's AuthenticationFailed, which becomes a 403 where a view's first authenticator has no challenge.
     """

@@ -1,4 +1,4 @@
-"""What is asked of a request before anything else: who sent it, and from which site."""
+"""Reads from a request who sent it, and from which site."""
 
 import logging
 from functools import lru_cache
@@ -21,8 +21,8 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 def client_of(request: HttpRequest | Request | None) -> Client:
     """Return the sender's address and its user agent, shortened.
 
-    The address is REMOTE_ADDR, or what TOKENS_TRUSTED_PROXIES say. A proxy adds to the right of X-Forwarded-For, so of
-    n trusted ones the n-th value from the right is the first that no client can forge.
+    The address is REMOTE_ADDR or, with TOKENS_TRUSTED_PROXIES = n, the n-th value from the right of X-Forwarded-For.
+    Each proxy adds a value on the right, so a client can forge only those further left.
     """
     if request is None:
         return UNKNOWN
@@ -33,7 +33,7 @@ def client_of(request: HttpRequest | Request | None) -> Client:
 
 
 def forwarded_address(request: HttpRequest | Request, proxies: int) -> str | None:
-    """Return what that many proxies say that the client's address is; None if they don't."""
+    """Return the client's address according to that many proxies; None if they give none."""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     return parse_address(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else None
 
@@ -47,7 +47,7 @@ def _address(text: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def parse_address(entry: str) -> str | None:
-    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; None if it is none."""
+    """Return the IP address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`, else None."""
     entry = entry.strip()
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
@@ -57,7 +57,7 @@ def parse_address(entry: str) -> str | None:
         address = ip_address(entry.partition("%")[0])
     except ValueError:
         return None
-    # A socket for both versions shows those of IPv4 as ::ffff:192.0.2.1, which would all count as one network of IPv6.
+    # A dual-stack socket shows IPv4 addresses as ::ffff:192.0.2.1. They would all count as one IPv6 network.
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
@@ -75,16 +75,16 @@ class CrossSiteRequest(PermissionDenied):
 
 
 def check_same_site(request: HttpRequest) -> None:
-    """Refuse a request that another site made a browser send, whether or not a cookie came along.
+    """Refuse a request that another site made a browser send, with or without the cookie.
 
-    SameSite=Strict keeps the cookie away from other sites, but not from the other hosts of this one, and not a login
-    from being forced on the browser. Raises CrossSiteRequest.
+    SameSite=Strict withholds the cookie from requests of other sites, but not from other hosts of the same site. It
+    doesn't stop a login that is forced on the browser either. Raises CrossSiteRequest.
     """
     if request.method in SAFE_METHODS:
         return
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None:
-        # Older browsers leave Origin out of some requests; a client that is no browser sends neither header.
+        # Older browsers leave Origin out of some requests; clients other than browsers send neither header.
         if request.META.get("HTTP_SEC_FETCH_SITE", "").lower() in ("cross-site", "same-site"):
             raise CrossSiteRequest
     elif origin != f"{request.scheme}://{request.get_host()}" and origin not in conf.trusted_origins:

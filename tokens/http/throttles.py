@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 class AddressThrottle(ScopedRateThrottle):
     """Limit what one address may ask for, by the view's `throttle_scope`.
 
-    Against floods, not guesses: it counts in the cache, so approximately, and while the cache can't be reached it lets
-    everybody through.
+    This is against floods, not guesses. It counts in the cache, so only approximately, and lets all requests through
+    while the cache can't be reached.
     """
 
     THROTTLE_RATES: Any = None
@@ -40,7 +40,7 @@ class AddressThrottle(ScopedRateThrottle):
 
 
 def throttle(request: HttpRequest, scope: str) -> None:
-    """Count a request for a page that is no view of DRF's among those of its address. Raises TooManyTries."""
+    """Count a request for a page outside of DRF's views in its address's rate. Raises TooManyTries."""
     by_address = AddressThrottle()
     if not by_address.allow_request(Request(request), SimpleNamespace(throttle_scope=scope)):
         raise TooManyTries(ceil(by_address.wait() or 1))

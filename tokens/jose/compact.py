@@ -27,7 +27,7 @@ def decode(segment: str) -> bytes:
 
 
 def decode_strictly(segment: str) -> bytes:
-    """Return the bytes of a segment that has the one spelling there is for them. Raises ValueError."""
+    """Return the bytes of a segment in the one canonical spelling. Raises ValueError."""
     data = decode(segment)
     if encode(data) != segment:
         raise ValueError("not the canonical form")
@@ -35,7 +35,7 @@ def decode_strictly(segment: str) -> bytes:
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object that has each name once: of two, verifiers disagree which counts (RFC 7519, section 4).
+    """Parse a JSON object that has each name once. Verifiers disagree which of two counts (RFC 7519, section 4).
 
     Raises ValueError; RecursionError if it is nested too deeply.
     """

@@ -1,4 +1,4 @@
-"""Fetching what another server publishes: bounded in bytes and in time, and from the configured address alone."""
+"""Downloads what another server publishes: bounded in bytes and time, and from the configured address alone."""
 
 from collections.abc import Mapping
 from http.client import HTTPMessage
@@ -7,11 +7,11 @@ from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 TIMEOUT = 5
-"""Seconds, in all and for each step."""
+"""Seconds, in total and for each step."""
 
 
 class NoRedirect(HTTPRedirectHandler):
-    """The address is the one that was configured, and no other's to choose."""
+    """Follow no redirect: only the configured address counts."""
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None

@@ -1,8 +1,8 @@
 """The proof that a caller holds a key: DPoP (RFC 9449).
 
-The client signs method, URL and time of each call with a key that never leaves it, so that a token that is bound to
-the key is worth nothing to anybody else. A proof brings its own public key, which is trusted for nothing but its
-thumbprint; the parser of tokens goes on refusing such a header.
+The client signs the method, URL and time of each call with a key that never leaves it. So a token that is bound to the
+key is useless to others. A proof brings its own public key, of which only the thumbprint is trusted. The parser of
+tokens still refuses such a header.
 """
 
 import hashlib
@@ -41,57 +41,57 @@ else:
     HAS_FORKS = True
 
 ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
-"""What a proof may be signed with; the last two are names of the same one (RFC 9864, section 2.2)."""
+"""The algorithms of proofs. The last two are names of the same one (RFC 9864, section 2.2)."""
 
 MAX_LENGTH = 4096
-"""Bytes of a proof."""
+"""The most bytes of a proof."""
 
 MAX_JTI_LENGTH = 128
 """Characters."""
 
 MAX_AGE = 60
-"""Seconds since the proof was made, where no nonce vouches for it."""
+"""The oldest age of a proof without a nonce, in seconds."""
 
 MAX_AHEAD = 5
 """Seconds by which the clock of the client may be ahead."""
 
 NONCE_MINUTES = 3
-"""A nonce is good in the minute that it is made in, and until this many are over."""
+"""A nonce is good in its minute and this many minutes after."""
 
 CLOCK_SKEW = 60
-"""Seconds for which a used proof is remembered longer than it is good, since another server's clock may be behind."""
+"""Seconds that a used proof is remembered after it expires, since another server's clock may be behind."""
 
 REMEMBERED = 2000
-"""Keys that are not parsed anew, for each process."""
+"""Parsed keys that each process keeps."""
 
 PLACES = 2**18
-"""Used proofs that a server remembers where it has to do so itself, in 4 MB."""
+"""Used proofs that a server remembers without a shared cache, in 4 MB."""
 
-# What only the holder of a key, or of a shared secret, may know of it (RFC 7518, section 6; RFC 8037, section 2).
+# Private members of a key, or of a shared secret (RFC 7518, section 6; RFC 8037, section 2).
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# With a point of small order as its key, a signature that fits every message can be made by anybody.
+# If the key is a point of small order, anybody can make a signature that fits every message.
 _P = 2**255 - 19
 _OF_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 SMALL_ORDER = {0, 1, _P - 1, _OF_ORDER_8, _P - _OF_ORDER_8}
-"""The y of every such point of edwards25519."""
+"""The y-coordinates of these points of edwards25519."""
 
 _algorithms = get_default_algorithms()
 
 
 class Target(NamedTuple):
-    """Where a call goes, in the form in which it is compared."""
+    """The target of a call, in a form to compare."""
 
     origin: str
     path: str
-    """With its percent-encoding undone."""
+    """Percent-decoded."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A proof that is good for a call."""
+    """A proof that is valid for a call."""
 
     jkt: str
     """The thumbprint of its key (RFC 7638)."""
@@ -99,14 +99,14 @@ class Proof:
     method: str
     target: Target
     expires_at: int
-    """The second from which on it is no longer good."""
+    """The second at which it expires."""
 
 
 @lru_cache(maxsize=64)
 def origin_of(url: str) -> str:
-    """Return the scheme and the host, in small letters, and the port, if it is not the scheme's own.
+    """Return the scheme and host in lower case, with the port if it is not the scheme's default.
 
-    Raises ValueError for what is no URL, and for one that names a user: it looks like that user's host.
+    Raises ValueError for text that is no URL, and for a URL with a user name, which can look like a host.
     """
     parts = urlsplit(url)
     if "@" in parts.netloc or not parts.hostname:
@@ -124,10 +124,10 @@ def judge(
     access_token: str | None = None,
     nonce_required: bool = False,
 ) -> Proof:
-    """Return the proof if it is good for this call, which goes to any of the targets (RFC 9449, section 4.3).
+    """Return the proof if it is valid for this call to one of the targets (RFC 9449, section 4.3).
 
-    Whether its key is the right one is the caller's to judge, and then to `spend` it.
-    Raises ProofNotValid; NonceRequired if all is well but the time.
+    The caller judges whether the key is the right one, and then calls `spend`. Raises ProofNotValid, or NonceRequired
+    if only the time is wrong.
     """
     try:
         jkt, claims = _verify(text)
@@ -149,35 +149,35 @@ def judge(
 
 
 def spend(proof: Proof) -> None:
-    """Use a proof up, once everything else has passed: of any number of calls with it, one gets through.
+    """Use a proof up, once everything else has passed. Of any number of calls with it, one gets through.
 
-    Exact over all processes and servers that share a cache. Where each process has a cache of its own, so it is within
-    one server that loads the app before it forks, or else within one process, and it may forget a proof for another.
-    Raises ProofNotValid and ReplayStoreUnreachable.
+    This is exact across all processes and servers that share a cache. If each process has a cache of its own, it holds
+    within one server that loads the app before it forks, or else within one process; a new entry may then displace an
+    older proof. Raises ProofNotValid and ReplayStoreUnreachable.
     """
     used = json.dumps([proof.jkt, proof.method, *proof.target, proof.jti]).encode()
     forgotten_at = proof.expires_at + CLOCK_SKEW
     cache = caches[DEFAULT_CACHE_ALIAS]
     if isinstance(cache, LocMemCache | DummyCache):
-        # The first drops entries at random once it holds a few hundred, the second all of them.
+        # The first drops random entries once it holds a few hundred; the second drops all.
         is_first = _used.add(used, forgotten_at)
     else:
         key = f"latchkey.dpop.{hashlib.sha256(used).hexdigest()}"
         try:
             is_first = cache.add(key, 1, ceil(forgotten_at - time()))
-        except Exception as error:  # each cache has errors of its own
+        except Exception as error:  # each cache raises errors of its own
             raise ReplayStoreUnreachable from error
     if not is_first:
         raise ProofNotValid
 
 
 def newest_nonce() -> str:
-    """Return the nonce of this minute, which anybody may have: it shows when a proof was made, and nothing else."""
+    """Return the nonce of this minute. It is no secret: it only shows when a proof was made."""
     return _nonce(keys.secrets_for("dpop nonce")[0], _minute())
 
 
 def nonce_for(text: str) -> str | None:
-    """Return the newest nonce if a proof, which may be anything at all, was made without it."""
+    """Return the newest nonce, unless the proof, which may be any text, was made with it; then None."""
     newest = newest_nonce()
     try:
         nonce = compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])).get("nonce")
@@ -187,9 +187,9 @@ def nonce_for(text: str) -> str | None:
 
 
 class Exclusive:
-    """A lock among threads, and among the processes that were forked since it was made.
+    """A lock among threads, and among processes that were forked after it was made.
 
-    A process that is killed leaves it free.
+    A killed process releases it.
     """
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ class Exclusive:
 
 
 class Table:
-    """What has been used, each for its time, in a fixed number of places; a later entry may fall on an earlier one.
+    """Remembers entries, each for its time, in a fixed number of places. A later entry may displace an earlier one.
 
     Processes that are forked after it was made share it.
     """
@@ -216,11 +216,11 @@ class Table:
         self._places = places
         self._lock: AbstractContextManager[Any] = Exclusive() if HAS_FORKS else Lock()
         self._entries = mmap(-1, places * self._ENTRY.size)
-        # Nobody who may choose an entry can aim at the place of another's.
+        # Keyed, so that a client that chooses an entry can't aim at another's place.
         self._secret = token_bytes(32)
 
     def add(self, entry: bytes, forgotten_at: int) -> bool:
-        """Remember the entry until that second; return whether it was not there."""
+        """Remember the entry until that second; return whether it is new."""
         digest = hmac.digest(self._secret, entry, "sha256")
         place = int.from_bytes(digest[12:20], "big") % self._places * self._ENTRY.size
         with self._lock:
@@ -232,7 +232,7 @@ class Table:
 
 
 def _nameless_file() -> int:
-    """Return the descriptor of a file that nobody else can open; on Linux it is on no disk."""
+    """Return the descriptor of a file that no other program can open. On Linux it is in memory."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("dpop")
     with TemporaryFile() as file:
@@ -243,7 +243,7 @@ _used = Table()
 
 
 def _verify(text: str) -> tuple[str, dict[str, Any]]:
-    """Return the thumbprint of the proof's key, and what that key has signed."""
+    """Return the thumbprint of the proof's key, and the claims that the key has signed."""
     protected, payload, signature = compact.check(text, MAX_LENGTH).split(".")
     header = compact.parse(compact.decode_strictly(protected))
     if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != "dpop+jwt":
@@ -273,7 +273,7 @@ def _key(alg: Any, jwk: Any) -> tuple[Any, str, str]:
 @lru_cache(maxsize=REMEMBERED)
 def _p256(x: str, y: str) -> tuple[Any, str, str]:
     numbers = EllipticCurvePublicNumbers(_integer(x), _integer(y), SECP256R1())
-    key = numbers.public_key()  # raises ValueError for what is no point of the curve
+    key = numbers.public_key()  # raises ValueError if it is no point of the curve
     return key, "ES256", keys.thumbprint({"crv": "P-256", "kty": "EC", "x": x, "y": y})
 
 
@@ -298,7 +298,7 @@ def _coordinate(member: str) -> bytes:
 
 
 def _target(htu: Any) -> Target:
-    # Python's parser would drop line breaks in silence.
+    # Python's parser would drop line breaks silently.
     if not isinstance(htu, str) or not htu.isprintable() or " " in htu:
         raise ValueError("not a URL")
     return Target(origin_of(htu), unquote(urlsplit(htu).path) or "/")
@@ -309,10 +309,10 @@ def _hash(token: str) -> str:
 
 
 def _expiry(claims: dict[str, Any], nonce_required: bool) -> int:
-    """Return when a proof that is good now no longer is. Raises NonceRequired."""
+    """Return when a proof that is valid now expires. Raises NonceRequired."""
     now, minute = int(time()), _minute()
     if "nonce" in claims:
-        # Our own clock vouches for it, whatever the client's says.
+        # The nonce is dated by our clock, so the client's does not matter.
         for secret in keys.secrets_for("dpop nonce"):
             for age in range(NONCE_MINUTES):
                 if claims["nonce"] == _nonce(secret, minute - age):

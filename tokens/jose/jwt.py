@@ -1,4 +1,4 @@
-"""The two kinds of JWT: how each is signed, and what must be true of one before anybody looks at its claims."""
+"""The two kinds of JWT: how each is signed, and what is checked before its claims are used."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from . import compact, keys, legacy
 logger = logging.getLogger(__name__)
 
 MAX_LENGTH = 4096
-"""Bytes. A longer token is refused before it is parsed, and none is issued."""
+"""Bytes. Longer tokens are refused before they are parsed, and never issued."""
 
 MAX_CLAIMS = 1500
 """Bytes that a project's own claims may have in the tokens of a session, as JSON."""
@@ -46,19 +46,19 @@ REMEMBERED = 20_000
 """Access tokens whose signature is not verified anew, for each process; 4 MB."""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""How far ahead the clock of the server that issued a token may be."""
+"""How far the clock of the issuing server may be ahead."""
 
 LAST_TIMESTAMP = 253402300799
 """The last second of the year 9999, beyond which Python knows no date."""
 
 LAST_GENERATION = 2**31 - 1
-"""The greatest that the column holds."""
+"""The greatest value of the column."""
 
 _algorithms = get_default_algorithms()
 
 
 def _is_printable(value: object) -> bool:
-    # Lone surrogates, for one, are text that nothing can encode.
+    # Lone surrogates, for example, can't be encoded.
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
@@ -94,7 +94,7 @@ def _is_strings(value: object) -> bool:
 
 
 def _is_key(value: object) -> bool:
-    # As we bind a token (RFC 9449, section 6.1). Any other way, nobody here could judge.
+    # The way we bind tokens (RFC 9449, section 6.1). We could not check any other.
     match value:
         case {"jkt": str(jkt), **rest}:
             return jkt != "" and not rest
@@ -104,8 +104,8 @@ def _is_key(value: object) -> bool:
 class Backend(TokenBackend):
     """Sign and check one kind of token.
 
-    `decode` returns the claims of a token that is genuine, of this kind, of this issuer, complete and unexpired, and
-    raises SimpleJWT's TokenBackendError, or TokenBackendExpiredToken where only its time is up.
+    `decode` returns the claims of a token that is genuine, of this kind and issuer, complete and unexpired. It raises
+    SimpleJWT's TokenBackendError, or TokenBackendExpiredToken if the token has only expired.
     """
 
     token_type: str
@@ -122,7 +122,7 @@ class Backend(TokenBackend):
     }
 
     def __init__(self) -> None:
-        """Hold nothing: keys and settings are read when they are used."""
+        """Store nothing: keys and settings are read when they are used."""
 
     def get_leeway(self) -> timedelta:
         return conf.leeway
@@ -160,7 +160,7 @@ class Backend(TokenBackend):
 
 
 class AccessBackend(Backend):
-    """The access token of RFC 9068: asymmetric, so that any service verifies it and only this server makes it."""
+    """The access token of RFC 9068: asymmetric, so that any service can verify it and only this server can make it."""
 
     token_type = "access"
     header_type = "at+jwt"
@@ -177,9 +177,9 @@ class AccessBackend(Backend):
     }
 
     def encode(self, payload: dict[str, Any]) -> str:
-        """Sign the claims; without the groups if with them the token would be too long.
+        """Sign the claims, without the groups if these make the token too long.
 
-        Raises ValueError if it is too long without them.
+        Raises ValueError if it is still too long.
         """
         token = self._sign(payload)
         if len(token) > MAX_LENGTH:
@@ -195,7 +195,7 @@ class AccessBackend(Backend):
         return _sign(head, payload, key.private, key.algorithm, encoder)
 
     def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
-        # Exactly what we write: `jwk`, `jku`, `x5u`, `x5c` and `crit` would each let the token say how to judge it.
+        # Exactly what we write. `jwk`, `jku`, `x5u`, `x5c` and `crit` would let the token say how to verify it.
         if header.keys() != {"alg", "typ", "kid"} or header["typ"] != self.header_type:
             return False
         key = keys.access_key(header["kid"])
@@ -210,7 +210,7 @@ class AccessBackend(Backend):
 
 
 class RefreshBackend(Backend):
-    """The refresh token: symmetric, because nobody but this server reads it."""
+    """The refresh token: symmetric, because only this server reads it."""
 
     token_type = "refresh"
     header_type = "rt+jwt"
@@ -228,8 +228,8 @@ class RefreshBackend(Backend):
 class Signed:
     """The access tokens whose signatures were verified, by their digests.
 
-    Remembered, since whoever has a token uses it many times, and what a key has signed stays so; whether the key is
-    still valid and the token unexpired is asked each time. What is refused is not remembered.
+    Cached, since clients use a token many times and a valid signature stays valid. Whether the key is still in use and
+    the token unexpired is checked each time. Refused tokens are not cached.
     """
 
     def __init__(self) -> None:
@@ -256,7 +256,7 @@ refresh = RefreshBackend()
 
 
 def is_refresh(token: str) -> bool:
-    """Return whether the token says that it is a refresh token; nothing about it has been verified."""
+    """Return whether the token says that it is a refresh token. It is not verified."""
     try:
         typ = _header(_compact(token).split(".")[0]).get("typ")
     except (ValueError, RecursionError):
@@ -267,8 +267,9 @@ def is_refresh(token: str) -> bool:
 def encode_claims(claims: Mapping[str, Any]) -> str:
     """Return a project's own claims as the JSON that a session keeps, in ASCII.
 
-    Its encoder has a say once: what it made is read and written again as plain JSON, as each token will have it.
-    Raises ValueError if that is longer than MAX_CLAIMS bytes, or no JSON, as NaN; TypeError for what can't be encoded.
+    The project's encoder is called once. Its output is parsed and written again as plain JSON, as each token will have
+    it. Raises ValueError if that is longer than MAX_CLAIMS bytes or no JSON, like NaN, and TypeError for values that
+    can't be encoded.
     """
     plain = json.loads(json.dumps(claims, cls=resolve(conf.json_encoder), allow_nan=False))
     text = json.dumps(plain, separators=(",", ":"))

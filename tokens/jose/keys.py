@@ -1,7 +1,7 @@
 """The keys that sign: asymmetric ones for access tokens, an HMAC one for refresh tokens.
 
-With nothing configured both are derived from `SECRET_KEY`, and `SECRET_KEY_FALLBACKS` keeps the former ones valid, so
-that rotating keys is Django's own procedure.
+By default both are derived from `SECRET_KEY`, and `SECRET_KEY_FALLBACKS` keeps former ones valid. So rotating keys is
+Django's own procedure.
 """
 
 import hashlib
@@ -46,13 +46,13 @@ PublicKey = Ed25519PublicKey | EllipticCurvePublicKey | RSAPublicKey
 RSA_MIN_BITS = 2048
 
 KEY_SET_MAX_AGE = 300
-"""Seconds after which another server's key set is fetched anew."""
+"""Seconds after which another server's key set is fetched again."""
 
 COOLDOWN = 10
-"""Seconds between two attempts to fetch it, whatever the tokens say."""
+"""The least seconds between two attempts to fetch it."""
 
 KEY_SET_LENGTH = 256 * 1024
-"""Bytes of another server's key set at most."""
+"""The most bytes of another server's key set."""
 
 # The members that identify a key of each type (RFC 7638, section 3.2; RFC 8037, section 2).
 THUMBPRINT_MEMBERS = {
@@ -64,7 +64,7 @@ THUMBPRINT_MEMBERS = {
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """A key of the access tokens; without its private half it only verifies."""
+    """A key of access tokens. Without its private half it only verifies."""
 
     kid: str
     algorithm: str
@@ -75,13 +75,13 @@ class Key:
 
 
 class KeySetUnreachable(Exception):
-    """The server that issues the tokens does not answer. That says nothing about any token."""
+    """The issuing server does not answer. That says nothing about the token."""
 
 
 def access_keys() -> Sequence[Key]:
-    """Return this server's keys now valid; the first signs.
+    """Return this server's valid keys; the first signs.
 
-    Raises ImproperlyConfigured with a sentence that names the file and the fault.
+    Raises ImproperlyConfigured with a message that names the file and the fault.
     """
     if conf.signing_keys:
         return _read(tuple(conf.signing_keys))
@@ -89,7 +89,7 @@ def access_keys() -> Sequence[Key]:
 
 
 def access_key(kid: object) -> Key | None:
-    """Return the key of that name, this server's or, with JWK_URL, that of the server it names.
+    """Return the key of that name: this server's or, with JWK_URL, that of the server there.
 
     Raises KeySetUnreachable.
     """
@@ -101,12 +101,12 @@ def access_key(kid: object) -> Key | None:
 
 
 def refresh_keys() -> Sequence[bytes]:
-    """Return the secrets now valid; the first signs. They sign no access token and are never published."""
+    """Return the valid secrets; the first signs. They sign no access token and are never published."""
     return [_refresh_key(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
 
 def secrets_for(purpose: str) -> Sequence[bytes]:
-    """Return 32 bytes derived from each secret now valid, the current one first, which no other purpose shares."""
+    """Return 32 bytes derived from each valid secret for this purpose alone, the current secret first."""
     label = f"latchkey {purpose}".encode()
     return [_hkdf(secret, label) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
 
@@ -151,7 +151,7 @@ def _read(paths: tuple[str, ...]) -> Sequence[Key]:
 
 
 def _distinct(keys: Iterable[Key]) -> Sequence[Key]:
-    """Drop repetitions, since a key set names each key once; of two halves of a pair the first stays."""
+    """Drop repetitions, since a key set names each key once. If both halves of a pair are there, the first stays."""
     kept: dict[str, Key] = {}
     for key in keys:
         kept.setdefault(key.kid, key)
@@ -174,14 +174,14 @@ def _parse(pem: bytes) -> PrivateKey | PublicKey:
         case [_]:
             return cast(PublicKey, serialization.load_pem_public_key(pem))
         case labels:
-            # Of several, the library would take the first in silence.
+            # The library would silently take the first of several.
             raise ValueError(f"it contains {len(labels) or 'no'} PEM keys instead of one.")
 
 
 class _Published:
-    """The key set of another server, kept for KEY_SET_MAX_AGE, and while it can't be fetched as long again.
+    """The key set of another server. It is kept for KEY_SET_MAX_AGE, and twice as long while it can't be fetched.
 
-    However many tokens name keys that are not in it, it is fetched once in COOLDOWN.
+    However many tokens name unknown keys, it is fetched at most once in COOLDOWN.
     """
 
     def __init__(self, url: str) -> None:
@@ -193,12 +193,12 @@ class _Published:
     def get(self, kid: str) -> Key | None:
         """Return the key of that name. Raises KeySetUnreachable.
 
-        Whoever knows a key waits for nobody: one request fetches a set that is old, and the others go on with it.
+        Requests for a known key don't wait: one of them fetches an old set again, and the others go on with it.
         """
         usable = self._is_usable(kid)
         if (self._is_due(kid) or not usable) and self._lock.acquire(blocking=not usable):
             try:
-                if self._is_due(kid):  # nobody has fetched it meanwhile
+                if self._is_due(kid):  # no other thread has fetched it meanwhile
                     self._tried = monotonic()
                     self._fetch(self._tried)
             finally:
@@ -236,14 +236,14 @@ def _published(url: str) -> _Published:
 
 
 def _verifier(jwk: Any) -> Key | None:
-    """Return the key of a key set's member if it is one that this app could have published."""
+    """Return the key in a key set's member if this app could have published it."""
     match jwk:
         case {"kid": str(kid), "use": "sig", "alg": "EdDSA" | "ES256" | "RS256" as algorithm}:
             try:
                 key = _key(PyJWK(jwk).key)
             except (PyJWTError, ValueError):
                 return None
-            # Whoever can read a private half can sign with it.
+            # Everybody who can read a private half can sign with it.
             usable = key.private is None and key.algorithm == algorithm
             return replace(key, kid=kid) if usable else None
     return None

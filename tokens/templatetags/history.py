@@ -1,4 +1,4 @@
-"""The last thirty days of the security log, drawn, so that suspicious activity is seen without a monitoring system."""
+"""Draws the last thirty days of the security log, so that staff sees suspicious activity without other tools."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ register = template.Library()
 
 DAYS = 30
 WIDTH, HEIGHT = 10, 40
-"""Of a day in a drawing, and of its highest bar; without a unit, since a drawing takes the room that it is given."""
+"""The width of a day and the height of the highest bar. They have no unit: a drawing scales to its place."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """What is counted, with a drawing of its days, the oldest first."""
+    """A count with the drawing of its days, oldest first."""
 
     label: str | Promise
     query: str
-    """Shows the events in the list of the admin."""
+    """The query that lists these events in the admin."""
 
     is_alarming: bool
     bars: Sequence[Bar]
@@ -54,7 +54,7 @@ class Row:
 
 @register.inclusion_tag("latchkey/history.html", takes_context=True)
 def security_history(context: template.Context) -> dict[str, Any]:
-    """Draw sign-ins, failed ones, reuse, and sessions ended by reason; nothing for staff who may not see the log."""
+    """Draw sign-ins, failed sign-ins, reuse, and endings by reason; nothing for staff without the permission."""
     if not context["request"].user.has_perm("latchkey.view_securityevent"):
         return {}
     days, by_kind, by_reason = count()
@@ -65,7 +65,7 @@ def security_history(context: template.Context) -> dict[str, Any]:
     endings = [
         _row(reason.label, f"reason__exact={reason}", days, by_reason[reason])
         for reason in Reason
-        if reason in by_reason and reason != Reason.REUSED  # which is a row already
+        if reason in by_reason and reason != Reason.REUSED  # which has a row of its own
     ]
     newest_first = [*zip(*(reversed(row.bars) for row in (*rows, *endings)), strict=True)]
     return {"rows": rows, "endings": endings, "days": newest_first}
@@ -76,12 +76,12 @@ Counts = defaultdict[str, dict[int, int]]
 
 
 def count() -> tuple[Sequence[date], Counts, Counts]:
-    """Return the days, and what the log has of each, by kind and by why a session ended, in one statement."""
+    """Return the days and their counts by kind and by the reason of an ending, in one statement."""
     zone = get_current_timezone()
     today = times.now().astimezone(zone).date()
     days = [today - timedelta(days=n) for n in range(DAYS)]
     starts = [datetime.combine(day, time(), zone) for day in days]
-    # By the key, which sorts by time and has an index. What is counted by the hour has the key of the hour's start.
+    # By the primary key, which sorts by time. An hourly row has the key of the hour's start.
     lately = SecurityEvent.objects.filter(
         pk__gte=uuid7_floor(starts[-1] - timedelta(hours=1)), created_at__gte=starts[-1]
     )
@@ -101,7 +101,7 @@ def _row(
     bars = []
     for x, n in enumerate(reversed(range(DAYS))):
         number = counts.get(n, 0)
-        # However low, a bar is seen.
+        # Even the lowest bar can be seen.
         height = max(round(HEIGHT * number / peak), 2) if number else 0
         bars.append(Bar(days[n], number, x * WIDTH, HEIGHT - height, height))
     return Row(label, query, is_alarming, bars)

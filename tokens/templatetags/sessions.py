@@ -1,4 +1,4 @@
-"""What an operator sees first."""
+"""The summary on the admin's first page."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,16 +13,16 @@ from ..models import SecurityEvent, Session, uuid7_floor
 register = template.Library()
 
 MOST = 10_000
-"""How many live sessions are counted, so that the page comes at once however many there are."""
+"""The most live sessions to count, so that the page is fast however many there are."""
 
 
 @register.inclusion_tag("latchkey/summary.html", takes_context=True)
 def session_summary(context: template.Context) -> dict[str, Any]:
-    """Count the live sessions, and what the log has of the last day; nothing for whoever may see neither."""
+    """Count the live sessions and the last day's events; nothing for staff without the permissions."""
     user, now = context["request"].user, times.now()
     if not user.has_perms(["latchkey.view_session", "latchkey.view_securityevent"]):
         return {}
-    # By the key, which sorts by time: nothing else that is asked for here has an index.
+    # By the primary key, which sorts by time: no other column of this query has an index.
     live = Session.objects.live().filter(pk__gte=uuid7_floor(now - conf.session_lifetime))[: MOST + 1].count()
     events = SecurityEvent.objects.filter(pk__gte=uuid7_floor(now - timedelta(days=1))).order_by()
     counts = dict(events.values_list("kind").annotate(Sum("count")))

@@ -43,8 +43,7 @@ class Command(BaseCommand):
 
 @transaction.atomic
 def _delete(row: QuerySet[User]) -> bool:
-    """Delete the account, unless its address has been verified in this moment, or other data depends on it. Return
-    whether it was deleted."""
+    """Delete the account, unless verified meanwhile or needed by other data; return whether it was deleted."""
     user = row.select_for_update(no_key=True).first()
     if user is None:
         return False

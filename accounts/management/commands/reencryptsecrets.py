@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 with transaction.atomic(using=using):
                     renewed += sum(map(_renew, some))
             self.stdout.write(f"Re-encrypted {renewed} secret{'s' * (renewed != 1)}.")
-        # Counted from the rows as they now are: a server that still has the former key may have written one meanwhile.
+        # Counted again from the rows: a server that still has the former key may have written one meanwhile.
         found = Counter(_state(factor) for _, some in ranges(factors.all(), batch_size) for factor in some)
         summary = (
             f"Secrets: {found['current']} encrypted with the current key, {found['former']} with a "
@@ -53,10 +53,10 @@ class Command(BaseCommand):
 
 
 def _renew(factor: AuthenticatorApp) -> bool:
-    """Encrypt the secret anew, if that is needed and possible; return whether it was done."""
+    """Encrypt the secret again, if needed and possible; return whether it was done."""
     if _state(factor) != "former":
         return False
-    # Unless it has become another one meanwhile.
+    # Unless the secret has changed meanwhile.
     row = AuthenticatorApp.objects.using(router.db_for_write(AuthenticatorApp)).filter(
         pk=factor.pk, secret=factor.secret
     )

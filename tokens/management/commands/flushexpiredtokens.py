@@ -17,7 +17,7 @@ from ...models import SecurityEvent, Session, uuid7_floor
 MAX_BATCH_SIZE = 100_000
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-"""The keys know no time before it."""
+"""The earliest time that a key can hold."""
 
 
 class Command(BaseCommand):
@@ -57,12 +57,12 @@ class Command(BaseCommand):
                 self.flush_past(past)
         except KeyboardInterrupt:
             if self.stdout.isatty():
-                self.stdout.write()  # the bar has not ended its line
+                self.stdout.write()  # the progress bar left its line open
             raise CommandError(f"Interrupted. {self.summary()}", returncode=130) from None
         self.stdout.write(self.summary())
 
     def flush(self, model: type[Session | SecurityEvent], field: str, until: datetime) -> None:
-        """Delete the rows whose field is not after that time. What was made later is not even looked at."""
+        """Delete the rows whose field is not after that time. Rows that were made later are not even read."""
         using, end = router.db_for_write(model), uuid7_floor(until + timedelta(milliseconds=1))
         rows = model._default_manager.using(using).filter(pk__lt=end)
         first = rows.order_by("pk").values_list("pk", flat=True).first()
@@ -91,7 +91,7 @@ class Command(BaseCommand):
 
 
 class Progress:
-    """How far a walk along the key has come: a bar on a terminal, elsewhere a line for each tenth of the way."""
+    """Shows the progress along the primary key: a bar on a terminal, else a line for each tenth."""
 
     WIDTH = 40
 
@@ -118,7 +118,7 @@ def _ago(age: timedelta) -> datetime:
 
 def _delete(rows: QuerySet[Any], using: str) -> int:
     with transaction.atomic(using=using):
-        # What another transaction holds is left to it, or to the next run: nobody waits for anybody.
+        # Rows that another transaction has locked are left for the next run, so neither waits.
         mine = rows.select_for_update(skip_locked=True).values("pk")
         _, deleted = rows.model._default_manager.using(using).filter(pk__in=mine).delete()
     return int(deleted.get(rows.model._meta.label, 0))

@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
 
 def _hidden(using: str, name: str) -> User:
-    """Return the user whom the default manager does not show; there may be sessions to revoke all the same."""
+    """Return a user whom the default manager hides, and who may have sessions to revoke."""
     user = users.named(name, users.rows(using))
     if user is None:
         raise CommandError(f"User {name!r} does not exist.")
