@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +14,8 @@ from django.db.models import F, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.formats import localize
+from django.utils.timezone import template_localtime  # type: ignore[attr-defined]  # its stubs leave it out
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -36,9 +37,23 @@ CHANGES = {"username": kinds.USERNAME_CHANGED, "email": kinds.EMAIL_CHANGED}
 """The kind to announce when staff changes a field."""
 
 
-class UserInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Read-only rows of a user; each links to its own page."""
+class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
+    """The first rows alone. A page with more fields than Django accepts could not be saved."""
 
+    shown = 10
+
+    def get_queryset(self) -> Any:
+        # Each form asks for it; the slice is read once.
+        if not hasattr(self, "_queryset"):
+            self._queryset = super().get_queryset()[: self.shown]
+        return self._queryset
+
+
+class UserInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The latest rows of a user, read-only. Each links to its own page; a link below leads to all of them."""
+
+    template = "admin/accounts/user/rows.html"
+    formset = Recent
     fk_name = "user"
     show_change_link = True
     can_delete = False
@@ -50,31 +65,14 @@ class UserInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
 
-class Recent(BaseInlineFormSet):  # type: ignore[type-arg]
-    """The first rows alone. A page with more fields than Django accepts could not be saved."""
-
-    shown = 100
-
-    def get_queryset(self) -> Any:
-        # Each form asks for it; the slice is read once.
-        if not hasattr(self, "_queryset"):
-            self._queryset = super().get_queryset()[: self.shown]
-        return self._queryset
-
-
-class Latest(Recent):
-    shown = 10
-
-
 class SessionInline(UserInline):
     """Where the user is signed in."""
 
     model = Session
-    formset = Recent
-    ordering = ("-rotated_at",)
-    fields = readonly_fields = ("status", "ended", "device", "ip_address", "created_at", "rotated_at", "expires_at")
+    ordering = ("-pk",)
+    fields = readonly_fields = ("status", "device", "ip_address", "rotated_at", "expires_at")
 
-    status, device, ended = SessionAdmin.status, SessionAdmin.device, SessionAdmin.ended
+    status, device = SessionAdmin.status, SessionAdmin.device
     Media = SessionAdmin.Media
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
@@ -85,7 +83,6 @@ class SecurityEventInline(UserInline):
     """The account's latest events."""
 
     model = SecurityEvent
-    formset = Latest
     verbose_name_plural = _("recent security events")
     fields = readonly_fields = ("created_at", "event", "ip_address", "device", "count", "reason")
 
@@ -128,9 +125,15 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     date_hierarchy = "date_joined"
     ordering = ("username_key",)
     fieldsets = (
-        (None, {"fields": ("username", "has_password", "has_second_factor")}),
+        (None, {"fields": ("username", "is_active", "has_password", "has_second_factor")}),
         (_("Email"), {"fields": ("email", "email_verified", "awaiting_verification")}),
-        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (
+            _("Permissions"),
+            {
+                "classes": ("collapse",),
+                "fields": ("is_staff", "is_superuser", "groups", "user_permissions"),
+            },
+        ),
         (_("Times"), {"fields": ("date_joined", "last_sign_in")}),
     )
     readonly_fields = ("awaiting_verification", "has_password", "has_second_factor", "date_joined", "last_sign_in")
@@ -161,9 +164,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         return users.annotate(last_sign_in=last_sign_in(), passkeys_since=passkeys_since())
 
     @admin.display(description=_("last sign-in"), ordering=F("last_sign_in").asc(nulls_first=True))
-    def last_sign_in(self, user: Any) -> datetime | None:
-        moment: datetime | None = user.last_sign_in
-        return moment
+    def last_sign_in(self, user: Any) -> str | None:
+        return localize(template_localtime(user.last_sign_in)) if user.last_sign_in else None
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("latchkey.change_session")

@@ -27,35 +27,33 @@ from .domain.authority import may_act_on, within_reach
 from .domain.devices import describe
 from .domain.ranges import ranges
 from .http.requests import client_of
-from .models import Reason, SecurityEvent, Session, SessionQuerySet, User
+from .models import Reason, SecurityEvent, Session, SessionQuerySet, User, fingerprints
 
 BATCH_SIZE = 500
 """How many sessions are ended in one transaction."""
 
 
+LOOKED_THROUGH = 10_000
+"""Of how many passwords the filter of the statuses finds out whether they were changed."""
+
+
 class StatusFilter(admin.SimpleListFilter):
+    """Finds what the column says. Whether a password is still that of the login, only Python can tell."""
+
     title = _("status")
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            # The database can't compare a fingerprint with the user's password.
-            ("live", _("active, or ended by a password change")),
-            ("expired", _("expired")),
-            ("revoked", _("revoked")),
-            ("deactivated", _("user deactivated")),
-        ]
+        return [("live", _("live")), ("ended", _("ended")), ("expired", _("expired"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         match self.value():
             case "live":
-                return queryset.live().exclude(_deactivated())
+                return queryset.live().exclude(_ended())
+            case "ended":
+                return queryset.exclude(revoked_at=None) | queryset.live().filter(_ended())
             case "expired":
                 return queryset.expired().filter(revoked_at=None)
-            case "revoked":
-                return queryset.exclude(revoked_at=None)
-            case "deactivated":
-                return queryset.live().filter(_deactivated())
         return queryset
 
 
@@ -107,7 +105,15 @@ class TimeOrderedList(ChangeList):
         self.queryset = Days(self.queryset)
 
 
-class OfferedLookups(admin.ModelAdmin):  # type: ignore[type-arg]
+class DeletionLast(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Offers what can be undone, or only ends something, before a deletion."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        return dict(sorted(actions.items(), key=lambda action: action[0] == "delete_selected"))
+
+
+class OfferedLookups(DeletionLast):
     """Look rows up by what the list offers, and by nothing else.
 
     Django lets staff ask for any column of the row, with any comparison: `?password__startswith=` guesses it letter by
@@ -147,6 +153,10 @@ class ReadOnlyAdmin(OfferedLookups):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TimeOrderedList
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        # What a user's page leads to.
+        return lookup == "user__exact" or super().lookup_allowed(lookup, value, request)
+
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         user = get_user_model()
         named_by = filter(_has_field, (user.USERNAME_FIELD, user.get_email_field_name()))
@@ -168,12 +178,12 @@ class SessionAdmin(ReadOnlyAdmin):
     list_display = (
         "user",
         "status",
-        "ended",
         "device",
+        "last_used",
+        "expires",
         "ip_address",
+        "ended",
         "created_at",
-        "rotated_at",
-        "expires_at",
     )
     list_filter = (StatusFilter, "revoked_reason", "created_at")
     search_fields = ("=id", "ip_address")
@@ -208,6 +218,16 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("status"))
     def status(self, session: Session) -> str:
         return format_html('<span class="session-status {}">{}</span>', *_status(session))
+
+    # With a label beside the value, for a screen that has no room for the heads of the columns.
+
+    @admin.display(description=_("last used"))
+    def last_used(self, session: Session) -> str:
+        return _labelled(_("last used"), session.rotated_at)
+
+    @admin.display(description=_("expires"))
+    def expires(self, session: Session) -> str:
+        return _labelled(_("expires"), session.expires_at)
 
     @admin.display(description=_("ended"))
     def ended(self, session: Session) -> str:
@@ -309,12 +329,16 @@ def _status(session: Session) -> tuple[str, str | Promise]:
     """Return the status as a CSS class and as words."""
     if session.revoked_at:
         sort = "reused" if session.revoked_reason == Reason.REUSED else "ended"
-        return sort, _("revoked: %(reason)s") % {"reason": session.get_revoked_reason_display()}
+        return sort, _("ended: %(reason)s") % {"reason": session.get_revoked_reason_display()}
     if session.expires_at <= times.now():
         return "ended", _("expired")
     if not session.user.is_active:
         return "ended", _("user deactivated")
     return ("ended", _("ended by a password change")) if session.password_changed else ("live", _("live"))
+
+
+def _labelled(label: str | Promise, moment: datetime) -> str:
+    return format_html('<span class="session-label">{}</span> {}', label, localize(template_localtime(moment)))
 
 
 def _has_field(name: str) -> bool:
@@ -326,5 +350,11 @@ def _has_field(name: str) -> bool:
     return True
 
 
-def _deactivated() -> Q:
-    return Q(user__is_active=False) if _has_field("is_active") else Q(pk__in=[])
+def _ended() -> Q:
+    """Return what holds for sessions that are neither revoked nor expired, and have ended all the same."""
+    live = Session.objects.live()
+    logins = dict(live.order_by("-pk").values_list("auth_hash", "user")[:LOOKED_THROUGH])
+    owners = users.rows(live.db).in_bulk([*{*logins.values()}])
+    now_good = {fingerprint for owner in owners.values() for fingerprint in fingerprints(owner)}
+    changed = Q(auth_hash__in=[*logins.keys() - now_good])
+    return changed | Q(user__is_active=False) if _has_field("is_active") else changed

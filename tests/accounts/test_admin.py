@@ -226,7 +226,7 @@ def test_user_with_a_thousand_sessions_is_saved(admin: Client, ann: User) -> Non
         page: Any = admin.get(page_of(ann))
     assert len(queries) < 20
     shown, _ = page.context["inline_admin_formsets"]
-    assert len(shown.formset.forms) == 100
+    assert len(shown.formset.forms) == 10
     forms = [form for formset in page.context["inline_admin_formsets"] for form in formset.formset.forms]
     keys = {f"{form.prefix}-{name}": str(form[name].value()) for form in forms for name in form.fields}
     counted = {f"{shown.formset.prefix}-{name}": 100 for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
@@ -349,9 +349,29 @@ def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, brow
     assert {form.instance for form in shown.formset.forms} == set(Session.objects.filter(user=ann))
     html = response.content.decode()
     assert "Firefox on Linux" in html
-    assert "revoked: signed out" in html
+    assert "ended: signed out" in html
     assert len(re.findall(r"/admin/latchkey/session/[0-9a-f-]{36}/change/", html)) == 2
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
+
+
+def test_page_shows_the_ten_sessions_that_came_last_and_leads_to_all(admin: Client, ann: User) -> None:
+    begun = [sessions.start(ann) for _ in range(11)]
+    sessions.start(User.objects.create_user("anna"))
+    response: Any = admin.get(page_of(ann))
+    shown, _ = response.context["inline_admin_formsets"]
+    assert [form.instance for form in shown.formset.forms] == begun[:0:-1]
+    for rows, count in (("session", 11), ("securityevent", 11)):
+        path = f"/admin/latchkey/{rows}/?user__exact={ann.pk}"
+        assert f'href="{path}"' in response.content.decode()
+        listed: Any = admin.get(path)
+        assert listed.context["cl"].result_count == count
+
+
+def test_deletion_is_offered_last(admin: Client, ann: User, browser: Browser) -> None:
+    for path in (LIST, "/admin/latchkey/session/"):
+        page: Any = admin.get(path)
+        names = [name for name, _ in page.context["action_form"].fields["action"].choices]
+        assert (names[1].startswith("revoke"), names[-1]) == (True, "delete_selected")
 
 
 def test_page_shows_the_ten_events_that_came_last(admin: Client, ann: User, browser: Browser) -> None:

@@ -51,7 +51,7 @@ def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, v
     page.goto("/admin/latchkey/session/?q=ann")
     rows = page.locator("#result_list tbody tr")
     expect(rows).to_have_count(2)
-    expect(rows.first).to_contain_text("revoked: revoked by staff")
+    expect(rows.first).to_contain_text("ended: revoked by staff")
     expect(rows.first).to_contain_text("by root from 127.0.0.1")
     expect(rows.first.locator(".session-status.ended")).to_be_visible()
 
