@@ -373,7 +373,7 @@ async function endOthers() {
 }
 
 /**
- * Do what was asked for outside of a form; an error is told above everything.
+ * Do what was asked for outside of a form; show an error at the top of the page.
  * @param {() => unknown} work @param {HTMLElement} [button]
  */
 async function attempt(work, button) {
@@ -407,7 +407,7 @@ onSubmit({
       await client.secondFactor(challenge, code.trim());
     } catch (error) {
       if (!(error instanceof Refused && error.code === "invalid_challenge")) throw error;
-      startAgain(); // it has expired: begin anew with the password
+      startAgain(); // it has expired: start again with the password
       find("#login .alert").textContent = error.message;
     }
   },

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the pages share: one submission at a time, errors told where they belong, and what has happened told to all. */
+/** What the pages share: one submission at a time, errors at their fields, and messages that screen readers announce. */
 
 import { Misconfigured, Refused } from "./latchkey.js";
 
@@ -37,8 +37,7 @@ export function describe(error) {
 }
 
 /**
- * Have what is submitted done by the function that is named like the form; an error is told at its field, or else in
- * the form's alert.
+ * Handle each submitted form by the function of its name; show an error at its field, or else in the form's alert.
  * @param {Record<string, (values: any) => Promise<unknown>>} works
  */
 export function onSubmit(works) {

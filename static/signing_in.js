@@ -15,8 +15,8 @@ if (withoutPasskeys) console.info(withoutPasskeys);
 button.hidden = !!withoutPasskeys;
 
 button.addEventListener("click", async () => {
-  const told = find("[data-told]", form);
-  told.textContent = "";
+  const message = find("[data-told]", form);
+  message.textContent = "";
   try {
     const { challenge, publicKey } = await ask();
     const webauthn = /** @type {any} */ (PublicKeyCredential); // with a method that not every library of types has
@@ -26,11 +26,11 @@ button.addEventListener("click", async () => {
     field("credential").value = JSON.stringify(credential.toJSON());
     form.submit(); // not requestSubmit(): name and password may be empty
   } catch (error) {
-    told.textContent = describe(error);
+    message.textContent = describe(error);
   }
 });
 
-/** After a password, the page has what the browser is to be asked. */
+/** After a password, the page has the options for the browser. */
 async function ask() {
   if (field("public_key").value) return { challenge: "", publicKey: JSON.parse(field("public_key").value) };
   return read(await fetch(button.dataset.options ?? "", { method: "POST" }));

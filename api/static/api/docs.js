@@ -10,7 +10,7 @@ const ui = SwaggerUIBundle({
   // No badge from another host, and no token in the browser's storage.
   validatorUrl: null,
   persistAuthorization: false,
-  // Whoever signs in on the page, by either transport, makes the calls that follow with that access token.
+  // After a sign-in on the page, by either transport, further calls use its access token.
   responseInterceptor(response) {
     const token = response.ok && (response.body?.accessToken ?? response.body?.access);
     if (token) {
