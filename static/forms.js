@@ -1,5 +1,5 @@
 // @ts-check
-/** What the pages share: one submission at a time, errors at their fields, and messages that screen readers announce. */
+/** What the pages share: one submission at a time, errors at their fields, and messages for screen readers. */
 
 import { Misconfigured, Refused } from "./latchkey.js";
 
