@@ -1,4 +1,4 @@
-"""The token classes, with the surface of SimpleJWT's."""
+"""The token classes, with the interface of SimpleJWT's."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ TokenBackendExpiredToken = exceptions.TokenBackendExpiredToken
 
 
 class Lifetime:
-    """How long a kind of token is good, by the setting, as it is when it is asked for: of the class, or of a token."""
+    """The lifetime of a kind of token, read from the setting at each use, on the class or on a token."""
 
     def __init__(self, setting: str) -> None:
         self.setting = setting
@@ -42,7 +42,9 @@ class Lifetime:
 
 
 class Token(simplejwt.Token):
-    """A JWT of a session. Made from text, it is genuine, unexpired, and its session would accept it (one SELECT).
+    """A JWT of a session.
+
+    A token that is made from text is verified: genuine, unexpired, and accepted by its session (one SELECT).
 
     Raises TokenExpired, TokenNotValid or TokenRevoked, all of them SimpleJWT's TokenError.
     """
@@ -62,7 +64,7 @@ class Token(simplejwt.Token):
 
     @classmethod
     def claims(cls, token: Any) -> dict[str, Any]:
-        """Return the claims of a token that is genuine, of this kind and unexpired; the session is not looked at.
+        """Return the claims of a token that is genuine, of this kind and unexpired. The session is not read.
 
         Raises TokenExpired or TokenNotValid.
         """
@@ -70,7 +72,7 @@ class Token(simplejwt.Token):
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any], session: Session | None = None) -> Self:
-        """Return the token with those claims, which the caller vouches for."""
+        """Return the token with those claims, which the caller has verified."""
         token = cls.__new__(cls)
         token.token, token.current_time, token.payload, token.is_verified = None, times.now(), claims, True
         if session is not None:
@@ -79,19 +81,19 @@ class Token(simplejwt.Token):
 
     @classmethod
     def for_user(cls, user: Any) -> Self:  # noqa: ARG003
-        return cls()  # which says why there is none
+        return cls()  # which raises the reason
 
     def verify(self) -> None:
         self.session = sessions.look(self.payload)
 
     @cached_property
     def session(self) -> Session:
-        """The session of the token, as it was when it was first asked for."""
+        """The session of the token, as it was at the first access."""
         return sessions.look(self.payload)
 
     @property
     def expires_in(self) -> int:
-        """How long the token is good from its issue on, in seconds."""
+        """The token's lifetime from its issue on, in seconds."""
         return int(self.payload["exp"] - self.payload["iat"])
 
     @property
@@ -117,7 +119,7 @@ class AccessToken(Token, simplejwt.AccessToken):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Issue an access token (RFC 9068) for the session as it now is. Who the user is is read at every refresh."""
+        """Issue an access token (RFC 9068) for the session as it is now. Each refresh reads the user again."""
         user, now = session.user, times.now()
         claims = import_string(conf.access_claims)(session) if conf.access_claims else {}
         return cls.from_claims(
@@ -127,7 +129,7 @@ class AccessToken(Token, simplejwt.AccessToken):
                 **session.custom_claims,
                 "iss": conf.issuer,
                 "aud": conf.audience,
-                "client_id": conf.issuer,  # RFC 9068 demands one, and this server is its own client
+                "client_id": conf.issuer,  # RFC 9068 requires one, and this server is its own client
                 "sub": str(session.user_id),
                 "sid": str(session.pk),
                 "jti": uuid4().hex,
@@ -148,36 +150,38 @@ class AccessToken(Token, simplejwt.AccessToken):
 
     @classmethod
     def for_user(cls, user: Any, *, jkt: str = "") -> Self:
-        """Start a session for the user and issue its first access token, bound to the key of that thumbprint, if any.
+        """Start a session for the user and issue its first access token, bound to the key of the thumbprint if given.
 
-        Raises ProofRequired without one where TOKENS_DPOP is "required".
+        Raises ProofRequired without one if TOKENS_DPOP is "required".
         """
         return cls.of(_start(user, jkt))
 
     def renew(self) -> Self:
-        """Issue another one in the place of this, for the session as it now is.
+        """Issue a new access token for the session as it is now.
 
-        It is of this one's generation. One of the newest would be a use of a refresh whose answer may have been lost,
-        and the retry of that refresh then be taken for reuse.
+        It keeps this token's generation. With the newest, it would count as a use of a refresh whose answer may have
+        been lost, and the retry of that refresh would then look like reuse.
         """
         token = self.of(self.session)
         token["generation"] = self["generation"]
-        # Without a refresh, the session does not last longer.
+        # Only a refresh makes the session last longer.
         token["exp"] = min(token["exp"], _epoch(self.session.expires_at))
         return token
 
     @property
     def authenticated_at(self) -> datetime:
-        """When the user had last given the password as this token was issued: a copy of an old one is no younger for a
-        sign-in that its owner renews."""
+        """When the user had last given the password, as of the issue of this token.
+
+        So a copy of an older token is no younger when the owner renews the sign-in.
+        """
         return datetime.fromtimestamp(self["auth_time"], UTC)
 
 
 class RefreshToken(Token, simplejwt.RefreshToken):
-    """The refresh token of a session's current generation, a function of its row.
+    """The refresh token of a session's current generation, derived from its row.
 
-    Claims of the project's own can be set on the token that `for_user` returns, until it is first written out: the row
-    keeps them, and so each token of the session has them.
+    The project can set claims on the token that `for_user` returns, until it is first written out. The row keeps them
+    for all tokens of the session.
     """
 
     backend = jwt.refresh
@@ -185,13 +189,13 @@ class RefreshToken(Token, simplejwt.RefreshToken):
     access_token_class = AccessToken
 
     is_open = False
-    """Whether claims can be set yet."""
+    """Whether claims can still be set."""
 
     is_draft = False
     """Whether the session has yet to begin."""
 
     has_news = False
-    """Whether claims were set that the row does not have yet."""
+    """Whether claims were set that are not in the row yet."""
 
     has_yet_to_begin = False
     """Whether it is one of SimpleJWT's, whose session nobody has begun so far."""
@@ -224,7 +228,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """Issue the current refresh token: the same bytes each time, until the session is rotated."""
+        """Issue the current refresh token. It has the same bytes until the session is rotated."""
         claims = {
             **_named(session),
             **session.custom_claims,
@@ -241,10 +245,10 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     @classmethod
     def for_user(cls, user: Any, *, jkt: str = "") -> Self:
-        """Start a session for the user and issue its first refresh token, bound to the key of that thumbprint, if any.
+        """Start a session for the user and issue its first refresh token, bound to the key of the thumbprint if given.
 
-        While a login is under way, this is the token of the session that comes of it, which has the key of the login.
-        Raises ProofRequired without one where TOKENS_DPOP is "required".
+        During a login, this is the token of the session that the login begins, bound to the login's key. Raises
+        ProofRequired without one if TOKENS_DPOP is "required".
         """
         login = _login.get()
         if login is None:
@@ -263,19 +267,19 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     @property
     def access_token(self) -> AccessToken:
-        """Issue an access token of this one's generation: one of the newest would be a use of what a rotation gave."""
+        """Issue an access token of this token's generation: one of the newest would count as a use of the rotation."""
         self._keep()
         token = self.access_token_class.of(self.session)
         token["generation"] = self["generation"]
         return token
 
     def blacklist(self) -> tuple[Session, bool]:  # type: ignore[override]
-        """Revoke the session; return it, and whether it was this call that did."""
+        """Revoke the session; return it, and whether this call revoked it."""
         self._begin()
         return self.session, sessions.revoke(self.session, Reason.LOGOUT)
 
     def check_blacklist(self) -> None:
-        """Raise TokenNotValid if a refresh would take this one for reused, TokenRevoked if the session has ended."""
+        """Raise TokenNotValid if a refresh would treat this token as reused, TokenRevoked if the session has ended."""
         sessions.look(self.payload)
 
     def __str__(self) -> str:
@@ -323,7 +327,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         self.payload = self.of(self.session).payload
 
     def _keep(self) -> None:
-        """Have the session's row keep the claims that were set."""
+        """Store the claims that were set in the session's row."""
         self._begin()
         if self.is_draft:
             raise TypeError("The session starts when get_token returns. Its tokens can't be encoded before that.")
@@ -352,7 +356,7 @@ SLIDING = (
 
 
 class SlidingToken(Token, simplejwt.SlidingToken):
-    """Not supported: a token that is a key to everything and renews itself is what sessions do away with."""
+    """Not supported: sessions replace tokens that open everything and renew themselves."""
 
     @classmethod
     def _backend_for(cls, _token: Any) -> NoReturn:
@@ -361,15 +365,15 @@ class SlidingToken(Token, simplejwt.SlidingToken):
 
 @dataclass
 class Login:
-    """A login under way: who asks, and the session that came of it."""
+    """A login under way: its client, and the session that it began."""
 
     client: Client = UNKNOWN
     key: Callable[[], str] = str
-    """Returns the thumbprint of the key to which a session is bound that `for_user` starts; empty for none."""
+    """Returns the thumbprint of the key for a session that `for_user` starts; empty for none."""
 
     session: Session | None = None
     drafts_for: User | None = None
-    """Whose claims are being asked for, before a session begins."""
+    """The user whose claims are asked for before a session begins."""
 
 
 _login: ContextVar[Login | None] = ContextVar("latchkey_login", default=None)
@@ -379,9 +383,9 @@ _login: ContextVar[Login | None] = ContextVar("latchkey_login", default=None)
 def login_under_way(
     client: Client = UNKNOWN, *, key: Callable[[], str] = str, drafts_for: User | None = None
 ) -> Iterator[Login]:
-    """Let `for_user` start one session at the most, however often it is called.
+    """Let `for_user` start at most one session, however often it is called.
 
-    Many a project's serializer has its `get_token` called once more than SimpleJWT's does.
+    Serializers of projects often call `get_token` once more than SimpleJWT's.
     """
     login = Login(client, key, drafts_for=drafts_for)
     token = _login.set(login)
@@ -392,7 +396,7 @@ def login_under_way(
 
 
 def claims_set_by(get_token: Callable[[Any], Any], user: User) -> str:
-    """Return the claims that a project sets in its `get_token`, as a session keeps them. No session begins."""
+    """Return the claims that a project's `get_token` sets, as a session stores them. No session begins."""
     with login_under_way(drafts_for=user):
         token = get_token(user)
     if not isinstance(token, RefreshToken):
@@ -410,7 +414,7 @@ def _claims(backend: jwt.Backend, token: Any) -> dict[str, Any]:
 
 
 def _named(session: Session) -> Mapping[str, str]:
-    """Return the claim that SimpleJWT's clients know the user by."""
+    """Return the claim by which SimpleJWT's clients know the user."""
     if conf.user_id_claim in RESERVED:
         return {}
     return {conf.user_id_claim: str(getattr(session.user, conf.user_id_field))}
