@@ -33,22 +33,32 @@ def costs(expected: int) -> Iterator[None]:
     assert len(statements) == expected, statements
 
 
-def test_login_costs_eight(ann: Any, settings: Settings) -> None:
+def test_login_costs_seven(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
-    with costs(8):
+    with costs(7):
         Browser().login()
 
 
 def test_limits_on_guessing_cost_a_login_three_more(ann: Any) -> None:
-    with costs(8 + 3):
+    with costs(7 + 3):
         Browser().login()
 
 
-def test_login_that_evicts_costs_eight(browser: Browser, settings: Settings) -> None:
+def test_login_that_evicts_costs_nine(browser: Browser, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     settings.TOKENS_MAX_SESSIONS_PER_USER = 1
+    with costs(9):
+        Browser().login()
+
+
+def test_login_that_deletes_expired_sessions_costs_eight(
+    browser: Browser, settings: Settings, time_machine: TimeMachineFixture
+) -> None:
+    settings.TOKENS_THROTTLING = False
+    time_machine.move_to(timezone.now() + timedelta(days=8))
     with costs(8):
         Browser().login()
+    assert Session.objects.count() == 1
 
 
 def test_refresh_costs_two_and_adds_no_row(browser: Browser) -> None:

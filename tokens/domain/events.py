@@ -20,6 +20,7 @@ from ..models import Reason, SecurityEvent, Session, User, uuid7_floor
 from . import limits, users
 from .client import UNKNOWN, Client
 from .outages import retried
+from .writing import insert
 
 logger = logging.getLogger("latchkey.security")
 
@@ -49,7 +50,7 @@ def announce_all(events: Sequence[SecurityEvent]) -> None:
     using = _db()
     with transaction.atomic(using, savepoint=False):
         rows = [event for event in events if TABLE[event.kind].row]
-        SecurityEvent.objects.using(using).bulk_create(row for row in rows if not TABLE[row.kind].hourly)
+        insert([row for row in rows if not TABLE[row.kind].hourly], using)
         for row in rows:
             if TABLE[row.kind].hourly:
                 _count(row)

@@ -25,12 +25,12 @@ from ..exceptions import (
     TokenReused,
     TokenRevoked,
 )
-from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, fingerprints, group_names, new_secret, uuid7
-from . import cutoffs, events, feed, limits, users
+from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, fingerprints, new_secret, uuid7
+from . import cutoffs, events, feed, limits, users, writing
 from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
-from .reading import read
+from .reading import lock, read, tally
 from .rotation import Step, given_up, judge
 
 PRUNED_AT_LOGIN = 10
@@ -81,10 +81,8 @@ def start(
         groups = _lock(user)
         if replaced:
             revoke(replaced, Reason.REPLACED, client, user)
-        evicted = _evict(user, client)
-        if not evicted:
-            _prune(user)
         now = times.now()
+        evicted = _make_room(user, now, client)
         session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
         session.auth_hash = user.get_session_auth_hash()
         session.remembered, session.jkt = remembered, jkt
@@ -92,7 +90,7 @@ def start(
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
         session.claims, session.reauthenticated_at = claims, authenticated_at
-        session.save(using=_db(), force_insert=True)
+        writing.insert([session], _db())
         evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
         events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
         signals.session_started.send(Session, session=session, client=client, evicted=evicted, succeeds=None)
@@ -137,10 +135,9 @@ def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
         successor.created_at, successor.rotated_at, successor.reauthenticated_at = now, now, session.authenticated_at
         successor.expires_at, successor.auth_hash = successor.expiry(now), user.get_session_auth_hash()
         successor.ip_address, successor.user_agent = client.ip_address, client.user_agent
-        alive = _sessions().filter(pk=session.pk, revoked_at=None)
-        if not _revoke([copy(session)], alive, Reason.PASSWORD, client, user, announced=False):
+        if not _revoke([copy(session)], Reason.PASSWORD, client, user, announced=False):
             raise TokenRevoked
-        successor.save(using=_db(), force_insert=True)
+        writing.insert([successor], _db())
         signals.session_started.send(Session, session=successor, client=client, evicted=[], succeeds=session)
     return successor
 
@@ -244,7 +241,7 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
             raise TokenNotValid
         if session.expires_at <= now:
             raise TokenExpired
-        if abs(now - session.rotated_at) < KEPT_FOR or _use(session, now, client, _sessions().filter(generation=0)):
+        if abs(now - session.rotated_at) < KEPT_FOR or _use(session, now, client, {}, generation=0):
             return session
 
 
@@ -295,8 +292,7 @@ def belongs(claims: Claims, session: Session) -> bool:
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
     """Revoke the session; return whether it was this call that did. `by` is the person who did, if it was one."""
     with transaction.atomic(using=_db()):
-        alive = _sessions().filter(pk=session.pk, revoked_at=None)
-        return _revoke([session], alive, reason, client, by)
+        return _revoke([session], reason, client, by)
 
 
 @retried
@@ -410,9 +406,8 @@ def _check_key(session: Session, client: Client, prove: Prove) -> None:
 
 
 def _confirm(session: Session) -> bool:
-    changed = _sessions().filter(pk=session.pk, generation=session.generation, revoked_at=None).update(confirmed=True)
-    session.confirmed = bool(changed)
-    return bool(changed)
+    session.confirmed = writing.update(session.pk, _db(), {"confirmed": True}, generation=session.generation)
+    return session.confirmed
 
 
 def _advance(
@@ -424,13 +419,13 @@ def _advance(
     unconfirmed_only: bool = False,
 ) -> bool:
     """Move the row on by one generation, if it still is as it was read; return whether it was."""
-    row = _sessions().filter(generation=session.generation)
+    state = {"generation": session.generation}
     if unconfirmed_only:
         # A use of what the late retry is about to give up must not be accepted as well.
-        row = row.filter(confirmed=False)
+        state["confirmed"] = False
     following = session.generation + 1
     changes = {"generation": following, "predecessor": predecessor, "confirmed": False, "exposed": False}
-    if not _use(session, now, client, row, **changes):
+    if not _use(session, now, client, changes, **state):
         return False
     signals.session_rotated.send(Session, session=session, client=client)
     return True
@@ -443,9 +438,8 @@ def _announce_retry(session: Session, client: Client) -> None:
         events.announce(kinds.RETRIED_ELSEWHERE, session.user, client, session)
 
 
-def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, **changes: Any) -> bool:
-    """Write down who uses the session now, and the changes, if the row is alive; return whether it was."""
-    row = row.filter(pk=session.pk, revoked_at=None)
+def _use(session: Session, now: datetime, client: Client, changes: dict[str, Any], **state: Any) -> bool:
+    """Write down who uses the session now, and the changes, if it is alive and in that state; return whether it was."""
     changes |= {
         "rotated_at": now,
         "expires_at": session.expiry(now),
@@ -455,9 +449,8 @@ def _use(session: Session, now: datetime, client: Client, row: SessionQuerySet, 
     auth_hash = session.user.get_session_auth_hash()
     if auth_hash != session.auth_hash:
         # SECRET_KEY was rotated since the fingerprint was taken.
-        row = row.filter(auth_hash=session.auth_hash)
-        changes["auth_hash"] = auth_hash
-    if not row.update(**changes):
+        state["auth_hash"], changes["auth_hash"] = session.auth_hash, auth_hash
+    if not writing.update(session.pk, _db(), changes, **state):
         return False
     for name, value in changes.items():
         setattr(session, name, value)
@@ -481,27 +474,29 @@ def _revoke_locked(
     locked: list[Session], reason: Reason, client: Client, by: User | None = None, *, announced: bool = True
 ) -> None:
     if locked:
-        rows = _sessions().filter(pk__in=[session.pk for session in locked])
-        _revoke(locked, rows, reason, client, by, announced=announced)
+        _revoke(locked, reason, client, by, announced=announced)
 
 
 def _revoke(
     sessions: list[Session],
-    rows: SessionQuerySet,
     reason: Reason,
     client: Client,
     by: User | None,
     *,
     announced: bool = True,
 ) -> bool:
-    """Revoke the sessions, whose rows these are, and tell of it; return whether any row was left to revoke."""
+    """Revoke the one session, or several that are locked, and tell of it; return whether any was left to revoke."""
     changes = {
         "revoked_at": times.now(),
         "revoked_reason": reason,
         "revoked_by": str(by.get_username())[:NAME_LENGTH] if by else "",
         "revoked_from": client.ip_address,
     }
-    if not rows.update(**changes):
+    if len(sessions) == 1:
+        were_left = writing.update(sessions[0].pk, _db(), changes)
+    else:
+        were_left = bool(_sessions().filter(pk__in=[session.pk for session in sessions]).update(**changes))
+    if not were_left:
         return False
     for session in sessions:
         for name, value in changes.items():
@@ -536,21 +531,30 @@ def _tell_of_reuse(session: Session, client: Client) -> None:
 
 def _lock(user: User) -> list[str] | None:
     """Lock the user's row until the end of the transaction, and return the names of the user's groups."""
-    rows = users.shown(_db()).filter(pk=user.pk)
-    groups = group_names("pk")
-    if groups is not None:
-        rows = rows.annotate(group_names=groups)
-    row: Any = rows.select_for_update(no_key=True).first()
-    if row is None or not row.is_active:
+    locked = lock(user, _db())
+    if locked is None:
         raise NoActiveAccount
-    return getattr(row, "group_names", None)
+    row, groups = locked
+    if not row.is_active or not users.is_shown(row, _db()):
+        raise NoActiveAccount
+    return groups
 
 
-def _evict(user: User, client: Client) -> list[Session]:
-    """Revoke the sessions used longest ago, so that with the one to come the cap is kept; return them."""
+def _make_room(user: User, now: datetime, client: Client) -> list[Session]:
+    """Revoke the sessions that are too many with the one to come, and return them, or else delete expired ones.
+
+    One statement tells that there is nothing to do.
+    """
+    live, expired = tally(user, now, _db())
     cap = conf.max_sessions_per_user
-    if not cap:
-        return []
+    evicted = _evict(user, cap, client) if 0 < cap <= live else []
+    if expired and not evicted:
+        _prune(user)
+    return evicted
+
+
+def _evict(user: User, cap: int, client: Client) -> list[Session]:
+    """Revoke the sessions used longest ago, so that with the one to come the cap is kept; return them."""
     surplus = _sessions().live().of(user).order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
     # What ended meanwhile for another reason is left as it is.
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
