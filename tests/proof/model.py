@@ -13,7 +13,18 @@ REFRESH_LIFE = 7 * 86400
 SESSION_LIFE = 90 * 86400
 ACCESS_LIFE = 900
 
-Answer = int | Literal["let in", "token_expired", "token_revoked", "token_reused", "token_not_valid"]
+Answer = (
+    int
+    | Literal[
+        "let in",
+        "token_expired",
+        "token_revoked",
+        "token_reused",
+        "token_not_valid",
+        "dpop_proof_required",
+        "dpop_key_mismatch",
+    ]
+)
 """What a refresh gives is told by the number of the refresh token: 0 from the login, then one more for each."""
 
 
@@ -22,6 +33,9 @@ class ModelSession:
     """What is known of a session: which tokens were handed out, and what was seen of them."""
 
     began: float
+    key: str = ""
+    """The key that it is bound to; empty if it is to none."""
+
     ended: str = ""
     """Why it ended; empty while it lives."""
 
@@ -48,12 +62,16 @@ class ModelSession:
     def __post_init__(self) -> None:
         self._issue(0, self.began)
 
-    def refresh(self, token: int, now: float, *, grace: float = GRACE, late_retry: bool = True) -> Answer:
-        """Present a refresh token."""
+    def refresh(
+        self, token: int, now: float, *, proven: str = "", grace: float = GRACE, late_retry: bool = True
+    ) -> Answer:
+        """Present a refresh token, with a proof of a key or without."""
         if now >= self.expiries[token]:
             return "token_expired"
         if self.ended:
             return "token_revoked"
+        if self.key and proven != self.key:
+            return self._refuse_the_key(proven)
         if token == self.newest:
             if self.exchanged is not None and self._age(now) < grace:
                 self.was_used = True
@@ -71,12 +89,14 @@ class ModelSession:
         self.ended = "reused"
         return "token_reused"
 
-    def access(self, came_with: int, expires: int, now: float) -> Answer:
-        """Use an access token that came with that refresh token."""
+    def access(self, came_with: int, expires: int, now: float, *, proven: str = "") -> Answer:
+        """Use an access token that came with that refresh token, with a proof of a key or without."""
         if now >= expires:
             return "token_expired"
         if self.ended:
             return "token_revoked"
+        if self.key and proven != self.key:
+            return self._refuse_the_key(proven)
         if came_with in self.given_up:
             self.ended = "reused"
             return "token_reused"
@@ -129,6 +149,10 @@ class ModelSession:
     def _refuse_a_look(self, token: int) -> Answer:
         self.exposed = self.exposed or token in self.given_up
         return "token_not_valid"
+
+    @staticmethod
+    def _refuse_the_key(proven: str) -> Answer:
+        return "dpop_key_mismatch" if proven else "dpop_proof_required"
 
     def _issue(self, token: int, now: float) -> None:
         self.newest, self.newest_issued, self.was_used, self.exposed = token, now, False, False

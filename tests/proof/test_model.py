@@ -1,8 +1,9 @@
 """The real code against the model, in random stories: devices, answers that get lost, thieves, and a clock that jumps.
 
-Each answer is compared with the model's. Beside that, two promises are checked that need no model: a device that nobody
-stole from is never thrown out by reuse unless it lost the answers to four late retries in a row, and once a session has
-ended nothing of it is good again.
+Sessions are bound to the key of the device that signs in, or to none. Each answer is compared with the model's. Beside
+that, two promises are checked that need no model: a device that nobody stole from is never thrown out by reuse unless
+it lost the answers to four late retries in a row, and once a session has ended nothing of it is good again. Whoever
+steals the tokens of a bound session and not its key counts for nobody there.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -32,13 +34,13 @@ from tests.proof.counts import Counts
 from tests.proof.model import ACCESS_LIFE, GRACE, LATE_RETRIES, REFRESH_LIFE, Answer, ModelSession
 from tests.proof.size import LONG
 from tokens.domain import sessions
-from tokens.exceptions import TokenRefused, TokenReused
+from tokens.exceptions import KeyMismatch, ProofRequired, TokenRefused, TokenReused
 from tokens.models import Reason, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 START = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
-EXAMPLES, STEPS = (400, 60) if LONG else (12, 40)
+EXAMPLES, STEPS = (400, 60) if LONG else (16, 40)
 
 PAUSES = (
     0.0,
@@ -55,6 +57,12 @@ PAUSES = (
 )
 """Seconds, on both sides of each limit."""
 
+CALM = 8
+"""Answers between two ends of sessions, or most stories would be about sessions that have ended."""
+
+KEYS = st.sampled_from(["the device's", ""])
+"""What a client proves at its login."""
+
 
 @dataclass(eq=False)
 class Device:
@@ -68,7 +76,12 @@ class Device:
     accesses: list[tuple[str, int]] = field(default_factory=list)
     """Access tokens, with the number of the refresh token that each came with."""
 
-    is_thief: bool = False
+    key: str = ""
+    """What it proves with each request; empty if it proves nothing."""
+
+    def prove(self, jkt: str) -> None:
+        if self.key != jkt:
+            raise KeyMismatch if self.key else ProofRequired
 
 
 @dataclass(eq=False)
@@ -95,7 +108,7 @@ class Story(RuleBasedStateMachine):
         self.user = manager.create_user("ann", password="1")
         self.passwords = 1
         self.pairs: list[Pair] = []
-        self.answers = 0
+        self.answered = 0
 
     def teardown(self) -> None:
         self.user.delete()
@@ -107,31 +120,39 @@ class Story(RuleBasedStateMachine):
 
     # What people do
 
-    @initialize(target=devices)
-    def first_login(self) -> Any:
-        return self.login()
+    @initialize(target=devices, key=KEYS)
+    def first_login(self, key: str) -> Any:
+        return self.login(key)
 
-    @rule(target=devices)
-    def login(self) -> Any:
-        session = sessions.start(self.user)
-        pair = Pair(session.pk, ModelSession(began=self.now))
+    @rule(target=devices, key=KEYS)
+    def login(self, key: str) -> Any:
+        session = sessions.start(self.user, jkt=key)
+        pair = Pair(session.pk, ModelSession(began=self.now, key=key))
         self.pairs.append(pair)
-        return self._keep(Device(pair, "", 0), session)
+        return self._keep(Device(pair, "", 0, key=key), session)
 
     @rule(seconds=st.sampled_from(PAUSES))
     def time_passes(self, seconds: float) -> None:
         self.traveller.shift(timedelta(seconds=seconds))
 
-    @rule(device=devices, is_lost=st.booleans())
-    def refresh(self, device: Device, is_lost: bool) -> None:
-        """Refresh; the answer may get lost, and then the device has what it had before."""
+    @rule(device=devices)
+    def refresh(self, device: Device) -> None:
+        self._refresh(device, is_lost=False)
+
+    @rule(device=devices)
+    def refresh_and_lose_the_answer(self, device: Device) -> None:
+        """The device has what it had before."""
+        self._refresh(device, is_lost=True)
+
+    def _refresh(self, device: Device, *, is_lost: bool) -> None:
         pair, now = device.session, self.now
-        if device.number == pair.model.newest:
-            pair.late_losses = 0
-        elif device.number == pair.model.exchanged and now - pair.model.newest_issued > GRACE:
-            pair.late_losses += 1
-        expected = pair.model.refresh(device.number, now)
-        answer, session = self._ask(lambda: sessions.rotate(RefreshToken.claims(device.refresh)))
+        if pair.model.key in ("", device.key):
+            if device.number == pair.model.newest:
+                pair.late_losses = 0
+            elif device.number == pair.model.exchanged and now - pair.model.newest_issued > GRACE:
+                pair.late_losses += 1
+        expected = pair.model.refresh(device.number, now, proven=device.key)
+        answer, session = self._ask(lambda: sessions.rotate(RefreshToken.claims(device.refresh), prove=device.prove))
         self._compare(answer, expected)
         if session is None:
             if answer == TokenReused.code and not pair.was_stolen:
@@ -146,8 +167,8 @@ class Story(RuleBasedStateMachine):
     def use_an_access_token(self, device: Device, data: st.DataObject) -> None:
         text, came_with = data.draw(st.sampled_from(device.accesses))
         expires = int(AccessToken.backend.decode(text, verify=False)["exp"])
-        expected = device.session.model.access(came_with, expires, self.now)
-        answer, _ = self._ask(lambda: sessions.accept(AccessToken.claims(text)))
+        expected = device.session.model.access(came_with, expires, self.now, proven=device.key)
+        answer, _ = self._ask(lambda: sessions.accept(AccessToken.claims(text), prove=device.prove))
         self._compare("let in" if isinstance(answer, int) else answer, expected)
         if answer == TokenReused.code:
             assert device.session.was_stolen, "thrown out, though nobody stole from it"
@@ -166,16 +187,11 @@ class Story(RuleBasedStateMachine):
         answer, _ = self._ask(lambda: AccessToken(text).session)
         self._compare("let in" if isinstance(answer, int) else answer, expected)
 
-    @rule(target=devices, device=devices)
-    def steal(self, device: Device) -> Device:
-        """Copy everything that the device has; from then on two of them act."""
-        device.session.was_stolen = True
-        return Device(device.session, device.refresh, device.number, list(device.accesses), is_thief=True)
-
-    @rule(target=devices, device=devices)
-    def restore_an_old_backup(self, device: Device) -> Any:
-        """As good as a theft: a second device with the tokens of the first."""
-        return self.steal(device)
+    @rule(target=devices, device=devices, key=st.sampled_from(["", "the thief's", "the device's"]))
+    def steal(self, device: Device, key: str) -> Device:
+        """Copy every token that the device has, with its key only as a backup does; from then on two of them act."""
+        device.session.was_stolen |= device.session.model.key in ("", key)
+        return Device(device.session, device.refresh, device.number, list(device.accesses), key)
 
     @rule(device=consumes(devices))
     def forget(self, device: Device) -> None:
@@ -183,54 +199,47 @@ class Story(RuleBasedStateMachine):
 
     # What ends sessions
 
-    @rule(device=devices)
-    def log_out(self, device: Device) -> None:
+    @precondition(lambda self: self.answered >= CALM)
+    @rule(device=devices, end=st.sampled_from(["logout", "others", "everywhere", "password", "deactivation"]))
+    def end(self, device: Device, end: str) -> None:
+        self.answered = 0
         session = self._row(device.session)
-        if session is not None and not self._is_dead(session):
-            assert sessions.revoke(session, Reason.LOGOUT)
-            device.session.model.end("logout")
+        match end:
+            case "logout" if session is not None and not self._is_dead(session):
+                assert sessions.revoke(session, Reason.LOGOUT)
+                device.session.model.end("logout")
+            case "others" if session is not None and not device.session.model.is_over(self.now):
+                sessions.revoke_others(session, Reason.REVOKED)
+                self._end_all("revoked", but=device.session)
+            case "everywhere":
+                sessions.revoke_all(self.user, Reason.LOGOUT_ALL)
+                self._end_all("logout_all")
+            case "password":
+                self._set_password()
+                self._end_all("password")
+            case "deactivation":
+                for is_active in (False, True):
+                    self.user.is_active = is_active
+                    self.user.save()
+                self._end_all("deactivated")
 
-    @rule(device=devices)
-    def log_out_the_others(self, device: Device) -> None:
-        session = self._row(device.session)
-        if session is not None and not device.session.model.is_over(self.now):
-            sessions.revoke_others(session, Reason.REVOKED)
-            self._end_all("revoked", but=device.session)
-
-    @rule()
-    def log_out_everywhere(self) -> None:
-        sessions.revoke_all(self.user, Reason.LOGOUT_ALL)
-        self._end_all("logout_all")
-
-    @rule()
-    def change_the_password_by_any_route(self) -> None:
-        self.passwords += 1
-        self.user.set_password(str(self.passwords))
-        self.user.save()
-        self._end_all("password")
-
+    @precondition(lambda self: self.answered >= CALM)
     @rule(target=devices, device=devices)
     def change_the_password_and_go_on(self, device: Device) -> Any:
         """The owner changes it: whatever anybody has is worth nothing, and the owner's device has new tokens."""
         session = self._row(device.session)
         if session is None or device.session.model.is_over(self.now):
             return multiple()
+        self.answered = 0
         sessions.revoke_others(session, Reason.PASSWORD)
-        self.passwords += 1
-        self.user.set_password(str(self.passwords))
-        self.user.save()
+        self._set_password()
         successor = sessions.succeed(session, self.user)
         self._end_all("password")
-        pair = Pair(successor.pk, ModelSession(began=self.now))
+        key = device.session.model.key
+        pair = Pair(successor.pk, ModelSession(began=self.now, key=key))
         self.pairs.append(pair)
-        return self._keep(Device(pair, "", 0), successor)
-
-    @rule()
-    def deactivate_and_reactivate(self) -> None:
-        for is_active in (False, True):
-            self.user.is_active = is_active
-            self.user.save()
-        self._end_all("deactivated")
+        assert successor.jkt == key
+        return self._keep(Device(pair, "", 0, key=key), successor)
 
     @invariant()
     def sessions_end_when_the_model_says_so(self) -> None:
@@ -243,6 +252,11 @@ class Story(RuleBasedStateMachine):
                 assert self._is_dead(row) == bool(pair.model.ended), pair.model
 
     # How it is compared
+
+    def _set_password(self) -> None:
+        self.passwords += 1
+        self.user.set_password(str(self.passwords))
+        self.user.save()
 
     def _keep(self, device: Device, session: Session) -> Device:
         pair = device.session
@@ -260,7 +274,7 @@ class Story(RuleBasedStateMachine):
         return session.generation, session
 
     def _compare(self, answer: Answer, expected: Answer) -> None:
-        self.answers += 1
+        self.answered += 1
         asked["answers"] += 1
         assert answer == expected
 
