@@ -247,7 +247,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Revoke selected sessions"), permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
-        self._tell(request, self._revoke(request, queryset))
+        self._report(request, self._revoke(request, queryset))
 
     @admin.action(description=_("Revoke all sessions of these users"), permissions=["revoke"])
     def revoke_all_of_users(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
@@ -258,7 +258,7 @@ class SessionAdmin(ReadOnlyAdmin):
             owners = users.rows(router.db_for_write(Session)).filter(pk__in=batch)
             for owner in within_reach(cast(User, request.user), owners) if cutoffs.are_kept() else ():
                 cutoffs.end(owner)
-        self._tell(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
+        self._report(request, sum(self._revoke(request, Session.objects.filter(user__in=batch)) for batch in batches))
 
     def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
         return super().has_delete_permission(request, obj) and (obj is None or may_act_on(request.user, obj.user))
@@ -288,7 +288,7 @@ class SessionAdmin(ReadOnlyAdmin):
             count += len(revoked)
         return count
 
-    def _tell(self, request: HttpRequest, revoked: int) -> None:
+    def _report(self, request: HttpRequest, revoked: int) -> None:
         if revoked:
             message = ngettext("%(count)d session was revoked.", "%(count)d sessions were revoked.", revoked)
             self.message_user(request, message % {"count": revoked}, messages.SUCCESS)

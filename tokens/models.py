@@ -31,7 +31,7 @@ User = AbstractBaseUser
 
 
 def uuid7(at: datetime | None = None) -> UUID:
-    """Return a new identifier that sorts by the time of its making (RFC 9562, section 5.7)."""
+    """Return a new identifier that sorts by its time of creation (RFC 9562, section 5.7)."""
     random = secrets.randbits(74)
     return _uuid7(at or times.now(), random >> 62, random & (1 << 62) - 1)
 
@@ -47,7 +47,7 @@ def _uuid7(at: datetime, rand_a: int, rand_b: int) -> UUID:
 
 
 def uuid7_of(at: datetime, name: str) -> UUID:
-    """Return the identifier that something of that name and time always has."""
+    """Return the identifier that is always the same for that name and time."""
     digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:10], "big")
     return _uuid7(at, digest >> 62 & 0xFFF, digest & (1 << 62) - 1)
 
@@ -63,14 +63,14 @@ def fingerprints(user: User) -> Iterator[str]:
 
 
 class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
-    """Django's, of which every value that it gives is aware. A naive one that it is given is taken as local time."""
+    """Django's, except that it returns aware values only, and takes naive ones as local time."""
 
     def db_type(self, connection: Any) -> str | None:
-        # Where "with time zone" stands for the connection's, which USE_TZ decides.
+        # A column "with time zone" has the connection's zone, which depends on USE_TZ.
         return "timestamp" if connection.vendor == "postgresql" else super().db_type(connection)
 
     def from_db_value(self, value: datetime | None, expression: Any, connection: Any) -> datetime | None:
-        # What the backend says of a zone is a guess.
+        # The backend only guesses the zone.
         return value and value.replace(tzinfo=UTC)
 
     def get_prep_value(self, value: Any) -> Any:
@@ -83,7 +83,7 @@ class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
 
 
 class JSONArray(Aggregate):
-    """Gather a column into one JSON array, on either engine."""
+    """Collect a column into one JSON array, in either database."""
 
     function = "JSON_GROUP_ARRAY"
     output_field = JSONField()
@@ -94,7 +94,7 @@ class JSONArray(Aggregate):
 
 @cache
 def groups_field() -> Any:
-    """Return the field for a user's groups; None where there is none, or one of another kind, without names."""
+    """Return the field for a user's groups; None if there is none, or its groups have no names."""
     try:
         field: Any = get_user_model()._meta.get_field("groups")
         field.related_model._meta.get_field("name")
@@ -134,15 +134,14 @@ class Reason(models.TextChoices):
 
 class SessionQuerySet(QuerySet["Session"]):
     def live(self, leeway: timedelta = timedelta()) -> Self:
-        """Keep those neither revoked nor expired, or no longer ago than that. Whether the password still is the same,
-        `of` tells."""
+        """Keep those that are not revoked, and not expired for longer than that. `of` compares the password."""
         return self.filter(revoked_at=None, expires_at__gt=times.now() - leeway)
 
     def expired(self) -> Self:
         return self.filter(expires_at__lte=times.now())
 
     def of(self, user: User) -> Self:
-        """Keep those of the user that began with the password that the user now has."""
+        """Keep the user's sessions that began with the current password."""
         return self.filter(user_id=user.pk, auth_hash__in=list(fingerprints(user)))
 
     def with_groups(self) -> Self:
@@ -152,10 +151,10 @@ class SessionQuerySet(QuerySet["Session"]):
 
 
 class Session(models.Model):
-    """One login on one device: a chain of refresh tokens of which only that of `generation` is good.
+    """One login on one device: a chain of refresh tokens, of which only that of `generation` is current.
 
-    The refresh token is a function of this row and of a key that the row does not hold, so none is stored, and a copy
-    of the table gives none.
+    The refresh token is derived from this row and a key outside of it. So no token is stored, and a copy of the table
+    reveals none.
     """
 
     id = models.UUIDField(_("session"), primary_key=True, default=uuid7, editable=False)
@@ -163,17 +162,17 @@ class Session(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
     )
     secret = models.BinaryField(max_length=32, default=new_secret, editable=False)
-    """Keys the `jti` of the refresh tokens, against whoever has the signing key but not the database."""
+    """Keys the `jti` of the refresh tokens, against a stolen signing key without the database."""
 
     generation = models.PositiveIntegerField(_("generation"), default=0)
     predecessor = models.PositiveIntegerField(_("predecessor"), default=0)
     """The generation that was exchanged for the current one."""
 
     confirmed = models.BooleanField(_("confirmed"), default=True)
-    """Whether anything that the last rotation issued has been seen in use."""
+    """Whether a token that the last rotation issued has been used."""
 
     exposed = models.BooleanField(_("lost response seen"), default=False, db_default=False)
-    """Whether somebody has looked at what the last late retry gave up: the answer that was lost is in a stranger's
+    """Whether a token that the last late retry gave up was looked up since: then the lost answer is in a stranger's
     hands."""
 
     created_at = UTCDateTimeField(_("signed in"))
@@ -188,10 +187,11 @@ class Session(models.Model):
     matches, and the session has ended."""
 
     amr = models.CharField(_("signed in with"), max_length=40, default="pwd")
-    """How the user has signed in, at `authenticated_at`: methods of RFC 8176, with spaces between."""
+    """How the user signed in at `authenticated_at`: methods of RFC 8176, separated by spaces."""
 
     claims = models.TextField(blank=True, default="", db_default="", editable=False)
-    """What the project adds to the tokens, as JSON: encoded once, at the login, so that each token has the same."""
+    """The project's claims for the tokens, as JSON. They are encoded once, at the login, so all tokens have the
+    same."""
 
     jkt = models.CharField(_("key thumbprint"), max_length=43, blank=True, default="", db_default="")
     """The key to which the tokens are bound (RFC 9449, section 6), as its thumbprint (RFC 7638); empty for none. It
@@ -200,8 +200,8 @@ class Session(models.Model):
     revoked_at = UTCDateTimeField(_("revoked"), null=True, blank=True)
     revoked_reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True)
     revoked_by = models.CharField(_("revoked by"), max_length=NAME_LENGTH, blank=True, default="", db_default="")
-    """The name, at that time, of the person who ended it. No foreign key: it outlives that person's account, and the
-    deletion of a user takes no look through the sessions of all others."""
+    """The name, at that time, of the person who revoked it. No foreign key: it outlives that person's account, and
+    deleting a user need not search all sessions."""
 
     revoked_from = models.GenericIPAddressField(_("revoked from"), null=True, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
@@ -209,15 +209,14 @@ class Session(models.Model):
     device_name = models.CharField(
         _("device name"), max_length=DEVICE_NAME_LENGTH, blank=True, default="", db_default=""
     )
-    """What the client called itself at its login, or its owner has since. Text of anybody's choosing: no mail quotes
-    it."""
+    """The client's name for itself, or a later one by the owner. Anybody can choose this text, so no mail quotes it."""
 
     objects: ClassVar[Any] = SessionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("session")
         verbose_name_plural = _("sessions")
-        # No index on what a rotation changes, so that PostgreSQL updates the row in place.
+        # No index on columns that a rotation changes, so that PostgreSQL can update the row in place.
 
     def __str__(self) -> str:
         return str(self.pk)
@@ -239,17 +238,17 @@ class Session(models.Model):
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def ends_at(self) -> datetime:
-        """Return the absolute end, past which no rotation leads."""
+        """Return the absolute end, which no rotation can move."""
         lifetime, began = conf.session_lifetime, cast(datetime, self.created_at)
         return began + (lifetime if self.remembered else min(lifetime, conf.short_session_lifetime))
 
     def expiry(self, issued_at: datetime) -> datetime:
-        """Return when a refresh token issued at that time expires, in whole seconds, as its `exp` has them."""
+        """Return when a refresh token that is issued at that time expires, in whole seconds, like its `exp`."""
         return min(issued_at + conf.refresh_token_lifetime, self.ends_at()).replace(microsecond=0)
 
     @cached_property
     def groups(self) -> list[str] | None:
-        """The names of the user's groups, if any; `with_groups` fetches them along with the session."""
+        """The names of the user's groups, if any; `with_groups` fetches them with the session."""
         user: Any = self.user
         return list(user.groups.values_list("name", flat=True)) if groups_field() else None
 
@@ -260,9 +259,9 @@ class Session(models.Model):
 
 
 class TokenUser(simplejwt.TokenUser):
-    """Who the claims of a token say that the user is; there is no row behind it.
+    """The user by a token's claims alone, without a row in the database.
 
-    A superuser has every permission, as in Django. The claims name nobody else's, so nobody else has any.
+    A superuser has every permission, as in Django. The claims name no permissions, so other users have none.
     """
 
     @property
@@ -285,7 +284,7 @@ class TokenUser(simplejwt.TokenUser):
 
 
 class Bucket(models.Model):
-    """A limit on guessing, as a leaky bucket: how full it is. A row that has drained is as good as none."""
+    """The level of a limit on guessing, as a leaky bucket. A row that has drained counts as none."""
 
     slot = models.PositiveIntegerField(primary_key=True)
     empty_at = models.FloatField()
@@ -296,7 +295,7 @@ class Bucket(models.Model):
 
 
 class SecurityEvent(models.Model):
-    """A line of the log that the owner of an account reads."""
+    """A line of the log for the account's owner."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(
@@ -313,7 +312,7 @@ class SecurityEvent(models.Model):
     """Why the session ended, if one did."""
 
     count = models.PositiveIntegerField(_("count"), default=1)
-    """Failed logins of one account within one hour share a row."""
+    """The failed logins of one account within one hour share a row."""
 
     class Meta:
         verbose_name = _("security event")
@@ -328,7 +327,7 @@ class SecurityEvent(models.Model):
 class FormerToken(models.Model):
     """A refresh token of SimpleJWT's that has become a session, until it would have expired.
 
-    It outlives the session's row, so that no token begins a session a second time.
+    It outlives the session's row, so that no token begins a session twice.
     """
 
     session = models.UUIDField(primary_key=True)
@@ -339,10 +338,10 @@ class FormerToken(models.Model):
 
 
 class Cutoff(models.Model):
-    """When all of a user's sessions were last ended, also those without a row, which SimpleJWT's tokens stand for."""
+    """When all of a user's sessions were last ended, including those of SimpleJWT's tokens, which have no row."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", null=True)
-    """None stands for everybody."""
+    """None means all users."""
 
     at = UTCDateTimeField()
     auth_hash = models.CharField(max_length=128)
@@ -353,7 +352,7 @@ class Cutoff(models.Model):
 
 
 class TransactionId(Func):
-    """The number of the transaction that writes, on PostgreSQL; 0 elsewhere, where it tells nothing."""
+    """The number of the writing transaction, on PostgreSQL; 0 elsewhere."""
 
     output_field = models.BigIntegerField()
 
@@ -365,7 +364,7 @@ class TransactionId(Func):
 
 
 class Ended(models.Model):
-    """A session that has ended, until no access token of it can be good any more."""
+    """A session that has ended, kept until all its access tokens have expired."""
 
     session = models.UUIDField()
     """No foreign key: it outlives the session, whose user may have been deleted."""
@@ -373,7 +372,7 @@ class Ended(models.Model):
     at = UTCDateTimeField()
     reason = models.CharField(max_length=20)
     xid = models.BigIntegerField(db_index=True)
-    """The transaction that wrote it, on PostgreSQL, which may be committed later than those with greater numbers."""
+    """The transaction that wrote it, on PostgreSQL. It may be committed after transactions with greater numbers."""
 
     def __str__(self) -> str:
         return str(self.session)

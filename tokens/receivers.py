@@ -20,10 +20,10 @@ from .models import Reason, SecurityEvent, Session
 
 
 def listen(models: Iterable[type[Model]]) -> None:
-    """Hear of users, whichever of the models they are saved or deleted through.
+    """Receive the signals of users, through whichever of the models they are saved or deleted.
 
-    A receiver of the user model hears neither its proxies nor its children. One of all models would make each deletion
-    in the project fetch its rows first.
+    A receiver of the user model does not get those of its proxies and children. A receiver of all models would make
+    every deletion in the project fetch its rows first.
     """
     for model in models:
         if users.is_user(model):
@@ -31,13 +31,13 @@ def listen(models: Iterable[type[Model]]) -> None:
         if users.is_user(model) or users.is_inherited_by_users(model):
             pre_save.connect(end_former_tokens, model)
             post_save.connect(revoke_sessions_of_deactivated, model)
-            post_save.connect(tell_of_changed_password, model)
+            post_save.connect(publish_password_change, model)
 
 
 def revoke_sessions_of_deactivated(
     instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
-    """Revoke them for good: the guard refuses who is deactivated or hidden, but a reactivation must restore none."""
+    """Revoke the sessions of deactivated or hidden users: a reactivation must not restore them."""
     user = None if raw else users.saved_through(instance, using)
     if user is None:
         return
@@ -62,28 +62,28 @@ def end_former_tokens(
         cutoffs.end(changed)
 
 
-def tell_of_changed_password(
+def publish_password_change(
     instance: Model, raw: bool, created: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
-    """Tell the feed of the sessions that a changed password has ended, whose rows stay as they are."""
+    """Publish the sessions that a changed password has ended. Their rows stay as they are."""
     may_have_changed = update_fields is None or "password" in update_fields
     if raw or created or not may_have_changed or not feed.is_read():
         return
     user = users.saved_through(instance, using)
     if user is not None:
-        sessions.tell_of_password(user)
+        sessions.publish_password_change(user)
 
 
 def lock_for_deletion(instance: Model, using: str, **kwargs: Any) -> None:
-    """Let nothing come between the deletion of the sessions and that of the user: it would refer to nobody.
+    """Lock everything that could insert rows for the user between the deletion of the sessions and that of the user.
 
-    Locked in the order in which everybody locks them: the user, who is then left to logins under way no more; the
-    sessions, whose revocation may yet be logged; and the user against any new line of the log.
+    Locked in the usual order: the user, against parallel logins; the sessions, whose revocation may still be logged;
+    then the user again, against new rows of the log.
     """
     user = users.rows(using).filter(pk=instance.pk)
     user.select_for_update(no_key=True).first()
     held = Session.objects.using(using).filter(user_id=instance.pk).select_for_update(of=("self",)).order_by("pk")
-    sessions.tell_of_deletion(list(held))
+    sessions.publish_deletion(list(held))
     user.select_for_update().first()
 
 

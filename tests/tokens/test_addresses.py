@@ -33,7 +33,7 @@ def test_address_is_read_in_every_form(rf: RequestFactory, told: str, address: s
 
 
 def test_address_that_is_missing_is_told_to_the_log_once(rf: RequestFactory, caplog: pytest.LogCaptureFixture) -> None:
-    requests._tell_once.cache_clear()
+    requests._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "tokens.http.requests"):
         for told in ("", "nonsense", "192.0.2.1:80", ""):
             requests.client_of(rf.get("/", REMOTE_ADDR=told))

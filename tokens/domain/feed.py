@@ -67,7 +67,7 @@ class Page(NamedTuple):
         return sha256(state.encode()).hexdigest()
 
 
-def tell(pks: Iterable[UUID], reason: str) -> None:
+def publish(pks: Iterable[UUID], reason: str) -> None:
     """Write that the sessions have ended. Call it in the transaction that ends them."""
     if not is_read():
         return

@@ -1,8 +1,8 @@
 """The SELECTs of the hot paths: of every guarded request and every refresh, and those of a login.
 
-Django compiles a query anew each time, which takes several times as long as running it does; here each is compiled once
-for each connection. Without that a guarded request takes twice the CPU time: 1.3 ms instead of 0.6, of which the
-SELECT is 0.43 to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best of five rounds of 200).
+Django compiles a query each time, which takes several times as long as running it. Here each is compiled once for each
+connection. Without that, a guarded request takes twice the CPU time: 1.3 ms instead of 0.6, of which the SELECT is 0.43
+to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best of five rounds of 200).
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Compiled(NamedTuple):
     """The field by which a row is found."""
 
     models: list[tuple[Any, list[str]]]
-    """Whose columns the row begins with, in this order."""
+    """The models whose columns the row begins with, in this order."""
 
     converters: list[tuple[int, Callable[..., Any], Any]]
     """What turns the value of a column into Python's, as Django would: its position, a function, the expression."""
@@ -47,9 +47,9 @@ def read(pk: UUID, using: str, *, groups: bool = False) -> Session | None:
 
 
 def lock(user: User, using: str) -> tuple[User, list[str] | None] | None:
-    """Lock the user's row until the end of the transaction; return it, and the names of the groups; None if it is gone.
+    """Lock the user's row until the end of the transaction; return it with the names of its groups, or None.
 
-    Without groups, there are no names either.
+    The names are None if the user model has no groups.
     """
     found = _find(_locked_users, user.pk, using)
     if found is None:

@@ -1,7 +1,7 @@
 """The verbs of a session: start, reauthenticate, rotate, accept, keep, look, revoke, prune.
 
-No lock is held across statements of the hot path: every change is one UPDATE that names the state it was decided on,
-and the row decides who wins a race. Whoever changed no row reads again and judges anew.
+The hot path holds no lock across statements. Every change is one UPDATE that names the state it was decided on, so the
+row decides who wins a race. If no row matched, the code reads again and decides again.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -36,22 +36,22 @@ from .rotation import Step, given_up, judge
 PRUNED_AT_LOGIN = 10
 
 KEPT_FOR = timedelta(minutes=1)
-"""How long a session that a page keeps in use is not written to again: not every look at a page is a write."""
+"""The least time between two writes for a page that keeps a session in use, so that not every request writes."""
 
 
 Claims = Mapping[str, Any]
 
 Prove = Callable[[str], None]
-"""Judges whether a caller holds the key of that thumbprint, and may be asked more than once. Raises ProofRefused."""
+"""Checks whether a caller holds the key of that thumbprint. It can be called more than once. Raises ProofRefused."""
 
 
 def unproven(jkt: str) -> None:
-    """Stand in where no proof can be seen. Raises ProofRequired."""
+    """Stand in for a caller without a proof. Raises ProofRequired."""
     raise ProofRequired
 
 
 PASSWORD = ("pwd",)
-"""How somebody has signed in who was asked for the password alone (RFC 8176)."""
+"""The methods of a sign-in by the password alone (RFC 8176)."""
 
 
 @retried
@@ -68,14 +68,14 @@ def start(
     authenticated_at: datetime | None = None,
     pk: UUID | None = None,
 ) -> Session:
-    """Begin a session for the user, and make room for it: the cap holds under parallel logins too.
+    """Begin a session for the user, within the cap, which also holds under parallel logins.
 
-    `amr` says how the user has signed in, in the words of RFC 8176. One that is not to be remembered ends sooner, and
-    its cookie with the browser. `device_name` is what the client calls itself, `claims` is what the project adds to the
-    tokens, as JSON, and `jkt` the thumbprint of the key to which they are bound. The session that it `replaced` ends.
-    `authenticated_at` says when the user signed in, if that was not now.
-    With `pk`, only one session ever begins under that key: any other try raises IntegrityError.
-    Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
+    `amr` says how the user signed in (RFC 8176). A session that is not `remembered` ends sooner, and its cookie with
+    the browser. `device_name` is the client's name for itself, `claims` are the project's claims for the tokens, as
+    JSON, and `jkt` is the thumbprint of the key to which they are bound. The session that it `replaced` ends.
+    `authenticated_at` is the time of the sign-in, if it was not now. With `pk`, only one session can ever begin under
+    that key: any other try raises IntegrityError. Raises NoActiveAccount if the user was deactivated or deleted
+    meanwhile.
     """
     with transaction.atomic(using=_db()):
         groups = _lock(user)
@@ -99,10 +99,10 @@ def start(
 
 @retried
 def carry_on(session: Session, client: Client, is_wanted: Callable[[], bool]) -> None:
-    """Begin a session that goes on with a sign-in from before; nobody signs in, so nobody has to make room for it.
+    """Begin a session that continues an earlier sign-in. It is no new sign-in, so it makes no room within the cap.
 
-    `is_wanted` is asked while the user is locked, so that nothing ends all sessions of the user in between.
-    Raises NoActiveAccount if the user was deactivated or deleted meanwhile.
+    `is_wanted` is called while the user is locked, so that nothing can end all the user's sessions in between. Raises
+    NoActiveAccount if the user was deactivated or deleted meanwhile.
     """
     with transaction.atomic(using=_db()):
         _lock(session.user)
@@ -120,11 +120,11 @@ def may_sign_in(user: User) -> bool:
 
 @retried
 def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
-    """End the session, whose user has just chosen another password, and begin one that goes on in its place.
+    """End the session, whose user has just changed the password, and begin one that replaces it.
 
-    Whoever holds a copy of the old tokens is out. The new session is for the same device, and the sign-in is still that
-    of the old one: nothing is announced. To be called in the transaction that changes the password, with the user as
-    changed. Raises TokenRevoked if the session has ended meanwhile.
+    Copies of the old tokens stop working. The new session is for the same device and keeps the time of the sign-in, so
+    nothing is announced. Call it in the transaction that changes the password, with the changed user. Raises
+    TokenRevoked if the session has ended meanwhile.
     """
     now = times.now()
     with transaction.atomic(using=_db()):
@@ -144,14 +144,14 @@ def succeed(session: Session, user: User, client: Client = UNKNOWN) -> Session:
 
 @retried
 def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str] = PASSWORD) -> None:
-    """Write down that the session's user has just given the password, which has been judged, once more.
+    """Record that the session's user has just given the password again, and that it was right.
 
-    Every access token from now on says so; the refresh token stays as it is. Raises TokenRevoked if the session has
-    ended meanwhile.
+    Access tokens say so from now on. The refresh token stays as it is. Raises TokenRevoked if the session has ended
+    meanwhile.
     """
     now, how = times.now(), " ".join(amr)
     with transaction.atomic(using=_db()):
-        # Nor one that nobody has used for long: what ends all sessions would no longer look for it.
+        # Only a live session: `revoke_all` no longer looks for expired ones.
         if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
             raise TokenRevoked
         session.reauthenticated_at, session.amr = now, how
@@ -166,7 +166,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
     Raises TokenNotValid, TokenRevoked, ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
     """
     raced = False
-    while True:  # Each further round means that somebody else changed the row; there are few changes left for that.
+    while True:  # Each further round means that another request changed the row, which can happen only a few times.
         session = _get(claims, groups=True)
         _check_jti(session, claims)
         _check_key(session, client, prove)
@@ -191,10 +191,10 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
 
 @retried
 def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
-    """Return the session of a refresh token that is not exchanged: nothing that the token is made of changes.
+    """Return the session of a refresh token without exchanging it: the token stays the current one.
 
-    Where the session was rotated all the same, its older tokens are superseded, as everywhere.
-    Raises TokenNotValid, TokenRevoked, ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
+    If the session was rotated elsewhere, its older tokens are superseded as always. Raises TokenNotValid, TokenRevoked,
+    ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
     """
     while True:
         session = _get(claims, groups=True)
@@ -215,8 +215,8 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
 def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *, confirm: bool = True) -> Session:
     """Return the session of an access token, given as its verified claims, with its user; one SELECT.
 
-    The first use of what a rotation issued confirms it, unless the caller may yet refuse the request.
-    Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
+    The first use of a token that a rotation issued confirms the rotation, unless the caller may still refuse the
+    request. Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
     """
     while True:
         session = _get(claims)
@@ -229,10 +229,10 @@ def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *,
 
 @retried
 def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
-    """Return the session that `sid` and `sub` name, and put off its end as a rotation does, at most once a minute.
+    """Return the session that `sid` and `sub` name, and extend it as a rotation does, at most once a minute.
 
-    For a page that keeps a session in use without its refresh token, which nobody was given. A session that is rotated
-    is none of those: to move its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
+    For pages, whose sessions have a refresh token that no client was given. A session that was rotated is refused:
+    moving its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
     """
     while True:
         session = _get(claims)
@@ -247,10 +247,10 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
 
 @retried
 def look(claims: Claims) -> Session:
-    """Return the session of a token of either kind, if it would be accepted now; looking is no use of it.
+    """Return the session of a token of either kind, if it would be accepted now. This is no use of the token.
 
-    A refresh token is good while a refresh would accept it, by retries too: a thief who polls must not learn the moment
-    at which the owner refreshes, and present the old token in time. Raises TokenNotValid or TokenRevoked.
+    A refresh token counts as good while a refresh would accept it, including retries. Otherwise a thief could poll,
+    learn when the owner refreshes, and present the old token in time. Raises TokenNotValid or TokenRevoked.
     """
     session, generation = _get(claims, groups=True), claims["generation"]
     if claims["token_type"] == "refresh":
@@ -261,13 +261,14 @@ def look(claims: Claims) -> Session:
     if is_good:
         return session
     if given_up(session, generation) and not session.exposed:
-        # What a late retry gave up tells when that was. Who knows it may not have the new token by one more retry.
+        # A token that a late retry gave up reveals when that was. Its holder must not get the new token by one more
+        # retry.
         _sessions().filter(pk=session.pk, generation=session.generation).update(exposed=True)
     raise TokenNotValid
 
 
 def find(claims: Claims) -> Session:
-    """Return the live session of a genuine token of either kind and whatever generation.
+    """Return the live session of a genuine token of either kind and any generation.
 
     Raises TokenNotValid or TokenRevoked.
     """
@@ -278,32 +279,32 @@ def find(claims: Claims) -> Session:
 
 
 def exists(pk: UUID) -> bool:
-    """Return whether a session with that key has begun, whether or not it is alive."""
+    """Return whether a session with that key has ever begun, alive or not."""
     return _sessions().filter(pk=pk).exists()
 
 
 def belongs(claims: Claims, session: Session) -> bool:
-    """Return whether the refresh token is a genuine one of that session, of whatever generation."""
+    """Return whether the refresh token is a genuine one of that session, of any generation."""
     names = (claims["sid"], claims["sub"])
     return names == (str(session.pk), str(session.user_id)) and _is_genuine(session, claims)
 
 
 @retried
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
-    """Revoke the session; return whether it was this call that did. `by` is the person who did, if it was one."""
+    """Revoke the session; return whether this call did. `by` is the person who revokes it, if there is one."""
     with transaction.atomic(using=_db()):
         return _revoke([session], reason, client, by)
 
 
 @retried
 def revoke_others(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
-    """Revoke every other session of the session's user; return how many that were."""
+    """Revoke every other session of the session's user; return their number."""
     return _revoke_all(session.user, reason, client, by, but=session)
 
 
 @retried
 def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> int:
-    """Revoke every session of the user; return how many that were."""
+    """Revoke every session of the user; return their number."""
     return _revoke_all(user, reason, client, by)
 
 
@@ -311,61 +312,61 @@ def revoke_all(user: User, reason: Reason, client: Client = UNKNOWN, by: User | 
 def revoke_these(
     sessions: SessionQuerySet, reason: Reason, client: Client = UNKNOWN, by: User | None = None
 ) -> list[Session]:
-    """Revoke the sessions of a queryset, in one transaction; return those that were still alive."""
+    """Revoke the sessions of a queryset in one transaction; return those that were still alive."""
     with transaction.atomic(using=_db()):
-        # Locked in the order of the key, so that two of these never wait for each other.
+        # Locked in the order of the primary key, so that two such calls never deadlock.
         locked = list(sessions.filter(revoked_at=None).select_for_update(of=("self",)).order_by("pk"))
         _revoke_locked(locked, reason, client, by)
     return locked
 
 
 def rename(session: Session, device_name: str) -> bool:
-    """Call the session's device so from now on; return whether the session was still alive."""
+    """Name the session's device; return whether the session was still alive."""
     session.device_name = device_name
     return bool(_sessions().live().filter(pk=session.pk).update(device_name=device_name))
 
 
 @retried
 def keep_claims(session: Session) -> None:
-    """Have the row keep the claims that were set on a session that has just begun. Raises TokenRevoked."""
+    """Store the claims that were set on a session that has just begun in its row. Raises TokenRevoked."""
     if not _sessions().filter(pk=session.pk, generation=0, revoked_at=None).update(claims=session.claims):
         raise TokenRevoked
 
 
 def renew_auth_hash(user: User, former: Collection[str]) -> None:
-    """Keep the user's sessions although the hash of the password, which is the same, has changed.
+    """Keep the user's sessions when the same password gets another hash.
 
-    `former` are the fingerprints before the change. To be called in the transaction that changes the hash.
+    `former` are the fingerprints before the change. Call it in the transaction that changes the hash.
     """
     kept = _sessions().filter(user_id=user.pk, auth_hash__in=former)
     kept.update(auth_hash=user.get_session_auth_hash())
     cutoffs.renew_auth_hash(user, former)
 
 
-def tell_of_password(user: User) -> None:
-    """Tell the feed of the sessions that have ended because the user's password is not that of their login.
+def publish_password_change(user: User) -> None:
+    """Publish the sessions that have ended because the user's password is no longer that of their login.
 
-    Their rows stay as they are. Those of which it has been told already are left out.
+    Their rows stay as they are. Sessions that are in the feed already are left out.
     """
     usable = _sessions().live(conf.access_token_lifetime).filter(user_id=user.pk)
     ended = usable.exclude(auth_hash__in=list(fingerprints(user))).exclude(pk__in=feed.listed())
-    feed.tell(ended.values_list("pk", flat=True), Reason.PASSWORD)
+    feed.publish(ended.values_list("pk", flat=True), Reason.PASSWORD)
 
 
-def tell_of_deletion(sessions: Iterable[Session]) -> None:
-    """Tell the feed of those of the sessions that end because their user is about to be deleted."""
+def publish_deletion(sessions: Iterable[Session]) -> None:
+    """Publish the sessions that end because their user is about to be deleted."""
     # An access token outlives the refresh token that it came with.
     expired = times.now() - conf.access_token_lifetime
-    feed.tell([row.pk for row in sessions if row.revoked_at is None and row.expires_at > expired], feed.DELETED)
+    feed.publish([row.pk for row in sessions if row.revoked_at is None and row.expires_at > expired], feed.DELETED)
 
 
 def _get(claims: Claims, *, groups: bool = False) -> Session:
     """Return the session that a verified token names, with its user, if it is alive."""
     session = read(UUID(claims["sid"]), _db(), groups=groups)
     if session is None:
-        # The token is genuine, so there was a session, which was deleted since, or its user was.
+        # The token is genuine, so the session or its user has been deleted since.
         raise TokenRevoked
-    # Who the user is comes from the row: a signing key alone must not let anybody in as somebody else.
+    # The row says who the user is, so that a signing key alone can't impersonate another user.
     if claims["sub"] != str(session.user_id):
         raise TokenNotValid
     user = session.user
@@ -377,7 +378,7 @@ def _get(claims: Claims, *, groups: bool = False) -> Session:
 
 
 def _is_genuine(session: Session, claims: Claims) -> bool:
-    """Return whether the refresh token was issued for this row; the signing key alone does not make one."""
+    """Return whether the refresh token was issued for this row. The signing key alone can't make one."""
     return constant_time_compare(claims["jti"], session.jti(claims["generation"]))
 
 
@@ -392,9 +393,9 @@ def _check_rule(session: Session) -> None:
 
 
 def _check_key(session: Session, client: Client, prove: Prove) -> None:
-    """Refuse whoever does not hold the key of a session that is bound to one.
+    """Refuse a client without the key of a session that is bound to one.
 
-    It never ends the session: whoever has its tokens without its key is a thief whom they do not serve.
+    The session never ends for that: without the key, its tokens are of no use to a thief.
     """
     if not session.jkt:
         return
@@ -418,10 +419,10 @@ def _advance(
     predecessor: int,
     unconfirmed_only: bool = False,
 ) -> bool:
-    """Move the row on by one generation, if it still is as it was read; return whether it was."""
+    """Move the row on by one generation, if it is still as it was read; return whether it was."""
     state = {"generation": session.generation}
     if unconfirmed_only:
-        # A use of what the late retry is about to give up must not be accepted as well.
+        # A token that the late retry is about to give up must not be accepted at the same time.
         state["confirmed"] = False
     following = session.generation + 1
     changes = {"generation": following, "predecessor": predecessor, "confirmed": False, "exposed": False}
@@ -432,14 +433,14 @@ def _advance(
 
 
 def _announce_retry(session: Session, client: Client) -> None:
-    """Announce a retry that looks like a copied token: from another network and another user agent than the refresh."""
+    """Announce a retry that looks like a copied token: from another network and another user agent."""
     networks = {limits.network(client.ip_address), limits.network(session.ip_address)}
     if len(networks) > 1 and all(networks) and client.user_agent != session.user_agent:
         events.announce(kinds.RETRIED_ELSEWHERE, session.user, client, session)
 
 
 def _use(session: Session, now: datetime, client: Client, changes: dict[str, Any], **state: Any) -> bool:
-    """Write down who uses the session now, and the changes, if it is alive and in that state; return whether it was."""
+    """Record the client's use, with the changes, if the session is alive and in that state; return whether it was."""
     changes |= {
         "rotated_at": now,
         "expires_at": session.expiry(now),
@@ -459,13 +460,13 @@ def _use(session: Session, now: datetime, client: Client, changes: dict[str, Any
 
 def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, but: Session | None = None) -> int:
     with transaction.atomic(using=_db()):
-        # As the password now is: a change that came between would leave the session that it kept out of reach. And
-        # whoever locks both locks the user first.
+        # With the current password: after a change in between, the session that the change kept would be missed. Locks
+        # are always taken in this order, the user first.
         current = users.rows(_db()).filter(pk=user.pk).select_for_update(no_key=True).first()
         if current is None:
             return 0
         cutoffs.end(current)
-        # One that ended by itself a moment ago, a server whose clock is behind or a refresh under way may yet renew.
+        # A server whose clock is behind, or a refresh under way, may still renew a session that has just expired.
         ended = _sessions().live(times.CLOCK_SKEW).of(current)
         return len(revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by))
 
@@ -485,7 +486,7 @@ def _revoke(
     *,
     announced: bool = True,
 ) -> bool:
-    """Revoke the one session, or several that are locked, and tell of it; return whether any was left to revoke."""
+    """Revoke one session, or several that are locked, and announce it; return whether any was still alive."""
     changes = {
         "revoked_at": times.now(),
         "revoked_reason": reason,
@@ -501,7 +502,7 @@ def _revoke(
     for session in sessions:
         for name, value in changes.items():
             setattr(session, name, value)
-    feed.tell([session.pk for session in sessions], reason)
+    feed.publish([session.pk for session in sessions], reason)
     if announced:
         events.announce_all([events.ending(session, reason, client) for session in sessions])
     signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
@@ -519,13 +520,13 @@ def _refuse_reuse(session: Session, client: Client) -> NoReturn:
 def _revoke_for_reuse(session: Session, client: Client) -> bool:
     if not revoke(session, Reason.REUSED, client):
         return False
-    _tell_of_reuse(session, client)
+    _announce_reuse(session, client)
     return True
 
 
 @retried
-def _tell_of_reuse(session: Session, client: Client) -> None:
-    # Tried again by itself: whoever tried the whole again would find the session revoked, and tell nobody.
+def _announce_reuse(session: Session, client: Client) -> None:
+    # Retried on its own: a retry of the whole would find the session revoked, and announce nothing.
     signals.token_reused.send(Session, session=session, client=client)
 
 
@@ -554,24 +555,24 @@ def _make_room(user: User, now: datetime, client: Client) -> list[Session]:
 
 
 def _evict(user: User, cap: int, client: Client) -> list[Session]:
-    """Revoke the sessions used longest ago, so that with the one to come the cap is kept; return them."""
+    """Revoke the least recently used sessions, so that the new one fits the cap; return them."""
     surplus = _sessions().live().of(user).order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
-    # What ended meanwhile for another reason is left as it is.
+    # Sessions that ended meanwhile for another reason stay as they are.
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
     evicted = list(locked)
-    # They are announced with the login that they make room for, in its one statement.
+    # The login that they make room for announces them in its own statement.
     _revoke_locked(evicted, Reason.CAP, client, announced=False)
     return evicted
 
 
 def _prune(user: User) -> None:
     expired = _sessions().filter(user_id=user.pk).expired().order_by("pk").values("pk")[:PRUNED_AT_LOGIN]
-    # Looked at again, since a refresh under way may have renewed one meanwhile.
+    # Filtered again, since a refresh may have renewed one meanwhile.
     _sessions().filter(pk__in=expired).expired().delete()
 
 
 def _sessions() -> SessionQuerySet:
-    # Always where it is written: a replica that lags would let a revoked session live.
+    # Always read from the primary database: a replica that lags would keep a revoked session alive.
     return Session.objects.using(_db())
 
 

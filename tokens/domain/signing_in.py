@@ -345,7 +345,7 @@ def _authenticate(username: str, password: str, client: Client, request: Any, us
     except ValidationError:
         user = None
     except UNREADABLE as error:
-        _tell_of_unreadable(error, password)
+        _log_unreadable(error, password)
         user_login_failed.send(sender=__name__, credentials=named, request=request, client=client)
         user = None
     if user is None:
@@ -372,7 +372,7 @@ def _has_password(user: Any, password: str) -> bool:
     try:
         return any(user.check_password(spelling) for spelling in spellings(password))
     except UNREADABLE as error:
-        _tell_of_unreadable(error, password)
+        _log_unreadable(error, password)
         return False
 
 
@@ -386,7 +386,7 @@ def spellings(password: str) -> Sequence[str]:
     return tuple(dict.fromkeys((password, unicodedata.normalize("NFKC", password))))
 
 
-def _tell_of_unreadable(error: Exception, password: str) -> None:
+def _log_unreadable(error: Exception, password: str) -> None:
     """Log that a hash can't be judged, and take as long as judging one takes."""
     logger.error("The hash of a password can't be judged: %s", type(error).__name__)
     make_password(password)

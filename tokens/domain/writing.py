@@ -1,4 +1,4 @@
-"""The statements of the hot paths that write. Django compiles each anew, which takes longer than to run it does."""
+"""The hot paths' statements that write. Django compiles each one again, which takes longer than running it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -11,7 +11,7 @@ from ..models import Session
 
 
 def update(pk: UUID, using: str, changes: Mapping[str, Any], **state: Any) -> bool:
-    """Change the row of a session that is not revoked, if it still is in that state; return whether it was."""
+    """Change the row of a session that is not revoked, if it is still in that state; return whether it was."""
     connection, meta = connections[using], cast(Any, Session._meta)
     quote = connection.ops.quote_name
     state["id"] = pk
@@ -28,7 +28,7 @@ def update(pk: UUID, using: str, changes: Mapping[str, Any], **state: Any) -> bo
 
 
 def insert(rows: Sequence[Model], using: str) -> None:
-    """Add the rows, all of one model, with one statement. No signal of Django's tells of it."""
+    """Insert the rows, all of one model, in one statement. Django sends no signals for it."""
     if not rows:
         return
     connection, meta = connections[using], cast(Any, rows[0]._meta)

@@ -41,7 +41,7 @@ def forwarded_address(request: HttpRequest | Request, proxies: int) -> str | Non
 def _address(text: str) -> str | None:
     address = parse_address(text)
     if address is None:
-        _tell_once()
+        _warn_once()
     return address
 
 
@@ -62,7 +62,7 @@ def parse_address(entry: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _tell_once() -> None:
+def _warn_once() -> None:
     logger.warning(
         "REMOTE_ADDR holds no address, so all clients share their limits: have the server set it, or, behind a proxy, "
         "have it taken from X-Forwarded-For."
