@@ -347,6 +347,9 @@ class Cutoff(models.Model):
     auth_hash = models.CharField(max_length=128)
     """The fingerprint of the user's password, as it was then or when a token of the user's was first seen."""
 
+    changed_at = UTCDateTimeField(null=True)
+    """When the password was last saved as another one. Unless the fingerprint still fits, all ended then."""
+
     def __str__(self) -> str:
         return str(self.user_id)
 

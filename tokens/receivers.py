@@ -29,7 +29,7 @@ def listen(models: Iterable[type[Model]]) -> None:
         if users.is_user(model):
             pre_delete.connect(lock_for_deletion, model)
         if users.is_user(model) or users.is_inherited_by_users(model):
-            pre_save.connect(end_former_tokens, model)
+            pre_save.connect(note_changed_password, model)
             post_save.connect(revoke_sessions_of_deactivated, model)
             post_save.connect(publish_password_change, model)
 
@@ -46,7 +46,7 @@ def revoke_sessions_of_deactivated(
         sessions.revoke_all(user, Reason.DEACTIVATED)
 
 
-def end_former_tokens(
+def note_changed_password(
     instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
     """Let a changed password end the tokens of SimpleJWT's too that have no row yet, whose `auth_hash` would tell."""
@@ -59,7 +59,7 @@ def end_former_tokens(
     changed = copy(stored)
     changed.password = getattr(instance, "password", stored.password)
     if changed.get_session_auth_hash() != stored.get_session_auth_hash():
-        cutoffs.end(changed)
+        cutoffs.note_change(stored)
 
 
 def publish_password_change(

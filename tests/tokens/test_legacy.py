@@ -360,6 +360,16 @@ def test_other_saves_of_a_user_end_nothing(ann: Any, token: str) -> None:
     assert refreshed(token).status_code == 200
 
 
+def test_what_simplejwt_issues_after_a_changed_password_is_good_though_nobody_has_looked_yet(
+    clock: TimeMachineFixture, ann: Any, token: str
+) -> None:
+    for change in (change_password, assign_hash):
+        change(ann)
+        clock.shift(HOUR)
+    assert refreshed(issued(ann, iat=int(times.now().timestamp()) - 60)).status_code == 200
+    assert code(refreshed(token)) == "token_revoked"
+
+
 def test_password_changed_past_save_ends_those_of_whom_one_was_seen(ann: Any, token: str) -> None:
     access, other = access_to(ann), issued(ann)
     assert seen(access).status_code == 200
@@ -368,12 +378,13 @@ def test_password_changed_past_save_ends_those_of_whom_one_was_seen(ann: Any, to
     assert code(refreshed(token)) == code(refreshed(other)) == "token_revoked"
 
 
-def test_hash_that_is_upgraded_ends_nothing(ann: Any, token: str) -> None:
+@pytest.mark.parametrize("was_seen", [False, True])
+def test_hash_that_is_upgraded_ends_nothing(ann: Any, token: str, was_seen: bool) -> None:
     access = access_to(ann)
-    seen(access)
+    if was_seen:
+        seen(access)
     former = list(fingerprints(ann))
-    ann.password = make_password("the same")
-    get_user_model()._default_manager.filter(pk=ann.pk).update(password=ann.password)
+    assign_hash(ann)
     sessions.renew_auth_hash(ann, former)
     assert seen(access).status_code == 200
     assert refreshed(token).status_code == 200

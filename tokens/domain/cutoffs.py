@@ -5,6 +5,7 @@ Nothing is kept unless such tokens are taken.
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db import IntegrityError, router
 from django.db.models import Q, QuerySet
@@ -25,12 +26,18 @@ def are_kept() -> bool:
 def end(user: User) -> None:
     """End whatever was issued to the user up to now."""
     if are_kept():
-        _write(user, times.now())
+        _end(user, times.now())
 
 
 def end_everybodys() -> None:
     """End whatever was issued to anybody up to now."""
     _cutoffs().create(user=None, at=times.now(), auth_hash="")
+
+
+def note_change(before: User) -> None:
+    """Note that the user's password is about to be saved as another one, which may be the same in another hash."""
+    cutoff = Cutoff(user_id=before.pk, at=NEVER, auth_hash=before.get_session_auth_hash(), changed_at=times.now())
+    _write(cutoff, "changed_at")
 
 
 def check(user: User, issued_at: int) -> None:
@@ -41,10 +48,10 @@ def check(user: User, issued_at: int) -> None:
     cutoffs = list(_cutoffs().filter(Q(user_id=user.pk) | Q(user=None)))
     own = next((cutoff for cutoff in cutoffs if cutoff.user_id is not None), None)
     if own is None:
-        _write(user, NEVER)
+        _write(Cutoff(user_id=user.pk, at=NEVER, auth_hash=user.get_session_auth_hash()))
     elif not any(constant_time_compare(own.auth_hash, known) for known in fingerprints(user)):
-        _write(user, times.now())
-        raise TokenRevoked
+        own.at = own.changed_at or times.now()
+        _end(user, own.at)
     if any(issued_at <= cutoff.at.timestamp() for cutoff in cutoffs):
         raise TokenRevoked
 
@@ -52,18 +59,21 @@ def check(user: User, issued_at: int) -> None:
 def renew_auth_hash(user: User, former: Collection[str]) -> None:
     """Keep what was issued to the user although the hash of the password, which is the same, has changed."""
     if are_kept():
-        _cutoffs().filter(user_id=user.pk, auth_hash__in=former).update(auth_hash=user.get_session_auth_hash())
+        kept = _cutoffs().filter(user_id=user.pk, auth_hash__in=former)
+        kept.update(auth_hash=user.get_session_auth_hash(), changed_at=None)
 
 
-def _write(user: User, at: datetime) -> None:
-    cutoff = Cutoff(user_id=user.pk, at=at, auth_hash=user.get_session_auth_hash())
+def _end(user: User, at: datetime) -> None:
+    _write(Cutoff(user_id=user.pk, at=at, auth_hash=user.get_session_auth_hash()), "at", "auth_hash", "changed_at")
+
+
+def _write(cutoff: Cutoff, *changes: str) -> None:
+    """Write the user's row, or what changes in the one that is there."""
+    options: dict[str, Any] = {"ignore_conflicts": True}
+    if changes:
+        options = {"update_conflicts": True, "unique_fields": ["user"], "update_fields": changes}
     try:
-        if at == NEVER:
-            _cutoffs().bulk_create([cutoff], ignore_conflicts=True)
-        else:
-            _cutoffs().bulk_create(
-                [cutoff], update_conflicts=True, unique_fields=["user"], update_fields=["at", "auth_hash"]
-            )
+        _cutoffs().bulk_create([cutoff], **options)
     except IntegrityError as error:  # the user was deleted in this moment
         raise TokenRevoked from error
 
