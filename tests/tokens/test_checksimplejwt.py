@@ -1,0 +1,230 @@
+"""The command that reads a project which comes from SimpleJWT."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.http import HttpResponse
+from django.urls import include, path
+from pytest_django import Settings
+from rest_framework.views import APIView
+from rest_framework_simplejwt import authentication, serializers, views
+
+from tokens.management import moving
+from tokens.serializers import TokenObtainPairSerializer
+
+pytestmark = pytest.mark.django_db
+
+GUARD = "rest_framework_simplejwt.authentication.JWTAuthentication"
+MOVED = {"ROTATE_REFRESH_TOKENS": True}
+
+
+@pytest.fixture(autouse=True)
+def project(settings: Settings, tmp_path: Path) -> Path:
+    """A project that has nothing left to change."""
+    settings.SIMPLE_JWT, settings.BASE_DIR = MOVED, tmp_path
+    settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.JWTAuthentication"]}
+    settings.ROOT_URLCONF = "tests.urls_tokens"
+    return tmp_path
+
+
+def told(*arguments: str, left: int) -> list[str]:
+    """Run the command; return the lines that it printed."""
+    out = StringIO()
+    if left:
+        with pytest.raises(CommandError, match=rf"^{left} left to change\.$") as stopped:
+            call_command("checksimplejwt", *arguments, stdout=out)
+        assert stopped.value.returncode == 1
+        return out.getvalue().splitlines()
+    call_command("checksimplejwt", *arguments, stdout=out)
+    assert out.getvalue() == "Nothing is left to change.\n"
+    return []
+
+
+def write(project: Path, text: str, name: str = "shop/code.py") -> None:
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
+    (project / name).write_text(text)
+
+
+class Cookies(authentication.JWTAuthentication):
+    """A guard that a project has made of SimpleJWT's."""
+
+
+class Guarded(APIView):
+    authentication_classes = [Cookies]
+
+
+def test_project_that_is_moved_has_nothing_left(project: Path) -> None:
+    write(
+        project,
+        "from tokens.tokens import RefreshToken\nfrom os import sep\nfrom . import here\n",
+    )
+    told(left=0)
+
+
+def test_folder_may_be_another(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere, "import rest_framework_simplejwt.tokens\n")
+    assert told(str(elsewhere), left=1)[0].startswith("shop/code.py:1: ")
+    with pytest.raises(CommandError, match="is not a folder"):
+        call_command("checksimplejwt", str(project / "nowhere"))
+
+
+@pytest.mark.parametrize(("line", "way"), [
+    ("from rest_framework_simplejwt.tokens import RefreshToken", "Import tokens.tokens instead of"),
+    ("import rest_framework_simplejwt.views as views", "Import tokens.views instead of"),
+    ("from rest_framework_simplejwt import serializers", "Import tokens.serializers instead of"),
+    ("import rest_framework_simplejwt", "has no counterpart"),
+    ("from rest_framework_simplejwt.utils import aware_utcnow", "has no counterpart"),
+    ("from rest_framework_simplejwt.settings import api_settings", "the setting SIMPLE_JWT"),
+    ("from rest_framework_simplejwt.models import TokenUser", "from tokens.models"),
+    ("from rest_framework_simplejwt.token_blacklist.models import OutstandingToken", "query Session"),
+    ("from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken", "blacklist()"),
+    ("from rest_framework_simplejwt.tokens import SlidingToken", "Sliding tokens are not supported"),
+    ("from tokens.tokens import SlidingToken", "Sliding tokens are not supported"),
+])  # fmt: skip
+def test_import_is_named_with_its_place_and_the_way_out(project: Path, line: str, way: str) -> None:
+    write(project, f"\n{line}\n")
+    [finding] = told(left=1)
+    assert finding.startswith("shop/code.py:2: ")
+    assert way in finding
+    write(project, f"\n{line}  # checksimplejwt: ignore\n")
+    told(left=0)
+
+
+def test_what_is_none_of_the_projects_files_is_not_read(project: Path) -> None:
+    for name in ("venv/lib/a.py", ".venv/a.py", "node_modules/a.py", "shop/migrations/0001.py", "shop/notes.txt"):
+        write(project, "import rest_framework_simplejwt\n", name)
+    write(project, "", "venv/pyvenv.cfg")
+    told(left=0)
+
+
+def test_file_that_cant_be_read_is_named(project: Path) -> None:
+    write(project, "print 'Python 2'\n")
+    assert told(left=1)[0].startswith("shop/code.py: The file can't be read: ")
+
+
+@pytest.mark.parametrize(("base", "member", "left"), [
+    ("TokenObtainPairSerializer", "def validate(self, attrs): return {}", "call super().validate"),
+    ("TokenObtainPairSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
+    ("TokenObtainPairSerializer", "def get_token(cls, user): return RefreshToken.for_user(user)", ""),
+    ("TokenObtainPairView", "def post(self, request): return Response()", "call super().post"),
+    ("JWTAuthentication", "def get_user(self, token): return User.objects.get(pk=token['user_id'])", "the session"),
+    ("JWTAuthentication", "def authenticate(self, request): return None", ""),
+    ("RefreshToken", "lifetime = timedelta(days=1)", "its lifetimes are settings"),
+    ("RefreshToken", "lifetime: timedelta = timedelta(days=1)", "its lifetimes are settings"),
+    ("tokens.RefreshToken", "async def set_jti(self): pass", "its lifetimes are settings"),
+    ("RefreshToken", "def set_jti(self): pass", "its lifetimes are settings"),
+    ("RefreshToken", "'A docstring.'", ""),
+    ("Somebody", "def validate(self, attrs): return {}", ""),
+])  # fmt: skip
+def test_override_that_has_no_effect_is_named(project: Path, base: str, member: str, left: str) -> None:
+    own = "from tokens.x import JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView\n"
+    write(project, f"{own}\n\nclass Own({base}):\n    {member}\n")
+    findings = told(left=1 if left else 0)
+    assert all(line.startswith("shop/code.py:5: Own.") and left in line for line in findings)
+    write(project, f"{own}\n\nclass Own({base}):\n    {member}  # checksimplejwt: ignore\n")
+    told(left=0)
+
+
+def test_settings_without_effect_are_named_where_they_stand(project: Path, settings: Settings) -> None:
+    settings.SIMPLE_JWT = {**MOVED, "ALGORITHM": "HS256", "SLIDING_TOKEN_LIFETIME": 1, "TYPO": 1}
+    write(project, "DEBUG = True\nSIMPLE_JWT = {\n    **{},\n    'ALGORITHM': 'HS256',\n}\n", "shop/settings.py")
+    algorithm, sliding, typo = told(left=3)
+    assert algorithm.startswith("shop/settings.py:4: SIMPLE_JWT['ALGORITHM'] has no effect.")
+    assert sliding.startswith("settings: SIMPLE_JWT['SLIDING_TOKEN_LIFETIME'] has no effect.")
+    assert typo == "settings: SIMPLE_JWT['TYPO'] is not a setting."
+
+
+def test_clients_that_may_not_rotate_are_named(project: Path, settings: Settings) -> None:
+    settings.SIMPLE_JWT = {}
+    write(project, "SIMPLE_JWT = {}\n", "shop/settings.py")
+    assert told(left=1)[0].startswith("shop/settings.py:1: SIMPLE_JWT doesn't contain ROTATE_REFRESH_TOKENS.")
+    settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": False}
+    told(left=0)
+
+
+@pytest.mark.parametrize(("setting", "value"), [
+    ("REST_FRAMEWORK", {"DEFAULT_AUTHENTICATION_CLASSES": [GUARD]}),
+    ("REST_FRAMEWORK", {"DEFAULT_AUTHENTICATION_CLASSES": [Cookies], "PAGE_SIZE": 3}),
+    ("REST_FRAMEWORK", {"DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.nowhere.Guard", "nonsense"]}),
+    ("DJOSER", {"SERIALIZERS": {"a": "rest_framework_simplejwt.serializers.TokenObtainPairSerializer"}}),
+    ("REST_AUTH", {"JWT_TOKEN_CLAIMS_SERIALIZER": serializers.TokenObtainPairSerializer}),
+])  # fmt: skip
+def test_settings_of_others_that_name_simplejwts_classes(
+    project: Path, settings: Settings, setting: str, value: dict[str, Any]
+) -> None:
+    setattr(settings, setting, value)
+    write(project, f"\n\nx = [{GUARD!r}]\n", "shop/settings.py")
+    [finding] = told(left=1)
+    place = "shop/settings.py:3" if GUARD in str(value) else "settings"
+    assert finding.startswith(f"{place}: {setting}['")
+
+
+def test_dj_rest_auth_needs_a_serializer_of_ours_and_its_cookie_a_name(project: Path, settings: Settings) -> None:
+    settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC)}
+    settings.REST_AUTH = {"USE_JWT": True, "JWT_AUTH_REFRESH_COOKIE": "my-refresh"}
+    claims, cookie = told(left=2)
+    assert "Set JWT_TOKEN_CLAIMS_SERIALIZER to 'tokens.serializers.TokenObtainPairSerializer'" in claims
+    assert cookie == "settings: TOKENS_LEGACY['COOKIES'] must list 'my-refresh'."
+    settings.TOKENS_LEGACY |= {"COOKIES": ["my-refresh"]}
+    settings.REST_AUTH |= {"JWT_TOKEN_CLAIMS_SERIALIZER": TokenObtainPairSerializer}
+    told(left=0)
+
+
+def test_blacklists_command_must_not_come_before_ours(project: Path, settings: Settings) -> None:
+    settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC)}
+    others = [app for app in settings.INSTALLED_APPS if "admin" not in app.lower()]
+    settings.INSTALLED_APPS = ["rest_framework_simplejwt.token_blacklist", *others]
+    [finding] = moving.findings(project)
+    assert finding.what.startswith("INSTALLED_APPS must list tokens before rest_framework_simplejwt.token_blacklist, ")
+
+
+def test_urls_that_lead_to_simplejwts_views_and_guards(project: Path, settings: Settings) -> None:
+    class Urls(ModuleType):
+        urlpatterns = [
+            path("api/", include([path("login/", views.TokenObtainPairView.as_view())])),
+            path("orders/", Guarded.as_view()),
+            path("plain/", HttpResponse),
+        ]
+
+    settings.ROOT_URLCONF, settings.BASE_DIR = Urls("urls"), project
+    login, orders = told(left=2)
+    assert login.startswith("/api/login/: /api/login/ is rest_framework_simplejwt.views.TokenObtainPairView: ")
+    assert orders.startswith("/orders/: /orders/ is guarded by ")
+    settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [Cookies]}
+    assert [line.partition(" ")[0] for line in told(left=2)] == ["settings:", "/api/login/:"]
+
+
+def test_class_of_the_projects_own_is_named_with_its_place(
+    project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        project,
+        "\nfrom rest_framework_simplejwt import views\n\n\nclass Own(views.TokenVerifyView):\n    pass\n",
+        "own_views.py",
+    )
+    monkeypatch.syspath_prepend(str(project))
+    import own_views  # type: ignore[import-not-found]  # noqa: PLC0415 (written a moment ago)
+
+    class Urls(ModuleType):
+        urlpatterns = [path("verify/", own_views.Own.as_view())]
+
+    settings.ROOT_URLCONF = Urls("urls")
+    imported, view = told(left=2)
+    assert imported.startswith("own_views.py:2: ")
+    assert view.startswith("own_views.py:5: /verify/ is own_views.Own")
+    made: Any = type("Made", (views.TokenVerifyView,), {"__module__": "nowhere"})
+    Urls.urlpatterns = [path("made/", made.as_view())]
+    settings.ROOT_URLCONF = Urls("urls")
+    assert told(left=2)[1].startswith("/made/: ")
+
+
+def test_urls_that_cant_be_read_are_named(settings: Settings) -> None:
+    settings.ROOT_URLCONF = "nowhere.urls"
+    assert told(left=1)[0].startswith("ROOT_URLCONF: The URLs can't be read: ")
