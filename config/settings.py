@@ -346,6 +346,6 @@ LOGGING: dict[str, Any] = {
     },
 }
 
-# config.gunicorn reads three more. A variable with a misspelt name would be ignored, so these are reported.
+# config.gunicorn reads three more. Unknown names are reported, since a misspelt variable would have no effect.
 UNKNOWN_VARIABLES = sorted({*names_in(env_file)} - env.asked - {"HOST", "WORKERS", "THREADS"})
 KNOWN_VARIABLES = sorted(env.asked)

@@ -329,7 +329,7 @@ class SecondStepSerializer(UseCaseSerializer):
                 values,
                 client,
                 claims_for,
-                jkt=proofs.key_of(self.request),
+                jkt=proofs.proven_key(self.request),
                 former=self.context.get("former"),
             )
         except (AnswerNotValid, ChallengeNotValid) as error:

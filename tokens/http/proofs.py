@@ -18,7 +18,7 @@ SENT_PATH = "latchkey.sent_path"
 """Where a middleware that changes a request's path keeps, in its META, the one that was sent."""
 
 
-def key_of(request: HttpRequest | Request | None) -> str:
+def proven_key(request: HttpRequest | Request | None) -> str:
     """Return the thumbprint of the key that a request without a token proves; empty if it proves none.
 
     Raises ProofNotValid or NonceRequired.
@@ -28,7 +28,7 @@ def key_of(request: HttpRequest | Request | None) -> str:
 
 def key_for_session(request: HttpRequest | Request | None) -> str:
     """Return the same, for a session that begins with this request. Raises ProofRequired as well."""
-    jkt = key_of(request)
+    jkt = proven_key(request)
     if conf.dpop == "required" and not jkt:
         raise ProofRequired
     return jkt
