@@ -20,6 +20,8 @@ from tokens.http.requests import client_of
 from tokens.models import Reason, SecurityEvent, Session
 from tokens.serializers import CodeField, DeviceNameField
 
+TIME = serializers.DateTimeField()
+
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
     """DRF's, with names that are camelCase on the wire."""
@@ -66,6 +68,18 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "date_joined",
         )
         read_only_fields = ("email_verified", "is_staff", "date_joined")
+
+    def to_representation(self, user: User) -> dict[str, Any]:
+        """Return what the fields tell. DRF makes them anew for each request, which takes longer than all the rest."""
+        return {
+            "id": user.pk,
+            "username": user.username,
+            "email": user.email,
+            "emailVerified": user.email_verified,
+            "isStaff": user.is_staff,
+            "groups": sorted(self.context["request"].auth.session.groups or ()),
+            "dateJoined": TIME.to_representation(user.date_joined),
+        }
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         email = attrs.pop("email", self.instance.email) or ""

@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 from accounts.models import User, last_sign_in
 from accounts.owner import password
 from accounts.owner.password import NoResetPossible
+from tokens.authentication import JWTAuthentication
 from tokens.domain import sessions
 from tokens.domain.outages import retried
 from tokens.http.operations import OWN, Operation
@@ -117,6 +118,11 @@ class MeView(WithHeading, RetrieveUpdateAPIView[Any]):
         "get": Operation("me", "See one's account", {200: OWN}),
         "patch": Operation("changeMe", "Change one's username or address", {200: OWN}, {429: ("throttled",)}),
     }
+
+    def get_authenticators(self) -> list[Any]:
+        guard = JWTAuthentication()
+        guard.reads_groups = True
+        return [guard, PassAuthentication()]
 
     def get_object(self) -> Any:
         return self.request.user

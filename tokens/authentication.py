@@ -51,6 +51,9 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     confirms = True
     """Whether being let in counts as a use of the token; off where the view may yet refuse the credentials."""
 
+    reads_groups = False
+    """Whether the same SELECT reads the names of the user's groups, for `request.auth.session.groups`."""
+
     takes_former_tokens = True
     """Whether access tokens that SimpleJWT issued let in as well, as TOKENS_LEGACY says."""
 
@@ -111,7 +114,8 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
             raise ProofsUnavailable from error
 
     def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
-        return AccessToken.from_claims(claims, sessions.accept(claims, client, prove, confirm=self.confirms))
+        session = sessions.accept(claims, client, prove, confirm=self.confirms, groups=self.reads_groups)
+        return AccessToken.from_claims(claims, session)
 
     def get_user(self, validated_token: Any) -> Any:
         """Return the user of the token's session. Raises Refused if the token's signature was not verified."""

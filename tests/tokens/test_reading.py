@@ -56,4 +56,4 @@ def test_statement_is_compiled_once_for_each_connection() -> None:
     (compiled,) = connections["default"].__dict__["latchkey_compiled"].values()
     read(uuid4(), "default")
     assert [*connections["default"].__dict__["latchkey_compiled"].values()] == [compiled]
-    assert connections["default"].__dict__["latchkey_compiled"][False] is compiled
+    assert next(iter(connections["default"].__dict__["latchkey_compiled"].values())) is compiled

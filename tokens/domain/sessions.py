@@ -212,14 +212,16 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
 
 
 @retried
-def accept(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *, confirm: bool = True) -> Session:
+def accept(
+    claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven, *, confirm: bool = True, groups: bool = False
+) -> Session:
     """Return the session of an access token, given as its verified claims, with its user; one SELECT.
 
     The first use of a token that a rotation issued confirms the rotation, unless the caller may still refuse the
     request. Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
     """
     while True:
-        session = _get(claims)
+        session = _get(claims, groups=groups)
         _check_key(session, client, prove)
         if given_up(session, claims["generation"]):
             _refuse_reuse(session, client)
