@@ -20,7 +20,6 @@ from .exceptions import (
     AnswerNotValid,
     ChallengeNotValid,
     InvalidCredentials,
-    NotExchangeable,
     NotSupported,
     SecondFactorRequired,
     SignInTooOld,
@@ -351,10 +350,7 @@ class ExchangeSerializer(UseCaseSerializer):
 
     def perform(self, client: Client, **values: Any) -> Session:
         claims_for = partial(claims_set_by, obtain_serializer().get_token)
-        try:
-            session = exchange(self.request, client, self.terms(values), claims_for, self.context.get("former"))
-        except NotExchangeable as error:
-            raise AuthenticationFailed(error.message, error.code) from error
+        session = exchange(self.request, client, self.terms(values), claims_for, self.context.get("former"))
         login_succeeded(session.user, self.context.get("request"))
         return session
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from pytest_django import Settings
 
 from tests.clients import PASSWORD, App, Browser
@@ -21,9 +21,10 @@ def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "accounts.page_session.AuthenticationMiddleware": "django.contrib.auth.middleware.AuthenticationMiddleware"
     }
     settings.MIDDLEWARE = [replaced.get(entry, entry) for entry in settings.MIDDLEWARE]
-    of_the_app = [entry for entry in user_logged_in.receivers if entry[1]().__module__.startswith("tokens.")]
-    monkeypatch.setattr(user_logged_in, "receivers", of_the_app)
-    monkeypatch.setattr(user_logged_in, "sender_receivers_cache", {})
+    for signal in (user_logged_in, user_logged_out):
+        of_the_app = [entry for entry in signal.receivers if entry[1]().__module__.startswith("tokens.")]
+        monkeypatch.setattr(signal, "receivers", of_the_app)
+        monkeypatch.setattr(signal, "sender_receivers_cache", {})
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """How an error is answered: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -13,6 +14,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from ..domain.outages import OUTAGES, describe
 from ..exceptions import (
     NonceRequired,
+    NotExchangeable,
     ProofRefused,
     SecondFactorRequired,
     TokenRefused,
@@ -66,6 +68,15 @@ class Unavailable(exceptions.APIException):
         return cls()
 
 
+OF_DJANGO: dict[type[Exception], Callable[[], exceptions.APIException]] = {
+    RequestDataTooBig: TooLarge,
+    SuspiciousOperation: BadRequest,
+    Http404: exceptions.NotFound,
+    PermissionDenied: exceptions.PermissionDenied,
+}
+"""What Django's own errors are answered as; the first that fits."""
+
+
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer an error in the one shape; a body that fails validation keeps DRF's own."""
     error = as_api_exception(error)
@@ -117,14 +128,8 @@ def as_api_exception(error: Exception) -> Exception:
         case SecondFactorRequired():
             body: Any = {"detail": error.message, "code": error.code, "challenge": error.challenge}
             return exceptions.AuthenticationFailed({**body, "methods": [*error.methods], **error.options})
+        case NotExchangeable():
+            return exceptions.AuthenticationFailed(error.message, error.code)
         case TooManyTries():
             return exceptions.Throttled(error.wait)
-        case RequestDataTooBig():
-            return TooLarge()
-        case SuspiciousOperation():
-            return BadRequest()
-        case Http404():
-            return exceptions.NotFound()
-        case PermissionDenied():
-            return exceptions.PermissionDenied()
-    return error
+    return next((answered() for known, answered in OF_DJANGO.items() if isinstance(error, known)), error)

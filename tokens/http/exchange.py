@@ -17,7 +17,7 @@ from ..domain.client import Client
 from ..domain.sessions import Claims
 from ..domain.signing_in import ClaimsFor, Terms
 from ..exceptions import NotExchangeable, SecondFactorRequired
-from ..models import Session, uuid7
+from ..models import Session, User, uuid7
 
 STAMP = "latchkey.signed_in"
 """Where Django's session keeps when its user signed in, and the key of the session that may come of it."""
@@ -34,7 +34,7 @@ AMR_LENGTH = 30
 
 @dataclass(frozen=True)
 class SignIn:
-    user: Any
+    user: User
     since: datetime
     pk: UUID
     """The key of the session that comes of it."""
@@ -78,19 +78,32 @@ def exchange(
 
 def find(request: HttpRequest) -> SignIn:
     """Return the sign-in of the request's Django session. Raises NotAuthenticated or NotExchangeable."""
-    user: Any = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or not _holds(request, user):
-        raise NotAuthenticated
-    known = users.shown(router.db_for_write(Session)).filter(pk=user.pk).first()
-    if known is None or STAMP not in request.session:
+    user = user_of(request)
+    if STAMP not in request.session:
         raise NotExchangeable
     at, pk = request.session[STAMP]
     # The clock of the server that stamped it may have been ahead.
-    return SignIn(known, min(datetime.fromtimestamp(at, UTC), times.now()), UUID(pk))
+    return SignIn(user, min(datetime.fromtimestamp(at, UTC), times.now()), UUID(pk))
+
+
+def user_of(request: HttpRequest) -> User:
+    """Return the row of the user of the request's Django session. Raises NotAuthenticated or NotExchangeable."""
+    user: Any = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or not _holds(request, user):
+        raise NotAuthenticated
+    row = users.shown(router.db_for_write(Session)).filter(pk=user.pk).first()
+    if row is None:
+        raise NotExchangeable
+    return row
 
 
 def methods_of(request: HttpRequest) -> list[str]:
-    """Return how the user has signed in, as the project's function says. Raises NotExchangeable if it refuses."""
+    """Return how the user has signed in, as the project's function says; nothing if there is none.
+
+    Raises NotExchangeable if it refuses.
+    """
+    if not conf.session_exchange:
+        return []
     returned = resolve(conf.session_exchange)(request)
     if returned is None:
         raise NotExchangeable
