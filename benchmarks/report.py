@@ -14,23 +14,24 @@ OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "gua
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures Latchkey beside SimpleJWT and writes this page. It takes less than three minutes.
+`make bench` measures Latchkey next to SimpleJWT and writes this page. It takes less than three minutes.
 
-The same bare project is served twice, once with the app `tokens`, once with SimpleJWT, its rotation and its blacklist
-on and its other settings as they come. Both have the same middleware, the same stock user, the same view to guard, the
-same gunicorn (2 workers of 4 threads), the same engine with the same settings; PostgreSQL waits for the disk at each
-commit, SQLite runs in WAL mode. They take turns, operation by operation. Limits on guessing are off, and passwords are
-hashed with MD5, since a real hash costs the same in both and would drown the rest. SimpleJWT signs with HMAC, its
-default, and Latchkey signs access tokens with Ed25519. The client shares the machine with server and database, so the
-ratios mean more than the figures.
+The same bare project is served twice: once with the app `tokens`, once with SimpleJWT, with rotation and blacklist on
+and otherwise default settings. Both have the same middleware, user model, guarded view, gunicorn (2 workers of 4
+threads) and database settings. PostgreSQL waits for the disk at each commit; SQLite runs in WAL mode. The two take
+turns, operation by operation.
+
+Rate limits are off. Passwords are hashed with MD5, because a real hash costs the same in both and would hide the rest.
+SimpleJWT signs with HMAC, its default; Latchkey signs access tokens with Ed25519. The client runs on the same machine
+as server and database, so the ratios mean more than the numbers.
 
 - **login**: `POST /api/token/`
 - **refresh**: `POST /api/token/refresh/` with the token of that login, which both rotate
-- **retry**: the same request again. SimpleJWT refuses it with 401: a client that lost the answer is signed out.
-- **guarded**: a request with an access token. Latchkey reads the session with it, so that a logout counts at once;
-  SimpleJWT reads the user only, and lets the token in until it expires.
-- **guarded, first use**: the first one after a refresh, when Latchkey also notes that the answer has arrived
-- **guarded, stateless**: without a look into the database, in both
+- **retry**: the same request again. SimpleJWT refuses it with 401, so a client that lost the response is signed out.
+- **guarded**: a request with an access token. Latchkey also reads the session, so a logout takes effect immediately.
+  SimpleJWT reads only the user, and accepts the token until it expires.
+- **guarded, first use**: the first one after a refresh, when Latchkey also records that the response arrived
+- **guarded, stateless**: without a database query, in both
 """
 
 
@@ -50,8 +51,8 @@ def _engine(engine: str, latchkey: Stack, simplejwt: Stack, medians: dict[str, f
 ## {engine}
 
 Latchkey / SimpleJWT. Requests a second: the median of {rounds} round{"s" * (rounds != 1)} of {TOGETHER} requests by
-{CLIENTS} clients at once. Milliseconds: the median of {rounds * ALONE} requests by one client. Statements: SQL, `BEGIN`
-and `COMMIT` counted.
+{CLIENTS} simultaneous clients. Milliseconds: the median of {rounds * ALONE} requests by one client. Statements: SQL,
+including `BEGIN` and `COMMIT`.
 
 {_table(("", "requests/s", "ratio", "ms", "ratio", "statements"), rows)}
 
@@ -79,13 +80,13 @@ def _logins(medians: dict[str, dict[str, float]]) -> str:
     kinds = next(iter(medians.values()))
     rows = [(engine, *(f"{its[kind]:.1f}" for kind in kinds), f"{spread(its):.1%}") for engine, its in medians.items()]
     return f"""\
-## What a refused login tells
+## Response times of refused logins
 
-The median of {TRIES} tries each, in milliseconds, over HTTP, with passwords hashed as in production. They should differ
-by less than {TOLERANCE:.0%}. A busy machine moves them apart as well, so they are measured up to three times, and the
-last is shown.
+The median of {TRIES} attempts each, in milliseconds, over HTTP, with passwords hashed as in production. They should
+differ by less than {TOLERANCE:.0%}. A busy machine also makes them differ, so they are measured up to three times;
+the last result is shown.
 
-{_table(("", *kinds, "apart"), rows)}
+{_table(("", *kinds, "difference"), rows)}
 """
 
 

@@ -27,17 +27,21 @@ TIMEOUT = 900  # seconds
 
 INTRODUCTION = """# The races against other packages
 
-`make proof-peers` writes this page. It installs each package into an environment of its own, sets it up with rotation
-and, where it has it, protection against reuse, and lets eight threads present the same refresh token in the same
-moment, on PostgreSQL, {rounds} times. Then, {rounds} times, a client whose answer got lost tries again at once with the
-token it has, and afterwards goes on with the first answer.
+`make proof-peers` writes this page. It installs each package into its own environment, and turns on rotation and, if
+the package has it, protection against reuse. Then it runs two tests on PostgreSQL:
 
-- *forked*: rounds in which one token became several that were answered as good;
-- *most*: the most of them in one round;
-- *refused*: answers that were a refusal or an error, of {answers} calls;
-- *cut off*: rounds after which the client could not go on with what it was given;
-- *retries*: retries after which the client could go on;
-- *statements*: SQL statements of one refresh.
+1. Eight threads present the same refresh token at the same moment, {rounds} times.
+2. A client loses the response, tries again immediately with the token that it has, and then continues with the first
+   response, {rounds} times.
+
+The columns:
+
+- *forked*: rounds in which one token became several valid ones
+- *most*: the largest number of them in one round
+- *refused*: responses that were a refusal or an error, of {answers} calls
+- *cut off*: rounds after which the client could not continue with the tokens that it got
+- *retries*: retries after which the client could continue
+- *statements*: SQL statements per refresh
 
 | package | forked | most | refused | cut off | retries | statements |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
