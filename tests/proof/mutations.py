@@ -46,6 +46,12 @@ TABLE = "tokens/domain/rotation.py"
 
 MUTATIONS = (
     Mutation(
+        "Tokens that are bound to a key are worth nothing without it",
+        "    if not session.jkt:\n",
+        "    if session.jkt:\n",
+        "tests/tokens/test_bound_sessions.py::test_bound_token_without_a_proof_is_refused",
+    ),
+    Mutation(
         "Only one of two simultaneous refreshes rotates",
         "row = _sessions().filter(generation=session.generation)",
         "row = _sessions().all()",

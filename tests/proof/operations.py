@@ -1,6 +1,6 @@
 """What the explorer lets meet: each operation on a session, as the views do it, and the states that it may find."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.owner import password
 from tests.proof.schedules import next_part
 from tokens.domain import sessions
+from tokens.domain.sessions import Prove, unproven
 from tokens.models import Reason, SecurityEvent, Session, uuid7
 from tokens.tokens import AccessToken, RefreshToken
 
@@ -24,6 +25,9 @@ PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "quite another horse"
 CAP = 2
 """Sessions a user may have: those that a scene begins with."""
+
+KEY = "the key of the scene"
+"""What its sessions are bound to, if to any."""
 
 OLD, EXCHANGED, NEWEST = 0, 1, 2
 """The generations of the scene's session."""
@@ -42,26 +46,27 @@ class Scene:
     other: Session
 
     @classmethod
-    def lay(cls, state: str, password: str) -> "Scene":
+    def lay(cls, state: str, password: str, jkt: str = "") -> "Scene":
         """Lay one afresh, with nothing beside it."""
         cls.clear()
-        (scene,) = cls.lay_all(state, password, ["ann"])
+        (scene,) = cls.lay_all(state, password, {"ann": jkt})
         return scene
 
     @classmethod
-    def lay_all(cls, state: str, password: str, names: Iterable[str]) -> list["Scene"]:
-        """Lay one for each of the users named."""
+    def lay_all(cls, state: str, password: str, names: Mapping[str, str]) -> list["Scene"]:
+        """Lay one for each of the users named, with sessions that are bound to the key beside the name, if there is."""
         now = timezone.now()
         users = [User(username=name, username_key=name, email="", password=password) for name in names]
         User.objects.bulk_create(users)
-        scenes = [cls._of(user, state, now) for user in users]
+        scenes = [cls._of(user, state, now, names[user.username]) for user in users]
         Session.objects.bulk_create([session for scene in scenes for session in (scene.main, scene.other)])
         return scenes
 
     @classmethod
-    def _of(cls, user: User, state: str, now: datetime) -> "Scene":
+    def _of(cls, user: User, state: str, now: datetime, jkt: str) -> "Scene":
         common = {
             "user": user,
+            "jkt": jkt,
             "created_at": now - timedelta(days=1),
             "auth_hash": user.get_session_auth_hash(),
             "generation": NEWEST,
@@ -103,20 +108,25 @@ def at(session: Session, generation: int) -> Session:
     return session
 
 
-def refresh(generation: int, scene: Scene) -> Callable[[], Any]:
+def holding_the_key(jkt: str) -> None:
+    """Prove the key of the scene's sessions, where they are bound to it."""
+    assert jkt == KEY
+
+
+def refresh(generation: int, scene: Scene, prove: Prove = holding_the_key) -> Callable[[], Any]:
     claims = scene.refresh_claims(generation)
 
     def act() -> int:
-        return sessions.rotate(claims).generation
+        return sessions.rotate(claims, prove=prove).generation
 
     return act
 
 
-def use(scene: Scene) -> Callable[[], Any]:
+def use(scene: Scene, prove: Prove = holding_the_key) -> Callable[[], Any]:
     claims = scene.access_claims(scene.main)
 
     def act() -> str:
-        sessions.accept(claims)
+        sessions.accept(claims, prove=prove)
         return "let in"
 
     return act
@@ -126,7 +136,7 @@ def log_out(scene: Scene) -> Callable[[], Any]:
     claims, cookie = scene.access_claims(scene.main), scene.refresh_claims(NEWEST)
 
     def act() -> None:
-        session = sessions.accept(claims, confirm=False)
+        session = sessions.accept(claims, prove=holding_the_key, confirm=False)
         next_part()
         assert sessions.belongs(cookie, session)
         sessions.revoke(session, Reason.LOGOUT)
@@ -138,7 +148,7 @@ def log_out_all(scene: Scene) -> Callable[[], Any]:
     claims = scene.access_claims(scene.main)
 
     def act() -> None:
-        user = sessions.accept(claims).user
+        user = sessions.accept(claims, prove=holding_the_key).user
         next_part()
         sessions.revoke_all(user, Reason.LOGOUT_ALL)
 
@@ -149,7 +159,7 @@ def revoke_others(scene: Scene) -> Callable[[], Any]:
     claims = scene.access_claims(scene.other)
 
     def act() -> None:
-        session = sessions.accept(claims)
+        session = sessions.accept(claims, prove=holding_the_key)
         next_part()
         sessions.revoke_others(session, Reason.REVOKED)
 
@@ -160,7 +170,7 @@ def change_password(where: str, scene: Scene) -> Callable[[], Any]:
     claims = scene.access_claims(getattr(scene, where))
 
     def act() -> int:
-        session = sessions.accept(claims, confirm=False)
+        session = sessions.accept(claims, prove=holding_the_key, confirm=False)
         next_part()
         return password.change_password(session, PASSWORD, NEW_PASSWORD).generation
 
@@ -236,6 +246,12 @@ OPERATIONS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
     "prune": prune,
     "deletion of the user": delete_user,
 }
+
+THEFTS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
+    "refresh without the key": partial(refresh, NEWEST, prove=unproven),
+    "use without the key": partial(use, prove=unproven),
+}
+"""What a thief tries who has the tokens of a bound session alone."""
 
 USES = {"refresh", "retry", "use of an access token"}
 """What an honest client does all the time."""

@@ -19,8 +19,8 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.proof.counts import Counts
-from tests.proof.operations import CAP, PASSWORD, Scene, hashed
-from tests.proof.pairs import OPERATIONS, Outcome, Round, possible, read, states
+from tests.proof.operations import CAP, NEWEST, PASSWORD, Scene, hashed
+from tests.proof.pairs import OPERATIONS, Outcome, Round, access_token, possible, read, refresh_token, states
 from tests.proof.size import LONG
 from tests.proof.wire import Answer, Request, by_body, by_cookie, log_out, me, send, together
 from tests.provers import Prover
@@ -47,6 +47,9 @@ FLIGHT = 8
 
 HELD_UP = GRACE - 2
 """Seconds after which a round is worth nothing, because a busy machine may have brought it past the grace period."""
+
+THIEF = 2
+"""The place of who is none of the two that meet."""
 
 LOGOUT_ROUNDS = 20 if LONG else 2
 
@@ -76,6 +79,11 @@ class Held:
     session: Session
     refresh: str
     access: str
+    prover: Prover | None = None
+    """Of the key that the session is bound to, if it is to one."""
+
+    def proven(self, url: str, request: Request) -> Request:
+        return proven(self.prover, url, request) if self.prover else request
 
     @property
     def row(self) -> Session:
@@ -83,9 +91,14 @@ class Held:
         return row
 
 
-def sign_in(user: Any, jkt: str = "") -> Held:
-    session = sessions.start(user, jkt=jkt)
-    return Held(session, str(RefreshToken.of(session)), str(AccessToken.of(session)))
+def sign_in(user: Any, prover: Prover | None = None) -> Held:
+    session = sessions.start(user, jkt=prover.jkt if prover else "")
+    return Held(session, str(RefreshToken.of(session)), str(AccessToken.of(session)), prover)
+
+
+def proven(prover: Prover, url: str, request: Request) -> Request:
+    proof = prover.prove(request.method, url + request.path, request.access or None, nonce=dpop.newest_nonce())
+    return replace(request, proof=proof)
 
 
 @pytest.fixture
@@ -94,14 +107,16 @@ def ann() -> Any:
     return manager.create_user("ann", email="ann@example.com", password=PASSWORD)
 
 
+@pytest.mark.parametrize("bound", [False, True], ids=["unbound", "bound"])
 @pytest.mark.parametrize("transport", [by_cookie, by_body])
 def test_parallel_refreshes_all_get_the_same_token(
-    server: str, ann: Any, counts: Counts, transport: Callable[[str], Request]
+    server: str, ann: Any, counts: Counts, transport: Callable[[str], Request], bound: bool
 ) -> None:
-    held_up = 0
-    for _ in range(ROUNDS // 2):
-        held = sign_in(ann)
-        answers = together(server, *[transport(held.refresh)] * PARALLEL)
+    rounds, row = (ROUNDS // 10, "with a key") if bound else (ROUNDS // 2, "without")
+    prover, held_up = Prover() if bound else None, 0
+    for _ in range(rounds):
+        held = sign_in(ann, prover)
+        answers = together(server, *(held.proven(server, transport(held.refresh)) for _ in range(PARALLEL)))
         assert {answer.status for answer in answers} == {200}, {(answer.status, answer.code) for answer in answers}
         if max(answer.ended - answer.began for answer in answers) >= GRACE:
             held_up += 1  # by a busy machine, past the grace period: a late retry gets another token, and no refusal
@@ -109,37 +124,15 @@ def test_parallel_refreshes_all_get_the_same_token(
         assert len({answer.refresh for answer in answers}) == 1
         assert held.row.generation == 1
     assert held_up <= max(1, ROUNDS // 20)
-    counts.add("Parallel refreshes", f"{PARALLEL} at once", rounds=ROUNDS // 2, refreshes=PARALLEL * (ROUNDS // 2))
-
-
-@pytest.mark.parametrize("transport", [by_cookie, by_body])
-def test_parallel_refreshes_of_a_bound_session_all_get_the_same_token(
-    server: str, ann: Any, counts: Counts, transport: Callable[[str], Request]
-) -> None:
-    prover, rounds, held_up = Prover(), max(ROUNDS // 10, 2), 0
-    for _ in range(rounds):
-        held = sign_in(ann, prover.jkt)
-        request = transport(held.refresh)
-        nonce, url = dpop.newest_nonce(), server + request.path
-        proofs = [prover.prove("POST", url, nonce=nonce) for _ in range(PARALLEL)]
-        answers = together(server, *(replace(request, proof=proof) for proof in proofs))
-        assert {answer.status for answer in answers} == {200}, {(answer.status, answer.code) for answer in answers}
-        if max(answer.ended - answer.began for answer in answers) >= GRACE:
-            held_up += 1
-            continue
-        assert len({answer.refresh for answer in answers}) == 1
-        assert held.row.generation == 1
-    assert held_up <= 1
-    counts.add("Parallel refreshes", f"{PARALLEL} at once, bound", rounds=rounds, refreshes=PARALLEL * rounds)
+    counts.add("Parallel refreshes", f"{PARALLEL} at once, {row}", rounds=rounds, refreshes=PARALLEL * rounds)
 
 
 def test_thief_without_the_key_gets_nothing_and_costs_nothing_among_the_owners_requests(server: str, ann: Any) -> None:
     owner, thief = Prover(), Prover()
-    held = sign_in(ann, owner.jkt)
-    request, url = by_cookie(held.refresh), f"{server}/auth/refresh-token"
-    nonce = dpop.newest_nonce()
-    own = [replace(request, proof=owner.prove("POST", url, nonce=nonce)) for _ in range(PARALLEL // 2)]
-    foreign = [replace(request, proof=thief.prove("POST", url, nonce=nonce)), request, me(held.access)]
+    held = sign_in(ann, owner)
+    request = by_cookie(held.refresh)
+    own = [held.proven(server, request) for _ in range(PARALLEL // 2)]
+    foreign = [proven(thief, server, request), request, me(held.access)]
     answers = together(server, *own, *foreign * 5)
     assert {answer.status for answer in answers[: len(own)]} == {200}
     assert {answer.status for answer in answers[len(own) :]} == {401}
@@ -170,14 +163,14 @@ class Load(Thread):
 
     def __init__(self, url: str, held: Held, stop: Event) -> None:
         super().__init__(daemon=True)
-        self.url, self.stop = url, stop
+        self.url, self.held, self.stop = url, held, stop
         self.refresh, self.access = held.refresh, held.access
         self.answers: list[Answer] = []
 
     def run(self) -> None:
         while not self.stop.is_set():
             for request in (by_cookie(self.refresh), me(self.access)):
-                answer = send(self.url, request)
+                answer = send(self.url, self.held.proven(self.url, request))
                 self.answers.append(answer)
                 if answer.status == 200 and answer.refresh:
                     self.refresh, self.access = answer.refresh, answer.access
@@ -186,14 +179,15 @@ class Load(Thread):
 @pytest.mark.parametrize("end", ENDS)
 def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann: Any, counts: Counts, end: str) -> None:
     after = 0
-    for _ in range(LOGOUT_ROUNDS):
-        held, other = sign_in(ann), sign_in(ann)
+    for number in range(LOGOUT_ROUNDS):
+        prover = Prover() if number % 2 else None
+        held, other = sign_in(ann, prover), sign_in(ann, prover)
         stop = Event()
         clients = [Load(server, held, stop) for _ in range(4)]
         for client in clients:
             client.start()
         sleep(random.uniform(0.05, 0.3))
-        acknowledged = send(server, end_request(end, held, other))
+        acknowledged = send(server, held.proven(server, end_request(end, held, other)))
         sleep(0.15)
         stop.set()
         for client in clients:
@@ -206,8 +200,8 @@ def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann:
         after += len(late)
         # The tokens that each client came to hold last are as dead.
         for client in clients:
-            assert send(server, by_cookie(client.refresh)).code == "token_revoked"
-            assert send(server, me(client.access)).code == "token_revoked"
+            for request in (by_cookie(client.refresh), me(client.access)):
+                assert send(server, held.proven(server, request)).code == "token_revoked"
         assert held.row.revoked_at is not None
     assert after
     counts.add("Requests begun after an acknowledged end", end, rounds=LOGOUT_ROUNDS, refused=after, accepted=0)
@@ -220,6 +214,7 @@ class Race:
         self.server, self.staff, self.state, self.pair = server, staff, state, pair
         self.possible = possible(state, *pair)
         self.password = hashed()
+        self.prover = Prover()
         self.seen: Counter[Outcome] = Counter()
 
     def run(self, rounds: int) -> None:
@@ -230,20 +225,37 @@ class Race:
                 self.judge(flight)
 
     def fly(self, count: int) -> list[Round]:
-        """Let that many pairs meet at once, each with a user of its own."""
-        scenes = Scene.lay_all(self.state, self.password, [uuid4().hex for _ in range(count)])
+        """Let that many pairs meet at once, each with a user of its own.
+
+        Half of them go on in sessions that are bound to a key, with a thief in their midst who has the tokens alone.
+        """
+        keys = {uuid4().hex: random.choice(("", self.prover.jkt)) for _ in range(count)}
+        scenes = Scene.lay_all(self.state, self.password, keys)
         sent = [
-            (number, place, request(scene, self.staff))
+            (number, place, self.prove(scene, request(scene, self.staff)))
             for number, scene in enumerate(scenes)
             for place, name in enumerate(self.pair)
             if (request := OPERATIONS[name].request)
         ]
+        sent += [(number, THIEF, self.steal(scene)) for number, scene in enumerate(scenes) if scene.main.jkt]
         random.shuffle(sent)
         answers = together(
             self.server, *(request for _, _, request in sent), beside=prune if "prune" in self.pair else None
         )
         came = {(number, place): answer for (number, place, _), answer in zip(sent, answers, strict=True)}
+        stolen = {(answer.status, answer.code) for (_, place), answer in came.items() if place == THIEF}
+        assert stolen <= {(401, "dpop_proof_required"), (401, "dpop_key_mismatch"), (401, "token_revoked")}, stolen
         return [Round(scene, [came.get((number, place)) for place in (0, 1)]) for number, scene in enumerate(scenes)]
+
+    def prove(self, scene: Scene, request: Request) -> Request:
+        """Have the client prove its key, if the scene's sessions are bound; a login begins one that is not."""
+        is_of_a_session = request.access != self.staff and request.path != "/auth/login"
+        return proven(self.prover, self.server, request) if scene.main.jkt and is_of_a_session else request
+
+    def steal(self, scene: Scene) -> Request:
+        """Return what a thief asks with a copy of a token, and with another key or with none."""
+        request = random.choice((by_cookie(refresh_token(scene.main, NEWEST)), me(access_token(scene.main))))
+        return random.choice((request, proven(Prover(), self.server, request)))
 
     def judge(self, flight: list[Round]) -> None:
         read(flight)

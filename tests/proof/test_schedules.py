@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from time_machine import TimeMachineFixture
 
 from accounts.models import User
 from tests.proof.counts import Counts
-from tests.proof.operations import CAP, ENDS, NEWEST, OPERATIONS, USES, Scene, hashed
+from tests.proof.operations import CAP, ENDS, KEY, NEWEST, OPERATIONS, THEFTS, USES, Scene, hashed
 from tests.proof.schedules import Schedule, Stage
 from tests.proof.size import LONG
 from tokens import signals
@@ -68,14 +68,14 @@ class Watch:
 
     def __init__(self, stage: Stage, state: str, names: tuple[str, ...]) -> None:
         self.stage, self.state, self.names = stage, state, names
-        self.password = hashed()
-        self.scene: Scene = Scene.lay(state, self.password)
+        self.password, self.jkt = hashed(), "" if THEFTS.keys().isdisjoint(names) else KEY
+        self.scene: Scene = Scene.lay(state, self.password, self.jkt)
 
     def prepare(self) -> list[Callable[[], Any]]:
         """Lay the scene anew, and return what is to be done in it."""
-        self.scene = Scene.lay(self.state, self.password)
+        self.scene = Scene.lay(self.state, self.password, self.jkt)
         rotations.clear()
-        return [OPERATIONS[name](self.scene) for name in self.names]
+        return [(OPERATIONS | THEFTS)[name](self.scene) for name in self.names]
 
     def explore(self) -> int:
         """Run every schedule, and return how many there were. Each must end as if nothing had gone on side by side."""
@@ -164,15 +164,16 @@ def is_current(claims: dict[str, Any]) -> bool:
 
 COMMON = ("refresh", "retry", "use of an access token")
 """What an honest client does all the time, in two statements at most. `make test` runs the pairs with the first in
-them and the three of them together, `make proof` everything."""
+them, each beside a thief without the key, and the three of them together; `make proof` runs everything."""
 
 
 @pytest.mark.parametrize("state", ["young", "late", "expired"])
-@pytest.mark.parametrize("first", OPERATIONS if LONG else COMMON[:1])
+@pytest.mark.parametrize("first", [*OPERATIONS, *THEFTS] if LONG else [COMMON[0], "refresh without the key"])
 def test_pairs_of_operations_end_as_if_one_came_after_the_other(
     stage: Stage, counts: Counts, state: str, first: str, subtests: pytest.Subtests
 ) -> None:
-    for pair in combinations_with_replacement(OPERATIONS, 2):
+    others = OPERATIONS if LONG or first in OPERATIONS else COMMON
+    for pair in [*combinations_with_replacement(OPERATIONS, 2), *product(THEFTS, others)]:
         if pair[0] == first:
             with subtests.test(msg=" + ".join(pair)):
                 counts.add("Interleavings of two operations", state, schedules=Watch(stage, state, pair).explore())
