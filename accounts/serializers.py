@@ -1,7 +1,9 @@
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -28,7 +30,9 @@ from tokens.tokens import RefreshToken
 from . import names
 from .factors import second_factor
 from .mail import links
+from .models import User
 from .owner import address, deletion, password, registration
+from .owner.judging import judge
 
 
 class RegistrationSerializer(UseCaseSerializer):
@@ -43,6 +47,27 @@ class RegistrationSerializer(UseCaseSerializer):
     )
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Tell all errors at once: those of the domain too, for the fields that could be read."""
+        try:
+            return super().to_internal_value(data)
+        except ValidationError as error:
+            if isinstance(data, Mapping) and isinstance(error.detail, dict):
+                raise ValidationError({**self._judge_rest(data, error.detail), **error.detail}) from error
+            raise
+
+    def _judge_rest(self, data: Mapping[str, Any], refused: Mapping[str, Any]) -> dict[str, Any]:
+        read = {"username": "", "email": "", "password": ""}
+        for name in read.keys() - refused.keys():
+            with suppress(serializers.SkipField):
+                read[name] = self.fields[name].run_validation(self.fields[name].get_value(data)) or ""
+        undisclosed = ["email"] if settings.EMAIL_VERIFICATION_REQUIRED else []
+        try:
+            judge(User(username=read["username"], email=read["email"]), read["password"], undisclosed)
+        except DjangoValidationError as error:
+            return dict(serializers.as_serializer_error(error))
+        return {}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if settings.EMAIL_VERIFICATION_REQUIRED and not attrs.get("email"):

@@ -2,7 +2,7 @@
 /** The account page: signing in, and what there is to see and to change once that is done. */
 
 import { dpop } from "./dpop.js";
-import { announce, describe, find, onSubmit, text } from "./forms.js";
+import { addReveals, announce, copy, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
 import { Passkeys, unavailable } from "./passkeys.js";
 
@@ -22,7 +22,11 @@ const alarming = new Set([
   "second_factor_failed",
   "second_factor_guessed",
   "second_factor_removed",
+  "passkey_failed",
+  "passkey_cloned",
+  "passkey_removed",
   "recovery_code_used",
+  "token_unproven",
   "retried_elsewhere",
   "token_reused",
 ]);
@@ -51,11 +55,13 @@ function render() {
   const isStart = !shown;
   shown = name;
   find("#view").replaceChildren(copy(`view-${name}`));
+  addReveals(find("#view"));
   for (const id of ["#who", "#sign-out"]) find(id).hidden = name !== "account";
   const heading = find("#view h1");
   document.title = `${heading.textContent} · Latchkey`;
   // A new view is read from its heading on; a new page is read from its top anyway.
   if (!isStart) heading.focus();
+  else if (name !== "account") find("#view input").focus();
   passkeys.cancel(); // what the view before asked for
   if (!withoutPasskeys && name === "login") {
     find("#use-passkey").hidden = false;
@@ -67,12 +73,6 @@ function render() {
   if (name === "login" && client.reason) {
     find("#why").textContent = text(client.reason === "token_reused" ? "reused" : "ended");
   }
-}
-
-/** @param {string} id */
-function copy(id) {
-  const template = /** @type {HTMLTemplateElement} */ (find(`#${id}`));
-  return /** @type {any} */ (template.content.cloneNode(true));
 }
 
 client.addEventListener("change", () => {
@@ -122,9 +122,12 @@ async function withPasskey(form, work) {
 let loaded;
 
 async function load() {
+  const retry = find("#retry");
+  retry.hidden = false; // unless all of it comes
   const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists(), loadPasskeys()]);
   showAccount(me);
   showFactor(factor);
+  retry.hidden = true;
 }
 
 /** @param {any} me */
@@ -148,14 +151,16 @@ async function changeAccount(values) {
 }
 
 /** @param {any} factor */
-function showFactor({ enabled, enabledAt, recoveryCodesLeft }) {
+function showFactor({ enabled, enabledAt, recoveryCodesLeft, passkeys: count }) {
   const date = new Date(enabledAt).toLocaleDateString(language, { dateStyle: "long" });
   find("#factor-state").textContent = text(enabled ? "factor-on" : "factor-off", { date, count: recoveryCodesLeft });
   find("#factor-on").hidden = !enabled;
   for (const part of document.querySelectorAll("[data-factor]")) {
     const details = /** @type {HTMLDetailsElement} */ (part);
-    details.hidden = details.dataset.factor !== (enabled ? "on" : "off");
+    // With passkeys, codes may be there or not.
+    details.hidden = details.dataset.factor !== (enabled ? "on" : "off") && !(count && details.dataset.factor === "off");
   }
+  find("[data-factor=off] summary").textContent = text(count ? "add-codes" : "turn-on");
 }
 
 /**
@@ -191,10 +196,11 @@ const lists = {
       find("[data-address]", item).textContent = session.ipAddress ? ` · ${session.ipAddress}` : "";
       setTime("[data-last-used]", item, session.lastUsedAt);
       setTime("[data-created]", item, session.createdAt);
-      const end = find("button", item);
+      const [rename, end] = item.querySelectorAll("button");
+      rename.ariaLabel = text("rename-passkey", { name: session.device });
       end.hidden = session.current;
       end.ariaLabel = text("end-device", session);
-      Object.assign(end.dataset, { id: session.id, device: session.device });
+      for (const button of [rename, end]) Object.assign(button.dataset, { id: session.id, device: session.device });
       if (!session.current) find("#end-others").hidden = false;
     },
   },
@@ -222,7 +228,9 @@ function loadLists() {
 /** @param {string} name @param {string} [page] The query of a page that is not the first. */
 async function loadList(name, page) {
   const { path, template, fill } = lists[name];
-  const { results, next } = await client.json(path + (page ?? "?pageSize=10"));
+  // What is shown again is as long as it was.
+  const size = Math.min(Math.max(find(`#${name}`).querySelectorAll("li:not(.skeleton)").length, 10), 100);
+  const { results, next } = await client.json(path + (page ?? `?pageSize=${size}`));
   if (shown !== "account") return;
   if (name === "devices" && !page) find("#end-others").hidden = true;
   const items = results.map((/** @type {any} */ row) => {
@@ -289,7 +297,7 @@ async function passkeyChanged(what, dialog) {
   showFactor(factor);
 }
 
-/** The passkey that a dialog is about. */
+/** The passkey or the session that a dialog is about. */
 let chosen = "";
 
 /** @param {string} dialog @param {DOMStringMap} passkey */
@@ -317,6 +325,12 @@ const actions = {
   askForRemoval({ dataset }) {
     ask("#drop-passkey", dataset);
   },
+  askForDeviceName({ dataset }) {
+    ask("#edit-device", dataset);
+    /** @type {HTMLInputElement} */ (find("#rename-device-name")).value = dataset.device ?? "";
+  },
+  reload: () => load(),
+  retry: () => restore(),
   closeDialog(button) {
     button.closest("dialog")?.close();
   },
@@ -472,6 +486,14 @@ onSubmit({
     find("#confirm-factor-code").focus();
   },
 
+  async "rename-device"({ name }) {
+    await client.renameSession(chosen, name);
+    /** @type {HTMLDialogElement} */ (find("#edit-device")).close();
+    announce(text("device-renamed"));
+    find("#devices-title").focus();
+    await loadLists();
+  },
+
   "confirm-factor": async ({ code, endOtherSessions }) => {
     const options = { endOtherSessions: Boolean(endOtherSessions) };
     await factorChanged("factor-switched-on", await client.confirmSecondFactor(code.trim(), options));
@@ -524,6 +546,13 @@ setInterval(() => {
   for (const time of document.querySelectorAll("time")) tell(time);
 }, 30_000);
 
-client.restore().catch((error) => {
-  find("#view .loading").textContent = describe(error);
-});
+async function restore() {
+  try {
+    await client.restore();
+  } catch (error) {
+    find("#away").hidden = false;
+    find("#away .alert").textContent = describe(error);
+  }
+}
+
+restore();

@@ -29,11 +29,46 @@ export function announce(message) {
 
 /** @param {unknown} error */
 export function describe(error) {
+  if (error instanceof Refused && error.status === 429) return text("throttled", { wait: inWords(error.retryAfter) });
   if (error instanceof Refused || error instanceof Misconfigured) return error.message;
   // What the browser says of a passkey is not written for people.
   if (error instanceof DOMException && find("#text-passkey-cancelled")) return text("passkey-cancelled");
   if (error instanceof TypeError) return text("unreachable"); // what fetch rejects with
   throw error;
+}
+
+/** @param {number} seconds */
+function inWords(seconds) {
+  const [unit, size] = seconds < 90 ? ["second", 1] : seconds < 5400 ? ["minute", 60] : ["hour", 3600];
+  const number = new Intl.NumberFormat(document.documentElement.lang, { style: "unit", unit, unitDisplay: "long" });
+  return number.format(Math.max(Math.ceil(seconds / size), 1));
+}
+
+/** Give each password a button that shows it. @param {ParentNode} within */
+export function addReveals(within) {
+  for (const field of within.querySelectorAll("input[type=password]")) {
+    const button = copy("reveal").firstElementChild;
+    const frame = Object.assign(document.createElement("div"), { className: "password" });
+    field.replaceWith(frame);
+    frame.append(field, button);
+  }
+}
+
+/** @param {string} id @returns {any} */
+export function copy(id) {
+  const template = /** @type {HTMLTemplateElement} */ (find(`#${id}`));
+  return template.content.cloneNode(true);
+}
+
+document.addEventListener("click", ({ target }) => {
+  const button = target instanceof Element ? target.closest(".reveal") : null;
+  if (button) reveal(button, button.ariaPressed !== "true");
+});
+
+/** @param {Element} button @param {boolean} isShown */
+function reveal(button, isShown) {
+  button.ariaPressed = String(isShown);
+  button.previousElementSibling?.setAttribute("type", isShown ? "text" : "password");
 }
 
 /**
@@ -49,6 +84,7 @@ export function onSubmit(works) {
     if (form.ariaBusy === "true") return;
     form.ariaBusy = "true";
     clear(form);
+    for (const button of form.querySelectorAll(".reveal")) reveal(button, false); // a browser keeps what is no password
     try {
       await work(Object.fromEntries(new FormData(form)));
       form.reset();
@@ -89,7 +125,7 @@ function show(form, error) {
 function mark(field, message) {
   const error = Object.assign(document.createElement("p"), { id: `${field.id}-error`, className: "error" });
   error.textContent = message;
-  field.after(error);
+  (field.closest(".password") ?? field).after(error);
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", `${field.getAttribute("aria-describedby") ?? ""} ${error.id}`.trim());
 }

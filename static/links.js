@@ -1,7 +1,7 @@
 // @ts-check
 /** The pages that mailed links lead to. */
 
-import { find, onSubmit } from "./forms.js";
+import { addReveals, find, onSubmit } from "./forms.js";
 import { read } from "./latchkey.js";
 
 /** @type {{uid: string, token: string} | null} */
@@ -35,5 +35,6 @@ onSubmit({
   "reset-password": ({ newPassword }) => send("/auth/password/reset/confirm", { newPassword }),
   "verify-email": () => send("/auth/email/verify"),
 });
+addReveals(document);
 addEventListener("hashchange", take); // another link, opened in the same tab
 take();

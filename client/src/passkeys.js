@@ -9,6 +9,9 @@ import { Refused } from "./latchkey.js";
 
 const PASSKEYS = "/auth/passkeys";
 
+/** Milliseconds after which a challenge that waits in a field is replaced: the server takes it for ten minutes. */
+const RENEWAL = 9 * 60_000;
+
 /** @returns {any} With the methods that not every browser has. */
 const webauthn = () => globalThis.PublicKeyCredential;
 
@@ -68,8 +71,7 @@ export class Passkeys {
    * @returns {Promise<User>}
    */
   async login({ remember = () => true, deviceName, mediation } = {}) {
-    const { challenge, publicKey } = await this.#client.json("/auth/login/passkey/options", "POST");
-    const credential = await this.#get(publicKey, mediation);
+    const { challenge, publicKey, credential } = await this.#choose(mediation);
     try {
       const answer = { challenge, credential, remember: remember(), deviceName };
       return await this.#client.signIn("/auth/login/passkey", answer);
@@ -78,6 +80,27 @@ export class Passkeys {
       const gone = { rpId: publicKey.rpId, credentialId: credential.id };
       if (isGone) await webauthn().signalUnknownCredential?.(gone).catch(() => {});
       throw error;
+    }
+  }
+
+  /**
+   * Ask for a passkey to sign in with. What waits in a field waits as long as the page is open, so its challenge is
+   * replaced before it expires.
+   * @param {CredentialMediationRequirement} [mediation] @returns {Promise<any>}
+   */
+  async #choose(mediation) {
+    const { challenge, publicKey } = await this.#client.json("/auth/login/passkey/options", "POST");
+    let isOld = false;
+    const waiting = this.#get(publicKey, mediation);
+    const asking = this.#asking;
+    const timer = mediation === "conditional" && setTimeout(() => asking.abort((isOld = true)), RENEWAL);
+    try {
+      return { challenge, publicKey, credential: await waiting };
+    } catch (error) {
+      if (isOld && asking === this.#asking) return this.#choose(mediation);
+      throw error;
+    } finally {
+      if (timer) clearTimeout(timer);
     }
   }
 

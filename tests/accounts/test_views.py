@@ -115,6 +115,14 @@ def test_registration_mails_a_link_that_verifies_the_address(mailoutbox: list[Em
         ({"password": "short"}, {"password": ["This password is too short. It must contain at least 8 characters."]}),
         ({"password": "bob.the.builder"}, {"password": ["The password is too similar to the username."]}),
         ({"password": ""}, {"password": ["This field may not be blank."]}),
+        (
+            {"username": "a@b", "email": "nonsense", "password": "short"},
+            {
+                "username": ["Enter a valid username: letters, digits and . + - _ only."],
+                "email": ["Enter a valid email address."],
+                "password": ["This password is too short. It must contain at least 8 characters."],
+            },
+        ),
         ({"remember": None}, {"remember": ["This field may not be null."]}),
         ({"remember": "false"}, {"remember": ["Must be a valid boolean."]}),
         ({"remember": 0}, {"remember": ["Must be a valid boolean."]}),

@@ -66,7 +66,7 @@ def test_too_many_tries_are_told_as_such(visitor: Visitor, page: Page) -> None:
     for _ in range(11):
         fill_in(page, "nobody", "wrong")
         expect(page.locator("#login")).to_have_attribute("aria-busy", "false")
-    expect(page.get_by_role("alert")).to_contain_text("throttled")
+    expect(page.get_by_role("alert")).to_contain_text("Too many tries. Wait ")
 
 
 def test_sign_out_ends_the_session_and_stays(page: Page) -> None:
@@ -386,8 +386,7 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:
         reach(name)
         page.keyboard.press("Enter")
 
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_label("Username or email address")).to_be_focused()
     press("Create an account")
     for name, value in (("Username", "ann"), ("Password", PASSWORD)):
         reach(name)
@@ -397,6 +396,8 @@ def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:
     sign_in(elsewhere)
     page.reload()
     expect(devices(page)).to_have_count(2)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     press("Sign out Mobile Safari on iOS")
     expect(devices(page)).to_have_count(1)
     press("Change the username")
@@ -454,3 +455,40 @@ def test_registration_that_is_taken_is_told(visit: Visit, agent: str) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_label("Username")).to_have_accessible_description("This username is taken.")
+
+
+def test_page_helps_while_the_server_is_away_and_when_a_field_is_wrong(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("net::ERR_FAILED", "401 (Unauthorized)", "400 (Bad Request)")
+    page.route("**/auth/refresh-token", lambda route: route.abort())
+    page.goto("/#register")
+    expect(page.get_by_role("alert")).to_have_text("The server can't be reached. Try again in a moment.")
+    page.unroute("**/auth/refresh-token")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_label("Username")).to_be_focused()
+    page.get_by_label("Username").fill("a@b")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Show password").click()
+    expect(page.get_by_label("Password")).to_have_attribute("type", "text")
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.locator("#register .error")).to_have_count(2)
+    expect(page.get_by_label("Password")).to_have_attribute("type", "password")
+
+
+def test_device_is_renamed(visitor: Visitor, page: Page) -> None:
+    register(page)
+    page.get_by_role("button", name="Rename Firefox on Linux").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("Kitchen")
+    page.keyboard.press("Enter")
+    expect(page.locator("#devices span[data-device]")).to_have_text(["Kitchen"])
+
+
+def test_account_that_could_not_be_loaded_is_loaded_on_demand(visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("net::ERR_FAILED")
+    page.route("**/api/me/", lambda route: route.abort())
+    page.goto("/#register")
+    register(page)
+    expect(page.get_by_role("alert").first).to_have_text("The server can't be reached. Try again in a moment.")
+    page.unroute("**/api/me/")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-me=username]")).to_have_text("ann")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from accounts.models import User
 from tests.browser.conftest import Visit, Visitor
@@ -26,6 +26,13 @@ AUTHENTICATOR: dict[str, Any] = {
 OFFERS_NONE = (
     "if (globalThis.PublicKeyCredential) PublicKeyCredential.isConditionalMediationAvailable = async () => false"
 )
+
+WAITS = """
+if (navigator.credentials)
+  navigator.credentials.get = ({ signal }) =>
+    new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+"""
+"""Has the browser wait for a person, as browsers with a window do; Chromium without one gives up at once."""
 
 
 @pytest.fixture
@@ -79,6 +86,7 @@ def test_passkey_is_added_signs_in_by_the_button_and_after_a_password(visit: Vis
     add(page, "Laptop")
     expect(page.locator("#passkeys")).to_contain_text("synced")
     assert len(page.locator("#codes").inner_text().split()) == 10
+    expect(page.get_by_text("Add codes from an authenticator app")).to_be_visible()
     sign_out(page)
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
@@ -95,6 +103,22 @@ def test_passkey_that_the_browser_offers_signs_in_with_nothing_typed(visit: Visi
     add(page, "Laptop")
     page.get_by_role("button", name="Sign out", exact=True).click()
     expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "signed out"])
+
+
+def test_page_left_open_has_a_challenge_that_is_still_good(visit: Visit, named: str) -> None:
+    visitor = visit(base_url=named)
+    visitor.context.add_init_script(WAITS)
+    page = visitor.open()
+    page.clock.install()
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if request.url.endswith("/passkey/options") else None)
+    page.goto("/")
+    for _ in range(200):
+        if len(asked) == 3:
+            break
+        page.wait_for_timeout(100)
+        page.clock.fast_forward("03:00")
+    assert len(asked) == 3
 
 
 def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -> None:
