@@ -122,7 +122,7 @@ def rotation() -> str:
             Note(1, "token 2 is the newest; 1 is superseded"),
             Message(1, 0, "an access token, and token 2"),
             Message(0, 1, "GET /api/me/, with the access token"),
-            Note(1, "what the refresh gave is in use"),
+            Note(1, "the new tokens are in use"),
             Message(1, 0, "200"),
         ],
     )
@@ -130,7 +130,7 @@ def rotation() -> str:
 
 def retry() -> str:
     return sequence(
-        "A lost answer does not cost the session",
+        "A lost response does not end the session",
         ["Client", "Server"],
         [
             Message(0, 1, "POST /auth/refresh-token, with token 1"),
@@ -146,7 +146,7 @@ def retry() -> str:
 
 def reuse() -> str:
     return sequence(
-        "A stolen token that comes back ends the session",
+        "A stolen token that is used again ends the session",
         ["Thief", "Client", "Server"],
         [
             Note(0, "has copied token 1", "bad"),
@@ -158,7 +158,7 @@ def reuse() -> str:
             Message(2, 0, "401 token_reused"),
             Message(1, 2, "token 2"),
             Message(2, 1, "401 token_revoked: sign in again"),
-            Note(2, "its owner is told by mail"),
+            Note(2, "its owner gets a mail"),
         ],
     )
 
@@ -178,18 +178,18 @@ def keys() -> str:
             box(320, 20, 230, ["Ed25519, private", "signs access tokens", "or SIGNING_KEYS, PEM files"]),
             box(320, 215, 230, ["HMAC key", "signs refresh tokens", "never leaves the server"]),
             arrow(550, 55, 650, 55, "public half"),
-            box(650, 20, 230, ["/.well-known/jwks.json", "everybody may read it"], "plain"),
+            box(650, 20, 230, ["/.well-known/jwks.json", "public"], "plain"),
             arrow(765, 70, 765, 130),
             box(650, 130, 230, ["Other services", "verify access tokens"], "plain"),
             arrow(550, 245, 650, 245),
-            box(650, 215, 230, ["This server", "alone reads refresh tokens"], "plain"),
+            box(650, 215, 230, ["This server", "verifies refresh tokens"], "plain"),
         ],
     )
 
 
 def same_origin() -> str:
     return picture(
-        "One origin: a proxy before the front end and the server",
+        "One origin: a proxy in front of the front end and the server",
         900,
         190,
         [
@@ -221,7 +221,7 @@ def subdomains() -> str:
 
 def two_sites() -> str:
     return picture(
-        "Two sites: the cookie is a third party's",
+        "Two sites: a third-party cookie",
         900,
         190,
         [

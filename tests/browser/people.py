@@ -23,7 +23,7 @@ def register(page: Page, username: str = "ann", *, address: bool = True) -> None
     if address:
         page.get_by_label("Email address").fill(f"{username}@example.com")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Create the account").click()
+    page.get_by_role("button", name="Create account").click()
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
 
 

@@ -46,8 +46,8 @@ def codes(page: Page) -> None:
 
 def deletion(page: Page) -> None:
     register(page)
-    page.get_by_text("Delete the account").first.click()
-    page.get_by_role("button", name="Delete the account").click()
+    page.get_by_text("Delete account").first.click()
+    page.get_by_role("button", name="Delete account").click()
     page.get_by_role("button", name="Delete permanently").click()
     expect(page.locator("#delete-account .error")).to_be_visible()
 

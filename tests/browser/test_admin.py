@@ -79,7 +79,7 @@ def test_staff_goes_from_the_account_page_to_the_admin_and_the_api_with_one_sign
 
     account = visitor.open("/")
     account.get_by_role("button", name="Sign out all others").click()
-    account.get_by_role("button", name="End them").click()
+    account.get_by_role("button", name="Sign them out").click()
     expect(account.get_by_role("status")).to_have_text("Other devices signed out: 1.")
     page.reload()
     expect(page.get_by_text("Your session has ended. Sign in again.")).to_be_visible()

@@ -296,7 +296,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     elsewhere = visit(PHONE).open()
     sign_in(elsewhere)
     elsewhere.get_by_role("button", name="Sign out all others").click()
-    elsewhere.get_by_role("button", name="End them").click()
+    elsewhere.get_by_role("button", name="Sign them out").click()
     expect(elsewhere.get_by_role("status")).to_have_text("Other devices signed out: 1.")
 
     page.locator("#fetch").click()

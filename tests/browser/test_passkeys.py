@@ -133,7 +133,7 @@ def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -
     page.keyboard.press("Enter")
     expect(page.locator("#passkeys span[data-name]")).to_have_text(["Old laptop"])
     page.get_by_role("button", name="Remove Old laptop").click()
-    page.get_by_role("button", name="Remove it").click()
+    page.get_by_role("button", name="Remove passkey").click()
     # No factor took part in this sign-in.
     form = page.locator("#remove-passkey")
     expect(form.get_by_label("Your password")).to_be_focused()
