@@ -1,6 +1,7 @@
 """The middleware of the project."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import ClassVar
 
 from csp.middleware import CSPMiddleware
@@ -8,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.middleware.locale import LocaleMiddleware
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, URLResolver, get_resolver
 from django.utils import translation
 
 from config.serving import outermost
@@ -94,8 +95,13 @@ def toggle_slash(path: str) -> str:
 
 
 def exists(path: str) -> bool:
+    return _leads_somewhere(get_resolver(), path)
+
+
+@lru_cache(maxsize=1000)
+def _leads_somewhere(resolver: URLResolver, path: str) -> bool:
     try:
-        return resolve(path).func is not unknown_path
+        return resolver.resolve(path).func is not unknown_path
     except Resolver404:
         return False
 
