@@ -121,6 +121,7 @@ database = env.url(
 )
 # How long a request waits for the database: to connect, for each answer, and with SQLite for the lock.
 DATABASE_TIMEOUT = env.integer("DATABASE_TIMEOUT", default=10, minimum=1, maximum=3600)  # seconds
+prepares_statements = env.boolean("DATABASE_PREPARED_STATEMENTS", default=False)
 options: dict[str, Any]
 if database["ENGINE"] == "django.db.backends.sqlite3":
     if database["NAME"] != ":memory:":
@@ -133,7 +134,7 @@ if database["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     # A transaction pooler (PgBouncer) gives each transaction another connection, so no state may live in one: no named
-    # cursors, and no prepared statements, which Django leaves off by default.
+    # cursors, and no prepared statements unless asked for.
     database["DISABLE_SERVER_SIDE_CURSORS"] = True
     database["ENGINE"] = "config.postgresql"
     options = {
@@ -144,6 +145,8 @@ else:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
     }
+    if prepares_statements:
+        options |= {"server_side_binding": True, "prepare_threshold": 5}  # psycopg's default
 DATABASES = {
     "default": {
         "CONN_MAX_AGE": 60,

@@ -1,4 +1,4 @@
-"""The health check of a kept connection: no statement while it works, and a new connection once it does not."""
+"""Kept connections: how a lost one is noticed, and statements that are prepared in one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import close_old_connections, connection
+
+from accounts.models import User
+from tests.clients import PASSWORD, Browser
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -66,3 +69,21 @@ def test_connection_with_news_is_asked_and_kept(kept: int) -> None:
     elsewhere("SELECT pg_notify('news', '')")
     assert ask() == ("alive",)
     assert process() == kept
+
+
+def test_prepared_statements_serve_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    User.objects.create_user("ann", password=PASSWORD)
+    connection.close()
+    for name, value in {"server_side_binding": True, "prepare_threshold": 0}.items():
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], name, value)
+    browser = Browser()
+    for _ in range(2):
+        browser.login()
+        assert browser.refresh().status_code == 200
+        assert browser.logout().status_code == 204
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        statements = str(cursor.fetchall())
+    connection.close()
+    for statement in ('INSERT INTO "latchkey_session"', 'UPDATE "latchkey_session"', "INSERT INTO latchkey_bucket"):
+        assert statement in statements

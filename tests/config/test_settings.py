@@ -171,6 +171,12 @@ def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
     assert not database["OPTIONS"].keys() & {"options", "prepare_threshold", "assume_role", "isolation_level"}
 
 
+def test_statements_are_prepared_where_that_is_asked_for(read: Settings) -> None:
+    settings = read(DATABASE_URL="postgresql://user@host/name", DATABASE_PREPARED_STATEMENTS="true")
+    options = settings["DATABASES"]["default"]["OPTIONS"]
+    assert (options["server_side_binding"], options["prepare_threshold"]) == (True, 5)
+
+
 def test_one_timeout_is_for_both_engines(read: Settings) -> None:
     postgresql = "postgresql://db.example.com/latchkey"
     options = read(DATABASE_URL=postgresql)["DATABASES"]["default"]["OPTIONS"]
