@@ -7,7 +7,7 @@
 # make format       put the code in shape
 # make messages     gather the strings to translate, and compile the translations
 # make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
-# make compat       the tests of tokens on newer versions of Django, on the Pythons at hand
+# make compat       the wheel in other projects, services beside, and tokens on newer versions of Django
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
 # make client-test  build the package in client/, and try it with axios, React, Vue and TypeScript
@@ -36,6 +36,9 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 	DEBUG=false PUBLIC_URL=https://auth.example.com DATABASE_URL=sqlite://:memory: SECURE_SSL_REDIRECT=on \
 	EMAIL_URL=smtp+tls://localhost:587
 
+# Each process that a test starts would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
@@ -59,21 +62,24 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py createsuperuser
 
 # What has a target of its own.
-APART := --ignore=tests/deploy --ignore=tests/site
+APART := --ignore=tests/deploy --ignore=tests/site --ignore=tests/hosts --ignore=tests/services
 
-# What talks to the server through other programs, and what never comes to a row, is the same on either database.
-ONCE := $(APART) --ignore=tests/browser --ignore=tests/client --ignore=tests/services --ignore=tests/test_docs.py \
-	--ignore=tests/test_reference.py --ignore=tests/tokens/test_attacks.py
+# What talks to the server through other programs, and what never comes to a row, is the same on either database: it is
+# tried on the one that takes less time, or, if its lines are traced, where they are.
+ON_SQLITE := --ignore=tests/browser --ignore=tests/client --ignore=tests/test_docs.py --ignore=tests/test_reference.py \
+	--ignore=tests/tokens/test_attacks.py
+ON_POSTGRESQL := --ignore=tests/tokens --ignore=tests/config --ignore=tests/api/test_schema.py \
+	--ignore=tests/proof/test_attackers.py --ignore=tests/proof/test_hostile_input.py --ignore=tests/proof/test_leaks.py
 
 # `tokens` runs alone, with Django's own user, on SQLite, and in the project on PostgreSQL. Tracing takes time, so each line
 # is traced once: by `tokens` alone, and by everything on PostgreSQL.
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) $(APART) --ignore=tests/tokens
+	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(ON_POSTGRESQL)
 	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
-	TEST_DATABASE=postgresql $(PYTEST) $(ONCE) --cov --cov-append --cov-report=term-missing:skip-covered
+	TEST_DATABASE=postgresql $(PYTEST) $(APART) $(ON_SQLITE) --cov --cov-append --cov-report=term-missing:skip-covered
 
 # What takes long, or starts other programs.
-SLOW := $(ONCE) --ignore=tests/proof --ignore=tests/tokens/test_advisories.py --ignore=tests/api/test_hostile.py
+SLOW := $(APART) $(ON_SQLITE) --ignore=tests/proof --ignore=tests/tokens/test_advisories.py --ignore=tests/api/test_hostile.py
 
 quick: $(INSTALLED_DEV)
 	TEST_DATABASE=sqlite $(PYTEST) $(SLOW)
@@ -85,6 +91,8 @@ fuzz: $(INSTALLED_DEV)
 	TEST_DATABASE=postgresql FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --numprocesses=auto tests/proof/test_hostile_input.py
 
 compat: $(INSTALLED_DEV)
+	TEST_DATABASE=sqlite $(PYTEST) tests/hosts tests/services
+	TEST_DATABASE=postgresql $(PYTEST) tests/hosts
 	$(PY) -m tests.compat
 
 proof-peers: $(INSTALLED_DEV)

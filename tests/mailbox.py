@@ -3,10 +3,11 @@
 import email
 import email.policy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
-PATIENCE = 30  # seconds
+PATIENCE = 60  # seconds
 
 
 def find_link(mails: Path, pattern: str) -> re.Match[str]:
@@ -18,6 +19,13 @@ def find_link(mails: Path, pattern: str) -> re.Match[str]:
                 return link
         sleep(0.1)
     raise AssertionError(f"No mail has come with {pattern}")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.02)
 
 
 def _plain_text(file: Path) -> str:

@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from django.conf import settings
 
+from accounts.models import Mail
 from api.schema import schema
 from tests.accounts.authenticator import Authenticator
-from tests.mailbox import find_link
-from tests.server import ROOT, free_port, serve
+from tests.mailbox import find_link, wait_until
+from tests.server import ROOT, address_of_database, free_port, serve
 from tests.shell import Shell
 
 REFERENCE = ROOT / "docs/reference"
@@ -69,12 +70,32 @@ class Reader:
         return TOTP(secret, 6, SHA1(), 30, enforce_key_length=False).generate(int(time()) + next(self.drifts)).decode()
 
 
+@pytest.fixture(scope="module")
+def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mails")
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, mails: Path) -> Iterator[str]:
+    port = str(free_port())
+    given: dict[str, Any] = {
+        "PORT": port,
+        "PUBLIC_URL": f"http://localhost:{port}",
+        "DEBUG": "true",
+        "EMAIL_URL": f"filemail:///{mails}",
+        "INTROSPECTION_CREDENTIALS": "billing:a-secret-of-its-own",
+        "METRICS_TOKEN": "a-token-of-the-scraper",
+    }
+    with serve(address_of_database(), **given):
+        yield given["PUBLIC_URL"]
+
+
 @pytest.fixture
-def reader(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> Iterator[tuple[str, Reader]]:
+def reader(
+    database_url: str, server: str, mails: Path, tmp_path: Path, django_db_reset_sequences: None
+) -> Iterator[tuple[str, Reader]]:
     if not shutil.which("curl"):
         pytest.skip("The reference was not run: it needs curl.")
-    mails = tmp_path / "mails"
-    mails.mkdir()
     environment = {
         "PATH": os.environ["PATH"],
         "TMPDIR": str(tmp_path),
@@ -84,23 +105,15 @@ def reader(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -
         "DATABASE_URL": database_url,
         **STAFF,
     }
-    port = str(free_port())
-    url = f"http://localhost:{port}"
-    given: dict[str, Any] = {
-        "PORT": port,
-        "PUBLIC_URL": url,
-        "DEBUG": "true",
-        "EMAIL_URL": f"filemail:///{mails}",
-        "INTROSPECTION_CREDENTIALS": "billing:a-secret-of-its-own",
-        "METRICS_TOKEN": "a-token-of-the-scraper",
-    }
-    with serve(database_url, **given):
-        shell = Shell(tmp_path, environment)
-        shell.run(f"make() {{ {sys.executable} {ROOT / 'manage.py'} createsuperuser --noinput; }}")
-        try:
-            yield url, Reader(url, shell, mails)
-        finally:
-            shell.close()
+    shell = Shell(tmp_path, environment)
+    shell.run(f"make() {{ {sys.executable} {ROOT / 'manage.py'} createsuperuser --noinput; }}")
+    try:
+        yield server, Reader(server, shell, mails)
+    finally:
+        shell.close()
+    wait_until(lambda: not Mail.objects.exists())  # so that none comes late, to the next page
+    for mail in mails.iterdir():
+        mail.unlink()
 
 
 @pytest.mark.parametrize("page", PAGES)

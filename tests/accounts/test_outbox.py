@@ -1,11 +1,10 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_string
 from io import StringIO
 from threading import Event, Thread
 from threading import enumerate as enumerate_threads
-from time import monotonic, sleep
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +20,7 @@ from time_machine import TimeMachineFixture
 from accounts.mail import outbox
 from accounts.models import Mail, MailKind, User
 from tests.clients import Browser
+from tests.mailbox import wait_until
 from tests.racing import in_parallel, just_before
 from tokens import kinds
 from tokens.domain import sessions
@@ -220,13 +220,6 @@ def worker(settings: Settings, transactional_db: None) -> Iterator[outbox.Worker
 
 def threads() -> list[Thread]:
     return [thread for thread in enumerate_threads() if thread.name == "outbox"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 60
-    while not condition() and monotonic() < deadline:
-        sleep(0.01)
-    assert condition()
 
 
 @contextmanager

@@ -54,6 +54,12 @@ class Chromium:
         self.thread.shutdown()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests in a row, since they share a server, and first, since they take the longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/browser/"))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     chromium = pyfuncitem.funcargs.get("chromium")
@@ -77,7 +83,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mails")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(django_db_setup: None, mails: Path) -> Iterator[str]:
     """Run no longer than these tests: it sends the mails in this database, those of other tests too."""
     with serve(address_of_database(), EMAIL_URL=f"filemail:///{mails}", THREADS="8") as url:

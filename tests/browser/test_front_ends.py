@@ -1,7 +1,6 @@
 """The client in front ends that are not the server's own: on another port, on another site, with a second API."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -12,22 +11,32 @@ from tests.browser.front_ends import Site, site
 from tests.browser.people import register
 from tests.client.snippets import placed, snippets
 from tests.clients import PASSWORD
-from tests.server import free_port, serve
+from tests.server import address_of_database, free_port, serve
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[Site]:
+    with site() as started:
+        yield started
 
 
 @pytest.fixture
-def sites() -> Iterator[list[Site]]:
+def sites(front: Site) -> Iterator[list[Site]]:
     """Yield a front end, an API that it uses, and a stranger."""
-    with ExitStack() as started:
-        yield [started.enter_context(site()) for _ in range(3)]
+    with site() as api, site() as stranger:
+        yield [front, api, stranger]
+
+
+@pytest.fixture(scope="module")
+def trusting_server(django_db_setup: None, front: Site) -> Iterator[str]:
+    with serve(address_of_database(), TRUSTED_ORIGINS=f"{front.url},{front.localhost}") as url:
+        yield url
 
 
 @pytest.fixture
-def trusting(database_url: str, sites: list[Site]) -> Iterator[str]:
+def trusting(transactional_db: None, trusting_server: str) -> str:
     """Return the base URL of a server that trusts the front end, under both of its names."""
-    front = sites[0]
-    with serve(database_url, TRUSTED_ORIGINS=f"{front.url},{front.localhost}") as url:
-        yield url
+    return trusting_server
 
 
 def open_front_end(visitor: Visitor, url: str, server: str, *origins: str) -> Page:

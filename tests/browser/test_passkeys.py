@@ -35,13 +35,18 @@ if (navigator.credentials)
 """Has the browser wait for a person, as browsers with a window do; Chromium without one gives up at once."""
 
 
-@pytest.fixture
-def named(transactional_db: None, mails: Path) -> Iterator[str]:
-    """Return the base URL of a server that is called by a name."""
+@pytest.fixture(scope="module")
+def named_server(django_db_setup: None, mails: Path) -> Iterator[str]:
     port = str(free_port())
     url = f"http://localhost:{port}"
     with serve(address_of_database(), PORT=port, PUBLIC_URL=url, EMAIL_URL=f"filemail:///{mails}", THREADS="8"):
         yield url
+
+
+@pytest.fixture
+def named(transactional_db: None, named_server: str) -> str:
+    """Return the base URL of a server that is called by a name."""
+    return named_server
 
 
 def plug_in(page: Page) -> None:

@@ -1,0 +1,1 @@
+"""A package, so that what these tests share ends with the last of them."""
