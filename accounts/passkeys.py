@@ -153,7 +153,7 @@ class OptionsView(WithPasskeys, LoginView):
     operations = {
         "post": Operation(
             "passkeyLoginOptions",
-            "Get what a sign-in by passkey is made with",
+            "Get the options for signing in with a passkey",
             {200: PasskeyOptions},
             {404: ("not_found",)},
             request=None,
@@ -176,7 +176,7 @@ class PairOptionsView(WithPasskeys, TokenViewBase):
     operations = {
         "post": Operation(
             "passkeyOptions",
-            "Get what a sign-in by passkey is made with (body transport)",
+            "Get the options for signing in with a passkey (body transport)",
             {200: PasskeyOptions},
             {404: ("not_found",)},
             request=None,
@@ -208,7 +208,7 @@ class RegistrationOptionsView(OwnersPasskeyView):
     operations = {
         "post": Operation(
             "passkeyCreationOptions",
-            "Get what a new passkey is made with",
+            "Get the options for a new passkey",
             {200: PasskeyOptions},
             {
                 400: ("too_many_passkeys",),
@@ -230,7 +230,7 @@ class RegistrationOptionsView(OwnersPasskeyView):
 class PasskeysView(OwnersPasskeyView):
     serializer_class: ClassVar[type[UseCaseSerializer]] = NewPasskeySerializer
     operations = {
-        "get": Operation("passkeys", "List one's passkeys", {200: PasskeysSerializer}, {404: ("not_found",)}),
+        "get": Operation("passkeys", "List your passkeys", {200: PasskeysSerializer}, {404: ("not_found",)}),
         "post": Operation(
             "addPasskey",
             "Add a passkey",
@@ -295,7 +295,7 @@ class RenewalOptionsView(OwnersPasskeyView):
     operations = {
         "post": Operation(
             "reauthenticationOptions",
-            "Get what a sign-in is renewed with by passkey",
+            "Get the options for renewing the sign-in with a passkey",
             {200: PasskeyOptions},
             {400: ("no_passkey",), 404: ("not_found",)},
             request=None,

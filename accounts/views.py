@@ -50,7 +50,7 @@ class RegisterView(SignInView):
     operations = {
         "post": Operation(
             "register",
-            "Register; 202 where the address has to be verified first",
+            "Register; 202 if the address must be verified first",
             {201: SignedIn, 202: responses.Registered},
             {401: KEY_OF_LOGIN, 403: ("registration_closed",)},
             cookie=(201,),
@@ -133,17 +133,17 @@ class PasswordResetRequestView(UseCaseView):
     throttle_scope = "mail"
     serializer_class = serializers.ResetRequestSerializer
     success = status.HTTP_202_ACCEPTED
-    operations = {"post": Operation("requestReset", "Have a reset link mailed", {202: None})}
+    operations = {"post": Operation("requestReset", "Request a password reset link", {202: None})}
 
 
 class PasswordResetView(UseCaseView):
     serializer_class = serializers.ResetSerializer
-    operations = {"post": Operation("resetPassword", "Set a new password by a mailed link", {204: None})}
+    operations = {"post": Operation("resetPassword", "Set a new password with a mailed link", {204: None})}
 
 
 class EmailVerificationView(UseCaseView):
     serializer_class = serializers.VerificationSerializer
-    operations = {"post": Operation("verifyEmail", "Verify the address by a mailed link", {204: None})}
+    operations = {"post": Operation("verifyEmail", "Verify the address with a mailed link", {204: None})}
 
 
 class VerificationRequestView(OwnersView):
@@ -151,7 +151,7 @@ class VerificationRequestView(OwnersView):
     serializer_class = serializers.ResendSerializer
     success = status.HTTP_202_ACCEPTED
     operations = {
-        "post": Operation("requestVerification", "Have a verification link mailed", {202: None}, {429: ("throttled",)}),
+        "post": Operation("requestVerification", "Request a verification link", {202: None}, {429: ("throttled",)}),
     }
 
 
@@ -172,10 +172,10 @@ class SecondFactorView(SettingUpView):
 
     serializer_class = serializers.EnrolmentSerializer
     operations = {
-        "get": Operation("secondFactor", "See whether there is a second factor", {200: responses.SecondFactor}),
+        "get": Operation("secondFactor", "Get the state of two-factor authentication", {200: responses.SecondFactor}),
         "post": Operation(
             "enrolSecondFactor",
-            "Begin with a second factor: get its secret",
+            "Set up two-factor authentication: get the secret",
             {200: responses.SecondFactorSecret},
             {403: ("email_not_verified",), 429: ("throttled",)},
         ),
@@ -221,7 +221,7 @@ class SecondFactorConfirmationView(SettingUpView, RecoveryCodesView):
     operations = {
         "post": Operation(
             "confirmSecondFactor",
-            "Enable the second factor by a code",
+            "Turn on two-factor authentication with a code",
             {200: responses.IssuedRecoveryCodes},
             {403: ("email_not_verified",), 429: ("throttled",)},
         ),
@@ -231,5 +231,7 @@ class SecondFactorConfirmationView(SettingUpView, RecoveryCodesView):
 class SecondFactorRemovalView(OwnersView):
     serializer_class = serializers.RemovalSerializer
     operations = {
-        "post": Operation("removeSecondFactor", "Remove the second factor", {204: None}, {429: ("throttled",)})
+        "post": Operation(
+            "removeSecondFactor", "Turn off two-factor authentication", {204: None}, {429: ("throttled",)}
+        )
     }

@@ -28,14 +28,14 @@ class HealthView(APIView):
 
 
 class LiveView(HealthView):
-    operations = {"get": Operation("live", "Whether the process lives", {200: Status}, database=False)}
+    operations = {"get": Operation("live", "Check that the process runs", {200: Status}, database=False)}
 
     def get(self, request: Request) -> Response:
         return Response({"status": "ok"})
 
 
 class ReadyView(HealthView):
-    operations = {"get": Operation("ready", "Whether the database answers", {200: Status})}
+    operations = {"get": Operation("ready", "Check that the database responds", {200: Status})}
 
     def get(self, request: Request) -> Response:
         with connection.cursor() as cursor:

@@ -70,7 +70,7 @@ class RootView(WithHeading):
     about = _("The endpoints of this API.")
     authentication_classes = (PassAuthentication,)
     permission_classes = ()
-    operations = {"get": Operation("root", "What there is", {200: responses.LINKS}, database=False)}
+    operations = {"get": Operation("root", "List the endpoints", {200: responses.LINKS}, database=False)}
 
     def get(self, request: Request) -> Response:
         names = {
@@ -90,7 +90,7 @@ class SchemaView(APIView):
     authentication_classes = ()
     permission_classes = ()
     renderer_classes = (OpenApiJsonRenderer2, OpenApiJsonRenderer)
-    operations = {"get": Operation("schema", "This schema", {200: OBJECT}, database=False)}
+    operations = {"get": Operation("schema", "Get this schema", {200: OBJECT}, database=False)}
 
     def get(self, request: Request) -> Response:
         return Response(schema())
@@ -115,8 +115,8 @@ class MeView(WithHeading, RetrieveUpdateAPIView[Any]):
     serializer_class = serializers.MeSerializer
     http_method_names = ("get", "patch", "head", "options")
     operations = {
-        "get": Operation("me", "See one's account", {200: OWN}),
-        "patch": Operation("changeMe", "Change one's username or address", {200: OWN}, {429: ("throttled",)}),
+        "get": Operation("me", "Get your account", {200: OWN}),
+        "patch": Operation("changeMe", "Change your username or address", {200: OWN}, {429: ("throttled",)}),
     }
 
     def get_authenticators(self) -> list[Any]:
@@ -140,8 +140,8 @@ class SessionViewSet(
     serializer_class = serializers.SessionSerializer
     http_method_names = ("get", "patch", "delete", "post", "head", "options")
     operations = {
-        "list": Operation("sessions", "See where one is signed in", {200: OWN}, {404: ("not_found",)}),
-        "partial_update": Operation("renameSession", "Name the device of a session", {200: OWN}, {404: ("not_found",)}),
+        "list": Operation("sessions", "List your sessions", {200: OWN}, {404: ("not_found",)}),
+        "partial_update": Operation("renameSession", "Rename a session", {200: OWN}, {404: ("not_found",)}),
         "destroy": Operation("revokeSession", "End one session", {204: None}, {404: ("not_found",)}),
         "revoke_others": Operation(
             "revokeOtherSessions", "End every other session", {200: responses.Revoked}, request=None
@@ -201,15 +201,15 @@ class UserViewSet(
     ordering = "username"
     http_method_names = ("get", "patch", "post", "head", "options")
     operations = {
-        "list": Operation("users", "List the users", {200: OWN}, STAFF_ERRORS, fields=True),
-        "retrieve": Operation("user", "See a user", {200: OWN}, STAFF_ERRORS),
+        "list": Operation("users", "List users", {200: OWN}, STAFF_ERRORS, fields=True),
+        "retrieve": Operation("user", "Get a user", {200: OWN}, STAFF_ERRORS),
         "partial_update": Operation("changeUser", "Deactivate or reactivate a user", {200: OWN}, STAFF_ERRORS),
         "revoke_sessions": Operation(
             "revokeUserSessions", "End a user's sessions", {200: responses.Revoked}, STAFF_ERRORS, request=None
         ),
         "send_password_reset": Operation(
             "sendPasswordReset",
-            "Mail a user a link to choose a new password",
+            "Send a user a password reset link",
             {202: None},
             {400: ("no_reset_possible",), **STAFF_ERRORS, 429: ("throttled",)},
             request=None,

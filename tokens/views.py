@@ -183,7 +183,7 @@ class RefreshView(UseCaseView):
     operations = {
         "post": Operation(
             "refreshAccessToken",
-            "Renew the access token",
+            "Refresh the access token",
             {200: responses.Refreshed},
             {401: ("refresh_token_missing", *ROTATION)},
             request=None,
@@ -311,7 +311,7 @@ class EndedView(AuthView):
     operations = {
         "get": Operation(
             "endedSessions",
-            "Sessions that ended since the last look",
+            "List the sessions that ended",
             {200: responses.EndedSessions, 304: None},
             {401: ("not_authenticated", "invalid_credentials"), 410: ("cursor_expired",)},
             parameters=(serializers.AfterSerializer,),
@@ -372,7 +372,7 @@ class KeySetView(PublishedView):
     operations = {
         "get": Operation(
             "keySet",
-            "The keys that verify access tokens (RFC 7517)",
+            "Get the keys that verify access tokens (RFC 7517)",
             {200: responses.KEY_SET, 304: None},
             database=False,
         ),
@@ -388,7 +388,7 @@ class MetadataView(PublishedView):
     operations = {
         "get": Operation(
             "metadata",
-            "What OAuth software finds here (RFC 8414)",
+            "Get the OAuth metadata (RFC 8414)",
             {200: responses.OBJECT, 304: None},
             database=False,
         ),
@@ -496,7 +496,7 @@ class TokenRefreshView(TokenViewBase):
     serializer_setting = "token_refresh_serializer"
     default_serializer = serializers.TokenRefreshSerializer
     operations = {
-        "post": Operation("refreshTokens", "Exchange the refresh token (body transport)", {200: OWN}, {401: ROTATION}),
+        "post": Operation("refreshTokens", "Refresh the tokens (body transport)", {200: OWN}, {401: ROTATION}),
     }
 
 
@@ -504,7 +504,7 @@ class TokenVerifyView(TokenViewBase):
     serializer_setting = "token_verify_serializer"
     default_serializer = serializers.TokenVerifySerializer
     operations = {
-        "post": Operation("verifyToken", "Verify a token of either kind", {200: responses.EMPTY}, {401: LOOK}),
+        "post": Operation("verifyToken", "Verify a token", {200: responses.EMPTY}, {401: LOOK}),
     }
 
 

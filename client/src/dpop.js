@@ -116,7 +116,7 @@ export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
         return false;
       }
       if (answer.code === "dpop_proof_required" && !globalThis.crypto?.subtle) {
-        throw new Misconfigured("insecure_page", "The server wants a key, which browsers make on https and localhost only.");
+        throw new Misconfigured("insecure_page", "The server requires a key, which needs https or localhost.");
       }
       return request.headers.has("DPoP") && AGAIN.has(answer.code);
     },

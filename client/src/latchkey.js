@@ -112,7 +112,7 @@ export class Latchkey extends EventTarget {
     const { origin, pathname } = new URL(options.base ?? page?.origin);
     this.#base = new URL(origin + pathname.replace(/\/*$/, "/"));
     this.#origins = new Set([this.#base, ...(options.origins ?? [])].map((url) => new URL(url).origin));
-    if (this.#origins.has("null")) throw new TypeError("`base` and `origins` are http or https origins");
+    if (this.#origins.has("null")) throw new TypeError("`base` and `origins` must be http or https origins");
     this.#name = `latchkey ${this.#base}`;
     this.#fetch = options.fetch ?? ((request) => globalThis.fetch(request));
     this.#hooks = options.hooks ?? {};
@@ -432,8 +432,8 @@ export class Latchkey extends EventTarget {
     if (!wasUnproven) return;
     const [server, page] = [this.#base.origin, this.#page];
     const cure = this.#isForeign(this.#base)
-      ? `Serve both from one site (localhost and 127.0.0.1 are two), or set REFRESH_COOKIE_SAMESITE=none on the server.`
-      : `Use https, or DEBUG=true on the server, and let the browser keep cookies.`;
+      ? `Serve both from one site (localhost and 127.0.0.1 differ), or set REFRESH_COOKIE_SAMESITE=none on the server.`
+      : `Use https, or DEBUG=true on the server, and allow cookies.`;
     throw new Misconfigured("cookie_not_kept", `The browser did not keep the cookie of ${server} for ${page}. ${cure}`);
   }
 
@@ -557,8 +557,8 @@ export class Latchkey extends EventTarget {
       await this.#fetch(probe).catch(() => {
         throw error;
       });
-      const cure = `Name ${this.#page} in its TRUSTED_ORIGINS, or in what its CORS settings allow.`;
-      throw new Misconfigured("origin_refused", `${origin} answers, but not to this page. ${cure}`);
+      const cure = `Add ${this.#page} to its TRUSTED_ORIGINS or CORS settings.`;
+      throw new Misconfigured("origin_refused", `${origin} responds, but not to this page. ${cure}`);
     }
   }
 

@@ -469,7 +469,7 @@ def test_page_helps_while_the_server_is_away_and_when_a_field_is_wrong(visitor: 
     page.get_by_label("Password").fill("short")
     page.get_by_role("button", name="Show password").click()
     expect(page.get_by_label("Password")).to_have_attribute("type", "text")
-    page.get_by_role("button", name="Create the account").click()
+    page.get_by_role("button", name="Create account").click()
     expect(page.locator("#register .error")).to_have_count(2)
     expect(page.get_by_label("Password")).to_have_attribute("type", "password")
 

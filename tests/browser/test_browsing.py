@@ -177,7 +177,7 @@ def test_foreign_page_can_not_make_it_act(visitor: Visitor, page: Page, site: st
 def test_documentation_opens(visitor: Visitor, page: Page) -> None:
     page.goto("/api/docs/")
     expect(page.get_by_role("heading", name=re.compile("Latchkey"))).to_be_visible()
-    page.get_by_text("See one's account").click()
+    page.get_by_text("Get your account").click()
     expect(
         page.get_by_text("Authentication credentials", exact=False).or_(page.get_by_text("Responses")).first
     ).to_be_visible()

@@ -817,7 +817,7 @@ test("a server that refuses the page is told from one that is away", async (cont
   onPage(context, "http://localhost:5173/");
   const tab = browser.tab();
   server.script.push(["/auth/login", LOST()]);
-  const told = /https:\/\/auth.test answers, but not to this page. Name http:\/\/localhost:5173 in its TRUSTED_ORIGINS/;
+  const told = /https:\/\/auth.test responds, but not to this page. Add http:\/\/localhost:5173 to its TRUSTED_ORIGINS/;
   await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "origin_refused", message: told });
   const { method, mode, credentials, token } = server.requests.at(-1);
   assert.deepEqual([method, mode, credentials, token], ["HEAD", "no-cors", "omit", null]);

@@ -10,7 +10,7 @@ from .. import moving
 
 class Command(BaseCommand):
     help = (
-        "Reads the project and lists what a move from SimpleJWT has yet to change by hand. The exit status is 0 if "
+        "Lists what you still have to change in the project by hand to move from SimpleJWT. The exit status is 0 if "
         "nothing is left."
     )
     # It is for projects that are half moved.
@@ -18,7 +18,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "folder", nargs="?", help="The folder of the project's Python files. Defaults to BASE_DIR, or this one."
+            "folder",
+            nargs="?",
+            help="The folder of the project's Python files. Defaults to BASE_DIR, or the current folder.",
         )
 
     def handle(self, *, folder: str | None, **options: Any) -> None:
