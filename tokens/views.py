@@ -17,7 +17,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser
 from rest_framework.permissions import IsAuthenticated
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -437,6 +437,21 @@ class TokenViewBase(TokenView, simplejwt.TokenViewBase):
     """The setting in `conf` that can name another serializer."""
 
     default_serializer: Any = None
+
+    def get_renderers(self) -> list[Any]:
+        """Answer JSON; and in a browser, where the project has the browsable API, a page with a form, as SimpleJWT."""
+        renderers: list[Any] = super().get_renderers()
+        if self.serializer_class or self._serializer_class or self.serializer_setting:
+            known: Any = APIView.renderer_classes  # as the project has set them
+            renderers += [page() for page in known if issubclass(page, BrowsableAPIRenderer)]
+        return renderers
+
+    def get_view_name(self) -> str:
+        operation = getattr(self, "operations", {}).get("post")
+        return str(operation.summary) if operation else str(super().get_view_name())
+
+    def get_view_description(self, html: bool = False) -> str:
+        return ""  # DRF would take the docstring, which is for readers of the code
 
     def get_serializer_class(self) -> Any:
         if self.serializer_class is not None:

@@ -10,6 +10,8 @@ import pytest
 from django.apps import apps
 from django.core import signing
 from django.db import OperationalError
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 from time_machine import TimeMachineFixture
 
@@ -395,3 +397,26 @@ def test_pages_have_neither_script_nor_style_inside(visitor: Visitor) -> None:
         assert " style=" not in page
         assert " onclick=" not in page
         assert page.count("<script") == page.count('<script type="module" src="/static/')
+
+
+@pytest.mark.parametrize("name", ["obtain_pair", "refresh_pair", "verify", "blacklist"])
+def test_endpoint_of_the_body_transport_is_a_form_in_a_browser_and_json_elsewhere(db: None, name: str) -> None:
+    path = reverse(f"latchkey:{name}")
+    page = Visitor().get(path)
+    assert (page.status_code, page["Content-Type"]) == (405, "text/html; charset=utf-8")
+    assert 'data-method="POST"' in page.content.decode()
+    assert Client().get(path).json()["code"] == "method_not_allowed"
+
+
+def test_form_of_the_body_transport_answers_with_the_tokens(ann: Person) -> None:
+    visitor = Visitor()
+    assert 'name="password"' in visitor.get("/api/token/").content.decode()
+    page = visitor.http.post("/api/token/", {"username": "ann", "password": PASSWORD})
+    assert (page.status_code, page["Cache-Control"]) == (200, "no-store")
+    assert "&quot;refresh&quot;" in page.content.decode()
+    wrong = visitor.http.post("/api/token/", {"username": "ann"})
+    assert (wrong.status_code, "This field is required." in wrong.content.decode()) == (400, True)
+
+
+def test_options_of_a_passkey_have_no_form(db: None) -> None:
+    assert Visitor().get("/api/token/passkey/options/")["Content-Type"] == "application/json"

@@ -1,5 +1,11 @@
 "use strict";
 
+// Swagger UI is dark by a class, where the browser is by a preference.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+
 const docs = document.getElementById("docs");
 
 const ui = SwaggerUIBundle({
