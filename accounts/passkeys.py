@@ -83,7 +83,7 @@ class ListedPasskeySerializer(PasskeySerializer):
 
 class PasskeysSerializer(serializers.Serializer[Any]):
     rpId = serializers.CharField(  # noqa: N815
-        help_text=_("With `userId`, what `signalAllAcceptedCredentials` takes.")
+        help_text=_("For `signalAllAcceptedCredentials`, together with `userId`.")
     )
     userId = serializers.CharField()  # noqa: N815
     results = ListedPasskeySerializer(many=True)
@@ -91,7 +91,7 @@ class PasskeysSerializer(serializers.Serializer[Any]):
 
 class NewPasskeyAnswer(PasskeySerializer):
     recoveryCodes = serializers.ListField(  # noqa: N815
-        child=serializers.CharField(), required=False, help_text=_("With the account's first second factor.")
+        child=serializers.CharField(), required=False, help_text=_("Only with the account's first second factor.")
     )
 
 

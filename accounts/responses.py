@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 
 class Registered(serializers.Serializer[Any]):
-    detail = serializers.CharField(help_text="What to do to get in.")
+    detail = serializers.CharField(help_text="What to do before signing in.")
 
 
 class SecondFactor(serializers.Serializer[Any]):
@@ -17,10 +17,10 @@ class SecondFactor(serializers.Serializer[Any]):
 
 
 class SecondFactorSecret(serializers.Serializer[Any]):
-    secret = serializers.CharField(help_text="In base32, to be typed.")
-    otpauthUri = serializers.CharField(help_text="The same, for an app on this device.")  # noqa: N815
+    secret = serializers.CharField(help_text="In base32, for typing it into the app.")
+    otpauthUri = serializers.CharField(help_text="The same as a URI, for an app on this device.")  # noqa: N815
     qrCode = serializers.CharField(  # noqa: N815
-        help_text="The same, to be scanned: an SVG picture, as a `data:` URI."
+        help_text="The same as a QR code: an SVG image as a `data:` URI."
     )
 
 
@@ -29,7 +29,7 @@ class IssuedRecoveryCodes(serializers.Serializer[Any]):
 
 
 class PasskeyOptions(serializers.Serializer[Any]):
-    challenge = serializers.CharField(help_text="To be sent back as it is.")
+    challenge = serializers.CharField(help_text="Send it back unchanged.")
     publicKey = serializers.DictField(  # noqa: N815
         help_text="For `parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`."
     )

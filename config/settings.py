@@ -285,7 +285,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Latchkey",
-    "DESCRIPTION": "Token sign-in that stays signed in, notices theft, and can be ended at once.",
+    "DESCRIPTION": "Token sign-in that stays signed in, detects theft, and can be ended immediately.",
     "VERSION": "0.2.0",
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for readers of the code
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],

@@ -18,7 +18,7 @@ KEY_SET = {
 class Refreshed(serializers.Serializer[Any]):
     accessToken = serializers.CharField()  # noqa: N815
     tokenType = serializers.CharField(  # noqa: N815
-        help_text="`Bearer`, or `DPoP` where the token is bound to a key (RFC 9449)."
+        help_text="`Bearer`, or `DPoP` if the token is bound to a key (RFC 9449)."
     )
     expiresIn = serializers.IntegerField(help_text="Seconds.")  # noqa: N815
 
@@ -39,14 +39,14 @@ class Succeeded(Refreshed):
 
 class Introspection(serializers.Serializer[Any]):
     active = serializers.BooleanField(
-        help_text="Whether the token would be accepted now. If not, nothing else is told."
+        help_text="Whether the token would be accepted now. If not, there are no other fields."
     )
     sub = serializers.CharField(required=False)
     username = serializers.CharField(required=False)
     iss = serializers.CharField(required=False)
     jti = serializers.CharField(required=False)
     sid = serializers.CharField(required=False)
-    aud = serializers.CharField(required=False, help_text="Of an access token.")
+    aud = serializers.CharField(required=False, help_text="Access tokens only.")
     iat = serializers.IntegerField(required=False)
     exp = serializers.IntegerField(required=False)
     groups = serializers.ListField(child=serializers.CharField(), required=False)
@@ -54,17 +54,17 @@ class Introspection(serializers.Serializer[Any]):
     cnf = serializers.DictField(
         child=serializers.CharField(),
         required=False,
-        help_text="The key to which it is bound, as `jkt` (RFC 9449).",
+        help_text="The thumbprint of the key that the token is bound to, as `jkt` (RFC 9449).",
     )
 
 
 class EndedSession(serializers.Serializer[Any]):
-    sid = serializers.CharField(help_text="The session, as its tokens name it.")
+    sid = serializers.CharField(help_text="The session's ID, as in its tokens.")
     at = serializers.DateTimeField()
     reason = serializers.CharField()
 
 
 class EndedSessions(serializers.Serializer[Any]):
     ended = EndedSession(many=True)
-    next = serializers.CharField(help_text="What to ask with next, as `after`.")
-    interval = serializers.IntegerField(help_text="Seconds until then.")
+    next = serializers.CharField(help_text="The value of `after` for the next request.")
+    interval = serializers.IntegerField(help_text="Seconds to wait until then.")

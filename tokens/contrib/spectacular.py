@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 TEXT = {"type": "string"}
 FIELD_ERRORS = {
     "type": "object",
-    "description": "Messages by field; under `non_field_errors` those that concern no one field.",
+    "description": "Messages by field. Those that concern no single field are under `non_field_errors`.",
     "additionalProperties": {"type": "array", "items": TEXT},
 }
 
@@ -120,13 +120,16 @@ def _error(*codes: str) -> Schema:
     properties = {"detail": TEXT, "code": {"type": "string", "enum": list(codes)}}
     body = {"type": "object", "properties": properties, "required": list(properties)}
     if "second_factor_required" in codes:
-        challenge = "With `second_factor_required`: what the answer has to be presented with."
-        methods = "With `second_factor_required`: what the account has, of `passkey`, `otp`, `recoveryCode`."
+        challenge = "With `second_factor_required`: send this with the code or passkey."
+        methods = "With `second_factor_required`: the account's methods, from `passkey`, `otp`, `recoveryCode`."
         body["properties"] = {
             **properties,
             "challenge": {**TEXT, "description": challenge},
             "methods": {"type": "array", "items": TEXT, "description": methods},
-            "publicKey": {"type": "object", "description": "With `passkey` among the methods: its options."},
+            "publicKey": {
+                "type": "object",
+                "description": "The options for the passkey, if `passkey` is among the methods.",
+            },
         }
     return body
 
@@ -135,18 +138,20 @@ def _headers(
     view: type[APIView], operation: Operation, statuses: Iterable[int], codes: Iterable[str]
 ) -> list[OpenApiParameter]:
     headers: list[tuple[str, str, Iterable[int]]] = [
-        ("WWW-Authenticate", 'With `error="invalid_token"` where a token was presented.', (401,)),
+        ("WWW-Authenticate", 'With `error="invalid_token"` if a token was presented.', (401,)),
         ("Retry-After", "Seconds.", (429, 503)),
-        ("Set-Cookie", "The refresh token; empty and expired where it is cleared.", operation.cookie),
+        ("Set-Cookie", "The refresh token; empty and expired if the cookie is cleared.", operation.cookie),
     ]
     if cache_control := getattr(view, "cache_control", ""):
         headers.append(("Cache-Control", f"`{cache_control}`", statuses))
     if issubclass(view, PublishedView):
         headers.append(("Cache-Control", f"`max-age={KEY_SET_MAX_AGE}, public`", statuses))
     if 304 in operation.responses:
-        headers.append(("ETag", "To ask by `If-None-Match` whether it has changed.", operation.responses))
+        headers.append(
+            ("ETag", "Send it as `If-None-Match` to find out whether this has changed.", operation.responses)
+        )
     if "use_dpop_nonce" in codes:
-        headers.append(("DPoP-Nonce", "The nonce for the next proof of a key.", statuses))
+        headers.append(("DPoP-Nonce", "The nonce for the next key proof.", statuses))
     return [
         OpenApiParameter(name, str, OpenApiParameter.HEADER, description=description, response=response)
         for name, description, where in headers
