@@ -43,6 +43,8 @@ else:
 ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 """The algorithms of proofs. The last two are names of the same one (RFC 9864, section 2.2)."""
 
+TYPE = "dpop+jwt"
+
 MAX_LENGTH = 4096
 """The most bytes of a proof."""
 
@@ -242,11 +244,19 @@ def _nameless_file() -> int:
 _used = Table()
 
 
+def is_proof(text: str) -> bool:
+    """Return whether the text says that it is a proof. It is not verified."""
+    try:
+        return compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[0])).get("typ") == TYPE
+    except (ValueError, RecursionError):
+        return False
+
+
 def _verify(text: str) -> tuple[str, dict[str, Any]]:
     """Return the thumbprint of the proof's key, and the claims that the key has signed."""
     protected, payload, signature = compact.check(text, MAX_LENGTH).split(".")
     header = compact.parse(compact.decode_strictly(protected))
-    if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != "dpop+jwt":
+    if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != TYPE:
         raise ValueError("not the header of a proof")
     key, algorithm, jkt = _key(header["alg"], header["jwk"])
     claims = compact.parse(compact.decode_strictly(payload))

@@ -1,0 +1,96 @@
+"""The guard of Django Channels' WebSockets."""
+
+import asyncio
+import json
+from collections import defaultdict
+from io import BytesIO
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.core.exceptions import SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.exceptions import APIException
+
+from ..authentication import JWTAuthentication
+from ..conf import conf
+from ..domain.outages import OUTAGES
+from ..exceptions import TokenRefused
+from ..http import errors, proofs
+from ..jose import dpop
+from ..tokens import AccessToken, Token
+
+REFUSED, UNAVAILABLE = 4401, 1013
+ERRORS = (APIException, TokenRefused, SuspiciousOperation, *OUTAGES)
+
+
+class SessionMiddleware:
+    """Let in sockets with an access token of a live session, and close them once it would be refused.
+
+    The token is one of the subprotocols that the client offers, the proof of its key another; the consumer is told of
+    the rest. `scope["user"]` is the user, `scope["auth"]` the token, which is judged again every `interval` seconds.
+    """
+
+    def __init__(self, inner: Any, interval: float = 10) -> None:
+        self.inner, self.interval = inner, interval
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        offered = defaultdict(list)
+        for protocol in scope["subprotocols"]:
+            is_jws = protocol.startswith("eyJ")  # its header is an object
+            kind = "proof" if dpop.is_proof(protocol) else "token" if is_jws else "other"
+            offered[kind].append(protocol)
+        try:
+            user, token = await database_sync_to_async(_authenticate)(scope, offered)
+        except ERRORS as error:
+            await receive()  # the client's request to connect
+            return await send(_closing(error))
+        watch = asyncio.create_task(self._close_once_refused(offered["token"][0], send))
+
+        async def receive_while_open() -> Any:
+            coming = asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait({coming, watch}, return_when=asyncio.FIRST_COMPLETED)
+                return {"type": "websocket.disconnect", "code": REFUSED} if watch.done() else coming.result()
+            finally:
+                coming.cancel()
+
+        async def send_while_open(message: Any) -> None:
+            if message["type"] == "websocket.accept" and not message.get("subprotocol"):
+                message["subprotocol"] = next(iter(offered["other"]), None)  # browsers want one of theirs
+            if not watch.done():
+                await send(message)
+
+        guarded = {**scope, "user": user, "auth": token, "subprotocols": offered["other"]}
+        try:
+            return await self.inner(guarded, receive_while_open, send_while_open)
+        finally:
+            watch.cancel()
+
+    async def _close_once_refused(self, token: str, send: Any) -> None:
+        """Judge the token again and again, without its key, which was proved when the socket opened."""
+        closing = None
+        while closing is None or closing["code"] != REFUSED:
+            await asyncio.sleep(self.interval)
+            try:
+                await database_sync_to_async(AccessToken)(token)
+            except ERRORS as error:
+                closing = _closing(error)
+        await send(closing)
+
+
+def _authenticate(scope: Any, offered: dict[str, list[str]]) -> tuple[Any, Token] | None:
+    """Judge the handshake as a request with its credentials in headers. Several of a kind, or no token, are refused."""
+    scheme = scope.get("scheme", "ws").replace("ws", "http")
+    request: Any = ASGIRequest({**scope, "type": "http", "method": "GET", "scheme": scheme}, BytesIO())
+    request.META[proofs.HEADER] = ",".join(offered["proof"])
+    kind = "DPoP" if offered["proof"] else conf.auth_header_types[0]
+    request.META[conf.auth_header_name] = f"{kind} {' '.join(offered['token'])}"
+    guard = JWTAuthentication()
+    guard.takes_former_tokens = False  # there is no session to look after
+    return guard.authenticate(request)
+
+
+def _closing(error: Exception) -> dict[str, Any]:
+    response = errors.answer(error)
+    code = UNAVAILABLE if response.status_code == 503 else REFUSED
+    return {"type": "websocket.close", "code": code, "reason": json.loads(response.content)["code"]}
