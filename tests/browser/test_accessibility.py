@@ -6,6 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, ViewportSize, expect
 
+from accounts.models import User
 from tests.browser.conftest import Visit
 from tests.browser.people import register, sign_in_to_api, switch_on
 from tests.clients import PASSWORD
@@ -25,7 +26,7 @@ def account(page: Page) -> None:
     expect(page.get_by_text("Turn on two-factor authentication")).to_be_visible()
     for summary in page.locator("summary:visible").all():
         summary.click()
-    page.locator("#change-password button").click()
+    page.locator("#change-password button[type=submit]").click()
     expect(page.locator("#change-password .error").first).to_be_visible()
 
 
@@ -33,7 +34,7 @@ def enrolment(page: Page) -> None:
     register(page, address=False)
     page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol-password").fill(PASSWORD)
-    page.locator("#enrol button").click()
+    page.locator("#enrol button[type=submit]").click()
     expect(page.locator("#secret")).to_be_visible()
 
 
@@ -65,6 +66,19 @@ def signed_in(path: str) -> Callable[[Page], None]:
     return browse
 
 
+def admin(page: Page) -> None:
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("Day by day").first.click()
+
+
+def renaming(page: Page) -> None:
+    register(page)
+    page.get_by_role("button", name="Rename Firefox on Linux").click()
+    expect(page.locator("#rename-device-name")).to_be_visible()
+
+
 VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "sign-in": ("/", heading("Sign in")),
     "registration": ("/#register", heading("Create an account")),
@@ -82,14 +96,24 @@ VIEWS: dict[str, tuple[str, Callable[[Page], None]]] = {
     "API sign-in": ("/api/sign-in", heading("Sign in to browse the API")),
     "API form": ("", signed_in("/api/me/")),
     "API list": ("", signed_in("/api/sessions/")),
+    "API token": ("/api/token/", heading("Sign in (body transport)")),
+    "renaming": ("", renaming),
+    "admin sign-in": ("/admin/login/", heading("Sign in")),
+    "admin": ("/admin/", admin),
     "API users": ("/api/users/", heading("Users")),
 }
 
 
+@pytest.fixture
+def root(transactional_db: None) -> User:
+    return User.objects.create_superuser("root", "root@example.com", PASSWORD)
+
+
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(("path", "prepare"), VIEWS.values(), ids=VIEWS.keys())
 def test_nothing_is_in_anybody_s_way(visit: Visit, path: str, prepare: Callable[[Page], None]) -> None:
     visitor = visit(viewport=DESK)
-    visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)", "404 (Not Found)")
+    visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)", "404 (Not Found)", "405 (Method Not Allowed)")
     page = visitor.open(path)
     prepare(page)
     for viewport in (DESK, PHONE):
