@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,15 @@ import pytest
 from django.db import connection
 
 HOSTS = Path(__file__).parent
+PAGE = HOSTS.parents[1] / "docs/migrating.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def shown(heading: str, language: str, count: int = 0) -> str:
+    """Return what docs/migrating.md shows below that heading, in that language: the first of its blocks, or another."""
+    below = PAGE.read_text().partition(f" {heading}\n")[2]
+    blocks: list[tuple[str, str]] = BLOCK.findall(below)
+    return [block for kind, block in blocks if kind == language][count]
 
 
 class Host:

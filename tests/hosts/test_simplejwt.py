@@ -4,23 +4,12 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from tests.hosts.conftest import Host
-
-PAGE = (Path(__file__).parents[2] / "docs/migrating.md").read_text()
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def shown(step: str, language: str) -> str:
-    """Return what the page shows below that heading, in that language."""
-    below = PAGE.partition(f" {step}\n")[2]
-    blocks: list[tuple[str, str]] = BLOCK.findall(below)
-    return next(block for kind, block in blocks if kind == language)
+from tests.hosts.conftest import Host, shown
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.http import HttpResponse
-from django.urls import include, path
+from django.urls import include, path, re_path
 from pytest_django import Settings
 from rest_framework.views import APIView
 from rest_framework_simplejwt import authentication, serializers, views
 
 from tokens.management import moving
 from tokens.serializers import TokenObtainPairSerializer
+from tokens.views import TokenVerifyView
 
 pytestmark = pytest.mark.django_db
 
@@ -190,6 +191,9 @@ def test_urls_that_lead_to_simplejwts_views_and_guards(project: Path, settings: 
         urlpatterns = [
             path("api/", include([path("login/", views.TokenObtainPairView.as_view())])),
             path("orders/", Guarded.as_view()),
+            path("verify/", TokenVerifyView.as_view()),
+            re_path("^verify/?$", views.TokenVerifyView.as_view()),  # is never reached
+            re_path("^v[12]/plain$", HttpResponse),
             path("plain/", HttpResponse),
         ]
 

@@ -196,11 +196,13 @@ def test_old_cookie_is_taken_and_the_new_one_wins(ann: Any, token: str, name: st
     )
 
 
-def test_sign_in_beside_an_old_cookie_replaces_nothing(ann: Any, token: str) -> None:
+def test_sign_in_beside_an_old_cookie_ends_its_session(ann: Any, token: str) -> None:
     browser = Browser()
+    assert browser.login(password="wrong", headers={"cookie": f"refresh={token}"}).status_code == 401
+    assert App().verify(token).status_code == 200
     assert browser.login(headers={"cookie": f"refresh={token}"}).status_code == 200
-    assert refreshed(token).status_code == 200
-    assert Session.objects.live().count() == 2
+    assert code(refreshed(token)) == "token_revoked"
+    assert Session.objects.live().count() == 1
 
 
 def test_claims_that_the_project_had_added_stay(settings: Settings, ann: Any) -> None:

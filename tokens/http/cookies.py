@@ -14,6 +14,7 @@ from ..conf import conf
 from ..exceptions import TokenNotValid, TokenRefused
 from ..jose import legacy
 from ..tokens import RefreshToken
+from .requests import client_of
 
 # Python has the attribute since 3.14.
 Morsel._reserved.setdefault("partitioned", "Partitioned")  # type: ignore[attr-defined]  # noqa: SLF001
@@ -56,7 +57,8 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
 def former(request: HttpRequest | Request) -> dict[str, Any] | None:
     """Return the claims of the genuine refresh token that came along with a sign-in, of whatever generation."""
     try:
-        return RefreshToken.claims(find(request, conf.cookie_name))
+        # With the client, the session of a former cookie begins, to be ended: no later logout may leave it good.
+        return RefreshToken.claims(read(request), client_of(request))
     except TokenRefused:
         return None
 

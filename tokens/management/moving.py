@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage
-from django.urls import URLResolver, get_resolver
+from django.urls import Resolver404, URLResolver, get_resolver, resolve
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication
 from rest_framework_simplejwt import authentication as simplejwt_authentication
@@ -291,18 +291,29 @@ def _of_dj_rest_auth(places: Mapping[str, str]) -> Iterator[Finding]:
 
 def _of_urls(root: Path) -> Iterator[Finding]:
     try:
-        routes = list(_routes(get_resolver().url_patterns, ""))
+        routes = [*_routes(get_resolver().url_patterns, "")]
     except Exception as error:  # noqa: BLE001 (whatever the project's own modules raise)
         yield Finding("ROOT_URLCONF", f"The URLs can't be read: {error}")
         return
     for route, callback in routes:
         view = getattr(callback, "cls", None) or getattr(callback, "view_class", None)
+        if not _is_reached(route, callback):
+            continue
         if view and _is_left(view):
             yield Finding(_place(view, root) or f"/{route}", f"/{route} is {_path(view)}: use that of {PACKAGE}.views.")
         for guard in getattr(view, "authentication_classes", ()):
             if _is_left(guard) and not _is_default(guard):
                 what = f"/{route} is guarded by {_path(guard)}: use {PACKAGE}.authentication.JWTAuthentication."
                 yield Finding(_place(guard, root) or _place(view, root) or f"/{route}", what)
+
+
+def _is_reached(route: str, callback: Any) -> bool:
+    """Return whether no route before it takes its requests; of one with parameters nobody knows."""
+    path = f"/{route.removesuffix('?')}"
+    try:
+        return bool(checks.PARAMETER.search(path) or resolve(path).func == callback)
+    except Resolver404:
+        return True
 
 
 def _is_default(guard: type[BaseAuthentication]) -> bool:

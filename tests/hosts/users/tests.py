@@ -1,6 +1,9 @@
+from datetime import UTC, datetime
 from io import StringIO
+from time import time
 from unittest import skipUnless
 
+import jwt
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -47,6 +50,27 @@ class UserTests(TestCase):
         logout = self.client.post("/auth/logout-all", headers=headers)
         self.assertEqual(logout.status_code, 204)
         self.assertEqual(self.me(pair["access"]).json()["code"], "token_revoked")
+
+    def test_tokens_of_simplejwt_are_taken_until_the_password_changes(self):
+        now = int(time())
+        tokens = [
+            jwt.encode(
+                {"token_type": kind, "jti": jti, "iat": now, "exp": now + 60, "user_id": str(self.user.pk)},
+                settings.SECRET_KEY,
+            )
+            for kind, jti in (("refresh", "a"), ("refresh", "b"), ("access", "c"))
+        ]
+        with self.settings(TOKENS_LEGACY={"UNTIL": datetime(2100, 1, 1, tzinfo=UTC), "USER_ID_FIELD": "pk"}):
+            for _ in range(2):
+                pair = self.post("/api/token/refresh/", refresh=tokens[0]).json()
+                self.assertEqual(self.me(pair["access"]).json(), {"username": NAME})
+            self.assertEqual(self.me(tokens[2]).json(), {"username": NAME})
+            self.user.set_password("another horse")
+            self.user.save()
+            for token in tokens[:2]:
+                self.assertEqual(self.post("/api/token/refresh/", refresh=token).json()["code"], "token_revoked")
+            self.assertEqual(self.me(tokens[2]).json()["code"], "token_revoked")
+            self.assertEqual(call_command("check"), None)
 
     def test_names_that_nobody_has_are_refused(self):
         for name in ("nobody", "999999999999999999999999", "-1", "1e3", "½"):
