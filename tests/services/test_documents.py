@@ -89,8 +89,8 @@ def test_claims_are_added_as_shown(ann: Any, tmp_path: Path, settings: Settings,
     ("document", "claimed"),
     [
         ("other-services.md", f"every {keys.KEY_SET_MAX_AGE // 60} minutes".replace("5", "five")),
-        ("other-services.md", f"never twice within {'ten' if keys.COOLDOWN == 10 else keys.COOLDOWN} seconds"),
-        ("keys.md", "wait five minutes"),
+        ("other-services.md", f"at most once every {'ten' if keys.COOLDOWN == 10 else keys.COOLDOWN} seconds"),
+        ("keys.md", "Wait five minutes"),
     ],
 )
 def test_documents_name_the_numbers_in_the_code(document: str, claimed: str) -> None:
