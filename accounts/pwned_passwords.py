@@ -38,7 +38,7 @@ class PwnedPasswordsValidator:
             return  # the client has logged why
         except TimeoutError:
             asked.cancel()
-            logger.warning("Pwned Passwords has not answered in time.")
+            logger.warning("Pwned Passwords did not respond in time.")
             return
         if times:
             message = _("This password has appeared in a data breach. Choose one that you don't use anywhere else.")

@@ -118,7 +118,7 @@ def _step_of(app: AuthenticatorApp, code: str) -> int | None:
     try:
         totp = _totp(encryption.decrypt(app.secret))
     except encryption.Undecipherable:
-        logger.error("The second factor %s can't be decrypted: a key was taken out too early.", app.pk)  # noqa: TRY400
+        logger.error("The second factor %s can't be decrypted. A key was removed too early.", app.pk)  # noqa: TRY400
         return None
     now, typed = int(time()) // STEP, as_issued(code)
     near = range(now - DRIFT, now + DRIFT + 1)

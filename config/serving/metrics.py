@@ -60,7 +60,7 @@ def keep(note: Callable[[], None]) -> None:
     try:
         note()
     except Exception as error:  # noqa: BLE001 (the folder of the counts may be gone, and then the library trips)
-        logger.warning("A count was lost: %r", error)
+        logger.warning("A metric could not be counted: %r", error)
 
 
 def count(counter: Counter, *labels: str) -> None:

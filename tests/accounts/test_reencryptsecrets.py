@@ -81,7 +81,7 @@ def test_key_that_is_taken_out_too_early_leaves_the_recovery_codes(
         response = Browser().answer(challenge(), ann_has.device.code())
     assert (response.status_code, response.json()["code"]) == (401, "invalid_code")
     factor = AuthenticatorApp.objects.get()
-    assert caplog.messages == [f"The second factor {factor.pk} can't be decrypted: a key was taken out too early."]
+    assert caplog.messages == [f"The second factor {factor.pk} can't be decrypted. A key was removed too early."]
     assert Browser().answer(challenge(), ann_has.codes[0]).status_code == 200
 
 

@@ -160,7 +160,7 @@ def test_groups_that_do_not_fit_are_left_out(ann: Any, caplog: pytest.LogCapture
 
     assert claims_of(app.access)["groups"] == []
     assert app.verify(app.access).status_code == 200
-    assert f"The groups of user {ann.pk} don't fit into an access token: it names none." in caplog.text
+    assert f"The groups of user {ann.pk} don't fit into an access token, so it has none." in caplog.text
 
 
 def test_many_groups_fit(ann: Any) -> None:

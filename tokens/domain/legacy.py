@@ -207,7 +207,7 @@ def _custom_claims(former: Former) -> str:
     try:
         return jwt.encode_claims(own) if own else ""
     except (ValueError, TypeError) as error:
-        logger.warning("The claims of an old token of user %s are left out: %s", former.user, error)
+        logger.warning("Left out the claims of an old token of user %s: %s", former.user, error)
         return ""
 
 

@@ -388,7 +388,7 @@ def spellings(password: str) -> Sequence[str]:
 
 def _log_unreadable(error: Exception, password: str) -> None:
     """Log that a hash can't be judged, and take as long as judging one takes."""
-    logger.error("The hash of a password can't be judged: %s", type(error).__name__)
+    logger.error("A password hash can't be checked: %s", type(error).__name__)
     make_password(password)
 
 

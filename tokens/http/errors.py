@@ -64,7 +64,7 @@ class Unavailable(exceptions.APIException):
     @classmethod
     def because_of(cls, error: Exception) -> "Unavailable":
         """Log the reason, which the answer does not give."""
-        logger.warning("The database can't do its work: %s", describe(error))
+        logger.warning("The database is unavailable: %s", describe(error))
         return cls()
 
 

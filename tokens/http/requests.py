@@ -64,8 +64,8 @@ def parse_address(entry: str) -> str | None:
 @lru_cache(maxsize=1)
 def _warn_once() -> None:
     logger.warning(
-        "REMOTE_ADDR holds no address, so all clients share their limits: have the server set it, or, behind a proxy, "
-        "have it taken from X-Forwarded-For."
+        "REMOTE_ADDR has no address, so all clients share their limits. Make the server set it or, behind a proxy, "
+        "take it from X-Forwarded-For."
     )
 
 

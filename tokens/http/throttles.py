@@ -28,7 +28,7 @@ class AddressThrottle(ScopedRateThrottle):
         try:
             return super().allow_request(request, view)
         except Exception as error:  # noqa: BLE001 (each cache has errors of its own)
-            logger.warning("The cache can't be reached, so nobody is throttled by address: %s", type(error).__name__)
+            logger.warning("The cache can't be reached, so rates per address are not counted: %s", type(error).__name__)
             return True
 
     def get_rate(self) -> str | None:

@@ -183,7 +183,7 @@ class AccessBackend(Backend):
         """
         token = self._sign(payload)
         if len(token) > MAX_LENGTH:
-            logger.warning("The groups of user %s don't fit into an access token: it names none.", payload.get("sub"))
+            logger.warning("The groups of user %s don't fit into an access token, so it has none.", payload.get("sub"))
             token = self._sign({**payload, "groups": []})
         if len(token) > MAX_LENGTH:
             raise ValueError(f"The access token would be longer than {MAX_LENGTH} bytes.")

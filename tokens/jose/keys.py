@@ -225,7 +225,7 @@ class _Published:
             logger.warning("The key set %s can't be fetched: %r", self._url, error)
             return
         if not keys:
-            logger.warning("The key set %s holds no key that could be used.", self._url)
+            logger.warning("The key set %s has no usable key.", self._url)
             return
         self._keys, self._fetched = keys, now
 
