@@ -1,4 +1,4 @@
-"""Signing in by a form of this server's own: by name and password, a second factor after them, or a passkey alone."""
+"""Signing in by this server's own forms: by name and password with a second factor, or by a passkey alone."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,8 +52,8 @@ def refusing() -> Iterator[None]:
 def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None) -> User:
     """Judge the form's input and begin the session. Call Django's `login()` next.
 
-    `admit` may raise against a user who has no business here.
-    Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or ValidationError.
+    `admit` can raise to refuse the user. Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or
+    ValidationError.
     """
     with refusing():
         throttle(request, "login")
@@ -64,13 +64,13 @@ def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[Use
         page_session.begin(request, user, amr, opened)
     except NoActiveAccount as error:
         raise InvalidCredentials from error
-    except IntegrityError as error:  # the challenge opened its session in this moment
+    except IntegrityError as error:  # a parallel try has just opened the session
         raise ChallengeNotValid from error
     return user
 
 
 def _judge(request: HttpRequest, typed: Mapping[str, Any]) -> tuple[User, Sequence[str], Opened | None]:
-    """Return the user, how the user has signed in (RFC 8176), and the challenge that was answered, if one was."""
+    """Return the user, how the user signed in (RFC 8176), and the answered challenge, if there was one."""
     client, credential = client_of(request), typed["credential"]
     if typed["challenge"] and credential is not None and passkeys.usable():
         return passkeys.judge(typed["challenge"], credential, client), passkeys.ALONE, None
@@ -116,7 +116,7 @@ class CodeField(forms.CharField):
 
 
 class CredentialField(forms.CharField):
-    """A passkey's credential, as JSON. What is none is an empty one, which no passkey answers with."""
+    """A passkey's credential, as JSON. Malformed input becomes an empty credential, which is never valid."""
 
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
@@ -137,17 +137,17 @@ class ChallengeField(forms.CharField):
 
 
 class SignInForm(forms.Form):
-    """What every page's sign-in has: a passkey in the place of name and password, and the second step after them."""
+    """The fields of every sign-in form: for a passkey instead of name and password, and for the second step."""
 
     code = CodeField()
     second_factor = ChallengeField()
-    """Says that the password was right. Once it is there, the second factor is all that is asked for."""
+    """The challenge that says that the password was right. With it, the form asks only for the second factor."""
 
     public_key = forms.CharField(required=False, widget=forms.HiddenInput)
-    """What the browser needs to answer that with a passkey. Only the page's script reads it."""
+    """The options for answering that challenge by a passkey, for the page's script."""
 
     challenge = ChallengeField()
-    """Of a sign-in by a passkey alone."""
+    """The challenge of a sign-in by a passkey alone."""
 
     credential = CredentialField(required=False, widget=forms.HiddenInput)
 
@@ -170,7 +170,7 @@ class SignInForm(forms.Form):
         return passkeys.usable() and (not self.is_second_step or bool(self.data.get("public_key")))
 
     def enter(self, admit: Callable[[User], None] | None = None) -> User:
-        """Sign in, or have the page ask for what is missing. Raises InvalidCredentials or ValidationError."""
+        """Sign in, or make the page ask for what is missing. Raises InvalidCredentials or ValidationError."""
         try:
             return sign_in(self.request, self.cleaned_data, admit)
         except SecondFactorRequired as error:

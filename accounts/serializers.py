@@ -49,7 +49,7 @@ class RegistrationSerializer(UseCaseSerializer):
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
 
     def to_internal_value(self, data: Any) -> Any:
-        """Tell all errors at once: those of the domain too, for the fields that could be read."""
+        """Report all errors at once, including those of the domain for the fields that are valid so far."""
         try:
             return super().to_internal_value(data)
         except ValidationError as error:

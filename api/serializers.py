@@ -70,7 +70,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
         read_only_fields = ("email_verified", "is_staff", "date_joined")
 
     def to_representation(self, user: User) -> dict[str, Any]:
-        """Return what the fields tell. DRF makes them anew for each request, which takes longer than all the rest."""
+        """Return the fields' values. DRF builds the fields for each request, which takes longer than all the rest."""
         return {
             "id": user.pk,
             "username": user.username,

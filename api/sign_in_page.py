@@ -22,7 +22,7 @@ from tokens.exceptions import InvalidCredentials
 
 
 class SignInForm(accounts.SignInForm):
-    """Judge what was typed, and start the session that it opens."""
+    """Judge the input and start the session."""
 
     username = forms.CharField(
         label=_("Username or email address"),

@@ -439,10 +439,10 @@ class TokenViewBase(TokenView, simplejwt.TokenViewBase):
     default_serializer: Any = None
 
     def get_renderers(self) -> list[Any]:
-        """Answer JSON; and in a browser, where the project has the browsable API, a page with a form, as SimpleJWT."""
+        """Answer JSON or, in a browser, if the project has the browsable API, a page with a form, as SimpleJWT does."""
         renderers: list[Any] = super().get_renderers()
         if self.serializer_class or self._serializer_class or self.serializer_setting:
-            known: Any = APIView.renderer_classes  # as the project has set them
+            known: Any = APIView.renderer_classes  # the project's setting
             renderers += [page() for page in known if issubclass(page, BrowsableAPIRenderer)]
         return renderers
 

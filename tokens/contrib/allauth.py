@@ -1,4 +1,4 @@
-"""The token strategy of django-allauth's headless API: its app clients get the tokens of a session of ours."""
+"""A token strategy for django-allauth's headless API, whose app clients get the tokens of our sessions."""
 
 from functools import partial
 from typing import Any
@@ -25,17 +25,17 @@ from ..tokens import RefreshToken, claims_set_by
 from ..views import TokenRefreshView
 
 SID = "latchkey.sid"
-"""Where allauth's session, whose key is the session token, has the name of ours."""
+"""The entry of allauth's session that names ours. The key of allauth's session is the session token."""
 
 OUTCOME = "latchkey_outcome"
-"""Where a request keeps the session that it began, or the answer of its refusal."""
+"""The attribute of a request for the session that it began, or the answer that refuses it."""
 
 
 class TokenStrategy(SessionTokenStrategy):  # type: ignore[misc]
-    """Begin a session of ours when allauth has let a user in. The session token ends with it, and it with that."""
+    """Begin a session of ours when allauth has signed a user in. If one of the two sessions ends, so does the other."""
 
     def create_access_token_payload(self, request: HttpRequest) -> dict[str, Any]:
-        # allauth drops an answer that comes too early for it, and asks again.
+        # allauth may drop the answer and call this again.
         outcome = vars(request)[OUTCOME] = vars(request).get(OUTCOME) or _begin(request)
         if isinstance(outcome, HttpResponse):
             raise ImmediateHttpResponse(outcome)
@@ -64,7 +64,7 @@ class TokenStrategy(SessionTokenStrategy):  # type: ignore[misc]
 
 
 def _begin(request: HttpRequest) -> Session | HttpResponse:
-    """Return the session of the user whom allauth has just let in, or what its refusal is answered."""
+    """Return the session of the user whom allauth has just signed in, or the answer that refuses it."""
     try:
         terms = signing_in.Terms(jkt=proofs.key_for_session(request))
         amr = exchange.methods_of(request)
@@ -82,7 +82,7 @@ def _begin(request: HttpRequest) -> Session | HttpResponse:
 
 
 def _session_in(kept: SessionBase) -> Session | None:
-    """Return the session of ours that allauth's names, if it is live."""
+    """Return our session that allauth's names, if it is live."""
     try:
         session = sessions.find({"sid": kept[SID], "sub": kept[auth.SESSION_KEY], "token_type": "access"})
     except TokenRefused:

@@ -24,10 +24,10 @@ ERRORS = (APIException, TokenRefused, SuspiciousOperation, *OUTAGES)
 
 
 class SessionMiddleware:
-    """Let in sockets with an access token of a live session, and close them once it would be refused.
+    """Let in sockets with an access token of a live session, and close them once the token would be refused.
 
-    The token is one of the subprotocols that the client offers, the proof of its key another; the consumer is told of
-    the rest. `scope["user"]` is the user, `scope["auth"]` the token, which is judged again every `interval` seconds.
+    The client offers the token as one subprotocol, and the proof of its key as another. The consumer sees only the
+    rest. `scope["user"]` is the user, `scope["auth"]` the token, which is checked again every `interval` seconds.
     """
 
     def __init__(self, inner: Any, interval: float = 10) -> None:
@@ -36,7 +36,7 @@ class SessionMiddleware:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
         offered = defaultdict(list)
         for protocol in scope["subprotocols"]:
-            is_jws = protocol.startswith("eyJ")  # its header is an object
+            is_jws = protocol.startswith("eyJ")  # a JWS header begins like this
             kind = "proof" if dpop.is_proof(protocol) else "token" if is_jws else "other"
             offered[kind].append(protocol)
         try:
@@ -56,7 +56,7 @@ class SessionMiddleware:
 
         async def send_while_open(message: Any) -> None:
             if message["type"] == "websocket.accept" and not message.get("subprotocol"):
-                message["subprotocol"] = next(iter(offered["other"]), None)  # browsers want one of theirs
+                message["subprotocol"] = next(iter(offered["other"]), None)  # browsers need one that they offered
             if not watch.done():
                 await send(message)
 
@@ -67,7 +67,7 @@ class SessionMiddleware:
             watch.cancel()
 
     async def _close_once_refused(self, token: str, send: Any) -> None:
-        """Judge the token again and again, without its key, which was proved when the socket opened."""
+        """Check the token again and again, without its key, which was proved when the socket opened."""
         closing = None
         while closing is None or closing["code"] != REFUSED:
             await asyncio.sleep(self.interval)
@@ -79,7 +79,7 @@ class SessionMiddleware:
 
 
 def _authenticate(scope: Any, offered: dict[str, list[str]]) -> tuple[Any, Token] | None:
-    """Judge the handshake as a request with its credentials in headers. Several of a kind, or no token, are refused."""
+    """Authenticate the handshake like a request with these credentials as headers. Refuse duplicates, or no token."""
     scheme = scope.get("scheme", "ws").replace("ws", "http")
     request: Any = ASGIRequest({**scope, "type": "http", "method": "GET", "scheme": scheme}, BytesIO())
     request.META[proofs.HEADER] = ",".join(offered["proof"])

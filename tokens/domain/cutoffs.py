@@ -1,6 +1,6 @@
-"""When all of a user's sessions were ended, for the tokens of SimpleJWT's that have no row in which that would stand.
+"""Remembers when all sessions of a user were ended, for tokens of SimpleJWT, which have no row to say so.
 
-Nothing is kept unless such tokens are taken.
+It stores nothing unless TOKENS_LEGACY accepts such tokens.
 """
 
 from collections.abc import Collection
@@ -24,26 +24,26 @@ def are_kept() -> bool:
 
 
 def end(user: User) -> None:
-    """End whatever was issued to the user up to now."""
+    """End all tokens that were issued to the user up to now."""
     if are_kept():
         _end(user, times.now())
 
 
 def end_everybodys() -> None:
-    """End whatever was issued to anybody up to now."""
+    """End all tokens that were issued to any user up to now."""
     _cutoffs().create(user=None, at=times.now(), auth_hash="")
 
 
 def note_change(before: User) -> None:
-    """Note that the user's password is about to be saved as another one, which may be the same in another hash."""
+    """Record that the user is about to be saved with another password hash, maybe of the same password."""
     cutoff = Cutoff(user_id=before.pk, at=NEVER, auth_hash=before.get_session_auth_hash(), changed_at=times.now())
     _write(cutoff, "changed_at")
 
 
 def check(user: User, issued_at: int) -> None:
-    """Raise TokenRevoked if what was issued to the user in that second, since the epoch, has been ended.
+    """Raise TokenRevoked if tokens that were issued to the user in that second (since the epoch) have been ended.
 
-    A password that was changed past `save()` is noticed if the user was seen before.
+    A password change that bypassed `save()` is noticed if a token of the user was seen before it.
     """
     cutoffs = list(_cutoffs().filter(Q(user_id=user.pk) | Q(user=None)))
     own = next((cutoff for cutoff in cutoffs if cutoff.user_id is not None), None)
@@ -57,7 +57,7 @@ def check(user: User, issued_at: int) -> None:
 
 
 def renew_auth_hash(user: User, former: Collection[str]) -> None:
-    """Keep what was issued to the user although the hash of the password, which is the same, has changed."""
+    """Keep the user's tokens when the same password gets another hash."""
     if are_kept():
         kept = _cutoffs().filter(user_id=user.pk, auth_hash__in=former)
         kept.update(auth_hash=user.get_session_auth_hash(), changed_at=None)
@@ -68,13 +68,13 @@ def _end(user: User, at: datetime) -> None:
 
 
 def _write(cutoff: Cutoff, *changes: str) -> None:
-    """Write the user's row, or what changes in the one that is there."""
+    """Insert the user's row, or update the one that is there."""
     options: dict[str, Any] = {"ignore_conflicts": True}
     if changes:
         options = {"update_conflicts": True, "unique_fields": ["user"], "update_fields": changes}
     try:
         _cutoffs().bulk_create([cutoff], **options)
-    except IntegrityError as error:  # the user was deleted in this moment
+    except IntegrityError as error:  # the user has just been deleted
         raise TokenRevoked from error
 
 

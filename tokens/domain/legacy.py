@@ -1,10 +1,10 @@
-"""SimpleJWT's tokens, after the move: nobody is signed out by it.
+"""SimpleJWT's tokens after the move, so that it signs nobody out.
 
-A refresh token of SimpleJWT's stands for a session whose key is derived from it, as the token of generation 0. So its
-exchange is a rotation like any other, with its retries, its races and its reuse. That its session has begun is known
-until it would have expired, whatever becomes of the session's row: it never begins a second one.
+A refresh token of SimpleJWT counts as the token of generation 0 of a session whose key is derived from it. So its
+exchange is a rotation like any other, with retries, races and reuse. It is remembered until it would have expired, also
+if the session's row is deleted, so that it never begins a second session.
 
-An access token of SimpleJWT's stands for its user alone.
+An access token of SimpleJWT only names its user.
 """
 
 import logging
@@ -32,14 +32,14 @@ from .reading import read
 logger = logging.getLogger(__name__)
 
 NEVER = datetime.fromtimestamp(0, UTC)
-"""When its user last gave the password, as far as anybody knows who judges a sign-in by its age."""
+"""The time of the sign-in, which SimpleJWT's tokens don't say: too long ago for any view that asks for a recent one."""
 
 OUTSTANDING, BLACKLIST = "token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"
-"""The tables of SimpleJWT's blacklist, which is honoured as long as they are there."""
+"""The tables of SimpleJWT's blacklist, which counts as long as they exist."""
 
 
 class Presented(NamedTuple):
-    """A refresh token that was presented, as the token of a session."""
+    """A presented refresh token, as the token of a session."""
 
     claims: dict[str, Any]
     session: Session
@@ -48,7 +48,7 @@ class Presented(NamedTuple):
 
 
 def is_refresh(token: Any) -> bool:
-    """Return whether the token says that it is a refresh token of SimpleJWT's; nothing about it has been verified."""
+    """Return whether the token says that it is a refresh token of SimpleJWT. It is not verified."""
     return legacy.kind(token) == "refresh"
 
 
@@ -59,9 +59,8 @@ def is_access(token: Any) -> bool:
 def present(token: Any, client: Client | None = None) -> Presented:
     """Return the claims of the refresh token as those of generation 0 of its session, and that session.
 
-    If it is said for which client, the session begins, unless it has. Whether the token is still the one that the
-    session takes is for `sessions` to say.
-    Raises TokenExpired, TokenNotValid, TokenRevoked or NoActiveAccount.
+    With a client, the session begins, unless it already has. `sessions` judges whether the token is still the current
+    one. Raises TokenExpired, TokenNotValid, TokenRevoked or NoActiveAccount.
     """
     former = legacy.read(token)
     if former.kind != "refresh":
@@ -84,7 +83,7 @@ def present(token: Any, client: Client | None = None) -> Presented:
 
 
 def accept(token: Any) -> tuple[dict[str, Any], Session]:
-    """Return the claims of the access token, and a session with its user that there is not, and never was.
+    """Return the claims of the access token, and an unsaved session that only holds its user.
 
     Raises TokenExpired, TokenNotValid or TokenRevoked.
     """
@@ -100,7 +99,7 @@ def accept(token: Any) -> tuple[dict[str, Any], Session]:
 
 
 def past() -> QuerySet[FormerToken]:
-    """Return what is no longer needed: those tokens have expired by themselves."""
+    """Return the rows that are no longer needed, because their tokens have expired."""
     return _former_tokens().filter(expires_at__lte=times.now() - conf.leeway)
 
 
@@ -109,7 +108,7 @@ def _setting(name: str) -> Any:
 
 
 def _user(former: Former) -> User:
-    """Return the user whom the token names, as there now is. Raises TokenRevoked."""
+    """Return the user whom the token names, from the database. Raises TokenRevoked."""
     try:
         user = users.rows(_db()).filter(**{_setting("USER_ID_FIELD"): former.user}).first()
     except (ValidationError, ValueError, OverflowError, DataError):
@@ -120,12 +119,12 @@ def _user(former: Former) -> User:
 
 
 def _draft(former: Former, user: User) -> Session:
-    """Return the session as it begins with the exchange, which is no sign-in."""
+    """Return the session that the exchange begins. The exchange is no sign-in."""
     now = times.now()
     session = Session(pk=_key(former), user=cast(Any, user), amr="")
     session.created_at, session.rotated_at, session.reauthenticated_at = now, now, NEVER
     session.auth_hash, session.claims = user.get_session_auth_hash(), _custom_claims(former)
-    # Where it is not rotated, the old token stays the one that is presented.
+    # Without rotation, the client goes on with the old token.
     session.expires_at = min(_moment(former.expires_at), session.ends_at())
     return session
 
@@ -135,17 +134,17 @@ def _begin(former: Former, client: Client) -> Session:
     _check_password(former, session.user)
     sessions.carry_on(session, client, partial(_is_first, former, session))
     try:
-        # What ends everybody's sessions locks no user: it has seen the new row, or is seen here.
+        # Ending all users' sessions locks no user: either it has seen the new row, or this sees its cutoff.
         cutoffs.check(session.user, former.issued_at)
     except TokenRevoked:
         sessions.revoke(session, Reason.COMMAND)
         raise
-    # Who was first in a race wrote another row than this one.
+    # The winner of a race has written another row.
     return read(session.pk, _db()) or session
 
 
 def _is_first(former: Former, session: Session) -> bool:
-    """Note that the token has become a session, and return whether it had not before."""
+    """Record that the token has become a session; return whether this is the first time."""
     if sessions.exists(session.pk):
         return False
     _judge(former, session)
@@ -154,7 +153,7 @@ def _is_first(former: Former, session: Session) -> bool:
 
 
 def _judge(former: Former, session: Session) -> None:
-    """Refuse a token whose session ended before it had a row, or had one that is gone."""
+    """Refuse a token whose session ended before it had a row, or after its row was deleted."""
     if not sessions.may_sign_in(session.user):
         raise NoActiveAccount
     if _former_tokens().filter(pk=session.pk).exists():
@@ -164,7 +163,7 @@ def _judge(former: Former, session: Session) -> None:
 
 
 def _check_password(former: Former, user: User) -> None:
-    """Refuse a token of another password, where SimpleJWT's CHECK_REVOKE_TOKEN has put that into it."""
+    """Refuse a token of a former password, if SimpleJWT's CHECK_REVOKE_TOKEN put its hash into the token."""
     claimed = former.payload.get(_setting("REVOKE_TOKEN_CLAIM"))
     if claimed is not None and not constant_time_compare(str(claimed), get_md5_hash_password(user.password)):
         raise TokenRevoked
@@ -173,7 +172,7 @@ def _check_password(former: Former, user: User) -> None:
 def _check_blacklist(former: Former) -> None:
     """Refuse a token that SimpleJWT has blacklisted, before the move or on a server that has yet to move.
 
-    In a transaction, whoever blacklists it in this moment waits for us, or we for them.
+    In a transaction, a parallel blacklisting waits for this, or this for it.
     """
     connection = connections[_db()]
     with connection.cursor() as cursor:
@@ -201,7 +200,7 @@ def _claims(former: Former, session: Session) -> dict[str, Any]:
 
 
 def _custom_claims(former: Former) -> str:
-    """Return what the project had added to its tokens, which SimpleJWT handed on to each access token."""
+    """Return the claims that the project added to its tokens, which SimpleJWT copied to each access token."""
     known = {*jwt.RESERVED, _setting("USER_ID_CLAIM"), _setting("REVOKE_TOKEN_CLAIM")}
     own = {name: value for name, value in former.payload.items() if name not in known}
     try:

@@ -544,9 +544,9 @@ def _lock(user: User) -> list[str] | None:
 
 
 def _make_room(user: User, now: datetime, client: Client) -> list[Session]:
-    """Revoke the sessions that are too many with the one to come, and return them, or else delete expired ones.
+    """Revoke and return the sessions that exceed the cap with the new one, or else delete expired ones.
 
-    One statement tells that there is nothing to do.
+    If there is nothing to do, this takes one statement.
     """
     live, expired = tally(user, now, _db())
     cap = conf.max_sessions_per_user

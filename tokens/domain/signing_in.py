@@ -60,7 +60,7 @@ UNREADABLE = (ValueError, TypeError, LookupError, AssertionError)
 """What Django's hashers raise for a hash that is malformed, or whose package is missing."""
 
 AMR, SINCE = "amr", "since"
-"""What a challenge carries of a first step that was taken elsewhere: how, and when."""
+"""The entries of a challenge for a first step that was taken elsewhere: how, and when."""
 
 Answer = Mapping[str, Any]
 """What a client sends as its second factor, as it stands on the wire: `{"code": "123456"}`."""
@@ -84,11 +84,11 @@ class Terms:
 
     @property
     def authenticated_at(self) -> datetime | None:
-        """When the first step was taken, if that was elsewhere."""
+        """The time of the first step, if it was taken elsewhere."""
         return datetime.fromisoformat(self.extras[SINCE]) if SINCE in self.extras else None
 
     def amr(self, judged: Sequence[str]) -> Sequence[str]:
-        """Return how the user has signed in after both steps; a first step elsewhere was not by the password."""
+        """Return how the user signed in by both steps. A first step elsewhere was not by the password."""
         if AMR not in self.extras:
             return judged
         both = [*self.extras[AMR].split(), *(method for method in judged if method not in PASSWORD)]
@@ -193,10 +193,10 @@ def answer(
 def judge_answer(
     challenge: str, given: Answer, client: Client = UNKNOWN, *, jkt: str | None = None
 ) -> tuple["Opened", Sequence[str]]:
-    """Return what the challenge says, and how the user has signed in (RFC 8176); no session begins.
+    """Return the challenge's content, and how the user signed in (RFC 8176). No session begins.
 
-    `jkt` is the thumbprint of the key that the client has proved, empty for none; None is for a page, whose sessions
-    are bound to no key. Raises as `answer` does.
+    `jkt` is the thumbprint of the key that the client has proved, empty for none. None is for pages, whose sessions are
+    not bound to a key. Raises as `answer` does.
     """
     factors = _second_factors()
     opened = _open(challenge)
@@ -228,8 +228,8 @@ def exchange(
 ) -> Session:
     """Begin a session for a user who signed in elsewhere in this project, at that time and by those methods.
 
-    `pk` names the session that comes of that sign-in, so there is one at the most, in parallel too.
-    Raises NotExchangeable, if there was one or the user may not sign in, and SecondFactorRequired, if the account has a
+    `pk` is the key of the session, so that one sign-in begins at most one, under parallel requests too. Raises
+    NotExchangeable if there was one already or the user may not sign in, and SecondFactorRequired if the account has a
     second factor and the methods name none.
     """
     terms = replace(terms, extras={AMR: " ".join(amr), SINCE: since.isoformat()})
@@ -288,7 +288,7 @@ def is_recent(session: Session) -> bool:
 def took_all_factors(session: Session) -> bool:
     """Return whether the user has no second factor, or gave it at the sign-in of the session or at its renewal."""
     factors, amr = _second_factors(), session.amr.split()
-    # Beside the password, a project's own factor may be called anything.
+    # A project's own factor can have any name beside that of the password.
     took_two = names_factor(amr) or (len(amr) > 1 and set(PASSWORD) <= set(amr))
     return factors is None or took_two or factors.methods(session.user) is None
 

@@ -1,4 +1,4 @@
-"""Django's own session, as what is exchanged for one of ours: who signed in there, and when."""
+"""Exchanges a sign-in in Django's own session for a session of ours."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,16 +20,16 @@ from ..exceptions import NotExchangeable, SecondFactorRequired
 from ..models import Session, User, uuid7
 
 STAMP = "latchkey.signed_in"
-"""Where Django's session keeps when its user signed in, and the key of the session that may come of it."""
+"""The entry of Django's session with the time of its sign-in, and the key of the session that may be made of it."""
 
 PAGES = frozenset({"admin", "rest_framework"})
-"""The apps whose sign-in is for their own pages: Django's admin, and DRF's browsable API."""
+"""Apps whose sign-in is only for their own pages: Django's admin, and DRF's browsable API."""
 
 KEPT_OUT = "latchkey_kept_out"
-"""Marks the request of a sign-in that is not to be stamped, whichever receiver of `user_logged_in` comes first."""
+"""Marks a request whose sign-in must not be stamped, in whatever order the receivers of `user_logged_in` run."""
 
 AMR_LENGTH = 30
-"""Characters of the methods with spaces between, so that those of a second step fit beside them."""
+"""The most characters of the methods, separated by spaces, so that those of a second step still fit."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class SignIn:
     user: User
     since: datetime
     pk: UUID
-    """The key of the session that comes of it."""
+    """The key of the session that is made of it."""
 
 
 def stamp(request: Any, user: Any) -> None:
-    """Note the time of a sign-in by Django's `login()` in its session, unless it is for pages of their own."""
+    """Record the time of a sign-in by Django's `login()` in its session, unless it is only for an app's own pages."""
     if not conf.session_exchange or not _holds(request, user):
         return
     match = getattr(request, "resolver_match", None)
@@ -52,7 +52,7 @@ def stamp(request: Any, user: Any) -> None:
 
 
 def keep_out(request: HttpRequest) -> None:
-    """Keep the sign-in of the request from being exchanged, also where an earlier one could have been."""
+    """Prevent the exchange of the request's sign-in, and of an earlier one in the same session."""
     setattr(request, KEPT_OUT, True)
     request.session.pop(STAMP, None)
 
@@ -60,7 +60,7 @@ def keep_out(request: HttpRequest) -> None:
 def exchange(
     request: HttpRequest, client: Client, terms: Terms, claims_for: ClaimsFor, former: Claims | None = None
 ) -> Session:
-    """Begin a session for the holder of the request's Django session, which ends, also if a challenge comes of it.
+    """Begin a session for the user of the request's Django session, which ends, also if the answer is a challenge.
 
     Raises NotAuthenticated, NotExchangeable or SecondFactorRequired.
     """
@@ -82,7 +82,7 @@ def find(request: HttpRequest) -> SignIn:
     if STAMP not in request.session:
         raise NotExchangeable
     at, pk = request.session[STAMP]
-    # The clock of the server that stamped it may have been ahead.
+    # The clock of the server that recorded it may have been ahead.
     return SignIn(user, min(datetime.fromtimestamp(at, UTC), times.now()), UUID(pk))
 
 
@@ -98,7 +98,7 @@ def user_of(request: HttpRequest) -> User:
 
 
 def methods_of(request: HttpRequest) -> list[str]:
-    """Return how the user has signed in, as the project's function says; nothing if there is none.
+    """Return how the user signed in, by the project's function; empty without one.
 
     Raises NotExchangeable if it refuses.
     """
@@ -121,6 +121,6 @@ def _is_method(name: object) -> bool:
 
 
 def _holds(request: Any, user: Any) -> bool:
-    """Return whether the user is the one whom the request's session names: a middleware may have found another."""
+    """Return whether the user is the one in the request's session: a middleware may have set another."""
     kept = getattr(request, "session", None)
     return kept is not None and kept.get(auth.SESSION_KEY) == user._meta.pk.value_to_string(user)

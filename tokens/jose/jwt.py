@@ -43,13 +43,13 @@ RESERVED = (
 """The claims that are a function of the session, so that nobody can set them."""
 
 REMEMBERED = 20_000
-"""Access tokens whose signature is not verified anew, for each process; 4 MB."""
+"""Verified access tokens that each process remembers, in 4 MB."""
 
 CLOCK_SKEW = timedelta(minutes=1)
 """How far the clock of the issuing server may be ahead."""
 
 LAST_TIMESTAMP = 253402300799
-"""The last second of the year 9999, beyond which Python knows no date."""
+"""The last second of the year 9999, the last year of Python's dates."""
 
 LAST_GENERATION = 2**31 - 1
 """The greatest value of the column."""

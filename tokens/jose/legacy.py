@@ -1,4 +1,4 @@
-"""The tokens that SimpleJWT signed, as TOKENS_LEGACY says how. Nothing is signed like that any more."""
+"""Verifies the tokens that SimpleJWT signed, as TOKENS_LEGACY describes. No new token is signed this way."""
 
 from datetime import datetime
 from time import time
@@ -14,10 +14,10 @@ from ..exceptions import TokenExpired, TokenNotValid
 from . import compact
 
 MAX_LENGTH = 8192
-"""Bytes. SimpleJWT knows no limit, but servers know one of a header's length."""
+"""Bytes. SimpleJWT has no limit, but servers limit the length of a header."""
 
 LAST_TIMESTAMP = 253402300799
-"""The last second of the year 9999, beyond which Python knows no date."""
+"""The last second of the year 9999, the last year of Python's dates."""
 
 KINDS = ("refresh", "access")
 
@@ -25,12 +25,12 @@ _jws = PyJWS()
 
 
 class Former(NamedTuple):
-    """What a genuine, unexpired token says."""
+    """The content of a genuine, unexpired token."""
 
     kind: str
     jti: str
     user: str
-    """What the user's USER_ID_FIELD is."""
+    """The value of the user's USER_ID_FIELD."""
 
     issued_at: int
     expires_at: int
@@ -40,9 +40,9 @@ class Former(NamedTuple):
 
 
 def kind(token: Any) -> str:
-    """Return what the token says that it is, "refresh" or "access"; "" if it is none of SimpleJWT's, or none is taken.
+    """Return the kind that the token claims: "refresh" or "access"; "" if it is not SimpleJWT's or such tokens are off.
 
-    Nothing about it has been verified.
+    It is not verified.
     """
     if conf.legacy is None:
         return ""
@@ -55,14 +55,14 @@ def kind(token: Any) -> str:
 
 
 def read(token: Any) -> Former:
-    """Return what the token says, if it is genuine, issued before UNTIL, and unexpired.
+    """Return the token's content, if it is genuine, issued before UNTIL, and unexpired.
 
     Raises TokenExpired or TokenNotValid.
     """
     settings = conf.legacy or {}
     try:
         header, payload, signature = _segments(token)
-        # The header never chooses how it is judged.
+        # The header never chooses the algorithm.
         genuine = compact.parse(header) == {"alg": settings["ALGORITHM"], "typ": "JWT"} and _verify(
             token, signature, settings
         )
@@ -79,12 +79,12 @@ def read(token: Any) -> Former:
 
 
 def until(moment: datetime) -> datetime:
-    """Return the moment with a zone: the local one, if it has none."""
+    """Return the time with a zone: the local zone, if it has none."""
     return make_aware(moment, get_default_timezone()) if is_naive(moment) else moment
 
 
 def key(settings: Any) -> tuple[Any, Any]:
-    """Return the algorithm, and the key that verifies by it. Raises ValueError for what is none."""
+    """Return the algorithm and its verifying key. Raises ValueError for invalid ones."""
     name = settings["ALGORITHM"]
     try:
         algorithm = _jws.get_algorithm_by_name(name)
@@ -109,7 +109,7 @@ def _verify(token: Any, signature: bytes, settings: Any) -> bool:
 
 
 def _former(claims: dict[str, Any], settings: Any) -> Former:
-    """Raises KeyError or ValueError for what SimpleJWT would not have issued."""
+    """Raises KeyError or ValueError for claims that SimpleJWT would not have issued."""
     user = claims[settings["USER_ID_CLAIM"]]
     issued_at, expires_at = claims["iat"], claims["exp"]
     audience, issuer = _as_set(settings["AUDIENCE"]), _as_set(settings["ISSUER"])

@@ -77,7 +77,7 @@ class Command(BaseCommand):
                 progress.show(last or end, f"{model._meta.verbose_name_plural}, {done}")
 
     def flush_past(self, past: QuerySet[Any]) -> None:
-        """Delete what nobody asks for any more. The output does not count it."""
+        """Delete rows that are no longer needed. The output does not count them."""
         if past.exists():
             for _, some in ranges(past, self.batch_size):
                 _delete(some, some.db)
