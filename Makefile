@@ -16,6 +16,7 @@
 # make diagrams     draw the diagrams of the pages again
 # make fuzz         hostile input at length
 # make bench        measure, beside SimpleJWT, and write docs/benchmarks.md
+# make bench-scale  measure with ten million sessions, or SESSIONS=200000, and write docs/scaling.md
 # make screenshots  take the README's pictures again, with Chromium
 # make clean        remove what can be made again; .env and the database stay
 
@@ -42,7 +43,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench clean proof fuzz compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test quick check format bench bench-scale clean proof fuzz compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -140,6 +141,9 @@ messages: $(INSTALLED_DEV)
 
 bench: $(INSTALLED_DEV)
 	$(PY) -m benchmarks
+
+bench-scale: $(INSTALLED_DEV)
+	SESSIONS=$(SESSIONS) $(PY) -m benchmarks.scale
 
 clean:
 	rm -rf $(VENV) staticfiles build dist *.egg-info .coverage .coverage.* htmlcov

@@ -1,8 +1,12 @@
 """Measure Latchkey beside SimpleJWT, in one run, and write docs/benchmarks.md: `make bench`."""
 
+import json
 import os
 import secrets
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 
@@ -14,36 +18,61 @@ os.environ |= {
 
 from benchmarks.databases import databases
 from benchmarks.logins import TOLERANCE, refused_logins, spread
-from benchmarks.report import page
-from benchmarks.stacks import LATCHKEY, SIMPLEJWT, Stack, running
+from benchmarks.plot import IMAGES, plot
+from benchmarks.processes import run
+from benchmarks.report import bars, page
+from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-ROUNDS = 10
-BUDGET = 30
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+BUDGET = 200
 """Seconds for an engine; a slow machine does fewer rounds."""
 
+SESSIONS = 10_000
+AT_ONCE = 1000
 
-def measure(engine: str) -> tuple[Stack, Stack, dict[str, float]]:
-    with databases(engine, "latchkey", "simplejwt", "logins") as (ours, theirs, another):
-        print(f"{engine}: starting both servers ...", flush=True)
-        with running(LATCHKEY, ours) as latchkey, running(SIMPLEJWT, theirs) as simplejwt:
-            started = monotonic()
-            for number in range(1, ROUNDS + 1):
-                for _ in zip(latchkey.round(), simplejwt.round(), strict=True):
-                    pass  # Operation by operation, so that whatever else the machine does meets both.
-                print(f"{engine}: round {number} of {ROUNDS} is done.", flush=True)
-                if monotonic() - started > BUDGET * number / (number + 1):
-                    break
+
+def measure(engine: str) -> tuple[dict[str, Stack], dict[str, float]]:
+    names = [f"stack{number}" for number in range(len(KINDS))]
+    with ExitStack() as running_ones, databases(engine, *names, "logins") as (*those, another):
+        print(f"{engine}: starting the servers ...", flush=True)
+        stacks = [running_ones.enter_context(running(*pair)) for pair in zip(KINDS, those, strict=True)]
+        started = monotonic()
+        for number in range(1, ROUNDS + 1):
+            for _ in zip_longest(*(stack.round() for stack in stacks)):
+                pass  # Operation by operation, so that whatever else the machine does meets all.
+            print(f"{engine}: round {number} of {ROUNDS} is done.", flush=True)
+            if monotonic() - started > BUDGET * number / (number + 1):
+                break
+        by_name = {stack.kind.name: stack for stack in stacks}
+        if engine == "PostgreSQL":
+            print(f"{engine}: {SESSIONS} sessions ...", flush=True)
+            ask_with_many([by_name[LATCHKEY.name], by_name[SIMPLEJWT.name]])
         print(f"{engine}: refused logins ...", flush=True)
-        return latchkey, simplejwt, refused_logins(another)
+        return by_name, refused_logins(another)
+
+
+def ask_with_many(stacks: Sequence[Stack]) -> None:
+    """Ask with as many different tokens, each twice: no memory of a few is what gets measured."""
+    tokens = {}
+    for stack in stacks:
+        printed = run(stack.database.url, stack.kind.environment, "benchmarks.prepare", "tokens", str(SESSIONS))
+        tokens[stack.kind.name] = json.loads(printed)
+    for operation in ("guarded, many sessions", "guarded, many sessions, again"):
+        for start in range(0, SESSIONS, AT_ONCE):
+            for stack in stacks:
+                stack.many(tokens[stack.kind.name][start : start + AT_ONCE], operation)
 
 
 def main() -> None:
     measured = {engine: measure(engine) for engine in ("SQLite", "PostgreSQL")}
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(measured))
+    PAGE.write_text(page(measured, SESSIONS))
+    stacks, _ = measured["PostgreSQL"]
+    for scheme in ("light", "dark"):
+        (IMAGES / f"benchmarks-{scheme}.svg").write_text(plot(bars(stacks), scheme))
     print(f"\n{PAGE.read_text()}")
-    for engine, (_, _, medians) in measured.items():
+    for engine, (_, medians) in measured.items():
         if spread(medians) >= TOLERANCE:
             sys.exit(f"On {engine} the time of a refused login differs by {spread(medians):.1%}.")
 

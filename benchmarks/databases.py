@@ -15,6 +15,8 @@ from tests.plugin import postgresql
 @dataclass(frozen=True)
 class Database:
     url: str
+    pid: int = 0
+    """The server's process; 0 where there is none."""
 
     def execute(self, statement: str) -> int:
         """Run one statement on a connection of its own; return the number that it selects, or how many rows it met."""
@@ -36,9 +38,10 @@ def databases(engine: str, *names: str) -> Iterator[list[Database]]:
             yield [Database(f"sqlite:///{folder}/{name}.sqlite3") for name in names]
             return
         with postgresql(folder, durable=True) as url:
+            pid = int(Path(folder, "data", "postmaster.pid").read_text().split()[0])
             for name in names:
                 Database(url).execute(f"CREATE DATABASE {name}")
-            yield [Database(url.replace("/postgres?", f"/{name}?")) for name in names]
+            yield [Database(url.replace("/postgres?", f"/{name}?"), pid) for name in names]
 
 
 def _number(cursor: sqlite3.Cursor | psycopg.Cursor[tuple[int]]) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+CLIENTS = 8
 PASSWORD = "the analytical engine"
 USERS = [f"user-{number}" for number in range(100)]
 
@@ -19,8 +20,16 @@ REQUESTS_PER_CONNECTION = 20
 @dataclass(frozen=True)
 class Answer:
     status: int
+    head: bytes
+    """Its status line and headers."""
+
     body: Any
     seconds: float
+
+    def header(self, name: str) -> str:
+        """Return the value of a header. Raises StopIteration if there is none."""
+        lines = (line.partition(b": ") for line in self.head.split(b"\r\n"))
+        return next(value.decode() for told, _, value in lines if told.decode().lower() == name.lower())
 
 
 @dataclass(frozen=True)
@@ -36,14 +45,20 @@ class Measured:
         return len(self.answers) / self.seconds
 
 
-def post(path: str, **body: str) -> bytes:
+def post(path: str, proof: str = "", **body: str) -> bytes:
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{_dpop(proof)}"
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
-def get(path: str, access: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {access}\r\n\r\n".encode()
+def get(path: str, access: str, proof: str = "") -> bytes:
+    scheme = "DPoP" if proof else "Bearer"
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {scheme} {access}\r\n{_dpop(proof)}"
+    return f"{head}\r\n".encode()
+
+
+def _dpop(proof: str) -> str:
+    return f"DPoP: {proof}\r\n" if proof else ""
 
 
 def send(port: int, requests: Sequence[bytes], clients: int) -> Measured:
@@ -81,7 +96,7 @@ def _exchange(connection: socket.socket, request: bytes) -> Answer:
     length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
     while len(body) < length:
         body += _receive(connection)
-    return Answer(int(lines[0].split()[1]), json.loads(body), perf_counter() - start)
+    return Answer(int(lines[0].split()[1]), head, json.loads(body), perf_counter() - start)
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -2,62 +2,129 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 
+from benchmarks.load import CLIENTS
 from benchmarks.logins import TOLERANCE, TRIES, spread
-from benchmarks.stacks import ALONE, CLIENTS, TOGETHER, Stack
+from benchmarks.plot import Bars
+from benchmarks.stacks import ALONE, HASHED, LATCHKEY, LIMITED, SHIPPED, SIMPLEJWT, THEIRS_HASHED, TOGETHER, Stack
 
-OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "guarded, stateless")
+OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "guarded, stateless", "logout")
+COLUMNS = (LATCHKEY, SHIPPED, SIMPLEJWT)
 
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures Latchkey next to SimpleJWT and writes this page. It takes less than three minutes.
+![CPU time a request](images/benchmarks-light.svg#only-light)
+![CPU time a request](images/benchmarks-dark.svg#only-dark)
 
-The same bare project is served twice: once with the app `tokens`, once with SimpleJWT, with rotation and blacklist on
-and otherwise default settings. Both have the same middleware, user model, guarded view, gunicorn (2 workers of 4
-threads) and database settings. PostgreSQL waits for the disk at each commit; SQLite runs in WAL mode. The two take
-turns, operation by operation.
+`make bench` measures Latchkey next to SimpleJWT and writes this page. It takes less than fifteen minutes.
 
-Rate limits are off. Passwords are hashed with MD5, because a real hash costs the same in both and would hide the rest.
-SimpleJWT signs with HMAC, its default; Latchkey signs access tokens with Ed25519. The client runs on the same machine
-as server and database, so the ratios mean more than the numbers.
+One bare project is served twice: with the app `tokens`, and with SimpleJWT, its rotation and its blacklist switched on.
+Both use the same middleware, the stock user, the same guarded view, gunicorn with 2 workers of 4 threads, and the same
+database settings. A third server is the project as shipped, with all of its middleware; its guarded request is
+`GET /api/me/`. The servers take turns, operation by operation. PostgreSQL waits for the disk at each commit, and SQLite
+runs in WAL mode.
+
+Unless a row says otherwise, limits on guessing are off and passwords use MD5, because a real hash would hide everything
+else. SimpleJWT signs with HMAC, its default; Latchkey signs access tokens with Ed25519. The client shares the machine
+with the servers, so compare ratios, not absolute figures. CPU time is the steadier figure.
 
 - **login**: `POST /api/token/`
-- **refresh**: `POST /api/token/refresh/` with the token of that login, which both rotate
-- **retry**: the same request again. SimpleJWT refuses it with 401, so a client that lost the response is signed out.
-- **guarded**: a request with an access token. Latchkey also reads the session, so a logout takes effect immediately.
+- **refresh**: `POST /api/token/refresh/` with the token from that login, which both rotate
+- **retry**: the same request again. SimpleJWT responds 401, so a client that lost the response is signed out.
+- **guarded**: a request with an access token. Latchkey reads the session, so a logout takes effect immediately.
   SimpleJWT reads only the user, and accepts the token until it expires.
-- **guarded, first use**: the first one after a refresh, when Latchkey also records that the response arrived
+- **guarded, first use**: the first request after a refresh, in which Latchkey also stores that the response arrived
 - **guarded, stateless**: without a database query, in both
+- **logout**: `POST /api/token/blacklist/`
+- **bound**: the same requests with a session [bound to a key](dpop.md), and a proof in each request
 """
 
+Measured = Mapping[str, tuple[dict[str, Stack], dict[str, float]]]
 
-def page(measured: dict[str, tuple[Stack, Stack, dict[str, float]]]) -> str:
-    packages = ("Django", "djangorestframework", "djangorestframework-simplejwt", "gunicorn")
+
+def page(measured: Measured, sessions: int) -> str:
+    packages = ("Django", "djangorestframework", "djangorestframework-simplejwt", "gunicorn", "psycopg")
     versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
-    parts = [INTRODUCTION, f"Measured with {versions}, on {_cores()}.\n"]
-    parts += [_engine(engine, *figures) for engine, figures in measured.items()]
-    parts.append(_logins({engine: medians for engine, (_, _, medians) in measured.items()}))
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    parts = [INTRODUCTION, f"Measured on {day} with {versions}, on {machine()}.\n"]
+    for engine, (stacks, _) in measured.items():
+        parts.append(_engine(engine, stacks, sessions))
+    parts.append(_logins({engine: medians for engine, (_, medians) in measured.items()}))
     return "\n".join(parts)
 
 
-def _engine(engine: str, latchkey: Stack, simplejwt: Stack, medians: dict[str, float]) -> str:
+def bars(stacks: Mapping[str, Stack]) -> Bars:
+    """Return what the plot shows."""
+    return {
+        operation: {
+            kind.name: median(cost.all for cost in stacks[kind.name].costs[operation])
+            for kind in COLUMNS
+            if operation in stacks[kind.name].costs
+        }
+        for operation in ("login", "refresh", "guarded", "guarded, stateless", "logout")
+    }
+
+
+def _engine(engine: str, stacks: Mapping[str, Stack], sessions: int) -> str:
+    latchkey, shipped, simplejwt = (stacks[kind.name] for kind in COLUMNS)
     rounds = len(latchkey.rates["login"])
+    costs = [_cost_row(operation, operation, latchkey, shipped, simplejwt) for operation in OPERATIONS]
+    costs += [
+        ("login, limits on", _cost(stacks[LIMITED.name], "login"), "", "", ""),
+        _pair("login, real hash", stacks[HASHED.name], stacks[THEIRS_HASHED.name], "login", "login"),
+        _pair("refresh, bound / unbound", latchkey, latchkey, "refresh, bound", "refresh"),
+        _pair("guarded, bound / unbound", latchkey, latchkey, "guarded, bound", "guarded"),
+    ]
+    if "guarded, many sessions" in latchkey.costs:
+        for again in ("", ", again"):
+            operation = f"guarded, many sessions{again}"
+            costs.append(_pair(f"guarded, {sessions:,} sessions{again}", latchkey, simplejwt, operation, operation))
     rows = [(operation, *_cells(operation, latchkey, simplejwt)) for operation in OPERATIONS]
     return f"""\
 ## {engine}
 
-Latchkey / SimpleJWT. Requests a second: the median of {rounds} round{"s" * (rounds != 1)} of {TOGETHER} requests by
-{CLIENTS} simultaneous clients. Milliseconds: the median of {rounds * ALONE} requests by one client. Statements: SQL,
-including `BEGIN` and `COMMIT`.
+CPU milliseconds per request: workers + database. The median of {rounds} round{"s" * (rounds != 1)} of
+{ALONE + TOGETHER} requests. The ratio is Latchkey to SimpleJWT, or what the row says; in brackets are the least and the
+greatest of a round.
 
-{_table(("", "requests/s", "ratio", "ms", "ratio", "statements"), rows)}
+{table(("", "Latchkey", "as shipped", "SimpleJWT", "ratio"), costs)}
+
+Requests per second: the median of these rounds, {TOGETHER} requests by {CLIENTS} concurrent clients. Milliseconds: the
+median of {rounds * ALONE} requests by one client. Statements: SQL, including `BEGIN` and `COMMIT`.
+
+{table(("", "requests/s", "ratio", "ms", "ratio", "statements"), rows)}
 
 {latchkey.refreshes} refreshes left {latchkey.rows} rows in Latchkey's tables, and {simplejwt.rows} in SimpleJWT's.
 """
+
+
+def _cost(stack: Stack, operation: str) -> str:
+    if operation not in stack.costs:
+        return ""
+    workers, database = (median(part) for part in zip(*stack.costs[operation], strict=True))
+    return f"{workers:.2f} + {database:.2f}" if database else f"{workers:.2f}"
+
+
+def _cost_row(name: str, operation: str, latchkey: Stack, shipped: Stack, simplejwt: Stack) -> Sequence[str]:
+    _, ours, theirs, ratio = _pair(name, latchkey, simplejwt, operation, operation, between=())
+    return name, ours, _cost(shipped, operation), theirs, ratio
+
+
+def _pair(
+    name: str, one: Stack, other: Stack, operation: str, against: str, between: Sequence[str] = ("",)
+) -> Sequence[str]:
+    """Return a row of the costs of one operation beside another's, and their ratio with its spread."""
+    ratios = [
+        ours.all / theirs.all for ours, theirs in zip(one.costs[operation], other.costs.get(against, ()), strict=False)
+    ]
+    ratio = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
+    return name, _cost(one, operation), *between, _cost(other, against), ratio
 
 
 def _cells(operation: str, latchkey: Stack, simplejwt: Stack) -> Sequence[str]:
@@ -80,21 +147,24 @@ def _logins(medians: dict[str, dict[str, float]]) -> str:
     kinds = next(iter(medians.values()))
     rows = [(engine, *(f"{its[kind]:.1f}" for kind in kinds), f"{spread(its):.1%}") for engine, its in medians.items()]
     return f"""\
-## Response times of refused logins
+## What a refused login tells
 
-The median of {TRIES} attempts each, in milliseconds, over HTTP, with passwords hashed as in production. They should
-differ by less than {TOLERANCE:.0%}. A busy machine also makes them differ, so they are measured up to three times;
-the last result is shown.
+The median of {TRIES} tries each, in milliseconds, over HTTP, with passwords hashed as in production. They should differ
+by less than {TOLERANCE:.0%}. Other load on the machine also makes them differ, so they are measured up to three times,
+and the last measurement is shown.
 
-{_table(("", *kinds, "difference"), rows)}
+{table(("", *kinds, "apart"), rows)}
 """
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cores() -> str:
+def machine() -> str:
     cores = os.cpu_count() or 1
-    return f"{cores} core{'s' * (cores != 1)}"
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return f"{cores} core{'s' * (cores != 1)} of {model}"

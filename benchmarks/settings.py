@@ -4,6 +4,8 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from django.conf import global_settings
+
 from config import settings
 
 LATCHKEY = os.environ["BENCHMARK"] == "Latchkey"
@@ -29,9 +31,14 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
-# A hash costs the same whoever asks for it, and would drown everything else.
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# One that costs nothing, or what each comes with: Django's default, and that of the project.
+PASSWORD_HASHERS = {
+    "fast": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+    "real": settings.PASSWORD_HASHERS if LATCHKEY else global_settings.PASSWORD_HASHERS,
+}[os.environ["BENCHMARK_HASH"]]
 
 SIMPLE_JWT: dict[str, Any] = {} if LATCHKEY else {"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
-TOKENS_THROTTLING = False
+TOKENS_THROTTLING = os.environ["BENCHMARK_LIMITS"] == "on"
+TOKENS_THROTTLE_RATES = {"login": "100000/min", "refresh": "100000/min"}  # the address is always the same
+TOKENS_LIMITS = {"login": (1000, 0.001), "login_anywhere": (1000, 0.001)}  # and the names are few
 TOKENS_GRACE_PERIOD = timedelta(seconds=60)  # so that a retry is one, however slow the machine

@@ -1,15 +1,17 @@
 """Latchkey and SimpleJWT, each a running server, and what is asked of them."""
 
 import json
+import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.databases import Database
-from benchmarks.load import PASSWORD, USERS, Answer, get, post, send
-from benchmarks.processes import run
+from benchmarks.load import CLIENTS, PASSWORD, USERS, Answer, get, post, send
+from benchmarks.processes import children, cpu, run, started_since
+from tests.provers import Prover
 from tests.server import serve
 
 ALONE = 25
@@ -18,27 +20,66 @@ ALONE = 25
 TOGETHER = 75
 """Requests of several clients at once, whose throughput is measured."""
 
-CLIENTS = 8
+OURS, THEIRS = ["latchkey_session"], ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"]
+"""Where tokens leave rows."""
 
 
 @dataclass(frozen=True)
 class Kind:
     name: str
     tables: list[str]
-    """Where its tokens leave rows."""
+    settings: str = "benchmarks.settings"
+    guarded: str = "/guarded"
+    only_login: bool = False
+    hash: str = "fast"
+    limits: str = "off"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.tables is OURS
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return {
+            "DJANGO_SETTINGS_MODULE": self.settings,
+            "BENCHMARK": "Latchkey" if self.is_ours else "SimpleJWT",
+            "BENCHMARK_HASH": self.hash,
+            "BENCHMARK_LIMITS": self.limits,
+            "THROTTLING": self.limits,
+        }
 
 
-LATCHKEY = Kind("Latchkey", ["latchkey_session"])
-SIMPLEJWT = Kind("SimpleJWT", ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"])
+LATCHKEY = Kind("Latchkey", OURS)
+SHIPPED = Kind("the project as shipped", OURS, settings="benchmarks.shipped", guarded="/api/me/")
+SIMPLEJWT = Kind("SimpleJWT", THEIRS)
+LIMITED = Kind("Latchkey, with limits", OURS, only_login=True, limits="on")
+HASHED = Kind("Latchkey, with a real hash", OURS, only_login=True, hash="real")
+THEIRS_HASHED = Kind("SimpleJWT, with a real hash", THEIRS, only_login=True, hash="real")
+KINDS = (LATCHKEY, SHIPPED, SIMPLEJWT, LIMITED, HASHED, THEIRS_HASHED)
+
+
+class Cost(NamedTuple):
+    """The CPU milliseconds of one request."""
+
+    workers: float
+    database: float
+
+    @property
+    def all(self) -> float:
+        return self.workers + self.database
 
 
 @dataclass
 class Stack:
     kind: Kind
     port: int
+    pid: int
     database: Database
     statements: dict[str, int]
     """How many each operation sends."""
+
+    costs: defaultdict[str, list[Cost]] = field(default_factory=lambda: defaultdict(list))
+    """By operation, of each round."""
 
     rates: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Requests a second, by operation, of each round."""
@@ -52,39 +93,81 @@ class Stack:
     def round(self) -> Iterator[None]:
         """Do each operation once for each of as many sessions, one at each step of the iterator."""
         names = [USERS[number % len(USERS)] for number in range(ALONE + TOGETHER)]
-        logged_in = self._measure("login", [post("/api/token/", username=name, password=PASSWORD) for name in names])
+        logged_in = self.measure("login", [_login(name) for name in names])
         yield
-        exchanges = [post("/api/token/refresh/", refresh=answer.body["refresh"]) for answer in logged_in]
+        if self.kind.only_login:
+            return
+        exchanges = [_refresh(answer) for answer in logged_in]
         before = self.database.rows(self.kind.tables)
-        refreshed = self._measure("refresh", exchanges)
+        refreshed = self.measure("refresh", exchanges)
         self.rows += self.database.rows(self.kind.tables) - before
         self.refreshes += len(refreshed)
         yield
-        if self.kind is LATCHKEY:
-            again = self._measure("retry", exchanges)
+        if self.kind.is_ours:
+            again = self.measure("retry", exchanges)
             if [answer.body["refresh"] for answer in again] != [answer.body["refresh"] for answer in refreshed]:
                 raise RuntimeError("A retry gave another refresh token.")
         yield
-        for operation in ("guarded, first use", "guarded", "guarded, stateless"):
-            path = "/stateless" if operation == "guarded, stateless" else "/guarded"
-            self._measure(operation, [get(path, answer.body["access"]) for answer in refreshed])
+        for operation in ("guarded, first use", "guarded"):
+            self.measure(operation, [get(self.kind.guarded, answer.body["access"]) for answer in refreshed])
+            yield
+        if self.kind is not SHIPPED:
+            self.measure("guarded, stateless", [get("/stateless", answer.body["access"]) for answer in refreshed])
+        yield
+        revocations = [post("/api/token/blacklist/", refresh=answer.body["refresh"]) for answer in refreshed]
+        self.measure("logout", revocations)
+        yield
+        if self.kind is LATCHKEY:
+            yield from self._bound(names)
+
+    def _bound(self, names: Sequence[str]) -> Iterator[None]:
+        """Do what a client does that proves a key (RFC 9449)."""
+        prover, base = Prover(), "http://127.0.0.1"  # as its Host says
+        logins = [_login(name, prover.prove("POST", f"{base}/api/token/")) for name in names]
+        logged_in = send(self.port, logins, CLIENTS).answers
+        url = f"{base}/api/token/refresh/"
+        # Refused, since it has no nonce yet.
+        (refused,) = send(self.port, [_refresh(logged_in[0], prover.prove("POST", url))], 1).answers
+        nonce = refused.header("DPoP-Nonce")
+        exchanges = [_refresh(answer, prover.prove("POST", url, nonce=nonce)) for answer in logged_in]
+        refreshed = self.measure("refresh, bound", exchanges)
+        yield
+        for operation in ("guarded, bound, first use", "guarded, bound"):
+            accesses = [answer.body["access"] for answer in refreshed]
+            asked = [get("/guarded", access, prover.prove("GET", f"{base}/guarded", access)) for access in accesses]
+            self.measure(operation, asked)
             yield
 
-    def _measure(self, operation: str, requests: list[bytes]) -> list[Answer]:
+    def many(self, tokens: Sequence[str], operation: str) -> None:
+        """Ask once with each of many tokens."""
+        self.measure(operation, [get("/guarded", token) for token in tokens], alone=0)
+
+    def measure(self, operation: str, requests: list[bytes], alone: int = ALONE) -> list[Answer]:
         """Send some requests one after the other, and the others at once; return the answers in the same order."""
-        alone = send(self.port, requests[:ALONE], 1)
-        together = send(self.port, requests[ALONE:], CLIENTS)
-        answers = alone.answers + together.answers
+        before = cpu(self.pid), cpu(self.database.pid)
+        first = send(self.port, requests[:alone], 1)
+        together = send(self.port, requests[alone:], CLIENTS)
+        used = [after - since for after, since in zip((cpu(self.pid), cpu(self.database.pid)), before, strict=True)]
+        answers = first.answers + together.answers
         if wrong := [answer for answer in answers if answer.status != 200]:
             raise RuntimeError(f"{self.kind.name} answered a {operation} with {wrong[0]}.")
-        self.latencies[operation] += [answer.seconds for answer in alone.answers]
+        self.costs[operation].append(Cost(*(seconds * 1000 / len(answers) for seconds in used)))
+        self.latencies[operation] += [answer.seconds for answer in first.answers]
         self.rates[operation].append(len(together.answers) / together.seconds)
         return answers
 
 
+def _login(name: str, proof: str = "") -> bytes:
+    return post("/api/token/", proof, username=name, password=PASSWORD)
+
+
+def _refresh(answer: Answer, proof: str = "") -> bytes:
+    return post("/api/token/refresh/", proof, refresh=answer.body["refresh"])
+
+
 @contextmanager
 def running(kind: Kind, database: Database) -> Iterator[Stack]:
-    environment: dict[str, Any] = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings", "BENCHMARK": kind.name}
-    statements = json.loads(run(database.url, environment, "benchmarks.prepare"))
-    with serve(database.url, **environment) as url:
-        yield Stack(kind, int(url.rpartition(":")[2]), database, statements)
+    statements = json.loads(run(database.url, kind.environment, "benchmarks.prepare", kind.guarded))
+    before = children()[os.getpid()]
+    with serve(database.url, **kind.environment) as url:
+        yield Stack(kind, int(url.rpartition(":")[2]), started_since(before), database, statements)

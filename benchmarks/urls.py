@@ -6,7 +6,7 @@ from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairView, TokenRefreshView
 
 from benchmarks.settings import LATCHKEY, STATELESS
 
@@ -35,4 +35,5 @@ else:
     urlpatterns += [
         path("api/token/", TokenObtainPairView.as_view()),
         path("api/token/refresh/", TokenRefreshView.as_view()),
+        path("api/token/blacklist/", TokenBlacklistView.as_view()),
     ]
