@@ -177,7 +177,7 @@ def test_count_that_can_not_be_kept_is_told_and_no_error(
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "gone"))
     count(EVENTS, "never_heard_of")
     [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
-    assert record.getMessage().startswith("A count was lost: FileNotFoundError")
+    assert record.getMessage().startswith("A metric could not be counted: FileNotFoundError")
 
 
 # How long things take, and what is refused
@@ -254,7 +254,7 @@ def test_request_whose_measure_can_not_be_kept_is_answered(opened: None, caplog:
     broken = HttpResponse("{", content_type="application/json", status=418)
     assert Measuring(lambda request: broken)(RequestFactory().get("/")) is broken  # noqa: ARG005
     [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
-    assert record.getMessage().startswith("A count was lost: JSONDecodeError")
+    assert record.getMessage().startswith("A metric could not be counted: JSONDecodeError")
 
 
 # Several processes
