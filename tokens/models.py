@@ -266,7 +266,8 @@ class TokenUser(simplejwt.TokenUser):
 
     @property
     def id(self) -> str:
-        return str(self.token["sub"] if "sub" in self.token else self.token[conf.user_id_claim])
+        """The user's id. Claims that a project made itself may name it by SimpleJWT's default."""
+        return str(next(self.token[name] for name in ("sub", conf.user_id_claim, "user_id") if name in self.token))
 
     @property
     def groups(self) -> list[str]:  # type: ignore[override]

@@ -591,6 +591,13 @@ def test_token_user_is_known_by_the_claim_of_the_settings_where_there_is_no_sub(
     assert (user.id, user.pk, user.groups, user.username) == ("42", "42", [], "")
 
 
+def test_token_user_is_known_by_simplejwts_claim_too() -> None:
+    user, same, other = (TokenUser(AccessToken.from_claims({"user_id": pk})) for pk in (42, 42, 43))
+    assert (user.id, user.pk, str(user)) == ("42", "42", "TokenUser 42")
+    assert user == same != other
+    assert hash(user) == hash(same) != hash(other)
+
+
 @pytest.mark.parametrize("header", ["Bearer \u2603", "Bearer \udcff", b"Bearer \xff"])
 def test_header_that_is_no_text_of_http_is_refused(header: Any) -> None:
     with pytest.raises(InvalidToken):
