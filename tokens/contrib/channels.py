@@ -34,8 +34,10 @@ class SessionMiddleware:
         self.inner, self.interval = inner, interval
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        if scope["type"] != "websocket":
+            raise ValueError(f"SessionMiddleware guards WebSockets, and this is {scope['type']}.")
         offered = defaultdict(list)
-        for protocol in scope["subprotocols"]:
+        for protocol in scope.get("subprotocols", ()):  # which a server may leave out
             is_jws = protocol.startswith("eyJ")  # a JWS header begins like this
             kind = "proof" if dpop.is_proof(protocol) else "token" if is_jws else "other"
             offered[kind].append(protocol)

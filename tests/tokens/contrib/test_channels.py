@@ -127,6 +127,11 @@ def test_subprotocol_is_the_consumers_or_the_first_that_is_no_credential(app: Ap
     assert connect(app.access) == (True, None)
 
 
+def test_other_protocols_are_not_let_through() -> None:
+    with pytest.raises(ValueError, match="SessionMiddleware guards WebSockets, and this is http"):
+        async_to_sync(Socket("chat", type="http").open)()
+
+
 def test_whoever_brings_no_good_token_is_refused(app: App, ann: Any) -> None:
     refused = (False, 4401)
     assert connect() == refused
