@@ -18,7 +18,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 def shown(heading: str, language: str, count: int = 0) -> str:
     """Return what docs/migrating.md shows below that heading, in that language: the first of its blocks, or another."""
-    below = PAGE.read_text().partition(f" {heading}\n")[2]
+    _, found, below = PAGE.read_text().partition(f"# {heading}\n")
+    assert found, f"{PAGE.name} has no {heading!r}"
     blocks: list[tuple[str, str]] = BLOCK.findall(below)
     return [block for kind, block in blocks if kind == language][count]
 

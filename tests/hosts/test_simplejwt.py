@@ -25,7 +25,8 @@ def database(host: Host, transactional_db: None) -> Iterator[None]:
         cursor.execute(f"DROP DATABASE {name}")
 
 
-def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]]) -> list[Any]:
+def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]], log: list[str] | None = None) -> list[Any]:
+    """Return what each is answered; `log` takes what the server has logged meanwhile."""
     done = subprocess.run(
         [str(host.python), "clients.py"],
         cwd=host.folder,
@@ -36,6 +37,8 @@ def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]]) -> list[An
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    if log is not None:
+        log += done.stderr.splitlines()
     answers: list[Any] = json.loads(done.stdout)
     return answers
 
@@ -86,7 +89,7 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
     before = {name: (host.folder / "project" / name).read_text() for name in ("settings.py", "urls.py", "logout.py")}
 
     rewrite(host, "urls.py", ("rest_framework_simplejwt", "latchkey"))
-    (host.folder / "project/logout.py").write_text(shown("Signing out everywhere", "python"))
+    (host.folder / "project/logout.py").write_text(shown("Sign out everywhere", "python"))
     rewrite(
         host,
         "settings.py",
@@ -96,11 +99,13 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
     )
     with (host.folder / "project/settings.py").open("a") as file:
         file.write(shown("3. Change the project", "python").replace("2027", "2127"))
+        file.write(shown("5. Watch the exchanges", "python"))
     assert "Nothing is left to change." in host.manage("checksimplejwt")
     host.manage("migrate", "-v0")
     host.manage("check", "--fail-level", "WARNING")
 
     # Everybody is still signed in; who was signed out still is.
+    log: list[str] = []
     me, renewed, again, refused, everywhere = clients(
         host,
         ask("/me/", phone["access"]),
@@ -108,7 +113,11 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
         refresh(phone["refresh"]),
         refresh(blacklisted["refresh"]),
         ask("/logout-everywhere/", other["access"]),
+        log=log,
     )
+    exchanged = [json.loads(line) for line in log if '"legacy_exchanged"' in line]
+    assert [*exchanged[0]] == [*json.loads(shown("5. Watch the exchanges", "json"))]
+    assert len(exchanged) == 1
     assert me == [200, {"username": "ann", "name": "Ann"}]
     assert (renewed[0], again[1]["refresh"], everywhere) == (200, renewed[1]["refresh"], [204, None])
     assert (refused[0], refused[1]["code"]) == (401, "token_revoked")

@@ -665,3 +665,22 @@ def test_exchange_under_way_beats_blacklisting_which_then_holds_for_the_old_toke
         claims, _ = in_parallel(exchange, blacklist_later)
         assert claims["sid"] == str(Session.objects.get().pk)
         assert code(refreshed(token)) == "token_revoked"
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_ending_all_sessions_reaches_an_exchange_under_way(ann: Any, token: str) -> None:
+    begun = Event()
+
+    def exchange() -> None:
+        with transaction.atomic():
+            RefreshToken.claims(token, UNKNOWN)
+            begun.set()
+            await_somebody_who_waits()
+
+    def end() -> int:
+        begun.wait(30)
+        return sessions.revoke_all(ann, Reason.LOGOUT_ALL)
+
+    assert in_parallel(exchange, end) == [None, 1]
+    assert code(refreshed(token)) == "token_revoked"
