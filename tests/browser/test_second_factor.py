@@ -132,7 +132,7 @@ def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
     fill_in(browsing, "ann", PASSWORD)
     expect(browsing.get_by_role("alert").or_(browsing.locator(".error")).first).to_be_visible()
     browsing.get_by_label("Two-factor code").fill(codes[0])
-    fill_in(browsing, "ann", PASSWORD)
+    browsing.keyboard.press("Enter")
     expect(browsing.get_by_role("button", name="Sign out")).to_be_visible()
 
 
