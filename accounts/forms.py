@@ -183,6 +183,7 @@ class SignInForm(forms.Form):
     def _ask(self, second_factor: str, public_key: Mapping[str, Any] | None = None) -> None:
         asked = {"second_factor": second_factor, "public_key": json.dumps(public_key) if public_key else ""}
         self.data = {**dict(self.data.items()), **asked}
+        self.fields["code"].widget.attrs["autofocus"] = self.is_second_step
 
 
 class AdminLoginForm(SignInForm, AdminAuthenticationForm):

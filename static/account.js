@@ -123,11 +123,15 @@ let loaded;
 
 async function load() {
   const retry = find("#retry");
-  retry.hidden = false; // unless all of it comes
-  const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists(), loadPasskeys()]);
-  showAccount(me);
-  showFactor(factor);
   retry.hidden = true;
+  try {
+    const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists(), loadPasskeys()]);
+    showAccount(me);
+    showFactor(factor);
+  } catch (error) {
+    retry.hidden = false;
+    throw error;
+  }
 }
 
 /** @param {any} me */
