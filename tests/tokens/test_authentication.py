@@ -91,6 +91,7 @@ def test_invalid_token_is_not_valid(db: None, http: APIClient, token: str) -> No
     response = http.get("/guarded", HTTP_AUTHORIZATION=f"Bearer {token}")
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
     assert response["WWW-Authenticate"] == f'{CHALLENGE}, error="invalid_token"'
+    assert response["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", ["/guarded", "/stateless"])

@@ -108,6 +108,7 @@ def refresh(token: str, proof: str | None = None, **extra: Any) -> Any:
 def assert_refused(response: Any, code: str) -> None:
     assert (response.status_code, response.json()["code"]) == (401, code)
     assert response["WWW-Authenticate"] == REFUSALS[code]
+    assert response["Cache-Control"] == "no-store"
     assert ("DPoP-Nonce" in response) >= (code == "use_dpop_nonce")
     assert not response.cookies
 

@@ -89,9 +89,11 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = {"detail": error.detail, "code": error.detail.code}
     elif isinstance(error.detail, list):
         response.data = {"non_field_errors": error.detail}
-    # A request for a recent sign-in has a challenge of its own.
-    if response.status_code == status.HTTP_401_UNAUTHORIZED and not isinstance(error, ReauthenticationRequired):
-        response["WWW-Authenticate"] = _challenge(error)
+    if response.status_code == status.HTTP_401_UNAUTHORIZED:
+        response["Cache-Control"] = "no-store"
+        # A request for a recent sign-in has a challenge of its own.
+        if not isinstance(error, ReauthenticationRequired):
+            response["WWW-Authenticate"] = _challenge(error)
         if isinstance(error, Refused) and isinstance(error.refusal, NonceRequired):
             response["DPoP-Nonce"] = dpop.newest_nonce()
     return response
