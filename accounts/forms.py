@@ -129,6 +129,10 @@ class CredentialField(forms.CharField):
         return {}
 
 
+OPTIONS_LENGTH = 2**15
+"""Characters. The options name up to 20 passkeys, each by an id of up to 1,364."""
+
+
 class ChallengeField(forms.CharField):
     widget = forms.HiddenInput
 
@@ -143,7 +147,7 @@ class SignInForm(forms.Form):
     second_factor = ChallengeField()
     """The challenge that says that the password was right. With it, the form asks only for the second factor."""
 
-    public_key = forms.CharField(required=False, widget=forms.HiddenInput)
+    public_key = forms.CharField(required=False, max_length=OPTIONS_LENGTH, widget=forms.HiddenInput)
     """The options for answering that challenge by a passkey, for the page's script."""
 
     challenge = ChallengeField()
