@@ -7,7 +7,8 @@
 # make format       put the code in shape
 # make messages     gather the strings to translate, and compile the translations
 # make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
-# make compat       the wheel in other projects, services beside, and tokens on newer versions of Django
+# make hosts        the wheel in other projects, and services in other languages
+# make compat       make hosts, then the tests of tokens on newer versions of Django, on the Pythons at hand
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
 # make client-test  build the package in client/, and try it with axios, React, Vue and TypeScript
@@ -43,7 +44,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench bench-scale clean proof fuzz compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test quick check format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -65,25 +66,29 @@ admin: $(INSTALLED) .env
 # What has a target of its own.
 APART := --ignore=tests/deploy --ignore=tests/site --ignore=tests/hosts --ignore=tests/services
 
-# What talks to the server through other programs, and what never comes to a row, is the same on either database: it is
-# tried on the one that takes less time, or, if its lines are traced, where they are.
+# What talks to the server through other programs, and what never comes to a row, is the same on either database. It is
+# tried on the one that takes less time, or where its lines are traced.
 ON_SQLITE := --ignore=tests/browser --ignore=tests/client --ignore=tests/test_docs.py --ignore=tests/test_reference.py \
 	--ignore=tests/tokens/test_attacks.py
-ON_POSTGRESQL := --ignore=tests/tokens --ignore=tests/config --ignore=tests/api/test_schema.py \
-	--ignore=tests/proof/test_attackers.py --ignore=tests/proof/test_hostile_input.py --ignore=tests/proof/test_leaks.py
+ON_POSTGRESQL := --ignore=tests/proof/test_attackers.py --ignore=tests/proof/test_hostile_input.py \
+	--ignore=tests/proof/test_leaks.py
+
+# What takes long, or starts other programs. `make quick` tries all else on SQLite.
+HOSTILE := tests/api/test_hostile.py tests/tokens/test_advisories.py
+SLOW := tests/proof tests/test_stories.py tests/config/test_below_a_path.py tests/config/test_metrics.py \
+	tests/config/test_outermost.py tests/api/test_health.py
 
 # `tokens` runs alone, with Django's own user, on SQLite, and in the project on PostgreSQL. Tracing takes time, so each line
 # is traced once: by `tokens` alone, and by everything on PostgreSQL.
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(ON_POSTGRESQL)
+	TEST_DATABASE=sqlite $(PYTEST) tests/browser tests/client tests/proof tests/test_stories.py tests/test_docs.py \
+		tests/test_reference.py tests/services/test_documents.py tests/api/test_health.py tests/api/test_hostile.py \
+		tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py $(ON_POSTGRESQL)
 	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
 	TEST_DATABASE=postgresql $(PYTEST) $(APART) $(ON_SQLITE) --cov --cov-append --cov-report=term-missing:skip-covered
 
-# What takes long, or starts other programs.
-SLOW := $(APART) $(ON_SQLITE) --ignore=tests/proof --ignore=tests/tokens/test_advisories.py --ignore=tests/api/test_hostile.py
-
 quick: $(INSTALLED_DEV)
-	TEST_DATABASE=sqlite $(PYTEST) $(SLOW)
+	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(ON_SQLITE) $(SLOW:%=--ignore=%) $(HOSTILE:%=--ignore=%) -k 'not no_value'
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report
@@ -91,9 +96,11 @@ proof: $(INSTALLED_DEV)
 fuzz: $(INSTALLED_DEV)
 	TEST_DATABASE=postgresql FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest --numprocesses=auto tests/proof/test_hostile_input.py
 
-compat: $(INSTALLED_DEV)
+hosts: $(INSTALLED_DEV)
 	TEST_DATABASE=sqlite $(PYTEST) tests/hosts tests/services
 	TEST_DATABASE=postgresql $(PYTEST) tests/hosts
+
+compat: $(INSTALLED_DEV) hosts
 	$(PY) -m tests.compat
 
 proof-peers: $(INSTALLED_DEV)

@@ -28,5 +28,5 @@ def test_wherever_a_project_puts_it(host: Host, environment: dict[str, str]) -> 
 def test_what_cant_work_is_a_check_that_says_so(host: Host) -> None:
     host.environment |= {"USERS_IN": "people", "COOKIE_PATH": "/auth"}
     printed = host.manage("check", fails=True)
-    assert "(latchkey.E020) The users are in DATABASES['people'], and must be in 'default' too" in printed
+    assert "(latchkey.E020) Users are in DATABASES['people'], but must be in 'default' with the sessions" in printed
     assert "(latchkey.E005) TOKENS_COOKIE_PATH must cover /shop/<str:version>/auth/refresh-token" in printed
