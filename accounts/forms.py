@@ -118,6 +118,11 @@ class CodeField(forms.CharField):
 class CredentialField(forms.CharField):
     """A passkey's credential, as JSON. Malformed input becomes an empty credential, which is never valid."""
 
+    widget = forms.HiddenInput
+
+    def __init__(self) -> None:
+        super().__init__(required=False, max_length=CREDENTIAL_LENGTH)
+
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
         if not text:
@@ -153,7 +158,7 @@ class SignInForm(forms.Form):
     challenge = ChallengeField()
     """The challenge of a sign-in by a passkey alone."""
 
-    credential = CredentialField(required=False, widget=forms.HiddenInput)
+    credential = CredentialField()
 
     field_order = ("username", "password", "code")
     request: Any
