@@ -1,4 +1,4 @@
-"""What a project that comes from SimpleJWT has yet to change by hand, each with its place."""
+"""Finds what a project that comes from SimpleJWT has yet to change by hand, each with its place."""
 
 import ast
 import inspect
@@ -26,10 +26,10 @@ THEIRS = "rest_framework_simplejwt"
 SKIPPED = {"node_modules", "site-packages", "migrations", "__pycache__"}
 
 IGNORE = "# checksimplejwt: ignore"
-"""At the end of a line whose finding was looked at, and is fine."""
+"""The comment at the end of a line whose finding was reviewed and is fine."""
 
 SAME_NAME = ("tokens", "views", "serializers", "authentication", "exceptions")
-"""The modules of which each public name is in this package too."""
+"""The modules whose public names are all in this package too."""
 
 WAYS = {
     "OutstandingToken": f"Sessions replace it: query Session of {PACKAGE}.models.",
@@ -50,7 +50,7 @@ OVERRIDES = {
     "View": (("post",), "the serializer isn't called as it has to be"),
     "Authentication": (("get_validated_token", "get_user"), "the session isn't looked up"),
 }
-"""By how the name of a class ends: what does its work only if an override calls it, and what is lost otherwise."""
+"""By the ending of a class's name: methods that an override must call, and what is lost otherwise."""
 
 FIXED = (
     "set_jti",
@@ -63,12 +63,12 @@ FIXED = (
     "outstand",
     "verify",
 )
-"""What a subclass of a token can't change: a token is a function of its session."""
+"""What a subclass of a token can't change, since a token is derived from its session."""
 
 
 class Finding(NamedTuple):
     where: str
-    """A file and a line, or what else has it."""
+    """A file and a line, or another place."""
 
     what: str
 
@@ -91,7 +91,7 @@ class Source(NamedTuple):
 
 
 def findings(root: Path) -> list[Finding]:
-    """Return what is left to do in the project whose files are below that folder, each thing once."""
+    """Return what is left to do in the project below that folder, each thing once."""
     sources, unread = read(root)
     found = [*unread, *_of_sources(sources), *_of_settings(sources), *_of_urls(root)]
     return list(dict.fromkeys(found))
@@ -163,7 +163,7 @@ def _name(module: str, name: str) -> Iterator[str]:
 
 
 def _of_class(source: Source, node: ast.ClassDef) -> Iterator[Finding]:
-    """Name the methods of SimpleJWT's, or of ours in their place, that a class overrides and that do not work so."""
+    """Report methods of SimpleJWT, or of ours in their place, that a class overrides in a way that does not work."""
     imported = {
         alias.asname or alias.name: alias.name
         for statement in ast.walk(source.tree)
@@ -244,7 +244,7 @@ def _messages() -> Iterator[CheckMessage]:
 
 
 def _paths() -> Iterator[tuple[str, Any]]:
-    """Yield what settings of DRF's, djoser's and dj-rest-auth's name, with the name of the setting."""
+    """Yield what settings of DRF, djoser and dj-rest-auth name, with the name of the setting."""
     for setting in ("REST_FRAMEWORK", "DJOSER", "REST_AUTH"):
         for key, value in getattr(settings, setting, {}).items():
             values = value.values() if isinstance(value, Mapping) else value
@@ -253,7 +253,7 @@ def _paths() -> Iterator[tuple[str, Any]]:
 
 
 def _is_left(named: Any) -> bool:
-    """Return whether it is a class of SimpleJWT's that has one of ours in its place, or a subclass of such a one."""
+    """Return whether it is a class of SimpleJWT that one of ours replaces, or a subclass of one."""
     if isinstance(named, str):
         try:
             named = import_string(named)
@@ -317,7 +317,7 @@ def _is_reached(route: str, callback: Any) -> bool:
 
 
 def _is_default(guard: type[BaseAuthentication]) -> bool:
-    # Named once, by its setting.
+    # Reported once, by its setting.
     named = getattr(settings, "REST_FRAMEWORK", {}).get("DEFAULT_AUTHENTICATION_CLASSES", ())
     return _path(guard) in named or guard in named
 
@@ -336,7 +336,7 @@ def _path(named: type[Any]) -> str:
 
 
 def _place(named: type[Any] | None, root: Path) -> str:
-    """Return the file and the line of a class of the project's own; empty for one of a library's."""
+    """Return the file and the line of a class of the project; empty for one of a library."""
     try:
         path = Path(inspect.getsourcefile(named) or "").resolve() if named else Path()
         if not path.is_relative_to(root) or SKIPPED & set(path.parts):
@@ -347,7 +347,7 @@ def _place(named: type[Any] | None, root: Path) -> str:
 
 
 def _strings(sources: Iterable[Source]) -> dict[str, str]:
-    """Return where each text first stands, in whichever file."""
+    """Return where each text first occurs, in any file."""
     places: dict[str, str] = {}
     for source in sources:
         for node in ast.walk(source.tree):
@@ -357,7 +357,7 @@ def _strings(sources: Iterable[Source]) -> dict[str, str]:
 
 
 def _keys(sources: Iterable[Source], setting: str | None) -> dict[str, str]:
-    """Return where the keys of a setting that is a dictionary stand; without one, where settings are assigned."""
+    """Return where a setting's dictionary has its keys; without a dictionary, where settings are assigned."""
     places: dict[str, str] = {}
     for source in sources:
         for node in source.tree.body:

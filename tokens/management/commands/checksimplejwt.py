@@ -13,7 +13,7 @@ class Command(BaseCommand):
         "Lists what you still have to change in the project by hand to move from SimpleJWT. The exit status is 0 if "
         "nothing is left."
     )
-    # It is for projects that are half moved.
+    # It has to run in projects that are half migrated.
     requires_system_checks: Any = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
