@@ -9,6 +9,8 @@ from django.conf import settings as django_settings
 from django.test import Client
 from pytest_django import Settings
 
+from tokens.kinds import TABLE
+
 PAGES = [
     *("/", "/reset-password", "/verify-email", "/client"),
     *("/api/", "/api/me/", "/api/sign-in", "/api/docs/", "/api/token/"),
@@ -141,3 +143,10 @@ def test_no_page_has_script_or_style_of_its_own() -> None:
             r"<style|\sstyle=|\son\w+=|javascript:|<script(?! type=\"module\" src=)", template.read_text()
         )
         assert not found, template
+
+
+def test_what_alarms_on_the_account_page_can_happen() -> None:
+    script = (TEMPLATES.parent / "static/account.js").read_text()
+    alarming = set(re.findall(r'"(\w+)"', script.split("alarming = new Set([")[1].split("]")[0]))
+    assert alarming <= set(TABLE)
+    assert {"passkey_cloned", "passkey_failed", "token_reused"} <= alarming
