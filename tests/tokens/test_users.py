@@ -8,6 +8,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection, models
+from django.db.models.signals import post_save, pre_delete, pre_save
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
@@ -48,7 +49,12 @@ def defined() -> Iterator[dict[str, Any]]:
 
 
 def forget(*defined: Any) -> None:
+    """Leave nothing behind. Signals know a sender by its address, which another class may have later."""
     for model in defined:
+        pre_delete.disconnect(receivers.lock_for_deletion, model)
+        pre_save.disconnect(receivers.note_changed_password, model)
+        for heard in (receivers.revoke_sessions_of_deactivated, receivers.publish_password_change):
+            post_save.disconnect(heard, model)
         del apps.all_models[APP][model._meta.model_name]
     apps.clear_cache()
 
