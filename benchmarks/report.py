@@ -19,8 +19,7 @@ COLUMNS = (LATCHKEY, SHIPPED, SIMPLEJWT)
 INTRODUCTION = """\
 # Benchmarks
 
-![CPU time a request](images/benchmarks-light.svg#only-light)
-![CPU time a request](images/benchmarks-dark.svg#only-dark)
+![CPU time per request](images/benchmarks-light.svg)
 
 `make bench` measures Latchkey next to SimpleJWT and writes this page. It takes less than fifteen minutes.
 
