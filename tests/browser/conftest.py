@@ -4,7 +4,6 @@ All that Playwright does happens in one thread, the tests themselves included: a
 runs, Django keeps other connections to the database.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.browser.people import LINUX
+from tests.chromium import running_chromium
 from tests.server import address_of_database, serve
-from tests.tools import CHROMIUM
 
 TIMEOUT = 60_000  # milliseconds
 FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -40,13 +37,7 @@ class Chromium:
         return self.thread.submit(act, *args, **kwargs).result()
 
     def start(self) -> None:
-        playwright = self.started.enter_context(sync_playwright())
-        # As root, its sandbox does not run.
-        sandbox = os.geteuid() != 0
-        self.browser: Browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=sandbox
-        )
-        self.started.callback(self.browser.close)
+        self.browser: Browser = self.started.enter_context(running_chromium(*FLAGS))
         expect.set_options(timeout=TIMEOUT)
 
     def stop(self) -> None:

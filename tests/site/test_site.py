@@ -15,9 +15,10 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests import diagrams
+from tests.chromium import running_chromium
 from tests.server import ROOT
 from tests.tools import CHROMIUM
 
@@ -125,16 +126,13 @@ def visitor(served: str) -> Iterator[Page]:
     """A browser at the home page, whose every request has to go to the site itself."""
     if not CHROMIUM:
         pytest.skip("The site was not looked at: that needs Chromium (apt-get install chromium-headless-shell).")
-    with sync_playwright() as playwright:
-        sandbox = os.geteuid() != 0
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--disable-gpu"], chromium_sandbox=sandbox)
+    with running_chromium() as browser:
         page = browser.new_page()
         asked, faults = list[str](), list[str]()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.goto(served)
         yield page
-        browser.close()
     assert asked
     assert [url for url in asked if not url.startswith((served, "data:", "blob:"))] == []
     assert faults == []

@@ -13,10 +13,10 @@ from time import monotonic, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext
 
+from tests.chromium import running_chromium
 from tests.server import ROOT, free_port, serve
-from tests.tools import CHROMIUM
 
 HERE = Path(__file__).parent
 FILE = re.compile(r"`([\w./-]+\.\w+)`[^`\n]*:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -109,12 +109,7 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def browser() -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        sandbox = os.geteuid() != 0
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--disable-gpu", "--disable-quic"], chromium_sandbox=sandbox
-        )
+    with running_chromium() as chromium:
         context = chromium.new_context()
         context.set_default_timeout(30_000)
         yield context
-        chromium.close()
