@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from pytest_django import Settings
+from time_machine import TimeMachineFixture
 
 from accounts.factors import encryption, second_factor
 from accounts.mail import outbox
@@ -354,8 +355,13 @@ def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, brow
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
 
 
-def test_page_shows_the_ten_sessions_that_came_last_and_leads_to_all(admin: Client, ann: User) -> None:
-    begun = [sessions.start(ann) for _ in range(11)]
+def test_page_shows_the_ten_sessions_that_came_last_and_leads_to_all(
+    clock: TimeMachineFixture, admin: Client, ann: User
+) -> None:
+    begun = []
+    for _ in range(11):
+        begun.append(sessions.start(ann))
+        clock.shift(1)  # sessions of one millisecond are in no order
     sessions.start(User.objects.create_user("anna"))
     response: Any = admin.get(page_of(ann))
     shown, _ = response.context["inline_admin_formsets"]

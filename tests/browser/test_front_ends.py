@@ -122,7 +122,7 @@ def test_wrong_password_and_refused_origin_and_server_away_are_three_things(
     page = open_front_end(visitor, stranger.url, trusting)
     refused = told(page, SIGN_IN)
     assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
-    assert f"Name {stranger.url} in its TRUSTED_ORIGINS" in refused["message"]
+    assert f"Add {stranger.url} to its TRUSTED_ORIGINS" in refused["message"]
 
     page = open_front_end(visitor, front.url, f"http://127.0.0.1:{free_port()}")
     assert told(page, SIGN_IN) == {"name": "TypeError", "code": None, "message": "Failed to fetch"}
@@ -138,7 +138,7 @@ def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: 
     page = open_front_end(visitor, sites[0].localhost, trusting)  # another site than 127.0.0.1
     failed = told(page, SIGN_IN)
     assert (failed["name"], failed["code"]) == ("Misconfigured", "cookie_not_kept")
-    assert "localhost and 127.0.0.1 are two" in failed["message"]
+    assert "localhost and 127.0.0.1 differ" in failed["message"]
     assert told(page, "client.status") == "out"
 
 

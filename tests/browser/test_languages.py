@@ -14,7 +14,7 @@ def test_account_is_told_in_german(visit: Visit) -> None:
     register(page)
     expect(page).to_have_title("Ihr Konto · Latchkey")
     expect(page.locator("#devices > li")).to_have_text(
-        re.compile(r"Firefox unter Linux\s+hier\s+zuletzt verwendet jetzt · 127\.0\.0\.1\s+angemeldet jetzt")
+        [re.compile(r"Firefox unter Linux\s+hier\s+zuletzt verwendet jetzt · 127\.0\.0\.1\s+angemeldet jetzt")]
     )
     expect(page.locator("#events > li [data-kind]")).to_have_text(["angemeldet", "registriert"])
     expect(page.locator("#events > li [data-agent]").first).to_have_text("Firefox unter Linux")

@@ -1,5 +1,6 @@
 import re
 import signal
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -226,6 +227,15 @@ def test_argument_out_of_range_is_refused(ann: Any, clock: TimeMachineFixture, a
     assert Session.objects.exists()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C interrupt, also if a shell started the tests in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("out", [StringIO(), Terminal()])
 def test_interruption_undoes_one_batch_and_tells_what_was_done(
