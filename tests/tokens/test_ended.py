@@ -62,9 +62,12 @@ def reader() -> Reader:
 
 
 def falls_silent(reader: Reader) -> bool:
-    """Return whether the feed stops telling. It tells again while older transactions are under way, which those of
-    other databases on the same PostgreSQL are too."""
-    for _ in range(100):
+    """Return whether the feed stops repeating itself.
+
+    It repeats while older transactions are under way, also those of other databases on the same PostgreSQL. Another
+    test may hold one for long, so only a feed that never stops exceeds the two minutes.
+    """
+    for _ in range(1200):
         if not reader.read():
             return True
         sleep(0.1)

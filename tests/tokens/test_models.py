@@ -15,7 +15,7 @@ from tests.clients import App, claims_of
 from tokens import models
 from tokens.domain import sessions
 from tokens.domain.reading import read
-from tokens.models import Bucket, Session, uuid7, uuid7_floor
+from tokens.models import Bucket, Cutoff, FormerToken, Session, uuid7, uuid7_floor
 from tokens.tokens import AccessToken
 
 
@@ -32,6 +32,8 @@ def test_rows_are_called_by_their_keys(ann: Any) -> None:
     session = sessions.start(ann)
     assert str(session) == str(session.pk)
     assert str(Bucket(slot=7)) == "7"
+    assert str(FormerToken(session=session.pk)) == str(session.pk)
+    assert str(Cutoff(user=ann)) == str(ann.pk)
 
 
 def test_groups_are_asked_for_where_they_were_not_fetched(ann: Any) -> None:
