@@ -35,7 +35,7 @@ def children() -> defaultdict[int, set[int]]:
 
 
 def cpu(pid: int) -> float:
-    """Return the CPU seconds of a process, of those that it started, and of those of them that have ended."""
+    """Return the CPU seconds of a process, and of its children, including those that have ended."""
     found, waiting, total = children(), [pid] if pid else [], 0.0
     while waiting:
         process = waiting.pop()

@@ -1,4 +1,4 @@
-"""Tokens as an attacker makes them, and as whoever holds this server's own keys could."""
+"""Tokens as an attacker makes them, and as a holder of this server's own keys could."""
 
 import hashlib
 import hmac

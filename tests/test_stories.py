@@ -495,7 +495,9 @@ def test_owner_who_is_kept_out_at_a_new_address_gets_in_by_the_mailed_link(lapto
     assert_out(laptop)
 
 
-def test_one_address_is_sent_so_many_links_whoever_asks_for_them(settings: Settings, clock: TimeMachineFixture) -> None:
+def test_links_to_one_address_are_limited_for_all_askers_together(
+    settings: Settings, clock: TimeMachineFixture
+) -> None:
     settings.TOKENS_LIMITS = {"mail": (3, 600.0)}
     laptop, phone = register("ann"), sign_in("ann")
     for again in (None, laptop, phone):

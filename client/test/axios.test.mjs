@@ -59,7 +59,7 @@ for (const responseType of ["json", "text", "arraybuffer"]) {
   });
 }
 
-test("a request that is refused again is told, and not repeated without end", async () => {
+test("a request that is refused again is reported, not repeated forever", async () => {
   server.script.push(...[1, 2].map(() => ["/api/me/", refusal(401, "token_expired")]));
   await assert.rejects(connected().get("/api/me/"), (error) => {
     return error instanceof AxiosError && error.response.status === 401 && error.response.data.code === "token_expired";

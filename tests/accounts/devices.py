@@ -37,7 +37,7 @@ class Enrolled:
 
 
 def set_up(browser: Browser) -> Enrolled:
-    """Enable a second factor for whoever has signed in there. The code of now is used up by it."""
+    """Enable a second factor for the user who has signed in there. The code of now is used up by it."""
     device = Device(enrol(browser).json()["secret"])
     return Enrolled(device, confirm(browser, device.code()).json()["recoveryCodes"])
 

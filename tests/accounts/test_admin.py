@@ -245,7 +245,7 @@ def test_own_password_changes_once_in_parallel_too(admin: Client) -> None:
         return client.post("/admin/password_change/", form)
 
     answers = in_parallel(*[lambda number=number: change(number) for number in range(6)])
-    # Whoever comes late is told so, or has to sign in again.
+    # A late request is refused as such, or has to sign in again.
     done = [
         number
         for number, answer in enumerate(answers)

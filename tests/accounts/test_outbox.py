@@ -224,7 +224,7 @@ def threads() -> list[Thread]:
 
 @contextmanager
 def renamed(table: str) -> Iterator[None]:
-    """Have the database fail for whoever asks for the table."""
+    """Have the database fail for every use of the table."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
         try:

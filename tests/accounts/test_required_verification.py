@@ -293,7 +293,7 @@ def test_right_and_wrong_password_are_refused_with_the_same_work(monkeypatch: py
 
 
 @pytest.mark.parametrize(("username", "password"), [("nobody", PASSWORD), ("ann", "wrong"), ("off", PASSWORD)])
-def test_whoever_is_refused_is_told_the_same(ann: User, username: str, password: str) -> None:
+def test_refused_users_get_the_same_answer(ann: User, username: str, password: str) -> None:
     User.objects.create_user("off", password=PASSWORD, is_active=False)
     assert_nobody_gets_in(username, password)
 

@@ -203,7 +203,7 @@ def test_visitor_is_out_at_the_next_click_after_the_session_ended(
     assert "Your session has ended" not in visitor.get("/api/").content.decode()
 
 
-def test_public_pages_stay_open_to_whoever_is_out(visitor: Visitor) -> None:
+def test_public_pages_stay_open_to_the_signed_out(visitor: Visitor) -> None:
     sessions.revoke_all(User.objects.get(), Reason.REVOKED)
     assert visitor.get("/api/", headers={"accept": "application/json"}).status_code == 200
     assert visitor.get("/api/schema/", headers={"accept": "application/json"}).status_code == 200
@@ -254,7 +254,7 @@ def test_cookie_survives_a_change_of_the_key(
 def test_use_in_the_moment_of_another_is_no_end(
     visitor: Visitor, settings: Settings, time_machine: TimeMachineFixture
 ) -> None:
-    """Both write the fingerprint anew after a change of the key; whoever comes second reads again."""
+    """Both write the fingerprint anew after a change of the key; the second one reads again."""
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key " * 10
     time_machine.move_to(datetime.now(UTC) + timedelta(minutes=1))

@@ -28,7 +28,7 @@ from tokens.domain.signing_in import PASSWORD_LENGTH
 pytestmark = pytest.mark.django_db
 
 MODULES = (tokens.serializers, accounts.serializers, api.serializers)
-SECONDS = 2.0  # of the processor, whoever else uses it
+SECONDS = 2.0  # CPU time, so that other processes make no difference
 
 
 def inputs() -> Iterator[tuple[str, serializers.CharField]]:

@@ -66,7 +66,7 @@ def test_sign_in_is_listed_and_logged_once(visitor: Visitor) -> None:
     assert (event.kind, event.session) == ("login", visitor.session.pk)
 
 
-def test_whoever_is_not_staff_has_the_api_alone(ann: Person) -> None:
+def test_users_who_are_not_staff_have_the_api_alone(ann: Person) -> None:
     visitor = Visitor()
     visitor.sign_in()
     assert statuses(visitor) == [200, 302]

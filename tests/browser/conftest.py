@@ -106,7 +106,7 @@ class Visitor:
         return page
 
     def expect_complaint(self, *parts: str) -> None:
-        """Let the console tell of this: the browser writes down each answer that is an error, whoever handles it."""
+        """Let the console tell of this: the browser writes down each answer that is an error, even a handled one."""
         self.expected.extend(parts)
 
     def _hear(self, message: ConsoleMessage) -> None:

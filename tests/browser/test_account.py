@@ -21,7 +21,7 @@ def devices(page: Page) -> Any:
     return page.locator("#devices > li")
 
 
-def test_whoever_registers_sees_the_account(page: Page) -> None:
+def test_new_user_sees_the_account(page: Page) -> None:
     register(page)
     expect(page.locator("[data-me=username]")).to_have_text("ann")
     expect(page.locator("[data-me=email]")).to_have_text("ann@example.com")
@@ -420,7 +420,7 @@ def strict(transactional_db: None, mails: Path) -> Iterator[str]:
         yield url
 
 
-def test_whoever_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: str, mails: Path) -> None:
+def test_user_who_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: str, mails: Path) -> None:
     visitor = visit(base_url=strict)
     visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)")
     page = visitor.open("/#register")

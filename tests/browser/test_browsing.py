@@ -20,7 +20,7 @@ def answer(page: Page) -> Locator:
     return page.locator("#answer")
 
 
-def test_whoever_is_asked_to_sign_in_comes_back_to_the_page(visit: Visit) -> None:
+def test_sign_in_leads_back_to_the_page(visit: Visit) -> None:
     register(visit().open())
     visitor = visit()
     visitor.expect_complaint("401 (Unauthorized)")

@@ -218,7 +218,7 @@ test("where no key can be kept, sign-ins are not bound", async () => {
   assert.equal(one.status, "out");
 });
 
-test("where no key can be made, a server that wants one is told apart from a wrong password", async () => {
+test("without a key, a server that requires one differs from a wrong password", async () => {
   const { crypto } = globalThis;
   Object.defineProperty(globalThis, "crypto", { value: {}, configurable: true });
   const one = tab();

@@ -37,7 +37,7 @@ test("login sends the credentials and tells who it is", async () => {
   assert.equal(request.credentials, "include");
 });
 
-test("whoever is not to be remembered is signed in as such", async () => {
+test("a user who is not to be remembered is signed in as such", async () => {
   const tab = browser.tab();
   await tab.login("ann", "secret", { remember: false });
   await tab.register({ username: "bob", password: "secret", remember: false });
@@ -273,7 +273,7 @@ test("the token is renewed ahead of its end, each tab at a moment of its own", a
   assert.ok(moments.size > 1);
 });
 
-test("whoever signs in again is renewed ahead as well", async () => {
+test("a second sign-in is renewed ahead as well", async () => {
   const tab = await signedIn();
   await tab.logout();
   await tab.login("ann", "secret");

@@ -61,7 +61,7 @@ def test_more_sessions_than_are_counted_are_told_as_such(admin: Any, monkeypatch
     assert "Active sessions: 2+." in admin()
 
 
-def test_whoever_may_not_see_sessions_is_told_no_numbers(admin: Any) -> None:
+def test_staff_who_may_not_see_sessions_get_no_numbers(admin: Any) -> None:
     User.objects.get(username="sue").user_permissions.clear()
     assert "Live sessions" not in admin()
     assert Session.objects.count() == 1
@@ -114,7 +114,7 @@ def test_thirty_days_are_counted_by_one_statement(admin: Any) -> None:
     assert (len(asked), len(days), sum(by_kind["login"].values()), by_reason[""]) == (1, 30, 1, by_kind["login"])
 
 
-def test_whoever_may_not_see_the_log_is_shown_no_days(admin: Any) -> None:
+def test_staff_who_may_not_see_the_log_get_no_days(admin: Any) -> None:
     assert "The last thirty days" in admin()
     assert "The last thirty days" not in admin("/admin/latchkey/")
     User.objects.get(username="sue").user_permissions.remove(Permission.objects.get(codename="view_securityevent"))

@@ -1,4 +1,4 @@
-"""Every sentence is told in the language that is asked for, whole, and in English to whoever asks for another."""
+"""Every sentence comes in the requested language, or in English if that is not supported."""
 
 import json
 import re
@@ -149,7 +149,7 @@ def test_no_answer_is_told_half_in_english(
     "header",
     ["", "*", "tlh", "xx-YY, tlh;q=0.9", "en", "en-GB", "en;q=1, de;q=0", "de;q=x", "d", "-", ",,,;q=;q"],
 )
-def test_whoever_asks_for_no_language_that_there_is_is_told_in_english(header: str) -> None:
+def test_unknown_languages_get_english(header: str) -> None:
     answer = Client(headers={"accept-language": header}).get("/api/me/")
     assert answer.json()["detail"] == "Authentication credentials were not provided."
     assert answer["Content-Language"] == "en"
@@ -206,7 +206,7 @@ def test_static_files_are_the_same_in_every_language() -> None:
     assert "Content-Language" not in answer
 
 
-def test_schema_is_in_english_whoever_asks_first() -> None:
+def test_schema_is_in_english_for_all_languages() -> None:
     _schema.cache_clear()
     german = Client(headers=GERMAN).get("/api/schema/").json()
     _schema.cache_clear()

@@ -97,7 +97,7 @@ def test_scraper_is_told_whatever_the_host(opened: None, host: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", TOKEN, f"Token {TOKEN}"])
-def test_whoever_brings_no_token_is_challenged(opened: None, header: str) -> None:
+def test_requests_without_a_token_are_challenged(opened: None, header: str) -> None:
     answer = Client().get("/metrics", headers={"authorization": header})
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"].startswith('Bearer realm="api"')

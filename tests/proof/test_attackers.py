@@ -24,7 +24,7 @@ TURN = 900  # seconds between two refreshes of the owner's
 
 
 class Party(App):
-    """Owner or thief: whoever is refused knows that the session is over."""
+    """Owner or thief: the one who is refused knows that the session is over."""
 
     def steal_from(self, other: "Party") -> None:
         self.refresh_token, self.access = other.refresh_token, other.access

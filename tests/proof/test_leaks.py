@@ -160,7 +160,7 @@ def test_no_secret_is_left_in_the_database_the_log_or_the_admin(database_url: st
 
 
 def known_to_a_thief() -> set[bytes]:
-    """Return what could serve as a key to whoever has a copy of the database, and the public keys."""
+    """Return what could serve as a key to a thief with a copy of the database, and the public keys."""
     found = {b""}
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):

@@ -2,8 +2,8 @@
 
 Sessions are bound to the key of the device that signs in, or to none. Each answer is compared with the model's. Beside
 that, two promises are checked that need no model: a device that nobody stole from is never thrown out by reuse unless
-it lost the answers to four late retries in a row, and once a session has ended nothing of it is good again. Whoever
-steals the tokens of a bound session and not its key counts for nobody there.
+it lost the answers to four late retries in a row, and once a session has ended nothing of it is good again. A thief who
+has the tokens of a bound session, but not its key, counts for nobody there.
 """
 
 from collections.abc import Callable

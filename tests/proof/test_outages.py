@@ -211,7 +211,7 @@ def test_read_only_database_is_read(site: Site, counts: Counts) -> None:
 
 @on_postgresql
 def test_use_that_has_to_be_written_down_waits_for_a_read_only_database(site: Site) -> None:
-    """Whoever is let in unwritten would look like somebody who had never got the token, to a late retry."""
+    """To a late retry, a request whose use was not written would look as if its token had never arrived."""
     ann = register("ann")
     answer = send(site.url, by_cookie(ann.refresh))
     site.set("SET default_transaction_read_only = on")

@@ -120,7 +120,7 @@ def test_pooling_by_transaction_changes_nothing(elsewhere: None, counts: Counts)
 
 @pytest.mark.parametrize("patience", [1, 120] if LONG else [120])
 def test_pool_that_ran_dry_is_unavailable(transactional_db: None, counts: Counts, patience: int) -> None:
-    """PgBouncer lets whoever waits go after its own patience, if that is shorter than the server's."""
+    """PgBouncer drops waiting clients after its own patience, if that is shorter than the server's."""
     ann = register("ann")
     asked = [by_cookie(ann.refresh), me(ann.access), log_in("ann"), Request("GET", "/health/ready")]
     with (

@@ -16,7 +16,7 @@ def ann(db: None) -> Any:
 
 @pytest.fixture
 def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sign in to the admin as where the app is alone: by Django's session, which is none of those that are listed."""
+    """Sign in to the admin as where the app is alone: by Django's session, which no list of sessions shows."""
     replaced = {
         "accounts.page_session.AuthenticationMiddleware": "django.contrib.auth.middleware.AuthenticationMiddleware"
     }

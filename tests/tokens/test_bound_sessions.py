@@ -251,7 +251,7 @@ def test_unbound_token_is_none_of_a_proofs_business(ann: Any, url: str) -> None:
 
 
 def test_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) -> None:
-    """Whoever has the signing key alone can leave out what binds the token."""
+    """A thief with the signing key alone can leave out what binds the token."""
     token = str(AccessToken.for_user(ann, jkt=prover.jkt))
     unbound = access_token({name: value for name, value in claims_of(token).items() if name != "cnf"})
     assert_refused(call(unbound, scheme="Bearer"), "dpop_proof_required")

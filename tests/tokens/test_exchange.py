@@ -1,4 +1,4 @@
-"""The session exchange: whoever is signed in by Django's own login gets a session of ours, once."""
+"""The session exchange: users who signed in by Django's own login get a session of ours, once."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -150,7 +150,7 @@ def test_token_of_4096_bytes_is_read_and_of_4097_is_not(access: dict[str, Any]) 
 
 
 def test_groups_that_do_not_fit_are_left_out(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A token that every server refuses would lock out whoever is in many groups."""
+    """A token that every server refuses would lock out users in many groups."""
     groups = [Group(name=f"a group with a name of some length, number {number:04}") for number in range(200)]
     ann.groups.set(Group.objects.bulk_create(groups))
     app = App()

@@ -359,7 +359,7 @@ def test_secret_key_is_rotated_with_everybody_signed_in_and_the_old_key_leaves_t
         assert former not in keys.key_set()["keys"]
         assert app.verify(app.access).status_code == 200
         assert app.refresh().status_code == 200
-        # Whoever was away for a refresh token's life signs in anew, as they would have had to.
+        # Users who were away for a refresh token's life sign in anew, as they would have had to.
         assert idle.refresh().data["code"] == "token_not_valid"
 
 

@@ -467,7 +467,7 @@ def test_head_answers_as_get_without_the_body(path: str) -> None:
         {"HTTP_COOKIE": "refreshToken=nonsense"},
     ],
 )
-def test_published_document_is_the_same_whoever_asks(path: str, headers: dict[str, str]) -> None:
+def test_published_document_is_the_same_for_all(path: str, headers: dict[str, str]) -> None:
     response = get(path, **headers)
 
     assert (response.status_code, response.content) == (200, get(path).content)

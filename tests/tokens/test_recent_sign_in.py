@@ -154,7 +154,7 @@ def test_bad_token_is_refused_as_everywhere(browser: Browser, url: str) -> None:
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
 
 
-def test_whoever_may_not_is_told_that_and_not_to_sign_in_again(browser: Browser, ann: Any, clock: Clock) -> None:
+def test_users_without_permission_are_not_asked_to_sign_in_again(browser: Browser, ann: Any, clock: Clock) -> None:
     clock.shift(601)
     assert browser.get("/for-staff").status_code == 403
     type(ann)._default_manager.update(is_staff=True)

@@ -132,7 +132,7 @@ def test_other_protocols_are_not_let_through() -> None:
         async_to_sync(Socket("chat", type="http").open)()
 
 
-def test_whoever_brings_no_good_token_is_refused(app: App, ann: Any) -> None:
+def test_sockets_without_a_good_token_are_refused(app: App, ann: Any) -> None:
     refused = (False, 4401)
     assert connect() == refused
     assert connect("chat", query=f"token={app.access}".encode()) == refused
