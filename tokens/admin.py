@@ -108,8 +108,10 @@ class TimeOrderedList(ChangeList):
 class DeletionLast(admin.ModelAdmin):  # type: ignore[type-arg]
     """Offers what can be undone, or only ends something, before a deletion."""
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        # Django 6.1 says where the actions are shown; earlier versions don't know that argument.
+        location = () if action_location is None else (action_location,)
+        actions = super().get_actions(request, *location)
         return dict(sorted(actions.items(), key=lambda action: action[0] == "delete_selected"))
 
 
