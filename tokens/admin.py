@@ -244,8 +244,8 @@ class SessionAdmin(ReadOnlyAdmin):
         return format_html_join(" ", '<span class="session-ended">{}</span>', ((part,) for part in parts))
 
     @admin.display(description=_("maximum lifetime ends"))
-    def ends_at(self, session: Session) -> datetime:
-        return session.ends_at()
+    def ends_at(self, session: Session) -> str:
+        return str(localize(template_localtime(session.ends_at())))
 
     @admin.action(description=_("Revoke selected sessions"), permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: SessionQuerySet) -> None:
