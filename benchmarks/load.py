@@ -29,7 +29,7 @@ class Answer:
     def header(self, name: str) -> str:
         """Return the value of a header. Raises StopIteration if there is none."""
         lines = (line.partition(b": ") for line in self.head.split(b"\r\n"))
-        return next(value.decode() for told, _, value in lines if told.decode().lower() == name.lower())
+        return next(value.decode() for field, _, value in lines if field.decode().lower() == name.lower())
 
 
 @dataclass(frozen=True)

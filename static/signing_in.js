@@ -15,7 +15,7 @@ if (withoutPasskeys) console.info(withoutPasskeys);
 button.hidden = !!withoutPasskeys;
 
 button.addEventListener("click", async () => {
-  const message = find("[data-told]", form);
+  const message = find("[data-message]", form);
   message.textContent = "";
   try {
     const { challenge, publicKey } = await ask();

@@ -47,8 +47,8 @@ class Browser:
 
     def login(self, username: str = "ann", password: str = PASSWORD, remember: object = None, **extra: Any) -> Any:
         """Sign in; None stands for a client that does not say whether to be remembered."""
-        told = {} if remember is None else {"remember": remember}
-        return self._keep(self.post("/auth/login", {"username": username, "password": password, **told}, **extra))
+        choice = {} if remember is None else {"remember": remember}
+        return self._keep(self.post("/auth/login", {"username": username, "password": password, **choice}, **extra))
 
     def answer(self, challenge: str, code: str, **extra: Any) -> Any:
         """Go on with a login that wants a second factor."""

@@ -32,7 +32,7 @@ ADOPTED = {
         ]
     }
 }
-"""Sentences of others that are told here, and translated anew: DRF's German says du."""
+"""Sentences of other packages that people read here, translated anew: DRF's German says du."""
 
 FAMILIAR = re.compile(r"\b([Dd]u|[Dd]ich|[Dd]ir|[Dd]ein\w*|[Gg]ib|[Ss]telle|[Ww]ähle)\b")
 """What German says to friends only."""

@@ -73,9 +73,11 @@ class ProvingClient(APIClient):
     def request(self, **environ: Any) -> Any:
         body = environ["wsgi.input"].read() if "wsgi.input" in environ else b""
         response = self._send(environ, body)
-        told = getattr(response, "data", None) or {}
+        errors = getattr(response, "data", None) or {}
         return (
-            self._send(environ, body) if response.status_code == 401 and told["code"] == "use_dpop_nonce" else response
+            self._send(environ, body)
+            if response.status_code == 401 and errors["code"] == "use_dpop_nonce"
+            else response
         )
 
     def _send(self, environ: dict[str, Any], body: bytes) -> Any:

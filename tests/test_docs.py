@@ -229,8 +229,8 @@ def test_every_command_is_documented_with_its_options() -> None:
     assert sorted(ours) == sorted(set(headings) - {"Cron", "make"})
     for name, app in ours.items():
         its = load_command_class(app, name).create_parser("manage.py", name).format_help()
-        told = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section("docs/commands.md", name)))
-        assert told == set(re.findall(r"--[a-z-]+", its)) - options - {"--no-input"}, name
+        documented = set(re.findall(r"(?m)^\| `(--[a-z-]+)", section("docs/commands.md", name)))
+        assert documented == set(re.findall(r"--[a-z-]+", its)) - options - {"--no-input"}, name
 
 
 def test_every_target_of_make_is_documented() -> None:

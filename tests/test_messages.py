@@ -65,10 +65,10 @@ def test_what_is_read_is_what_was_compiled(folder: str, language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_catalogs_agree_on_what_both_have(language: str) -> None:
-    told: dict[Any, Any] = {}
+    translations: dict[Any, Any] = {}
     for folder in SOURCES:
         for key, message in sentences(read(folder, language)).items():
-            assert told.setdefault(key, message.string) == message.string
+            assert translations.setdefault(key, message.string) == message.string
 
 
 def test_german_is_polite() -> None:
@@ -84,9 +84,9 @@ NOT_A_WORD = {"Latchkey", "latchkey.js", "GET", "DELETE", "OPTIONS"}
 
 
 class Shown(HTMLParser):
-    """The words that a template shows as they stand there: between tags, and in the attributes that people are told."""
+    """The words that a template shows as written: between tags, and in the attributes that people read or hear."""
 
-    TOLD = {"alt", "aria-label", "label", "placeholder", "title"}
+    READ = {"alt", "aria-label", "label", "placeholder", "title"}
     CODE = {"code", "script", "style"}
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Shown(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.inside += [tag] if tag in self.CODE else []
-        self.words += [word for name, value in attrs if name in self.TOLD for word in (value or "").split()]
+        self.words += [word for name, value in attrs if name in self.READ for word in (value or "").split()]
 
     def handle_endtag(self, tag: str) -> None:
         self.inside = [code for code in self.inside if code != tag]
@@ -126,23 +126,23 @@ def test_template_shows_no_word_that_is_not_marked(path: Path) -> None:
     assert unmarked_in_template(path.read_text()) == []
 
 
-TOLD_BY = {"ValidationError", "PermissionDenied", "NotFound", "AuthenticationFailed", "ParseError", "Throttled"}
-TOLD_BY |= {"message_user", "log_change", "log_actions", "HttpResponse"}
-TOLD_AS = {"label", "help_text", "verbose_name", "verbose_name_plural", "description", "search_help_text"}
-TOLD_AS |= {"default_detail", "message", "title", "about"}
+SHOWN_BY = {"ValidationError", "PermissionDenied", "NotFound", "AuthenticationFailed", "ParseError", "Throttled"}
+SHOWN_BY |= {"message_user", "log_change", "log_actions", "HttpResponse"}
+SHOWN_AS = {"label", "help_text", "verbose_name", "verbose_name_plural", "description", "search_help_text"}
+SHOWN_AS |= {"default_detail", "message", "title", "about"}
 
 
 def unmarked_in_python(tree: ast.AST) -> Iterator[str]:
-    """Yield what is told to people without going through gettext: by the names of what tells it."""
+    """Yield the expressions that people read without gettext, by the names of the calls that show them."""
     for node in ast.walk(tree):
-        told: list[ast.expr] = []
+        shown: list[ast.expr] = []
         match node:
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-                told += node.args if name in TOLD_BY else []
-                told += [keyword.value for keyword in node.keywords if keyword.arg in TOLD_AS]
-            case ast.Assign(targets=[ast.Name(id=name)]) if name in TOLD_AS:
-                told.append(node.value)
-        for value in told:
+                shown += node.args if name in SHOWN_BY else []
+                shown += [keyword.value for keyword in node.keywords if keyword.arg in SHOWN_AS]
+            case ast.Assign(targets=[ast.Name(id=name)]) if name in SHOWN_AS:
+                shown.append(node.value)
+        for value in shown:
             if isinstance(value, (ast.Constant, ast.JoinedStr)) and re.search("[a-z] [a-z]", ast.unparse(value)):
                 yield ast.unparse(value)
 
@@ -179,7 +179,7 @@ def test_script_has_no_sentence_of_its_own(path: Path) -> None:
         ('<p>{% translate "Marked" %} {{ variable }}</p>', []),
         ("{% blocktranslate %}Marked{% endblocktranslate %} bare", ["bare"]),
         ("{% blocktranslate count n=n %}One{% plural %}More{% endblocktranslate %}", []),
-        ('<img alt="Told" class="not-told"><code>code</code>', ["Told"]),
+        ('<img alt="Shown" class="not-shown"><code>code</code>', ["Shown"]),
     ],
 )
 def test_words_are_found_that_are_not_marked(source: str, words: list[str]) -> None:

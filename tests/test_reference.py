@@ -165,10 +165,10 @@ def test_every_call_is_shown_with_a_request_and_its_answer() -> None:
 
 
 def test_every_code_of_the_schema_is_told() -> None:
-    told_once = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|(?: \d+ \|)? `\w+.*? \|", read("index")))))
+    on_index = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|(?: \d+ \|)? `\w+.*? \|", read("index")))))
     for call, section in sections().items():
         codes = set(codes_in(operations().get(call, {})))
-        assert codes - told_once <= set(re.findall(r"`(\w+)`", section)), call
+        assert codes - on_index <= set(re.findall(r"`(\w+)`", section)), call
 
 
 def codes_in(document: Any) -> Iterator[str]:

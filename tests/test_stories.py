@@ -1,6 +1,6 @@
-"""What is promised of an account's whole life, told as stories: ann has a laptop and a phone, and reads her mail.
+"""What is promised of an account's whole life, as stories: ann has a laptop and a phone, and reads her mail.
 
-What else is told as a story stands beside the tests of its subject: a sign-in from a new device
+Other stories stand beside the tests of their subjects: a sign-in from a new device
 (accounts/test_notices.py), two people and one address (accounts/test_required_verification.py), a thief before the
 second factor (accounts/test_second_factor.py), a password given again (accounts/test_reauthentication.py), a shared
 computer (tokens/test_remember.py), mails in two languages (config/test_languages.py).
@@ -170,8 +170,8 @@ def test_changed_password_keeps_the_laptop_signed_in_and_ends_the_phone(laptop: 
     assert_in(laptop)
     assert_refused(PASSWORD)
     assert phone.login(password=NEW_PASSWORD).status_code == 200
-    told = arrived()["Your password was changed"]
-    assert "2030-01-01 12:02 (UTC)" in str(told.body)
+    message = arrived()["Your password was changed"]
+    assert "2030-01-01 12:02 (UTC)" in str(message.body)
     events = {event["kind"]: event for event in log_of(phone) if event["createdAt"] == "2030-01-01T12:02:00Z"}
     assert events.keys() == {"password_changed", "session_revoked", "login_failed", "login"}
     assert events["password_changed"]["session"] == changed_in
@@ -298,9 +298,9 @@ def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: 
     body = {"email": "new@example.com", "currentPassword": PASSWORD}
     assert laptop.call("patch", "/api/me/", body).status_code == 200
 
-    told, sent = arrived(), arrived("new@example.com")
-    assert told.keys() == {"Your email address was changed"}
-    assert "2030-01-01 12:02 (UTC)" in str(told["Your email address was changed"].body)
+    notices, sent = arrived(), arrived("new@example.com")
+    assert notices.keys() == {"Your email address was changed"}
+    assert "2030-01-01 12:02 (UTC)" in str(notices["Your email address was changed"].body)
     assert sent.keys() == {"Confirm your email address"}
     me = phone.call("get", "/api/me/").json()
     assert (me["email"], me["emailVerified"]) == ("new@example.com", False)
@@ -401,13 +401,13 @@ def test_thief_with_a_copied_token_is_thrown_out_with_the_laptop_and_the_owner_i
     assert_out(laptop)
     assert_in(phone)
 
-    (subject,) = told = arrived()
+    (subject,) = notices = arrived()
     assert subject == "You were signed out for your safety"
-    assert "2030-01-01 12:05 (UTC)" in str(told[subject].body)
-    assert "Firefox on Linux, last used from 127.0.0.1" in str(told[subject].body)
-    assert "used twice" in str(told[subject].body)
-    assert "from 203.0.113.66." in str(told[subject].body)
-    assert "change your password" in str(told[subject].body)
+    assert "2030-01-01 12:05 (UTC)" in str(notices[subject].body)
+    assert "Firefox on Linux, last used from 127.0.0.1" in str(notices[subject].body)
+    assert "used twice" in str(notices[subject].body)
+    assert "from 203.0.113.66." in str(notices[subject].body)
+    assert "change your password" in str(notices[subject].body)
     (event,) = [event for event in log_of(phone) if event["kind"] == "token_reused"]
     assert (event["ipAddress"], event["userAgent"], event["session"]) == ("203.0.113.66", "curl/8.0", sid_of(laptop))
     assert laptop.login().status_code == 200
@@ -415,7 +415,7 @@ def test_thief_with_a_copied_token_is_thrown_out_with_the_laptop_and_the_owner_i
 
 
 def act_out(laptop: Person, clock: TimeMachineFixture) -> None:
-    """Have everything happen that the owner is told of."""
+    """Have everything happen that the owner gets a mail about."""
     phone = sign_in("ann", user_agent=PHONE)
     clock.shift(60)
     device = Device(enrol(laptop).json()["secret"])

@@ -13,8 +13,8 @@ def find_node() -> str | None:
     node = which("node")
     if node is None:
         return None
-    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    return node if tuple(map(int, re.findall(r"\d+", told)))[:2] >= NODE_VERSION else None
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    return node if tuple(map(int, re.findall(r"\d+", version)))[:2] >= NODE_VERSION else None
 
 
 CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chromium-browser") or which("google-chrome")

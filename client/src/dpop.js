@@ -97,9 +97,9 @@ export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
     async headers(request, token) {
       const held = globalThis.crypto?.subtle && (await choose(request, token).catch(() => null));
       if (!held) return {};
-      const told = nonces.get(new URL(request.url).origin);
+      const known = nonces.get(new URL(request.url).origin);
       // An old one is refused; most requests need none.
-      const proof = await prove(held, request, token, told && Date.now() < told.until ? told.nonce : undefined);
+      const proof = await prove(held, request, token, known && Date.now() < known.until ? known.nonce : undefined);
       return { DPoP: proof, ...(token && { Authorization: `DPoP ${token}` }) };
     },
 

@@ -255,7 +255,8 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Turn on two-factor authentication. The codes are told once, with the account's first second factor.
+   * Turn on two-factor authentication. If this is the account's first second factor, the answer has the recovery
+   * codes. They are shown once.
    * @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<{recoveryCodes?: string[]}>}
    */
   confirmSecondFactor(code, options) {
@@ -563,8 +564,8 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Do the work while no tab does any such; it is told whether another just did. Without Web Locks, only this tab
-   * waits for itself, and the server makes good for what several do at once.
+   * Run `work` in one tab at a time, and tell it whether it had to wait for another tab. Without Web Locks, tabs don't
+   * wait for each other, and the server makes simultaneous refreshes harmless.
    * @template T @param {(waited: boolean) => Promise<T>} work @returns {Promise<T>}
    */
   async #alone(work) {

@@ -35,8 +35,8 @@ export class Passkeys {
   }
 
   /**
-   * Make a passkey for the account; needs a recent sign-in. With the account's first second factor come recovery codes,
-   * told once.
+   * Make a passkey for the account. This needs a recent sign-in. If this is the account's first second factor, the
+   * answer has the recovery codes. They are shown once.
    * @param {{name?: string, endOtherSessions?: boolean}} [options] @returns {Promise<Passkey & {recoveryCodes?: string[]}>}
    */
   async add(options) {

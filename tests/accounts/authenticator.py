@@ -72,7 +72,7 @@ class Authenticator:
         cose = cbor2.dumps(_cose(passkey))
         attested = bytes(16) + len(passkey.credential_id).to_bytes(2, "big") + passkey.credential_id + cose
         data = auth_data(self._auth_data(passkey, AT) + attested)
-        told = self._client_data("webauthn.create", options["challenge"], client_data)
+        client_bytes = self._client_data("webauthn.create", options["challenge"], client_data)
         statement = attestation({"fmt": "none", "attStmt": {}, "authData": data})
         return {
             "id": b64(passkey.credential_id),
@@ -81,7 +81,7 @@ class Authenticator:
             "authenticatorAttachment": "platform",
             "clientExtensionResults": {},
             "response": {
-                "clientDataJSON": b64(told),
+                "clientDataJSON": b64(client_bytes),
                 "attestationObject": b64(cbor2.dumps(statement)),
                 "transports": ["internal", "hybrid"],
             },
@@ -104,8 +104,8 @@ class Authenticator:
         if self.counts:
             passkey.sign_count += 1
         data = auth_data(self._auth_data(passkey, 0))
-        told = self._client_data("webauthn.get", options["challenge"], client_data)
-        signed = _sign(passkey, data + hashlib.sha256(told).digest())
+        client_bytes = self._client_data("webauthn.get", options["challenge"], client_data)
+        signed = _sign(passkey, data + hashlib.sha256(client_bytes).digest())
         handle = user_handle(b64(passkey.user_handle))
         return {
             "id": b64(passkey.credential_id),
@@ -114,7 +114,7 @@ class Authenticator:
             "authenticatorAttachment": "platform",
             "clientExtensionResults": {},
             "response": {
-                "clientDataJSON": b64(told),
+                "clientDataJSON": b64(client_bytes),
                 "authenticatorData": b64(data),
                 "signature": b64(signature(signed)),
                 **({"userHandle": handle} if handle is not None else {}),

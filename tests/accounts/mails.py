@@ -8,7 +8,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 HINT = "If you just registered, open the link in the email first. Reset your password to get a new link."
-"""What every refused login is told where addresses have to be verified."""
+"""What every refused login reads where addresses have to be verified."""
 
 
 def link_in(mail: EmailMessage) -> dict[str, Any]:

@@ -336,8 +336,8 @@ def test_guesses_of_the_own_password_are_limited(admin: Client, settings: Settin
     admin.post("/admin/password_change/", form)
     response: Any = admin.post("/admin/password_change/", form | {"old_password": PASSWORD})
     assert (response.status_code, response["Retry-After"]) == (429, "60")
-    told = ["Too many tries. Try again in 60 seconds."]
-    assert response.context["form"].errors == {"old_password": told}
+    throttled = ["Too many tries. Try again in 60 seconds."]
+    assert response.context["form"].errors == {"old_password": throttled}
     assert User.objects.get().check_password(PASSWORD)
 
 
@@ -685,8 +685,8 @@ def test_who_may_only_look_removes_nothing(ann: User, ann_has: Enrolled) -> None
 def test_pages_tell_whether_there_is_one_and_nothing_of_it(admin: Client, ann: User, ann_has: Enrolled) -> None:
     factor = AuthenticatorApp.objects.get()
     pages = [admin.get(path).content.decode() for path in (LIST, page_of(ann), page_of(ann, "delete"))]
-    told = [re.findall(r'field-has_second_factor.*?alt="(\w+)"', page, re.DOTALL) for page in pages]
-    assert told == [["True", "False"], ["True"], []]
+    icons = [re.findall(r'field-has_second_factor.*?alt="(\w+)"', page, re.DOTALL) for page in pages]
+    assert icons == [["True", "False"], ["True"], []]
     for page in pages:
         assert factor.secret not in page
         assert encryption.decrypt(factor.secret).hex() not in page

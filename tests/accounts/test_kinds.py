@@ -58,8 +58,8 @@ def test_kind_becomes_what_the_table_says(
     assert [(row.user, row.user_agent) for row in rows] == ([(ann, FIREFOX.user_agent)] if kind.row else [])
     outbox.deliver()
     assert not Mail.objects.exists()
-    told = [(message.subject, message.to) for message in mail.outbox]
-    assert told == ([(kind.notice.subject, ["ann@example.com"])] if kind.notice else [])
+    sent = [(message.subject, message.to) for message in mail.outbox]
+    assert sent == ([(kind.notice.subject, ["ann@example.com"])] if kind.notice else [])
 
 
 def test_kinds_have_words_for_people() -> None:

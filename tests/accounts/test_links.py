@@ -33,9 +33,9 @@ def test_mailed_link_leads_where_the_setting_says(
     outbox.queue(kind, user.email)
     outbox.deliver()
     (url,) = set(re.findall(r"myapp://[^\s\"]+", str(mail.outbox[0].body)))
-    told = re.fullmatch(r"myapp://open/([^?]+)\?token=([^&]+)&again=\2", url)
-    assert told
-    assert link.open(unquote(told[1]), unquote(told[2])) == user
+    parts = re.fullmatch(r"myapp://open/([^?]+)\?token=([^&]+)&again=\2", url)
+    assert parts
+    assert link.open(unquote(parts[1]), unquote(parts[2])) == user
 
 
 def test_what_is_put_in_is_percent_encoded(settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch) -> None:

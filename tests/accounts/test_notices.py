@@ -1,4 +1,4 @@
-"""What the owner of an account is told by mail."""
+"""The mails that the owner of an account gets."""
 
 from datetime import timedelta
 from io import StringIO
@@ -50,7 +50,7 @@ def notices(settings: Settings) -> None:
     settings.NOTICES = ["all"]
 
 
-def told() -> list[tuple[str, str]]:
+def mails() -> list[tuple[str, str]]:
     """Send what waits; return the subjects and the recipients."""
     mail.outbox = []
     outbox.deliver()
@@ -60,19 +60,19 @@ def told() -> list[tuple[str, str]]:
 
 def test_sign_in_from_a_new_device_is_told_and_the_first_ever_is_not(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
-    assert told() == []
+    assert mails() == []
     clock.shift(60)
     Browser(NEWER_FIREFOX).login()
-    assert told() == []
+    assert mails() == []
     clock.shift(60)
     Browser(SAFARI).login(REMOTE_ADDR="192.0.2.7")
-    assert told() == [("A sign-in from a new device", "ann@example.com")]
+    assert mails() == [("A sign-in from a new device", "ann@example.com")]
     body = str(mail.outbox[0].body)
     assert "2030-01-01 12:02 (UTC)" in body
     assert "Mobile Safari on iOS, from 192.0.2.7" in body
     clock.shift(60)
     Browser(SAFARI).login()
-    assert told() == []
+    assert mails() == []
 
 
 def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock: TimeMachineFixture) -> None:
@@ -87,14 +87,14 @@ def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock
 
     Browser(FIREFOX).login()
     assert sign_in(NEWER_FIREFOX) == 302
-    assert told() == []
+    assert mails() == []
     assert sign_in(SAFARI, password="wrong") == 200
     assert sign_in(SAFARI) == 302
-    assert told() == [("A sign-in from a new device", "ann@example.com")]
+    assert mails() == [("A sign-in from a new device", "ann@example.com")]
     assert "2030-01-01 12:03 (UTC)" in str(mail.outbox[0].body)
     assert "Mobile Safari on iOS, from 192.0.2.7" in str(mail.outbox[0].body)
     assert sign_in(SAFARI) == 302
-    assert told() == []
+    assert mails() == []
     begun = Session.objects.filter(ip_address="192.0.2.7")
     logged = SecurityEvent.objects.filter(kind="login", ip_address="192.0.2.7")
     assert {event.session for event in logged} == {session.pk for session in begun}
@@ -103,11 +103,11 @@ def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock
 
 def test_sign_in_to_the_admin_of_an_account_that_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
-    told()
+    mails()
     clock.shift(60)
     events.announce(kinds.LOGIN, ann)
     ann.delete()
-    assert told() == []
+    assert mails() == []
 
 
 def test_sign_in_whose_session_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
@@ -115,7 +115,7 @@ def test_sign_in_whose_session_is_gone_is_not_told(ann: User, clock: TimeMachine
     clock.shift(60)
     Browser(SAFARI).login()
     Session.objects.all().delete()
-    assert told() == []
+    assert mails() == []
 
 
 def test_account_without_an_address_is_told_nothing(ann: User) -> None:
@@ -132,7 +132,7 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
         browser.refresh()
         clock.shift(11)
     assert browser.refresh(first, REMOTE_ADDR="203.0.113.66").json()["code"] == "token_reused"
-    assert told() == [("You were signed out for your safety", "ann@example.com")]
+    assert mails() == [("You were signed out for your safety", "ann@example.com")]
     body = str(mail.outbox[0].body)
     assert "Firefox on Linux, last used from 127.0.0.1" in body
     assert "so someone else may have a copy. Device: Firefox on Linux, from 203.0.113.66." in body
@@ -141,7 +141,7 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
 def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
     session = sessions.start(ann)
     sessions.revoke(session, Reason.REUSED)
-    assert told() == [("You were signed out for your safety", "ann@example.com")]
+    assert mails() == [("You were signed out for your safety", "ann@example.com")]
     body = str(mail.outbox[0].body)
     assert "last used from an unknown address" in body
     assert "It was done" not in body
@@ -159,7 +159,7 @@ def test_address_that_nobody_has_verified_is_told_nothing(ann: User, clock: Time
     ann.refresh_from_db()
     username.change_username(ann, "anna")
     address.change_email(ann, "")
-    assert told() == []
+    assert mails() == []
 
 
 def live_session() -> Session:
@@ -185,7 +185,7 @@ def test_new_username_is_told_without_it(ann: User, admin_client: Client, route:
     assert User.objects.get(pk=ann.pk).username == "prize.example.com"
     changed = [("Your username was changed", "ann@example.com")]
     moved = [("Your email address was changed", "ann@example.com")] if route == "admin" else []
-    assert sorted(told()) == sorted(changed + moved)
+    assert sorted(mails()) == sorted(changed + moved)
     assert not any("prize" in str(message.message()) for message in mail.outbox)
     assert SecurityEvent.objects.filter(user=ann, kind="username_changed").count() == 1
 
@@ -201,7 +201,7 @@ def test_device_in_a_mail_is_called_by_nothing_that_its_client_chose(ann: User, 
     assert sessions.rename(session, "Call 555-0100")
     sessions.revoke(session, Reason.REUSED, Agent("192.0.2.9", HOSTILE))
     password.replace_password(live_session(), "another password entirely", Agent("192.0.2.9", HOSTILE))
-    assert [subject for subject, _ in told()] == [
+    assert [subject for subject, _ in mails()] == [
         "A sign-in from a new device",
         "You were signed out for your safety",
         "Your password was changed",
@@ -219,7 +219,7 @@ def test_trouble_with_the_mail_server_counts_towards_no_limit(
     outbox.deliver()
     settings.EMAIL_BACKEND = working
     clock.shift(120)
-    assert told() == [("Your password was changed", "ann@example.com")]
+    assert mails() == [("Your password was changed", "ann@example.com")]
 
 
 ADDRESS = "192.0.2.7"
@@ -267,7 +267,7 @@ def test_password_change_by_any_route_is_told_and_logged(
             monkeypatch.setattr("getpass.getpass", lambda **_kwargs: new)
             call_command("changepassword", "ann", stdout=StringIO())
     assert User.objects.get(username="ann").check_password(new) is (route != "unusable")
-    assert told() == [("Your password was changed", "ann@example.com")]
+    assert mails() == [("Your password was changed", "ann@example.com")]
     assert (f"from {ADDRESS}." in str(mail.outbox[0].body)) is (address is not None)
     [event] = SecurityEvent.objects.exclude(kind__in=["login", "session_revoked"])
     assert (event.kind, event.user, event.ip_address) == ("password_changed", ann, address)
@@ -283,7 +283,7 @@ def test_save_that_changes_no_password_tells_nothing(ann: User) -> None:
     ann.save()
     ann.set_password("another password entirely")
     ann.save(update_fields=["is_staff"])
-    assert (told(), SecurityEvent.objects.count()) == ([], 0)
+    assert (mails(), SecurityEvent.objects.count()) == ([], 0)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -293,14 +293,14 @@ def test_password_that_was_not_saved_is_not_told_of(ann: User) -> None:
     ann.set_password("another password entirely")
     with pytest.raises(IntegrityError):
         ann.save()
-    assert (told(), SecurityEvent.objects.count()) == ([], 0)
+    assert (mails(), SecurityEvent.objects.count()) == ([], 0)
 
 
 def test_password_is_told_of_where_the_account_was_reached_before(ann: User) -> None:
     ann.email = "thief@example.com"
     ann.set_password("another password entirely")
     ann.save()
-    assert told() == [("Your password was changed", "ann@example.com")]
+    assert mails() == [("Your password was changed", "ann@example.com")]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -322,7 +322,7 @@ def test_password_that_a_stale_save_brings_back_is_told_of(ann: User) -> None:
     held = Event()
     assert in_parallel(change, save) == [None, None]
     assert User.objects.get().check_password(PASSWORD)
-    assert told() == [("Your password was changed", "ann@example.com")] * 2
+    assert mails() == [("Your password was changed", "ann@example.com")] * 2
     assert SecurityEvent.objects.filter(kind="password_changed").count() == 2
 
 
@@ -331,9 +331,9 @@ def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
     browser.login()
     device = Device(enrol(browser).json()["secret"])
     assert confirm(browser, device.wrong()).status_code == 400
-    assert told() == []
+    assert mails() == []
     assert confirm(browser, device.code()).status_code == 200
-    assert told() == [("Two-factor authentication was turned on", "ann@example.com")]
+    assert mails() == [("Two-factor authentication was turned on", "ann@example.com")]
     assert "2030-01-01 12:00 (UTC)" in str(mail.outbox[0].body)
 
 
@@ -341,26 +341,26 @@ def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, c
     browser = Browser(FIREFOX)
     browser.login()
     enrolled = set_up(browser)
-    told()
+    mails()
     clock.shift(300)
     assert browser.answer(challenge(browser), enrolled.device.code()).status_code == 200
     assert browser.answer(challenge(browser), "no such code").status_code == 401
-    assert told() == []
+    assert mails() == []
     assert browser.answer(challenge(browser), enrolled.codes[0]).status_code == 200
-    assert told() == [("A recovery code was used", "ann@example.com")]
+    assert mails() == [("A recovery code was used", "ann@example.com")]
 
 
 def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> None:
     browser = Browser(FIREFOX)
     browser.login()
     enrolled = set_up(browser)
-    told()
+    mails()
     clock.shift(300)
     for code, answer in ((enrolled.device.wrong(), 400), (enrolled.device.code(), 200)):
-        assert told() == []
+        assert mails() == []
         body = {"currentPassword": PASSWORD, "code": code}
         assert browser.post("/auth/second-factor/recovery-codes", body, browser.access).status_code == answer
-    assert told() == [("You have new recovery codes", "ann@example.com")]
+    assert mails() == [("You have new recovery codes", "ann@example.com")]
     assert "The old ones no longer work. Device: Firefox on Linux, from 127.0.0.1." in str(mail.outbox[0].body)
 
 
@@ -368,31 +368,31 @@ def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> 
     browser = Browser()
     browser.login()
     enrolled = set_up(browser)
-    told()
+    mails()
     clock.shift(300)
     for code, answer in ((enrolled.device.wrong(), 400), (enrolled.device.code(), 204)):
-        assert told() == []
+        assert mails() == []
         body = {"currentPassword": PASSWORD, "code": code}
         assert browser.post("/auth/second-factor/remove", body, browser.access).status_code == answer
-    assert told() == [("Two-factor authentication was turned off", "ann@example.com")]
+    assert mails() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
 def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Client) -> None:
     browser = Browser()
     browser.login()
     set_up(browser)
-    told()
+    mails()
     for _ in range(2):
         chosen = {"action": "remove_second_factor", "_selected_action": [ann.pk]}
         assert admin_client.post("/admin/accounts/user/", chosen).status_code == 302
-    assert told() == [("Two-factor authentication was turned off", "ann@example.com")]
+    assert mails() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
 def test_new_account_and_other_changes_are_not_told(ann: User) -> None:
     ann.groups.add(Group.objects.create(name="editors"))
     ann.last_login = timezone.now() - timedelta(days=1)
     ann.save()
-    assert told() == []
+    assert mails() == []
 
 
 def test_setting_turns_each_off(ann: User, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Passkeys, told as stories: ann has a browser with an authenticator, bob another, and a thief has ann's password."""
+"""Passkeys, as stories: ann has a browser with an authenticator, bob another, and a thief has ann's password."""
 
 from collections.abc import Callable
 from typing import Any

@@ -111,9 +111,9 @@ def test_nothing_leaves_but_five_digits_of_the_hash(service: Service, caplog: py
     ((path, headers),) = service.asked
     assert path == f"/range/{digest(BREACHED)[:5]}"
     assert headers["Add-Padding"] == "true"
-    told = f"{headers} {caplog.text}"
-    assert BREACHED not in told
-    assert digest(BREACHED)[5:10] not in told.upper()
+    sent = f"{headers} {caplog.text}"
+    assert BREACHED not in sent
+    assert digest(BREACHED)[5:10] not in sent.upper()
 
 
 @pytest.mark.django_db(transaction=True)

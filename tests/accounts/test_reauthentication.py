@@ -1,4 +1,4 @@
-"""Giving the password again, told as stories: ann has two browsers, and a thief has an access token of one of them."""
+"""Giving the password again, as stories: ann has two browsers, and a thief has an access token of one of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -403,9 +403,9 @@ def test_pages_say_what_is_required(settings: Settings) -> None:
 
 
 def flush(*arguments: str) -> str:
-    told = StringIO()
-    call_command("flushunverified", *arguments, stdout=told)
-    return told.getvalue().strip()
+    output = StringIO()
+    call_command("flushunverified", *arguments, stdout=output)
+    return output.getvalue().strip()
 
 
 def test_abandoned_accounts_are_deleted(ann: User, time_machine: TimeMachineFixture) -> None:

@@ -1,4 +1,4 @@
-"""The second factor, told as stories: ann has a browser and a device, and a thief has ann's password."""
+"""The second factor, as stories: ann has a browser and a device, and a thief has ann's password."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Whatever is sent to whichever endpoint, the fault is told as the client's, in the one shape."""
+"""Whatever is sent to whichever endpoint, the answer names the client's fault, in the one shape."""
 
 import json
 from typing import Any
@@ -94,8 +94,8 @@ def no_limits(settings: Settings) -> None:
 def assert_answered(response: Any) -> None:
     assert response.status_code < 500
     if response.status_code >= 400 and response["Content-Type"] == JSON:
-        told = response.json()
-        assert told.keys() == {"detail", "code"} or all(isinstance(messages, list) for messages in told.values())
+        errors = response.json()
+        assert errors.keys() == {"detail", "code"} or all(isinstance(messages, list) for messages in errors.values())
 
 
 def address(path: str, person: Person) -> str:

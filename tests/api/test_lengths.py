@@ -49,12 +49,12 @@ def inputs() -> Iterator[tuple[str, serializers.CharField]]:
 
 
 def test_every_text_field_of_a_serializer_is_bounded() -> None:
-    told = dict(inputs())
-    assert len(told) > 20
+    fields = dict(inputs())
+    assert len(fields) > 20
     # A token is refused as such by its parser, which judges its length first.
     unbounded = {
         name
-        for name, field in told.items()
+        for name, field in fields.items()
         if field.max_length is None and not isinstance(field, tokens.serializers.TokenField)
     }
     assert not unbounded

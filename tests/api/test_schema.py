@@ -211,13 +211,13 @@ def test_schema_tells_who_may_call(schema: Any) -> None:
     access: Any = {"accessToken": []}
     cookie: Any = {"refreshToken": []}
     service: Any = {"service": []}
-    told = {name: operation.get("security") for name, operation in operations(schema).items()}
-    assert told.pop("post /auth/logout") == [access | cookie]
-    assert told.pop("post /auth/refresh-token") == [cookie]
-    assert told.pop("post /auth/introspect") == [access, service]
-    assert told.pop("get /auth/ended") == [service]
+    security = {name: operation.get("security") for name, operation in operations(schema).items()}
+    assert security.pop("post /auth/logout") == [access | cookie]
+    assert security.pop("post /auth/refresh-token") == [cookie]
+    assert security.pop("post /auth/introspect") == [access, service]
+    assert security.pop("get /auth/ended") == [service]
     guarded = {name for name, statuses in CONTRACT.items() if statuses.get(401, set()) >= GUARD}
-    assert told == {name: [access] if name in guarded else None for name in told}
+    assert security == {name: [access] if name in guarded else None for name in security}
     assert schema["components"]["securitySchemes"] == {
         "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
         "refreshToken": {"type": "apiKey", "in": "cookie", "name": "refreshToken"},
@@ -271,12 +271,12 @@ def as_json_schema(node: Any) -> Any:
     return {"anyOf": [made, {"type": "null"}]} if node.get("nullable") is True else made
 
 
-def assert_as_told(schema: Any, name: str, response: Any) -> None:
-    told = operations(schema)[name]["responses"][str(response.status_code)]
-    headers = set(told.get("headers", {}))
+def assert_as_described(schema: Any, name: str, response: Any) -> None:
+    described = operations(schema)[name]["responses"][str(response.status_code)]
+    headers = set(described.get("headers", {}))
     assert headers - {"Set-Cookie", "DPoP-Nonce"} <= set(response.headers)
     assert "Set-Cookie" in headers or not response.cookies
-    content = told.get("content")
+    content = described.get("content")
     if content is None:
         assert response.content == b""
         return
@@ -295,7 +295,7 @@ def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
     def post(path: str, body: Any = None, status: int = 200, **extra: Any) -> Any:
         response = ann.post(path, body, **extra)
         assert response.status_code == status, response.content
-        assert_as_told(schema, f"post {path}", response)
+        assert_as_described(schema, f"post {path}", response)
         return response
 
     post("/auth/register", {**credentials, "email": "ann@example.com"}, 201)
@@ -331,7 +331,7 @@ def test_registration_that_has_to_be_verified_is_answered_as_told(schema: Any, s
     for status in (202, 400):
         response = Person("ann").post("/auth/register", body)
         assert response.status_code == status
-        assert_as_told(schema, "post /auth/register", response)
+        assert_as_described(schema, "post /auth/register", response)
 
 
 def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> None:
@@ -340,7 +340,7 @@ def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> 
     def post(path: str, body: Any, status: int) -> Any:
         response = app.http.post(path, body)
         assert response.status_code == status, response.content
-        assert_as_told(schema, f"post {path}", response)
+        assert_as_described(schema, f"post {path}", response)
         return response.json()
 
     tokens = post("/api/token/", {"username": "ann", "password": PASSWORD}, 200)
@@ -360,7 +360,7 @@ def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff:
     def post(path: str, person: Person, body: str, status: int) -> None:
         response = person.call("post", path, data=body, content_type="application/x-www-form-urlencoded")
         assert response.status_code == status, response.content
-        assert_as_told(schema, f"post {path}", response)
+        assert_as_described(schema, f"post {path}", response)
 
     post("/auth/introspect", staff, f"token={ann.access}", 200)
     post("/auth/introspect", staff, f"token={ann.cookie}", 200)
@@ -385,7 +385,7 @@ def test_feed_of_ended_sessions_is_answered_as_told(schema: Any, ann: Person, se
     ]:
         response = APIClient().get("/auth/ended", after, headers={"Authorization": authorization})
         assert response.status_code == status
-        assert_as_told(schema, "get /auth/ended", response)
+        assert_as_described(schema, "get /auth/ended", response)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_answers_of_the_api_are_as_told(
     method, template = name.split()
     response = people[who].call(method, people[path].path if path in people else path or template, body)
     assert response.status_code == status, response.content
-    assert_as_told(schema, name, response)
+    assert_as_described(schema, name, response)
 
 
 def test_answers_about_a_link_that_staff_sends_are_as_told(
@@ -438,11 +438,11 @@ def test_answers_about_a_link_that_staff_sends_are_as_told(
     for who, status in ((ann, 403), (staff, 202), (staff, 429)):
         response = who.call("post", path)
         assert response.status_code == status
-        assert_as_told(schema, "post /api/users/{id}/send-password-reset/", response)
+        assert_as_described(schema, "post /api/users/{id}/send-password-reset/", response)
     staff.call("patch", ann.path, {"isActive": False})
     response = staff.call("post", path)
     assert response.status_code == 400
-    assert_as_told(schema, "post /api/users/{id}/send-password-reset/", response)
+    assert_as_described(schema, "post /api/users/{id}/send-password-reset/", response)
 
 
 # The page

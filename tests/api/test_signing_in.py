@@ -31,12 +31,12 @@ def test_visitor_without_the_code_stays_out(ann_has: Enrolled, code: str) -> Non
     visitor, count = Visitor(), Session.objects.count()
     page = visitor.sign_in(code=code)
     assert page.status_code == 200
-    told = (
+    expected = (
         "This code is wrong or was already used."
         if code
         else "Enter the code from your authenticator app, or a recovery code."
     )
-    assert told in page.content.decode()
+    assert expected in page.content.decode()
     assert (visitor.cookie, Session.objects.count()) == ("", count)
 
 

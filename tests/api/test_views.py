@@ -293,12 +293,12 @@ def test_others_are_listed_by_their_newest_use_in_pages_that_follow_the_current_
     for other in (others[1], others[2], others[0]):
         time_machine.move_to(timezone.now() + timedelta(minutes=1))
         other.refresh()
-    path, told = "/api/sessions/?pageSize=1", []
+    path, listed = "/api/sessions/?pageSize=1", []
     while path:
         page = ann.call("get", path).json()
-        told += [session["id"] for session in page["results"]]
+        listed += [session["id"] for session in page["results"]]
         path = page["next"]
-    assert told == [claims_of(who.access)["sid"] for who in (ann, others[0], others[2], others[1])]
+    assert listed == [claims_of(who.access)["sid"] for who in (ann, others[0], others[2], others[1])]
 
 
 def test_sessions_that_ended_are_not_told(ann: Person, settings: Settings, time_machine: TimeMachineFixture) -> None:

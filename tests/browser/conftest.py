@@ -115,7 +115,7 @@ class Visitor:
 
     @property
     def unexpected(self) -> list[str]:
-        return [told for told in self.complaints if not any(part in told for part in self.expected)]
+        return [complaint for complaint in self.complaints if not any(part in complaint for part in self.expected)]
 
 
 Visit = Callable[..., Visitor]

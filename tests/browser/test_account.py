@@ -364,10 +364,10 @@ def test_account_is_deleted_after_a_question_and_with_the_password(visit: Visit)
 def test_times_are_told_as_people_do(page: Page) -> None:
     register(page)
     expect(page.locator("[data-last-used]")).to_have_text("now")
-    for later, told in ((125, "2 minutes ago"), (3700, "1 hour ago"), (50 * 3600, "2 days ago")):
+    for later, words in ((125, "2 minutes ago"), (3700, "1 hour ago"), (50 * 3600, "2 days ago")):
         page.clock.set_system_time(datetime.now(UTC) + timedelta(seconds=later))
         page.reload()
-        expect(page.locator("[data-last-used]")).to_have_text(told)
+        expect(page.locator("[data-last-used]")).to_have_text(words)
 
 
 def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:

@@ -52,7 +52,7 @@ def open_front_end(visitor: Visitor, url: str, server: str, *origins: str) -> Pa
     return page
 
 
-def told(page: Page, call: str) -> Any:
+def evaluate(page: Page, call: str) -> Any:
     """Return what a call of the client's comes to, or its error's name, code and message."""
     return page.evaluate(
         "async (call) => { try { return await new Function(`return ${call}`)(); }"
@@ -71,16 +71,16 @@ def test_page_on_another_port_signs_in_and_is_signed_in_when_it_comes_back(
     visitor = visit(base_url=trusting)
     front = sites[0].url
     page = open_front_end(visitor, front, trusting)
-    assert told(page, "client.restore()") is False
-    assert told(page, SIGN_IN)["username"] == "ann"
+    assert evaluate(page, "client.restore()") is False
+    assert evaluate(page, SIGN_IN)["username"] == "ann"
     page.evaluate("localStorage.clear()")  # as Safari does
     page = open_front_end(visitor, front, trusting)
-    assert told(page, "client.restore()") is True
-    assert told(page, "client.user.username") == "ann"
-    assert told(page, "client.json('/api/me/')")["username"] == "ann"
-    assert told(page, "client.logout().then(() => client.status)") == "out"
+    assert evaluate(page, "client.restore()") is True
+    assert evaluate(page, "client.user.username") == "ann"
+    assert evaluate(page, "client.json('/api/me/')")["username"] == "ann"
+    assert evaluate(page, "client.logout().then(() => client.status)") == "out"
     page = open_front_end(visitor, front, trusting)
-    assert told(page, "client.restore()") is False
+    assert evaluate(page, "client.restore()") is False
 
 
 def test_second_front_end_that_was_never_visited_knows_who_is_signed_in(
@@ -88,10 +88,10 @@ def test_second_front_end_that_was_never_visited_knows_who_is_signed_in(
 ) -> None:
     visitor = visit(base_url=trusting)
     page = open_front_end(visitor, sites[0].url, trusting)
-    assert told(page, "client.restore()") is False
+    assert evaluate(page, "client.restore()") is False
     register(visitor.open())
     page = open_front_end(visitor, sites[0].url, trusting)
-    assert told(page, "client.restore()") is True
+    assert evaluate(page, "client.restore()") is True
 
 
 def test_token_goes_to_the_servers_that_are_named_and_to_no_other(
@@ -101,10 +101,10 @@ def test_token_goes_to_the_servers_that_are_named_and_to_no_other(
     api.away = f"{stranger.url}/taken"
     register(visit(base_url=trusting).open())
     page = open_front_end(visit(base_url=trusting), front.url, trusting, api.url)
-    assert told(page, SIGN_IN)["username"] == "ann"
-    token = f"Bearer {told(page, 'client.token()')}"
+    assert evaluate(page, SIGN_IN)["username"] == "ann"
+    token = f"Bearer {evaluate(page, 'client.token()')}"
     for url in (f"{api.url}/orders", f"{api.url}/away", f"{stranger.url}/asked"):
-        assert told(page, f"client.fetch('{url}').then(({{ status }}) => status)") == 200
+        assert evaluate(page, f"client.fetch('{url}').then(({{ status }}) => status)") == 200
     assert api.heard == [("/orders", token), ("/away", token)]
     assert stranger.heard == [("/taken", None), ("/asked", None)]
 
@@ -116,19 +116,19 @@ def test_wrong_password_and_refused_origin_and_server_away_are_three_things(
     visitor = visit(base_url=trusting)
     visitor.expect_complaint("401 (Unauthorized)", "blocked by CORS policy", "ERR_FAILED", "ERR_CONNECTION_REFUSED")
     page = open_front_end(visitor, front.url, trusting, api.url)
-    wrong = told(page, "client.login('ann', 'wrong')")
+    wrong = evaluate(page, "client.login('ann', 'wrong')")
     assert (wrong["name"], wrong["code"]) == ("Refused", "invalid_credentials")
 
     page = open_front_end(visitor, stranger.url, trusting)
-    refused = told(page, SIGN_IN)
+    refused = evaluate(page, SIGN_IN)
     assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
     assert f"Add {stranger.url} to its TRUSTED_ORIGINS" in refused["message"]
 
     page = open_front_end(visitor, front.url, f"http://127.0.0.1:{free_port()}")
-    assert told(page, SIGN_IN) == {"name": "TypeError", "code": None, "message": "Failed to fetch"}
+    assert evaluate(page, SIGN_IN) == {"name": "TypeError", "code": None, "message": "Failed to fetch"}
 
     page = open_front_end(visitor, front.url, trusting, api.url)
-    refused = told(page, f"client.restore().then(() => client.fetch('{api.url}/closed'))")
+    refused = evaluate(page, f"client.restore().then(() => client.fetch('{api.url}/closed'))")
     assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
 
 
@@ -136,10 +136,10 @@ def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: 
     register(visit(base_url=trusting).open())
     visitor = visit(base_url=trusting)
     page = open_front_end(visitor, sites[0].localhost, trusting)  # another site than 127.0.0.1
-    failed = told(page, SIGN_IN)
+    failed = evaluate(page, SIGN_IN)
     assert (failed["name"], failed["code"]) == ("Misconfigured", "cookie_not_kept")
     assert "localhost and 127.0.0.1 differ" in failed["message"]
-    assert told(page, "client.status") == "out"
+    assert evaluate(page, "client.status") == "out"
 
 
 def test_cookie_sticks_on_another_site_with_the_setting_that_the_error_names(
@@ -150,10 +150,10 @@ def test_cookie_sticks_on_another_site_with_the_setting_that_the_error_names(
         register(visit(base_url=url).open())
         visitor = visit(base_url=url)
         page = open_front_end(visitor, front, url)
-        assert told(page, SIGN_IN)["username"] == "ann"
+        assert evaluate(page, SIGN_IN)["username"] == "ann"
         page = open_front_end(visitor, front, url)
-        assert told(page, "client.restore()") is True
-        assert told(page, "client.logout().then(() => client.status)") == "out"
+        assert evaluate(page, "client.restore()") is True
+        assert evaluate(page, "client.logout().then(() => client.status)") == "out"
 
 
 @pytest.mark.parametrize("snippet", snippets("latchkey-client"))

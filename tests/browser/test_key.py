@@ -60,7 +60,7 @@ def test_key_can_not_be_exported(visitor: Visitor) -> None:
     register(visitor.open())
     page = visitor.open("/client")
     expect(page.locator("#state")).to_have_text("signed in")
-    told = page.evaluate("""async () => {
+    refusal = page.evaluate("""async () => {
       const open = indexedDB.open("latchkey");
       await new Promise((done) => (open.onsuccess = done));
       const get = open.result.transaction("keys").objectStore("keys").get("latchkey");
@@ -68,7 +68,7 @@ def test_key_can_not_be_exported(visitor: Visitor) -> None:
       const { privateKey } = get.result;
       return crypto.subtle.exportKey("jwk", privateKey).then(() => "exported", ({ name }) => name);
     }""")
-    assert told == "InvalidAccessError"
+    assert refusal == "InvalidAccessError"
 
 
 def test_who_has_lost_the_key_signs_in_again(visitor: Visitor) -> None:

@@ -155,14 +155,14 @@ def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -
 
 
 def test_page_at_an_address_offers_no_passkeys_and_says_why(visitor: Visitor) -> None:
-    told: list[str] = []
-    visitor.context.on("console", lambda message: told.append(message.text))
+    lines: list[str] = []
+    visitor.context.on("console", lambda message: lines.append(message.text))
     page = visitor.open()
     register(page)
     expect(page.locator("#passkeys-card")).to_be_hidden()
     sign_out(page)
     expect(page.locator("#use-passkey")).to_be_hidden()
-    assert [line for line in told if "passkeys" in line.lower()]
+    assert [line for line in lines if "passkeys" in line.lower()]
 
 
 @pytest.fixture

@@ -96,11 +96,11 @@ def test_first_page_draws_the_last_thirty_days(admin: Any, time_machine: TimeMac
     page = client.get("/admin/").content.decode()
     assert drawn(page) == {"signed in": 3, "failed sign-in": 2, "refresh token used twice": 1, "signed out": 1}
     days = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', page)
-    told = {day: re.findall(r"<td>(\d+)</td>", counts) for day, counts in days}
-    assert len(told) == 30
-    assert told.pop("Jan. 31, 2030") == ["2", "0", "0", "1"]
-    assert told.pop("Jan. 2, 2030") == ["1", "2", "1", "0"]
-    assert {*chain(*told.values())} == {"0"}
+    counts_of_day = {day: re.findall(r"<td>(\d+)</td>", counts) for day, counts in days}
+    assert len(counts_of_day) == 30
+    assert counts_of_day.pop("Jan. 31, 2030") == ["2", "0", "0", "1"]
+    assert counts_of_day.pop("Jan. 2, 2030") == ["1", "2", "1", "0"]
+    assert {*chain(*counts_of_day.values())} == {"0"}
     # Of two sign-ins and of one, the bars are of full and of half the height.
     assert re.findall(r'<rect x="(\d+)" y="(\d+)" width="8" height="(\d+)">', page)[:2] == [
         ("0", "20", "20"),

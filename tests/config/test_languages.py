@@ -57,14 +57,14 @@ def test_errors_of_fields_are_told_in_german(ann: User) -> None:
     assert "Dieses Passwort ist zu kurz. Es muss mindestens 8 Zeichen enthalten." in answer.json()["password"]
 
 
-def sentences(told: Any) -> Iterator[str]:
-    match told:
+def sentences(body: Any) -> Iterator[str]:
+    match body:
         case dict():
-            yield from (sentence for key, value in told.items() if key != "code" for sentence in sentences(value))
+            yield from (sentence for key, value in body.items() if key != "code" for sentence in sentences(value))
         case list():
-            yield from (sentence for value in told for sentence in sentences(value))
+            yield from (sentence for value in body for sentence in sentences(value))
         case _:
-            yield str(told)
+            yield str(body)
 
 
 NEW = {"username": "bob", "password": "a password of four words", "email": "bob@example.com"}
@@ -139,10 +139,10 @@ def test_no_answer_is_told_half_in_english(
     assert german.status_code == english.status_code >= 400
     assert german.json().get("code") == english.json().get("code")
     assert german.json().keys() == english.json().keys()
-    told, said = list(sentences(german.json())), list(sentences(english.json()))
-    assert len(told) == len(said) > 0
-    assert not {*told} & {*said}
-    assert not [sentence for sentence in told if FAMILIAR.search(sentence)]
+    translated, original = list(sentences(german.json())), list(sentences(english.json()))
+    assert len(translated) == len(original) > 0
+    assert not {*translated} & {*original}
+    assert not [sentence for sentence in translated if FAMILIAR.search(sentence)]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ def test_port_that_is_taken_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, h
         monkeypatch.setattr(local, "PORT", port)
         with pytest.raises(SystemExit) as caught:
             local.on_starting(None)
-    told = f"Port {port} is in use. Stop the other program or choose another port: make run PORT={port + 1}"
-    assert str(caught.value) == told
+    expected = f"Port {port} is in use. Stop the other program or choose another port: make run PORT={port + 1}"
+    assert str(caught.value) == expected
     local.on_starting(None)  # which nothing keeps any more
 
 
@@ -33,6 +33,6 @@ def test_other_faults_of_the_address_are_gunicorns(monkeypatch: pytest.MonkeyPat
 
 def test_addresses_are_told_once_it_listens(capsys: Any) -> None:
     local.when_ready(None)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for path in ("/", "/api/", "/api/docs/", "/admin/"):
-        assert f"  http://localhost:8000{path}" in told
+        assert f"  http://localhost:8000{path}" in printed

@@ -1,4 +1,4 @@
-"""What is counted, who is told, and that it is right with several processes."""
+"""What is counted, who may read it, and that it is right with several processes."""
 
 import os
 import runpy
@@ -67,7 +67,7 @@ def scrape(opened: None) -> Callable[[], dict[str, float]]:
     return lambda: {name: value - start.get(name, 0) for name, value in total().items() if value != start.get(name, 0)}
 
 
-# Who is told
+# Who may read it
 
 
 def test_path_does_not_exist_unless_a_token_is_set() -> None:
@@ -91,9 +91,9 @@ def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
 
 @pytest.mark.parametrize("host", ["10.42.0.7:8000", "latchkey-7d9f.default.svc"])
 def test_scraper_is_told_whatever_the_host(opened: None, host: str) -> None:
-    told = {"authorization": f"Bearer {TOKEN}", "host": host}
-    assert Client().get("/metrics", headers=told).status_code == 200
-    assert Client().get("/metrics", headers={**told, "authorization": "Bearer wrong"}).status_code == 401
+    headers = {"authorization": f"Bearer {TOKEN}", "host": host}
+    assert Client().get("/metrics", headers=headers).status_code == 200
+    assert Client().get("/metrics", headers={**headers, "authorization": "Bearer wrong"}).status_code == 401
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", TOKEN, f"Token {TOKEN}"])

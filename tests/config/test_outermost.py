@@ -44,8 +44,8 @@ def ask(url: str, request_line: str, *headers: str, body: bytes = b"") -> tuple[
         connection.sendall("\r\n".join(lines).encode("latin-1") + body)
         with connection.makefile("rb") as answer:
             head, _, rest = answer.read().partition(b"\r\n\r\n")
-    status, *told = head.decode("latin-1").split("\r\n")
-    return int(status.split()[1]), dict(line.split(": ", 1) for line in told), rest
+    status, *lines = head.decode("latin-1").split("\r\n")
+    return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), rest
 
 
 def assert_refused(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
@@ -68,16 +68,16 @@ def test_server_answers_what_no_parser_takes(database_url: str) -> None:
             accept, content_type = value.format("text/html"), value.format("application/json")
             assert_refused(ask(url, "GET /nowhere", f"Accept: {accept}"), 400, "bad_request")
             assert_refused(ask(url, "GET /nowhere", f"Accept: a/b, {accept}"), 400, "bad_request")
-            told = ask(url, "POST /auth/login", f"Content-Type: {content_type}", "Content-Length: 2", body=b"{}")
-            assert_refused(told, 400, "bad_request")
+            response = ask(url, "POST /auth/login", f"Content-Type: {content_type}", "Content-Length: 2", body=b"{}")
+            assert_refused(response, 400, "bad_request")
             assert_refused(ask(url, "GET /", f"Content-Disposition: {value.format('a')}"), 400, "bad_request")
         part = (f"Content-Type: {MULTIPART}", f"Content-Length: {len(PART)}")
         assert_refused(ask(url, "POST /api/token/", *part, body=PART), 400, "parse_error")
         csrf = ("Cookie: csrftoken=" + "a" * 32,)
         assert_refused(ask(url, "POST /admin/login/", *part, *csrf, body=PART), 400, "bad_request")
         for header in ("Transfer-Encoding: xchunked", "Content-Length: x", "X: \x7f", "Expect: a lot", "X"):
-            assert_refused(told := ask(url, "GET /", header), told[0], "bad_request")
-            assert told[0] in (400, 417)
+            assert_refused(response := ask(url, "GET /", header), response[0], "bad_request")
+            assert response[0] in (400, 417)
         assert_refused(ask(url, "GET /" + "a" * 9000), 414, "too_large")
         assert_refused(ask(url, "GET /", "X: " + "a" * 9000), 431, "too_large")
 
@@ -86,8 +86,8 @@ def test_server_reads_chunked_bodies(database_url: str) -> None:
     body = json.dumps({"username": "ada", "password": "the analytical engine"}).encode()
     headers = ("Content-Type: application/json", "Transfer-Encoding: chunked")
     with serve(database_url, WORKERS="1") as url:
-        status, _, told = ask(url, "POST /auth/register", *headers, body=chunked(body[:7], body[7:]))
-        assert (status, json.loads(told)["user"]["username"]) == (201, "ada")
+        status, _, answer = ask(url, "POST /auth/register", *headers, body=chunked(body[:7], body[7:]))
+        assert (status, json.loads(answer)["user"]["username"]) == (201, "ada")
         full = json.dumps({"username": "a" * (LIMIT - 64)}).encode().ljust(LIMIT)
         assert ask(url, "POST /auth/login", *headers, body=chunked(full))[0] == 400
         assert_refused(ask(url, "POST /auth/login", *headers, body=chunked(full, b" ")), 413, "too_large")
@@ -105,9 +105,9 @@ def wsgi() -> Callable[..., tuple[int, dict[str, str], bytes]]:
 
     def call(method: str, path: str, body: bytes = b"", **extra: Any) -> tuple[int, dict[str, str], bytes]:
         environ = RequestFactory().generic(method, path, body).environ | extra
-        told: list[Any] = []
-        given = application(environ, lambda *answer: told.extend(answer))  # type: ignore[arg-type]
-        return int(told[0].split()[0]), dict(told[1]), b"".join(given)
+        started: list[Any] = []
+        given = application(environ, lambda *answer: started.extend(answer))  # type: ignore[arg-type]
+        return int(started[0].split()[0]), dict(started[1]), b"".join(given)
 
     return call
 
@@ -134,14 +134,14 @@ def test_two_lines_of_cookies_are_one(wsgi: Any) -> None:
     page = wsgi("GET", "/admin/login/")
     token = page[1]["Set-Cookie"].strip().partition(";")[0]
     body = page[2].partition(b'name="csrfmiddlewaretoken" value="')[2].partition(b'"')[0]
-    told = wsgi(
+    response = wsgi(
         "POST",
         "/admin/login/",
         b"csrfmiddlewaretoken=" + body,
         CONTENT_TYPE="application/x-www-form-urlencoded",
         HTTP_COOKIE=f"theme=dark,{token}",
     )
-    assert told[0] == 200  # and not 403 for want of the cookie
+    assert response[0] == 200  # and not 403 for want of the cookie
 
 
 @pytest.mark.parametrize("terminated", [True, False])
@@ -149,8 +149,8 @@ def test_chunked_body_is_read_where_its_end_is_seen(wsgi: Any, terminated: bool)
     body = b'{"token": "junk"}'
     extra: dict[str, Any] = {"CONTENT_TYPE": "application/json", **CHUNKED}
     extra |= {"wsgi.input": BytesIO(body), "wsgi.input_terminated": terminated}
-    told = wsgi("POST", "/api/token/verify/", **extra)
-    assert_refused(told, *((401, "token_not_valid") if terminated else (411, "length_required")))
+    response = wsgi("POST", "/api/token/verify/", **extra)
+    assert_refused(response, *((401, "token_not_valid") if terminated else (411, "length_required")))
 
 
 def test_chunked_body_that_is_too_long_is_read_no_further(wsgi: Any) -> None:
@@ -164,9 +164,9 @@ def test_failure_outside_of_django_is_json() -> None:
     def broken(environ: Any, start_response: Any) -> Any:
         raise ValueError
 
-    told: list[Any] = []
-    body = outermost.WSGI(broken)({}, lambda *answer: told.extend(answer))  # type: ignore[arg-type]
-    assert_refused((int(told[0].split()[0]), dict(told[1]), b"".join(body)), 500, "error")
+    started: list[Any] = []
+    body = outermost.WSGI(broken)({}, lambda *answer: started.extend(answer))  # type: ignore[arg-type]
+    assert_refused((int(started[0].split()[0]), dict(started[1]), b"".join(body)), 500, "error")
 
 
 def asgi(scope: dict[str, Any], *messages: dict[str, Any], application: Any = None) -> Any:
@@ -238,14 +238,14 @@ def test_asgi_refuses_what_no_parser_takes(scope: Any) -> None:
 
 
 def test_asgi_refuses_a_part_that_python_cant_parse() -> None:
-    told = asgi({"path": "/api/token/", "headers": [(b"content-type", MULTIPART.encode())]}, part(PART))
-    assert_refused(told, 400, "parse_error")
+    response = asgi({"path": "/api/token/", "headers": [(b"content-type", MULTIPART.encode())]}, part(PART))
+    assert_refused(response, 400, "parse_error")
 
 
 def test_asgi_takes_two_lines_of_cookies_for_one() -> None:
     cookies = [(b"cookie", b"theme=dark"), (b"cookie", b"refreshToken=junk")]
-    told = asgi({"path": "/auth/refresh-token", "headers": cookies}, part())
-    assert_refused(told, 401, "token_not_valid")
+    response = asgi({"path": "/auth/refresh-token", "headers": cookies}, part())
+    assert_refused(response, 401, "token_not_valid")
 
 
 def test_asgi_refuses_websockets_and_leaves_the_rest_to_django() -> None:
@@ -321,9 +321,9 @@ def test_gunicorns_own_errors_are_json(status: int, line: str, code: str) -> Non
 
 
 def test_workers_errors_go_through_that() -> None:
-    wire, told = Wire(), object.__new__(worker.Worker)
-    told.log = logging.getLogger(__name__)
-    told.handle_error(None, wire, ("127.0.0.1", 1), ValueError())
+    wire, server = Wire(), object.__new__(worker.Worker)
+    server.log = logging.getLogger(__name__)
+    server.handle_error(None, wire, ("127.0.0.1", 1), ValueError())
     assert wire.written.startswith(b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json")
 
 

@@ -30,16 +30,16 @@ class Host:
     def __init__(self, folder: Path, python: Path, database: dict[str, Any]) -> None:
         self.folder, self.python, self.database = folder, python, database
         self.environment: dict[str, str] = {}
-        """What the project is told beside its database."""
+        """The project's environment beside its database."""
 
     def manage(self, *arguments: str, fails: bool = False) -> str:
         """Run a command of the project's, and return all that it prints."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        told = {"DATABASE": json.dumps(self.database), "PYTHONWARNINGS": "error", **self.environment}
+        variables = {"DATABASE": json.dumps(self.database), "PYTHONWARNINGS": "error", **self.environment}
         done = subprocess.run(
             [str(self.python), "manage.py", *arguments],
             cwd=self.folder,
-            env={**kept, **told},
+            env={**kept, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -143,8 +143,8 @@ def ada(django_user_model, db):
 
 def test_ada_comes_in(latchkey_client, ada):
     session = latchkey_client.sign_in(ada)
-    told = [latchkey_client.get(url).json() for url in URLS]
-    assert told == [{"hello": "ada"}, {"signedIn": True}, {"username": "ada", "session": str(session.pk)}]
+    answers = [latchkey_client.get(url).json() for url in URLS]
+    assert answers == [{"hello": "ada"}, {"signedIn": True}, {"username": "ada", "session": str(session.pk)}]
 
 
 def test_nobody_else_does(latchkey_client, ada):

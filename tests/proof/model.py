@@ -25,7 +25,7 @@ Answer = (
         "dpop_key_mismatch",
     ]
 )
-"""What a refresh gives is told by the number of the refresh token: 0 from the login, then one more for each."""
+"""What a refresh gives is named by the number of the refresh token: 0 from the login, then one more for each."""
 
 
 @dataclass

@@ -263,11 +263,11 @@ def _run(order: list[int], state: str, names: tuple[str, ...]) -> Outcome:
             next(acts[number])
         except StopIteration as stop:
             answers[number] = stop.value or answers[number]
-    begun = sorted(_told(session) for session in world.begun)
-    return Outcome(tuple(answers), _told(world.main), _told(world.other), tuple(begun), world.is_active)
+    begun = sorted(_standing(session) for session in world.begun)
+    return Outcome(tuple(answers), _standing(world.main), _standing(world.other), tuple(begun), world.is_active)
 
 
-def _told(session: ModelSession) -> str:
+def _standing(session: ModelSession) -> str:
     if session.is_over(THEN):
         return session.ended or "expired"
     return _tell(session.newest, session.exchanged or 0, session.was_used)
@@ -291,7 +291,7 @@ class Round:
     reasons: dict[UUID | None, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Why the log says that a session ended, by the session."""
 
-    def told(self, session: UUID) -> str:
+    def standing(self, session: UUID) -> str:
         """Return why the session ended, if the row and the log agree, or as what it lives."""
         row, reasons = self.rows.get(session), " and ".join(self.reasons[session])
         if row is None:
@@ -309,19 +309,21 @@ class Round:
     @property
     def outcome(self) -> Outcome:
         main, other = self.scene.main.pk, self.scene.other.pk
-        begun = sorted(self.told(session) for session in self.rows if session not in (main, other))
-        answers = tuple(_told_of_answer(answer) if answer else "done" for answer in self.answers)
-        return Outcome(answers, self.told(main), self.told(other), tuple(begun), self.rows[other].user.is_active)
+        begun = sorted(self.standing(session) for session in self.rows if session not in (main, other))
+        answers = tuple(_summary(answer) if answer else "done" for answer in self.answers)
+        return Outcome(
+            answers, self.standing(main), self.standing(other), tuple(begun), self.rows[other].user.is_active
+        )
 
     def tokens(self) -> Iterator[tuple[str, bool]]:
         """Yield tokens of either kind that somebody holds now, and whether each is good."""
         held = refresh_token(self.scene.main, NEWEST)
         for token in (held, *(answer.refresh for answer in self.answers if answer and answer.refresh)):
             session, generation = _named(token)
-            told, row = self.told(session), self.rows.get(session)
-            if told == "expired":
+            standing, row = self.standing(session), self.rows.get(session)
+            if standing == "expired":
                 continue  # by their own time, those held here are good yet
-            is_alive = row is not None and told == _tell(row.generation, row.predecessor, row.confirmed)
+            is_alive = row is not None and standing == _tell(row.generation, row.predecessor, row.confirmed)
             if row is not None and is_alive and generation == row.predecessor < row.generation and row.confirmed:
                 continue  # until the grace period is over
             yield token, row is not None and is_alive and generation in (row.generation, row.predecessor)
@@ -341,7 +343,7 @@ def read(rounds: list[Round]) -> None:
         of[event.user_id].reasons[event.session].append(Reason.PASSWORD)
 
 
-def _told_of_answer(answer: Answer) -> str:
+def _summary(answer: Answer) -> str:
     """Return the error's code, else which refresh token came back, else the status."""
     return answer.code or (_token(_named(answer.refresh)[1]) if answer.refresh else str(answer.status))
 

@@ -7,7 +7,7 @@ operation that can, until no choice is left untried. A statement that waits for 
 Of orders that differ only in statements that commute (two reads; what touches different tables; what happens inside a
 transaction, for who reads outside it), one is run: sleep sets (Godefroid, 1996). `footprints.py` says what commutes.
 
-An operation may consist of parts (the guard lets a request in, then the view acts), told apart by `next_part`.
+An operation may consist of parts (the guard lets a request in, then the view acts), separated by `next_part`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -88,9 +88,9 @@ class Story(RuleBasedStateMachine):
     def add_a_passkey(self) -> None:
         self.enter()
         device = Authenticator()
-        told = self._add(device)
-        self._keep_codes(told)
-        self.owned.passkeys[told["id"]] = device
+        answer = self._add(device)
+        self._keep_codes(answer)
+        self.owned.passkeys[answer["id"]] = device
 
     @precondition(lambda self: self.owned.passkeys)
     @rule()
@@ -161,9 +161,9 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def account_says_what_there_is(self) -> None:
-        told = self.browser.get("/auth/second-factor").json()
-        assert (told["enabled"], told["passkeys"]) == (self.owned.is_protected, len(self.owned.passkeys))
-        assert told["recoveryCodesLeft"] == len(self.owned.recovery_codes)
+        state = self.browser.get("/auth/second-factor").json()
+        assert (state["enabled"], state["passkeys"]) == (self.owned.is_protected, len(self.owned.passkeys))
+        assert state["recoveryCodesLeft"] == len(self.owned.recovery_codes)
 
     # How it is done
 
@@ -182,8 +182,8 @@ class Story(RuleBasedStateMachine):
     def _password(self, browser: Browser) -> Answer:
         answer = browser.login()
         assert answer.status_code == (401 if self.owned.is_protected else 200)
-        told: Answer = answer.json()
-        return told
+        body: Answer = answer.json()
+        return body
 
     def _answer(self, method: str, asked: Answer) -> Answer:
         answer: Answer
@@ -201,18 +201,18 @@ class Story(RuleBasedStateMachine):
     def _post(self, path: str, body: Answer) -> Answer:
         answer = self.browser.post(path, body, self.browser.access)
         assert answer.status_code in (200, 201), answer.json()
-        told: Answer = answer.json()
-        return told
+        given: Answer = answer.json()
+        return given
 
     def _add(self, device: Authenticator) -> Answer:
         asked = self._post("/auth/passkeys/options", {})
         body = {"challenge": asked["challenge"], "credential": device.create(asked["publicKey"])}
         return self._post("/auth/passkeys", body)
 
-    def _keep_codes(self, told: Answer) -> None:
+    def _keep_codes(self, answer: Answer) -> None:
         """They come with the first factor, and with no other."""
-        assert ("recoveryCodes" in told) == (not self.owned.is_protected)
-        self.owned.recovery_codes = told.get("recoveryCodes", self.owned.recovery_codes)
+        assert ("recoveryCodes" in answer) == (not self.owned.is_protected)
+        self.owned.recovery_codes = answer.get("recoveryCodes", self.owned.recovery_codes)
 
     def _lose_codes(self) -> None:
         if not self.owned.is_protected:

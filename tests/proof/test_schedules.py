@@ -83,15 +83,15 @@ class Watch:
         count = 0
         for schedule in self.stage.explore(self.prepare):
             count += 1
-            told = self.judge(schedule)
-            if told not in serial and not is_at_the_end_of_its_time(self.state, self.names):
+            outcome = self.judge(schedule)
+            if outcome not in serial and not is_at_the_end_of_its_time(self.state, self.names):
                 expected = "\n".join(sorted(serial))
-                pytest.fail(f"{told}\nafter\n{schedule}\nOne after the other:\n{expected}", pytrace=False)
+                pytest.fail(f"{outcome}\nafter\n{schedule}\nOne after the other:\n{expected}", pytrace=False)
         return count
 
     def judge(self, schedule: Schedule) -> str:
         """Check what must hold after every schedule, and return its outcome as text."""
-        outcomes = [told(outcome) for outcome in schedule.outcomes]
+        outcomes = [summary(outcome) for outcome in schedule.outcomes]
         for outcome, name in zip(schedule.outcomes, self.names, strict=True):
             is_fault = isinstance(outcome, Exception) and not isinstance(outcome, REFUSALS)
             assert not is_fault, f"{name} failed: {outcome!r}\n{schedule}"
@@ -135,7 +135,7 @@ class Watch:
             assert not looks_good(self.scene.access_claims(self.scene.main, newest)), f"{ending}\n{schedule}"
 
 
-def told(outcome: Any) -> str:
+def summary(outcome: Any) -> str:
     if isinstance(outcome, TokenRefused):
         return outcome.code
     return type(outcome).__name__ if isinstance(outcome, Exception) else str(outcome)

@@ -13,7 +13,7 @@ from tokens.models import Session
 
 
 @pytest.mark.parametrize(
-    ("told", "address"),
+    ("given", "address"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("192.0.2.1:50000", "192.0.2.1"),
@@ -28,15 +28,15 @@ from tokens.models import Session
         ("a:b:c", None),
     ],
 )
-def test_address_is_read_in_every_form(rf: RequestFactory, told: str, address: str | None) -> None:
-    assert requests.client_of(rf.get("/", REMOTE_ADDR=told)).ip_address == address
+def test_address_is_read_in_every_form(rf: RequestFactory, given: str, address: str | None) -> None:
+    assert requests.client_of(rf.get("/", REMOTE_ADDR=given)).ip_address == address
 
 
 def test_address_that_is_missing_is_told_to_the_log_once(rf: RequestFactory, caplog: pytest.LogCaptureFixture) -> None:
     requests._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "tokens.http.requests"):
-        for told in ("", "nonsense", "192.0.2.1:80", ""):
-            requests.client_of(rf.get("/", REMOTE_ADDR=told))
+        for given in ("", "nonsense", "192.0.2.1:80", ""):
+            requests.client_of(rf.get("/", REMOTE_ADDR=given))
     assert [record.getMessage()[:26] for record in caplog.records] == ["REMOTE_ADDR has no address"]
 
 

@@ -103,7 +103,7 @@ def act(http: Http, action: str, *chosen: Session, query: str = "", **extra: Any
     return http.post(SESSIONS + query, data, follow=True)
 
 
-def told(page: Any) -> list[str]:
+def messages_of(page: Any) -> list[str]:
     return [str(message) for message in page.context["messages"]]
 
 
@@ -357,7 +357,7 @@ def test_selected_sessions_are_revoked_and_no_other(
     first, second = live()
     other = sessions.start(bob)
     page = act(clerk("view_session", "change_session"), "revoke_selected", first, second)
-    assert told(page) == ["2 sessions were revoked."]
+    assert messages_of(page) == ["2 sessions were revoked."]
     assert live() == [other]
     assert browser.refresh().json()["code"] == app.refresh().json()["code"] == "token_revoked"
     assert Session.objects.filter(revoked_reason=Reason.STAFF).count() == 2
@@ -392,7 +392,7 @@ def test_staff_ends_no_session_of_those_who_may_do_more(ann: Any, bob: Any, cler
 
 def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: Clerk) -> None:
     session = sessions.start(ann)
-    assert told(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]
+    assert messages_of(act(clerk("change_session"), "revoke_selected", session)) == ["1 session was revoked."]
     event = SecurityEvent.objects.get(kind="session_revoked")
     assert (event.user, event.session) == (ann, session.pk)
     assert (event.ip_address, event.user_agent, event.reason) == ("198.51.100.7", "the clerk's", Reason.STAFF)
@@ -404,7 +404,7 @@ def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: C
 def test_what_has_ended_is_not_revoked_again(every_status: dict[str, Session], admin_client: Http) -> None:
     expired, revoked = every_status["expired"], every_status["ended: signed out"]
     page = act(admin_client, "revoke_selected", expired, revoked)
-    assert told(page) == ["There were no active sessions to revoke."]
+    assert messages_of(page) == ["There were no active sessions to revoke."]
     assert Session.objects.get(pk=expired.pk).revoked_at is None
     assert Session.objects.get(pk=revoked.pk).revoked_reason == Reason.LOGOUT
     assert not LogEntry.objects.exists()
@@ -415,7 +415,7 @@ def test_all_sessions_of_the_chosen_users_are_revoked(
 ) -> None:
     chosen = [sessions.start(user) for user in (ann, ann, bob, ann)][1:3]
     other = sessions.start(django_user_model._default_manager.create_user("carl"))
-    assert told(act(admin_client, "revoke_all_of_users", *chosen)) == ["4 sessions were revoked."]
+    assert messages_of(act(admin_client, "revoke_all_of_users", *chosen)) == ["4 sessions were revoked."]
     assert live() == [other]
 
 
@@ -461,7 +461,7 @@ def test_deletion_of_what_has_ended_is_no_news(every_status: dict[str, Session],
     ended = [every_status["expired"], every_status["ended: signed out"]]
     before = SecurityEvent.objects.count()
     page = act(admin_client, "delete_selected", *ended, post="yes")
-    assert told(page) == ["Successfully deleted 2 sessions."]
+    assert messages_of(page) == ["Successfully deleted 2 sessions."]
     assert SecurityEvent.objects.count() == before
     assert Session.objects.count() == 3
 

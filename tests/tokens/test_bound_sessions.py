@@ -548,7 +548,7 @@ def test_refusal_tells_the_nonce_without_the_middleware_too(app: App, prover: Pr
     assert "DPoP-Nonce" not in call(app.access, "nonsense")
 
 
-# What is asked for, and what is told
+# Requests and answers
 
 
 def test_stranger_is_asked_for_a_proof_unless_none_is_taken(db: None, settings: Settings) -> None:

@@ -107,8 +107,8 @@ def test_strong_secret_is_fine(settings: Settings, secret: str | bytes) -> None:
 @pytest.mark.usefixtures("served")
 def test_each_weak_former_secret_is_an_error(settings: Settings) -> None:
     settings.SECRET_KEY_FALLBACKS = ["weak", STRONG, "feeble"]
-    told = "SECRET_KEY_FALLBACKS[%d] is weak. Anyone who guesses it can sign tokens. Remove it."
-    assert messages() == [Error(told % index, id="latchkey.E002") for index in (0, 2)]
+    sentence = "SECRET_KEY_FALLBACKS[%d] is weak. Anyone who guesses it can sign tokens. Remove it."
+    assert messages() == [Error(sentence % index, id="latchkey.E002") for index in (0, 2)]
 
 
 @pytest.mark.usefixtures("served")
@@ -191,8 +191,8 @@ def test_cookie_path_elsewhere_is_an_error(settings: Settings, path: str) -> Non
 
 def test_cookie_path_that_covers_the_refresh_only_is_an_error(settings: Settings) -> None:
     settings.TOKENS_COOKIE_PATH = "/auth/refresh-token"
-    told = "TOKENS_COOKIE_PATH must cover /auth/logout, or browsers don't send the cookie there."
-    assert messages() == [Error(told, id="latchkey.E005")]
+    sentence = "TOKENS_COOKIE_PATH must cover /auth/logout, or browsers don't send the cookie there."
+    assert messages() == [Error(sentence, id="latchkey.E005")]
 
 
 class Urls(ModuleType):
@@ -207,7 +207,7 @@ APP = include("tokens.urls")
 
 
 @pytest.mark.parametrize(
-    ("urls", "fine", "told"),
+    ("urls", "fine", "paths"),
     [
         (Urls(path("v1/", APP)), "/v1/auth", "/v1/auth/refresh-token"),
         (Urls(path("v1/", include("tokens.urls", namespace="x"))), "/v1", "/v1/auth/refresh-token"),
@@ -217,12 +217,12 @@ APP = include("tokens.urls")
     ],
 )
 def test_cookie_path_covers_the_endpoints_wherever_they_are_included(
-    settings: Settings, urls: Any, fine: str, told: str
+    settings: Settings, urls: Any, fine: str, paths: str
 ) -> None:
     settings.ROOT_URLCONF, settings.TOKENS_COOKIE_PATH = urls, fine
     assert not found()
     settings.TOKENS_COOKIE_PATH = "/auth"
-    sentence = f"TOKENS_COOKIE_PATH must cover {told}, or browsers don't send the cookie there."
+    sentence = f"TOKENS_COOKIE_PATH must cover {paths}, or browsers don't send the cookie there."
     assert Error(sentence, id="latchkey.E005") in messages()
 
 
@@ -420,8 +420,8 @@ def test_trusted_origin_that_no_browser_sends_is_an_error(settings: Settings, or
 def test_introspection_without_a_secret_is_an_error(settings: Settings) -> None:
     settings.DEBUG = True
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"gateway": ""}
-    told = "TOKENS_INTROSPECTION_CREDENTIALS must have a secret for 'gateway'."
-    assert messages() == [Error(told, id="latchkey.E012")]
+    sentence = "TOKENS_INTROSPECTION_CREDENTIALS must have a secret for 'gateway'."
+    assert messages() == [Error(sentence, id="latchkey.E012")]
 
 
 def test_introspection_with_a_short_secret_is_a_warning_outside_debug(settings: Settings) -> None:
@@ -514,8 +514,8 @@ class SessionStore(SessionBase):
 def test_exchange_needs_the_middleware_of_sessions(settings: Settings) -> None:
     settings.TOKENS_SESSION_EXCHANGE = "tests.tokens.test_exchange.signed_in_by"
     settings.MIDDLEWARE = ["nowhere.Middleware", "tests.tokens.test_exchange.somebody_else"]
-    told = "TOKENS_SESSION_EXCHANGE needs SessionMiddleware and AuthenticationMiddleware in MIDDLEWARE."
-    assert list(checks.check_session_exchange()) == [Error(told, id="latchkey.E022")]
+    sentence = "TOKENS_SESSION_EXCHANGE needs SessionMiddleware and AuthenticationMiddleware in MIDDLEWARE."
+    assert list(checks.check_session_exchange()) == [Error(sentence, id="latchkey.E022")]
 
 
 @pytest.mark.parametrize("path", ["tests.tokens.factors", "tests.tokens.factors.PIN"])
@@ -701,8 +701,8 @@ def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:
 @pytest.mark.parametrize("name", sorted(checks.WITHOUT_EFFECT))
 def test_setting_without_effect_is_named(settings: Settings, name: str) -> None:
     settings.SIMPLE_JWT = {name: "anything"}
-    told = f"SIMPLE_JWT[{name!r}] has no effect. Remove it."
-    assert messages() == [Warning(told, hint=checks.WITHOUT_EFFECT[name], id="latchkey.W006")]
+    sentence = f"SIMPLE_JWT[{name!r}] has no effect. Remove it."
+    assert messages() == [Warning(sentence, hint=checks.WITHOUT_EFFECT[name], id="latchkey.W006")]
 
 
 def test_every_setting_of_simplejwt_has_an_effect_or_is_named() -> None:
@@ -734,7 +734,7 @@ class PlainSerializer(TokenRefreshSerializer):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "wanted"),
     [
         ("USER_AUTHENTICATION_RULE", "nowhere.rule", "a function that can be imported"),
         ("USER_AUTHENTICATION_RULE", f"{__name__}.STRONG", "a function that can be imported"),
@@ -753,9 +753,9 @@ class PlainSerializer(TokenRefreshSerializer):
         ("TOKEN_BLACKLIST_SERIALIZER", "nowhere.V", "a subclass of tokens.serializers.TokenBlacklistSerializer"),
     ],
 )
-def test_what_cant_be_used_at_a_login_is_an_error(settings: Settings, name: str, value: Any, told: str) -> None:
+def test_what_cant_be_used_at_a_login_is_an_error(settings: Settings, name: str, value: Any, wanted: str) -> None:
     settings.SIMPLE_JWT = {name: value}
-    assert messages() == [Error(f"SIMPLE_JWT['{name}'] must name {told}, not {value!r}.", id="latchkey.E017")]
+    assert messages() == [Error(f"SIMPLE_JWT['{name}'] must name {wanted}, not {value!r}.", id="latchkey.E017")]
 
 
 def test_what_can_be_used_at_a_login_is_fine(settings: Settings) -> None:
@@ -780,8 +780,10 @@ def test_what_is_no_path_is_of_the_wrong_type(settings: Settings, value: Any) ->
 
 def test_user_model_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "get_user_model", lambda: Session)
-    told = "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: sessions end when its session auth hash changes."
-    assert list(checks.check_user_model()) == [Error(told, id="latchkey.E018")]
+    sentence = (
+        "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: sessions end when its session auth hash changes."
+    )
+    assert list(checks.check_user_model()) == [Error(sentence, id="latchkey.E018")]
 
 
 def test_database_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

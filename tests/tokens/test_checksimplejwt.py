@@ -34,7 +34,7 @@ def project(settings: Settings, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def told(*arguments: str, left: int) -> list[str]:
+def findings_of(*arguments: str, left: int) -> list[str]:
     """Run the command; return the lines that it printed."""
     out = StringIO()
     if left:
@@ -65,13 +65,13 @@ def test_project_that_is_moved_has_nothing_left(project: Path) -> None:
         project,
         "from tokens.tokens import RefreshToken\nfrom os import sep\nfrom . import here\n",
     )
-    told(left=0)
+    findings_of(left=0)
 
 
 def test_folder_may_be_another(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write(elsewhere, "import rest_framework_simplejwt.tokens\n")
-    assert told(str(elsewhere), left=1)[0].startswith("shop/code.py:1: ")
+    assert findings_of(str(elsewhere), left=1)[0].startswith("shop/code.py:1: ")
     with pytest.raises(CommandError, match="is not a folder"):
         call_command("checksimplejwt", str(project / "nowhere"))
 
@@ -91,23 +91,23 @@ def test_folder_may_be_another(project: Path, tmp_path_factory: pytest.TempPathF
 ])  # fmt: skip
 def test_import_is_named_with_its_place_and_the_way_out(project: Path, line: str, way: str) -> None:
     write(project, f"\n{line}\n")
-    [finding] = told(left=1)
+    [finding] = findings_of(left=1)
     assert finding.startswith("shop/code.py:2: ")
     assert way in finding
     write(project, f"\n{line}  # checksimplejwt: ignore\n")
-    told(left=0)
+    findings_of(left=0)
 
 
 def test_what_is_none_of_the_projects_files_is_not_read(project: Path) -> None:
     for name in ("venv/lib/a.py", ".venv/a.py", "node_modules/a.py", "shop/migrations/0001.py", "shop/notes.txt"):
         write(project, "import rest_framework_simplejwt\n", name)
     write(project, "", "venv/pyvenv.cfg")
-    told(left=0)
+    findings_of(left=0)
 
 
 def test_file_that_cant_be_read_is_named(project: Path) -> None:
     write(project, "print 'Python 2'\n")
-    assert told(left=1)[0].startswith("shop/code.py: The file can't be read: ")
+    assert findings_of(left=1)[0].startswith("shop/code.py: The file can't be read: ")
 
 
 @pytest.mark.parametrize(("base", "member", "left"), [
@@ -127,16 +127,16 @@ def test_file_that_cant_be_read_is_named(project: Path) -> None:
 def test_override_that_has_no_effect_is_named(project: Path, base: str, member: str, left: str) -> None:
     own = "from tokens.x import JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView\n"
     write(project, f"{own}\n\nclass Own({base}):\n    {member}\n")
-    findings = told(left=1 if left else 0)
+    findings = findings_of(left=1 if left else 0)
     assert all(line.startswith("shop/code.py:5: Own.") and left in line for line in findings)
     write(project, f"{own}\n\nclass Own({base}):\n    {member}  # checksimplejwt: ignore\n")
-    told(left=0)
+    findings_of(left=0)
 
 
 def test_settings_without_effect_are_named_where_they_stand(project: Path, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**MOVED, "ALGORITHM": "HS256", "SLIDING_TOKEN_LIFETIME": 1, "TYPO": 1}
     write(project, "DEBUG = True\nSIMPLE_JWT = {\n    **{},\n    'ALGORITHM': 'HS256',\n}\n", "shop/settings.py")
-    algorithm, sliding, typo = told(left=3)
+    algorithm, sliding, typo = findings_of(left=3)
     assert algorithm.startswith("shop/settings.py:4: SIMPLE_JWT['ALGORITHM'] has no effect.")
     assert sliding.startswith("settings: SIMPLE_JWT['SLIDING_TOKEN_LIFETIME'] has no effect.")
     assert typo == "settings: SIMPLE_JWT['TYPO'] is not a setting."
@@ -145,9 +145,9 @@ def test_settings_without_effect_are_named_where_they_stand(project: Path, setti
 def test_clients_that_may_not_rotate_are_named(project: Path, settings: Settings) -> None:
     settings.SIMPLE_JWT = {}
     write(project, "SIMPLE_JWT = {}\n", "shop/settings.py")
-    assert told(left=1)[0].startswith("shop/settings.py:1: SIMPLE_JWT doesn't contain ROTATE_REFRESH_TOKENS.")
+    assert findings_of(left=1)[0].startswith("shop/settings.py:1: SIMPLE_JWT doesn't contain ROTATE_REFRESH_TOKENS.")
     settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": False}
-    told(left=0)
+    findings_of(left=0)
 
 
 @pytest.mark.parametrize(("setting", "value"), [
@@ -162,7 +162,7 @@ def test_settings_of_others_that_name_simplejwts_classes(
 ) -> None:
     setattr(settings, setting, value)
     write(project, f"\n\nx = [{GUARD!r}]\n", "shop/settings.py")
-    [finding] = told(left=1)
+    [finding] = findings_of(left=1)
     place = "shop/settings.py:3" if GUARD in str(value) else "settings"
     assert finding.startswith(f"{place}: {setting}['")
 
@@ -170,12 +170,12 @@ def test_settings_of_others_that_name_simplejwts_classes(
 def test_dj_rest_auth_needs_a_serializer_of_ours_and_its_cookie_a_name(project: Path, settings: Settings) -> None:
     settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC)}
     settings.REST_AUTH = {"USE_JWT": True, "JWT_AUTH_REFRESH_COOKIE": "my-refresh"}
-    claims, cookie = told(left=2)
+    claims, cookie = findings_of(left=2)
     assert "Set JWT_TOKEN_CLAIMS_SERIALIZER to 'tokens.serializers.TokenObtainPairSerializer'" in claims
     assert cookie == "settings: TOKENS_LEGACY['COOKIES'] must list 'my-refresh'."
     settings.TOKENS_LEGACY |= {"COOKIES": ["my-refresh"]}
     settings.REST_AUTH |= {"JWT_TOKEN_CLAIMS_SERIALIZER": TokenObtainPairSerializer}
-    told(left=0)
+    findings_of(left=0)
 
 
 def test_blacklists_command_must_not_come_before_ours(project: Path, settings: Settings) -> None:
@@ -198,11 +198,11 @@ def test_urls_that_lead_to_simplejwts_views_and_guards(project: Path, settings: 
         ]
 
     settings.ROOT_URLCONF, settings.BASE_DIR = Urls("urls"), project
-    login, orders = told(left=2)
+    login, orders = findings_of(left=2)
     assert login.startswith("/api/login/: /api/login/ is rest_framework_simplejwt.views.TokenObtainPairView: ")
     assert orders.startswith("/orders/: /orders/ is guarded by ")
     settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [Cookies]}
-    assert [line.partition(" ")[0] for line in told(left=2)] == ["settings:", "/api/login/:"]
+    assert [line.partition(" ")[0] for line in findings_of(left=2)] == ["settings:", "/api/login/:"]
 
 
 def test_class_of_the_projects_own_is_named_with_its_place(
@@ -220,15 +220,15 @@ def test_class_of_the_projects_own_is_named_with_its_place(
         urlpatterns = [path("verify/", own_views.Own.as_view())]
 
     settings.ROOT_URLCONF = Urls("urls")
-    imported, view = told(left=2)
+    imported, view = findings_of(left=2)
     assert imported.startswith("own_views.py:2: ")
     assert view.startswith("own_views.py:5: /verify/ is own_views.Own")
     made: Any = type("Made", (views.TokenVerifyView,), {"__module__": "nowhere"})
     Urls.urlpatterns = [path("made/", made.as_view())]
     settings.ROOT_URLCONF = Urls("urls")
-    assert told(left=2)[1].startswith("/made/: ")
+    assert findings_of(left=2)[1].startswith("/made/: ")
 
 
 def test_urls_that_cant_be_read_are_named(settings: Settings) -> None:
     settings.ROOT_URLCONF = "nowhere.urls"
-    assert told(left=1)[0].startswith("ROOT_URLCONF: The URLs can't be read: ")
+    assert findings_of(left=1)[0].startswith("ROOT_URLCONF: The URLs can't be read: ")

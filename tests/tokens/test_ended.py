@@ -53,7 +53,7 @@ class Reader:
         response = self.ask(self.next)
         assert response.status_code == 200, response.content
         self.next = response.json()["next"]
-        return [(told["sid"], told["reason"]) for told in response.json()["ended"]]
+        return [(entry["sid"], entry["reason"]) for entry in response.json()["ended"]]
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_answer_holds_what_ended_within_the_life_of_an_access_token(
     reader.read()
     sessions.revoke(session, Reason.LOGOUT)
     clock.shift(LIFE - 1)
-    assert [told["sid"] for told in reader.ask().json()["ended"]] == [str(session.pk)]
+    assert [entry["sid"] for entry in reader.ask().json()["ended"]] == [str(session.pk)]
     clock.shift(1)
     assert reader.ask().json()["ended"] == []
     assert reader.ask(reader.next).json()["ended"] == []

@@ -34,18 +34,18 @@ pytestmark = [
     pytest.mark.parametrize("door", DOORS),
 ]
 
-told: list[Sequence[str] | str | None] = [["pwd"]]
+methods: list[Sequence[str] | str | None] = [["pwd"]]
 
 
 def signed_in_by(request: HttpRequest) -> Sequence[str] | str | None:
     assert request.user.is_authenticated  # as the project's own views know the user
-    return told[0]
+    return methods[0]
 
 
 @pytest.fixture(autouse=True)
 def by_password(settings: Settings) -> None:
     settings.TOKENS_SESSION_EXCHANGE = f"{__name__}.signed_in_by"
-    told[0] = ["pwd"]
+    methods[0] = ["pwd"]
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_sign_in_of_the_admin_or_the_browsable_api_is_refused(admin_user: Any, d
 
 
 def test_project_may_refuse(http: APIClient, door: str) -> None:
-    told[0] = None
+    methods[0] = None
 
     assert code(http.post(door)) == REFUSED
     assert is_signed_in(http)
@@ -224,7 +224,7 @@ def test_project_may_refuse(http: APIClient, door: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["pwd", ["two words"], [""], [1], ["a" * 31]])
 def test_methods_that_are_none_are_a_defect_of_the_project(http: APIClient, door: str, wrong: Any) -> None:
-    told[0] = wrong
+    methods[0] = wrong
 
     with pytest.raises(TypeError, match=r"signed_in_by has to return names of RFC 8176"):
         http.post(door)
@@ -313,7 +313,7 @@ class TestSecondFactor:
     def test_is_asked_for_where_the_sign_in_was_without(
         self, ann: Any, door: str, amr: list[str], time_machine: TimeMachineFixture
     ) -> None:
-        told[0] = amr
+        methods[0] = amr
         began = timezone.now().replace(microsecond=0)
         time_machine.move_to(began, tick=False)
         http = signed_in(ann)
@@ -332,13 +332,13 @@ class TestSecondFactor:
 
     def test_of_an_unknown_name_is_told_as_one_of_several(self, http: APIClient, door: str, monkeypatch: Any) -> None:
         monkeypatch.setattr("tests.tokens.factors.judge", lambda *_: ["pwd", "dance"])
-        told[0] = ["fed"]
+        methods[0] = ["fed"]
         first = http.post(door)
 
         assert session_of(self.step(http, door, first.json()["challenge"])).amr == "fed dance mfa"
 
     def test_is_not_asked_for_again(self, http: APIClient, door: str) -> None:
-        told[0] = ["fed", "otp"]
+        methods[0] = ["fed", "otp"]
 
         assert session_of(http.post(door)).amr == "fed otp"
 

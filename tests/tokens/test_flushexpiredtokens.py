@@ -210,7 +210,7 @@ def test_quiet_run_prints_the_result_only(ann: Any, clock: TimeMachineFixture) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["--batch-size=0"], "--batch-size must be from 1 to 100000, not 0."),
         (["--batch-size=100001"], "--batch-size must be from 1 to 100000, not 100001."),
@@ -219,10 +219,12 @@ def test_quiet_run_prints_the_result_only(ann: Any, clock: TimeMachineFixture) -
         (["--keep=soon"], "Error: argument --keep: invalid int value: 'soon'"),
     ],
 )
-def test_argument_out_of_range_is_refused(ann: Any, clock: TimeMachineFixture, arguments: list[str], told: str) -> None:
+def test_argument_out_of_range_is_refused(
+    ann: Any, clock: TimeMachineFixture, arguments: list[str], sentence: str
+) -> None:
     sessions.start(ann)
     clock.shift(YEAR)
-    with pytest.raises(CommandError, match=f"^{re.escape(told)}$"):
+    with pytest.raises(CommandError, match=f"^{re.escape(sentence)}$"):
         flush(*arguments)
     assert Session.objects.exists()
 

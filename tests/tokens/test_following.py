@@ -49,8 +49,8 @@ def issuer() -> Iterator[Publisher]:
 
 
 def tell(publisher: Publisher, *ended: Any, **changes: Any) -> None:
-    told = {"ended": [{"sid": sid} for sid in ended], "next": "1-1", "interval": 0.1, **changes}
-    publisher.body = json.dumps(told).encode()
+    body = {"ended": [{"sid": sid} for sid in ended], "next": "1-1", "interval": 0.1, **changes}
+    publisher.body = json.dumps(body).encode()
 
 
 def address(publisher: Publisher) -> str:

@@ -57,7 +57,7 @@ def token(ann: Any) -> str:
 
 
 def issued(user: Any, *, token_type: str = "refresh", lifetime: timedelta = DAY, **claims: Any) -> str:
-    """Return what SimpleJWT issues by default, whatever it has been told in this process."""
+    """Return what SimpleJWT issues by default, with none of this process's settings."""
     now = int(times.now().timestamp())
     exp = now + int(lifetime.total_seconds())
     stock = {"token_type": token_type, "exp": exp, "iat": now, "jti": uuid4().hex, "user_id": str(user.pk)}

@@ -513,6 +513,6 @@ def test_wrong_credentials_of_a_service_are_limited_and_right_ones_cost_nothing(
     answers = [form("/auth/introspect", basic("billing", f"guess{n}"), token=app.access) for n in range(3)]
     assert [answer.status_code for answer in answers] == [401, 401, 429]
     assert int(answers[2]["Retry-After"]) >= 1
-    # The right one is not told from a wrong one any more; another service, and another address, are not concerned.
+    # The right one is refused as well; another service, and another address, are not concerned.
     assert form("/auth/introspect", basic("billing", SECRET), token=app.access).status_code == 429
     assert form("/auth/introspect", basic("elsewhere", "guess"), token=app.access).status_code == 401

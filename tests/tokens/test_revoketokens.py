@@ -122,7 +122,7 @@ def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "sentence"),
     [
         (["--user=nobody"], "User 'nobody' does not exist."),
         (["--user=\udcff"], r"User '\udcff' does not exist."),
@@ -132,8 +132,8 @@ def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.Monkey
         (["--user=ann", "--all"], "Error: argument --all: not allowed with argument --user"),
     ],
 )
-def test_nothing_ends_for_what_there_is_not(ann: Any, arguments: list[str], told: str) -> None:
+def test_nothing_ends_for_what_there_is_not(ann: Any, arguments: list[str], sentence: str) -> None:
     session = sessions.start(ann)
-    with pytest.raises(CommandError, match=f"^{re.escape(told)}"):
+    with pytest.raises(CommandError, match=f"^{re.escape(sentence)}"):
         revoke(*arguments, "--noinput")
     assert live() == [session]

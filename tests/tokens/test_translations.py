@@ -11,19 +11,19 @@ from tokens.models import Reason
 GERMAN = {"accept-language": "de"}
 
 
-def told(response: Any) -> str:
+def detail_of(response: Any) -> str:
     return str(response.json()["detail"])
 
 
 def test_refusals_are_told_in_german(app: App) -> None:
     with override("de"):  # a project decides by itself whose language is spoken
-        assert told(Browser().http.post("/auth/refresh-token", headers=GERMAN)).startswith("Das Cookie")
+        assert detail_of(Browser().http.post("/auth/refresh-token", headers=GERMAN)).startswith("Das Cookie")
         wrong = {"username": "ann", "password": "wrong"}
         refused = app.http.post("/api/token/", wrong, format="json", headers=GERMAN)
-        assert (refused.status_code, told(refused)) == (401, "Zu diesen Zugangsdaten gibt es kein aktives Konto")
+        assert (refused.status_code, detail_of(refused)) == (401, "Zu diesen Zugangsdaten gibt es kein aktives Konto")
     with override("de"):
         malformed = app.http.generic("POST", "/api/token/", "{", "application/json", headers=GERMAN)
-        assert (malformed.status_code, told(malformed)) == (400, "Fehlerhafte Anfrage.")
+        assert (malformed.status_code, detail_of(malformed)) == (400, "Fehlerhafte Anfrage.")
 
 
 def test_names_are_told_in_german() -> None:

@@ -279,8 +279,8 @@ def encode_claims(claims: Mapping[str, Any]) -> str:
 
 
 def _sign(head: str, payload: Mapping[str, Any], key: Any, algorithm: str, encoder: Any = None) -> str:
-    told = f"{head}.{_segment(dict(payload), encoder)}"
-    return f"{told}.{compact.encode(_algorithms[algorithm].sign(told.encode(), key))}"
+    signed = f"{head}.{_segment(dict(payload), encoder)}"
+    return f"{signed}.{compact.encode(_algorithms[algorithm].sign(signed.encode(), key))}"
 
 
 @lru_cache(maxsize=16)
@@ -294,8 +294,8 @@ def _segment(members: dict[str, Any], encoder: type[json.JSONEncoder] | None = N
 
 def _is_genuine(token: str, key: Any, algorithm: str) -> bool:
     """Return whether the key has signed the token. Raises ValueError for a signature that has another spelling."""
-    told, _, signature = token.rpartition(".")
-    return _algorithms[algorithm].verify(told.encode(), key, compact.decode_strictly(signature))
+    signed, _, signature = token.rpartition(".")
+    return _algorithms[algorithm].verify(signed.encode(), key, compact.decode_strictly(signature))
 
 
 def _compact(token: Any) -> str:

@@ -33,8 +33,8 @@ class MountTests(TransactionTestCase):
         headers = {"authorization": f"Bearer {answer.json()['accessToken']}"}
         self.assertEqual(self.client.post("/shop/v2/auth/logout", headers=headers).status_code, 204)
         self.assertEqual(self.client.get("/shop/v2/.well-known/jwks.json").status_code, 200)
-        told = self.client.get("/shop/v2/.well-known/oauth-authorization-server").json()
-        self.assertEqual(told["jwks_uri"], "http://testserver/shop/v2/.well-known/jwks.json")
+        metadata = self.client.get("/shop/v2/.well-known/oauth-authorization-server").json()
+        self.assertEqual(metadata["jwks_uri"], "http://testserver/shop/v2/.well-known/jwks.json")
         form = "application/x-www-form-urlencoded"
         revoked = self.client.post("/shop/v2/auth/revoke", f"token={pair['refresh']}", form)
         self.assertEqual(revoked.status_code, 200)

@@ -1,4 +1,4 @@
-"""What clients do against the project as it is: told as JSON, answered as JSON."""
+"""What clients do against the project as it is: one request and one answer a line, both JSON."""
 
 import json
 import os

@@ -27,8 +27,8 @@ class Key(APIKeyHeader):
 
 
 plain = NinjaAPI(auth=SessionAuth(), urls_namespace="plain")
-told = NinjaAPI(auth=[SessionAuth(), Key()], urls_namespace="told")
-told.add_exception_handler(Refusal, answer)
+handled = NinjaAPI(auth=[SessionAuth(), Key()], urls_namespace="handled")
+handled.add_exception_handler(Refusal, answer)
 
 
 def who(request: Any) -> dict[str, Any]:
@@ -39,16 +39,16 @@ async def who_async(request: Any) -> dict[str, Any]:
     return who(request)
 
 
-for api in (plain, told):
+for api in (plain, handled):
     api.get("/who")(who)
     api.post("/who")(who)
     api.get("/async")(who_async)
 
-urlpatterns = [*project, path("plain/", plain.urls), path("told/", told.urls)]
+urlpatterns = [*project, path("plain/", plain.urls), path("handled/", handled.urls)]
 
 pytestmark = pytest.mark.urls(__name__)
 
-URLS = ("/plain/who", "/plain/async", "/told/who", "/told/async")
+URLS = ("/plain/who", "/plain/async", "/handled/who", "/handled/async")
 
 
 def ask(url: str, authorization: str = "", **headers: str) -> Any:
@@ -76,7 +76,7 @@ def test_operation_that_writes_needs_no_csrf_token(app: App) -> None:
 @pytest.mark.usefixtures("db")
 def test_request_without_a_token_is_left_to_the_next_guard(url: str, authorization: str) -> None:
     assert ask(url, authorization).status_code == 401
-    assert ask(url, authorization, key="k").status_code == (200 if url.startswith("/told") else 401)
+    assert ask(url, authorization, key="k").status_code == (200 if url.startswith("/handled") else 401)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_token_that_is_refused_is_401(ann: Any, url: str, make: Any, code: str) 
 
     body = response.json()
     assert response.status_code == 401
-    if url.startswith("/told"):
+    if url.startswith("/handled"):
         assert body["code"] == code
         assert response.headers["WWW-Authenticate"] == 'Bearer realm="api", error="invalid_token"'
     else:
@@ -107,10 +107,10 @@ def test_token_that_is_refused_is_401(ann: Any, url: str, make: Any, code: str) 
 def test_bound_token_needs_the_proof_of_its_key(ann: Any) -> None:
     prover, other = Prover(), Prover()
     token = str(AccessToken.for_user(ann, jkt=prover.jkt))
-    url = "http://testserver/told/who"
+    url = "http://testserver/handled/who"
 
     codes = [
-        ask("/told/who", f"{scheme} {token}", **({"dpop": proof} if proof else {})).json().get("code")
+        ask("/handled/who", f"{scheme} {token}", **({"dpop": proof} if proof else {})).json().get("code")
         for scheme, proof in (
             ("Bearer", ""),
             ("DPoP", ""),
@@ -132,7 +132,7 @@ def test_outage_is_503_and_signs_nobody_out(app: App, monkeypatch: pytest.Monkey
         response = ask(url, f"Bearer {app.access}")
 
     assert response.status_code == 503
-    assert response.headers.get("Retry-After") == ("5" if url.startswith("/told") else None)
+    assert response.headers.get("Retry-After") == ("5" if url.startswith("/handled") else None)
     assert ask(url, f"Bearer {app.access}").status_code == 200
 
 
