@@ -9,7 +9,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, NotAuthenticated
 
 from ..authentication import JWTAuthentication
 from ..conf import conf
@@ -45,7 +45,9 @@ class SessionMiddleware:
             user, token = await database_sync_to_async(_authenticate)(scope, offered)
         except ERRORS as error:
             await receive()  # the client's request to connect
-            return await send(_closing(error))
+            for message in _refusal(scope, error):
+                await send(message)
+            return None
         watch = asyncio.create_task(self._close_once_refused(offered["token"][0], send))
 
         async def receive_while_open() -> Any:
@@ -84,12 +86,24 @@ def _authenticate(scope: Any, offered: dict[str, list[str]]) -> tuple[Any, Token
     """Authenticate the handshake like a request with these credentials as headers. Refuse duplicates, or no token."""
     scheme = scope.get("scheme", "ws").replace("ws", "http")
     request: Any = ASGIRequest({**scope, "type": "http", "method": "GET", "scheme": scheme}, BytesIO())
+    if not offered["token"]:
+        raise NotAuthenticated
     request.META[proofs.HEADER] = ",".join(offered["proof"])
     kind = "DPoP" if offered["proof"] else conf.auth_header_types[0]
     request.META[conf.auth_header_name] = f"{kind} {' '.join(offered['token'])}"
     guard = JWTAuthentication()
     guard.takes_former_tokens = False  # there is no session to look after
     return guard.authenticate(request)
+
+
+def _refusal(scope: Any, error: Exception) -> list[dict[str, Any]]:
+    """Refuse the handshake with the API's own answer. A server that can't send one answers 403, whatever the code."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        return [_closing(error)]
+    response = errors.answer(error)
+    headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    start = {"type": "websocket.http.response.start", "status": response.status_code, "headers": headers}
+    return [start, {"type": "websocket.http.response.body", "body": response.content}]
 
 
 def _closing(error: Exception) -> dict[str, Any]:

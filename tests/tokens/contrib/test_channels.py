@@ -1,6 +1,7 @@
 """The guard of Channels' WebSockets."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -153,6 +154,32 @@ def test_sockets_without_a_good_token_are_refused(app: App, ann: Any) -> None:
         assert connect("chat", token) == refused, token
     assert connect(app.access, str(AccessToken.for_user(ann))) == refused
     assert not gone
+
+
+@pytest.mark.parametrize(
+    ("protocols", "code", "challenge"),
+    [
+        (["chat"], "not_authenticated", b'Bearer realm="api"'),
+        (["eyJ"], "token_not_valid", b'Bearer realm="api", error="invalid_token"'),
+    ],
+)
+def test_refusal_is_the_apis_own_where_the_server_can_send_one(
+    protocols: list[str], code: str, challenge: bytes
+) -> None:
+    async def talk() -> tuple[Any, Any]:
+        client = Socket(*protocols, extensions={"websocket.http.response": {}})
+        await client.asgi.send_input({"type": "websocket.connect"})
+        answer = await client.next(), await client.next()
+        await client.asgi.wait(timeout=30)
+        return answer
+
+    start, body = async_to_sync(talk)()
+
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+    headers = dict(start["headers"])
+    assert (headers[b"content-type"], headers[b"cache-control"]) == (b"application/json", b"no-store")
+    assert headers[b"www-authenticate"].startswith(challenge)
+    assert (body["type"], json.loads(body["body"])["code"]) == ("websocket.http.response.body", code)
 
 
 class TestBoundTokens:
