@@ -155,19 +155,31 @@ class ResetRequestSerializer(UseCaseSerializer):
         password.request_reset(**values)
 
 
-class ResetSerializer(UseCaseSerializer):
+class LinkSerializer(UseCaseSerializer):
+    """What a mailed link carries."""
+
     uid = serializers.CharField(max_length=links.LENGTH)
     token = serializers.CharField(max_length=links.LENGTH)
+
+
+class ResetLinkSerializer(LinkSerializer):
+    def perform(self, client: Client, **values: Any) -> None:
+        links.reset_password.open(**values)
+
+
+class ResetSerializer(LinkSerializer):
     newPassword = PasswordField(source="new_password")  # noqa: N815
 
     def perform(self, client: Client, **values: Any) -> None:
         password.reset_password(**values, client=client)
 
 
-class VerificationSerializer(UseCaseSerializer):
-    uid = serializers.CharField(max_length=links.LENGTH)
-    token = serializers.CharField(max_length=links.LENGTH)
+class VerificationLinkSerializer(LinkSerializer):
+    def perform(self, client: Client, **values: Any) -> None:
+        links.verify_email.open(**values)
 
+
+class VerificationSerializer(LinkSerializer):
     def perform(self, client: Client, **values: Any) -> None:
         address.verify_email(**values, client=client)
 

@@ -136,9 +136,23 @@ class PasswordResetRequestView(UseCaseView):
     operations = {"post": Operation("requestReset", "Request a password reset link", {202: None})}
 
 
+class PasswordResetLinkView(UseCaseView):
+    """Look whether the link still works. The link stays unused, since mail scanners open links too."""
+
+    serializer_class = serializers.ResetLinkSerializer
+    operations = {"post": Operation("checkResetLink", "Check a password reset link without using it", {204: None})}
+
+
 class PasswordResetView(UseCaseView):
     serializer_class = serializers.ResetSerializer
     operations = {"post": Operation("resetPassword", "Set a new password with a mailed link", {204: None})}
+
+
+class VerificationLinkView(UseCaseView):
+    """Look whether the link still works, and leave it unused."""
+
+    serializer_class = serializers.VerificationLinkSerializer
+    operations = {"post": Operation("checkVerificationLink", "Check a verification link without using it", {204: None})}
 
 
 class EmailVerificationView(UseCaseView):

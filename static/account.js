@@ -440,7 +440,7 @@ onSubmit({
   },
 
   async forgot({ email }) {
-    await client.json("/auth/password/reset", "POST", { email });
+    await client.requestReset(email);
     announce(text("mailed"));
   },
 

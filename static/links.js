@@ -2,17 +2,38 @@
 /** The pages that mailed links lead to. */
 
 import { addReveals, find, onSubmit } from "./forms.js";
-import { read } from "./latchkey.js";
+import { Latchkey, Refused } from "./latchkey.js";
 
-/** @type {{uid: string, token: string} | null} */
+/** @import { Link } from "./wire.js" */
+
+// Static files are one folder below the server's own path. What other tabs are signed in to is no concern of a link.
+const client = new Latchkey({ base: new URL("..", import.meta.url), channel: null });
+
+/** @type {Link | null} */
 let link = null;
 
 /** Take the link's secrets out of the address, so that neither the history nor a glance at the screen keeps them. */
-function take() {
+async function take() {
   const { uid, token } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (uid && token) link = { uid, token };
   if (location.hash) history.replaceState(null, "", location.pathname);
   show(link ? "ready" : "incomplete");
+  if (link) await check(link);
+}
+
+/** Tell of an old link before anything is typed. This leaves the link unused, since mail scanners open pages too. */
+async function check(/** @type {Link} */ asked) {
+  try {
+    await (find("#verify-email") ? client.checkVerificationLink(asked) : client.checkResetLink(asked));
+  } catch (error) {
+    // If the server is away, the form says so when it is sent.
+    if (isOld(error) && asked === link && !find("[data-view=ready]").hidden) move("old");
+  }
+}
+
+/** Whether the link is refused, and not what was typed. @param {unknown} error */
+function isOld(error) {
+  return error instanceof Refused && ("token" in error.fields || "uid" in error.fields);
 }
 
 /** @param {string} name */
@@ -22,18 +43,26 @@ function show(name) {
   }
 }
 
-/** @param {string} path @param {Record<string, string>} [values] */
-async function send(path, values) {
-  const headers = { "Content-Type": "application/json" };
-  const address = new URL(`..${path}`, import.meta.url); // static files are one folder below the server's own path
-  await read(await fetch(address, { method: "POST", headers, body: JSON.stringify({ ...link, ...values }) }));
-  show("done");
-  find("[data-view=done] h1").focus();
+/** Show another view, and have it read from its heading on. @param {string} name */
+function move(name) {
+  show(name);
+  find(`[data-view=${name}] h1`).focus();
+}
+
+/** @param {(link: Link) => Promise<void>} use */
+async function follow(use) {
+  try {
+    await use(/** @type {Link} */ (link));
+    move("done");
+  } catch (error) {
+    if (!isOld(error)) throw error;
+    move("old");
+  }
 }
 
 onSubmit({
-  "reset-password": ({ newPassword }) => send("/auth/password/reset/confirm", { newPassword }),
-  "verify-email": () => send("/auth/email/verify"),
+  "reset-password": ({ newPassword }) => follow((link) => client.resetPassword(link, newPassword)),
+  "verify-email": () => follow((link) => client.verifyEmail(link)),
 });
 addReveals(document);
 addEventListener("hashchange", take); // another link, opened in the same tab

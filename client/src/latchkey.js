@@ -3,7 +3,7 @@
  * Sign-in with Latchkey in the browser: keeps the access token fresh, and acts as one for all tabs of a site.
  *
  * The access token stays in memory; the refresh token is in a cookie that scripts can't read. See docs/client.md.
- * @import { Account, Answer, Claims, Detail, Enrolment, Factor, Hooks, List, Me } from "./wire.js"
+ * @import { Account, Answer, Claims, Detail, Enrolment, Factor, Hooks, Link, List, Me } from "./wire.js"
  * @import { Options, Session, State, Transport, User } from "./wire.js"
  */
 
@@ -216,6 +216,36 @@ export class Latchkey extends EventTarget {
     await this.#end("");
   }
 
+  /** Mail a link that sets a new password, if the address is known. @param {string} email */
+  requestReset(email) {
+    return this.#tell("/auth/password/reset", { email });
+  }
+
+  /** Throws Refused if the mailed link no longer works; leaves it unused. @param {Link} link */
+  checkResetLink(link) {
+    return this.#tell("/auth/password/reset/check", link);
+  }
+
+  /**
+   * Set a new password with a mailed link. Every session of the user ends.
+   * @param {Link} link @param {string} newPassword
+   */
+  async resetPassword(link, newPassword) {
+    await this.#tell("/auth/password/reset/confirm", { ...link, newPassword });
+    // This session may have been the user's. If the server is away now, the next request finds out.
+    if (this.status === "in") await this.renew().catch(() => {});
+  }
+
+  /** Throws Refused if the mailed link no longer works; leaves it unused. @param {Link} link */
+  checkVerificationLink(link) {
+    return this.#tell("/auth/email/verify/check", link);
+  }
+
+  /** Verify the address with a mailed link. @param {Link} link */
+  verifyEmail(link) {
+    return this.#tell("/auth/email/verify", link);
+  }
+
   /** @returns {Promise<Me>} */
   me() {
     return this.json("/api/me/");
@@ -401,6 +431,11 @@ export class Latchkey extends EventTarget {
         else await this.#refresh();
       }
     });
+  }
+
+  /** Call what needs no sign-in and has nothing to return. @param {string} path @param {object} body */
+  async #tell(path, body) {
+    await read(await this.#call(path, body));
   }
 
   /** @returns {Promise<void>} */

@@ -37,6 +37,10 @@
  * @typedef {object} Detail
  * @property {string} detail
  *
+ * @typedef {object} Link What a mailed link carries.
+ * @property {string} uid
+ * @property {string} token
+ *
  * @typedef {object} Session
  * @property {string} id
  * @property {boolean} current

@@ -34,6 +34,7 @@ export async function use(): Promise<void> {
   const { recoveryCodes } = await client.renewRecoveryCodes("secret", "123456");
   const { revoked }: { revoked: number } = await client.revokeOtherSessions();
   await client.changePassword("secret", "better");
+  await client.resetPassword({ uid: "MQ", token: "x" }, "best");
   if (client.status === "in") console.log(device, headers, token, name, user, next, recoveryCodes.length, revoked);
   // @ts-expect-error: no such status
   if (client.status === "signed in") await client.logout();

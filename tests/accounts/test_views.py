@@ -180,8 +180,10 @@ def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
         "reauthenticate",
         "password/change",
         "password/reset",
+        "password/reset/check",
         "password/reset/confirm",
         "email/verify",
+        "email/verify/check",
         "email/resend",
     ],
 )
@@ -544,6 +546,47 @@ def test_resend_queues_the_mail(browser: Browser) -> None:
     browser.post("/auth/email/resend", access=browser.access)
     mail = Mail.objects.get()
     assert (mail.kind, mail.address) == (MailKind.VERIFY_EMAIL, "ann@example.com")
+
+
+# A look at a link, before it is used
+
+
+@pytest.fixture
+def verification_link(ann: User, browser: Browser, mailoutbox: list[EmailMessage]) -> dict[str, Any]:
+    browser.post("/auth/email/resend", access=browser.access)
+    outbox.deliver()
+    return link_in(mailoutbox.pop())
+
+
+@pytest.mark.parametrize(
+    ("mailed", "check", "use"),
+    [
+        ("link", "password/reset/check", "password/reset/confirm"),
+        ("verification_link", "email/verify/check", "email/verify"),
+    ],
+)
+def test_link_is_checked_without_using_it(
+    request: pytest.FixtureRequest, browser: Browser, mailed: str, check: str, use: str
+) -> None:
+    link, somebody = request.getfixturevalue(mailed), Browser()
+    events = SecurityEvent.objects.count()
+    for _ in range(2):
+        response = somebody.post(f"/auth/{check}", link)
+        assert (response.status_code, response.content) == (204, b"")
+        assert response["Cache-Control"] == "no-store"
+    for wrong in ({"uid": "OTk5"}, {"uid": "x"}, {"token": "x"}):
+        response = somebody.post(f"/auth/{check}", {**link, **wrong})
+        assert (response.status_code, response.json()) == (400, LINK_REFUSED)
+    assert (SecurityEvent.objects.count(), browser.refresh().status_code) == (events, 200)
+
+    assert somebody.post(f"/auth/{use}", {**link, "newPassword": NEW_PASSWORD}).status_code == 204
+    response = somebody.post(f"/auth/{check}", link)
+    assert (response.status_code, response.json()) == (400, LINK_REFUSED)
+
+
+def test_link_is_checked_for_its_own_page(link: dict[str, Any], verification_link: dict[str, Any]) -> None:
+    assert Browser().post("/auth/password/reset/check", verification_link).json() == LINK_REFUSED
+    assert Browser().post("/auth/email/verify/check", link).json() == LINK_REFUSED
 
 
 # Whatever is sent

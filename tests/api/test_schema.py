@@ -67,7 +67,9 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     },
     "post /auth/password/change": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
     "post /auth/password/reset": {202: set(), 400: {"parse_error"}, **THROTTLED, **CROSS_SITE},
+    "post /auth/password/reset/check": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/password/reset/confirm": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
+    "post /auth/email/verify/check": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "get /auth/second-factor": {200: set(), 401: GUARD, **CROSS_SITE},
@@ -314,8 +316,10 @@ def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
     ann.access = post("/auth/password/change", change, access=ann.access).json()["accessToken"]
     post("/auth/email/resend", {}, 202, access=ann.access)
     post("/auth/email/verify", {"uid": "x", "token": "x"}, 400)
+    post("/auth/email/verify/check", {"uid": "x", "token": "x"}, 400)
     post("/auth/password/reset", {"email": "nonsense"}, 400)
     post("/auth/password/reset", {"email": "ann@example.com"}, 202)
+    post("/auth/password/reset/check", {"uid": "x", "token": "x"}, 400)
     post("/auth/password/reset/confirm", {"uid": "x", "token": "x", "newPassword": "x"}, 400)
     post("/auth/logout", None, 401)
     post("/auth/logout", None, 204, access=ann.access)

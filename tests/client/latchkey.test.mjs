@@ -657,6 +657,42 @@ for (const [call, method, path, body] of [
   });
 }
 
+const LINK = { uid: "MQ", token: "x" };
+
+for (const [call, path, body] of [
+  [(tab) => tab.requestReset("ann@example.com"), "/auth/password/reset", { email: "ann@example.com" }],
+  [(tab) => tab.checkResetLink(LINK), "/auth/password/reset/check", LINK],
+  [(tab) => tab.resetPassword(LINK, "new"), "/auth/password/reset/confirm", { ...LINK, newPassword: "new" }],
+  [(tab) => tab.checkVerificationLink(LINK), "/auth/email/verify/check", LINK],
+  [(tab) => tab.verifyEmail(LINK), "/auth/email/verify", LINK],
+]) {
+  test(`${call.toString().slice(9)} asks POST ${path}, signed in or not`, async () => {
+    server.script.push([path, new Response(null, { status: 204 })]);
+    const tab = browser.tab();
+    assert.equal(await call(tab), undefined);
+    server.script.push([path, Response.json({ token: ["Used."] }, { status: 400 })]);
+    await assert.rejects(call(tab), { name: "Refused", fields: { token: ["Used."] } });
+    assert.deepEqual(server.requests.map(({ method, token, body }) => [method, token, JSON.parse(body)]), [
+      ["POST", null, body],
+      ["POST", null, body],
+    ]);
+  });
+}
+
+test("a reset of the password is noticed by the tab whose session it ended", async () => {
+  const tab = await signedIn();
+  server.end("token_revoked");
+  await tab.resetPassword(LINK, "new");
+  assert.deepEqual([tab.status, tab.reason], ["out", "token_revoked"]);
+});
+
+test("a reset of the password succeeds though the server is away afterwards", async () => {
+  const tab = await signedIn();
+  server.script.push([REFRESH, refusal(400, "parse_error")]);
+  await tab.resetPassword(LINK, "new");
+  assert.equal(tab.status, "in");
+});
+
 test("a sign-in names the device", async () => {
   const tab = browser.tab();
   await tab.login("ann", "secret", { deviceName: "Attic" });
