@@ -97,7 +97,7 @@ def tour(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> 
 MANAGE = f"{sys.executable} {ROOT / 'manage.py'}"
 
 
-def test_tour_is_as_it_shows(tour: tuple[str, Shell]) -> None:
+def test_tour_prints_what_it_shows(tour: tuple[str, Shell]) -> None:
     url, shell = tour
     blocks: list[tuple[str, str]] = BLOCK.findall(section("docs/tour.md", "A tour"))
     assert len(blocks) > 15
@@ -253,7 +253,7 @@ def test_deployment_shows_what_the_files_hold() -> None:
     assert BLOCK.findall(section("docs/deployment.md", "A platform")) == [("text", read("deploy/Procfile"))]
 
 
-def test_every_file_to_deploy_by_is_named() -> None:
+def test_every_deployment_file_is_documented() -> None:
     """But for what the others bring along."""
     page = read("docs/deployment.md")
     for path in (ROOT / "deploy").rglob("*"):
@@ -270,7 +270,7 @@ def test_every_file_to_deploy_by_is_named() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     text = BLOCK.sub("", page.read_text())
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
@@ -286,5 +286,5 @@ def anchors(page: Path) -> list[str]:
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
-def test_changelog_has_a_place_for_what_comes() -> None:
+def test_changelog_has_an_unreleased_section() -> None:
     assert "\n## [Unreleased]\n" in read("CHANGELOG.md")

@@ -46,7 +46,7 @@ def test_every_sentence_is_translated(folder: str, language: str) -> None:
 
 
 @every_catalog
-def test_translation_keeps_what_is_filled_in_and_how_it_ends(folder: str, language: str) -> None:
+def test_translation_keeps_placeholders_and_punctuation(folder: str, language: str) -> None:
     for message in sentences(read(folder, language)).values():
         for original, translated in zip(strings_of(message.id), strings_of(message.string), strict=True):
             assert holes(translated) == holes(original)
@@ -58,13 +58,13 @@ def holes(sentence: str) -> Counter[str]:
 
 
 @every_catalog
-def test_what_is_read_is_what_was_compiled(folder: str, language: str) -> None:
+def test_compiled_catalogs_are_up_to_date(folder: str, language: str) -> None:
     mo = path_of(folder, language).with_suffix(".mo")
     assert mo.read_bytes() == compiled(read(folder, language)), "make messages compiles the catalogs"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_catalogs_agree_on_what_both_have(language: str) -> None:
+def test_catalogs_agree_on_shared_sentences(language: str) -> None:
     translations: dict[Any, Any] = {}
     for folder in SOURCES:
         for key, message in sentences(read(folder, language)).items():
@@ -122,7 +122,7 @@ TEMPLATES = [path for folder in FOLDERS for form in ("html", "txt") for path in 
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_template_shows_no_word_that_is_not_marked(path: Path) -> None:
+def test_templates_mark_every_word_for_translation(path: Path) -> None:
     assert unmarked_in_template(path.read_text()) == []
 
 
@@ -157,7 +157,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_tells_nothing_that_is_not_marked(path: Path) -> None:
+def test_modules_mark_every_sentence_for_translation(path: Path) -> None:
     assert list(unmarked_in_python(ast.parse(path.read_text()))) == []
 
 
@@ -165,7 +165,7 @@ SCRIPTS = [path for folder in ("static", "api/static") for path in (ROOT / folde
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_script_has_no_sentence_of_its_own(path: Path) -> None:
+def test_scripts_contain_no_sentences(path: Path) -> None:
     """What a script says is in its page, where it can be translated."""
     code = re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text(), flags=re.DOTALL)
     strings = [found[1] for found in re.finditer(r"""["'`]((?:[^"'`\\\n]|\\.)*)["'`]""", code)]
@@ -182,7 +182,7 @@ def test_script_has_no_sentence_of_its_own(path: Path) -> None:
         ('<img alt="Shown" class="not-shown"><code>code</code>', ["Shown"]),
     ],
 )
-def test_words_are_found_that_are_not_marked(source: str, words: list[str]) -> None:
+def test_unmarked_words_are_found(source: str, words: list[str]) -> None:
     assert unmarked_in_template(source) == words
 
 
@@ -197,5 +197,5 @@ def test_words_are_found_that_are_not_marked(source: str, words: list[str]) -> N
         ('logger.warning("It is wrong.")', 0),
     ],
 )
-def test_sentences_are_found_that_are_not_marked(source: str, count: int) -> None:
+def test_unmarked_sentences_are_found(source: str, count: int) -> None:
     assert len(list(unmarked_in_python(ast.parse(source)))) == count

@@ -150,7 +150,7 @@ def operations() -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def test_every_call_is_there_once() -> None:
+def test_every_call_is_documented_once() -> None:
     beside_the_schema = {("GET", "/metrics")}
     assert sections().keys() - beside_the_schema == operations().keys()
 
@@ -164,7 +164,7 @@ def test_every_call_is_shown_with_a_request_and_its_answer() -> None:
         assert method in ("GET", "POST") or f"-X {method}" in section, path
 
 
-def test_every_code_of_the_schema_is_told() -> None:
+def test_every_code_in_the_schema_is_documented() -> None:
     on_index = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|(?: \d+ \|)? `\w+.*? \|", read("index")))))
     for call, section in sections().items():
         codes = set(codes_in(operations().get(call, {})))

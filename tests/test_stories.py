@@ -178,7 +178,7 @@ def test_changed_password_keeps_the_laptop_signed_in_and_ends_the_phone(laptop: 
     assert events["session_revoked"]["reason"] == "password"
 
 
-def test_wrong_current_password_ends_nobody_and_is_not_told_by_mail(laptop: Person, phone: Person) -> None:
+def test_wrong_current_password_ends_no_session_and_sends_no_mail(laptop: Person, phone: Person) -> None:
     response = change_password(laptop, "guess")
     assert (response.status_code, response.json()) == (400, WRONG_PASSWORD)
     assert_in(laptop, phone)
@@ -204,7 +204,7 @@ def test_reset_by_the_mailed_link_ends_both_browsers_and_works_once(laptop: Pers
     assert [event.get("reason") for event in log_of(phone) if event["kind"] == "session_revoked"] == ["password"] * 2
 
 
-def test_link_of_a_reset_is_for_an_hour_and_for_the_password_of_then(
+def test_reset_link_is_valid_for_an_hour_and_the_current_password(
     laptop: Person, phone: Person, clock: TimeMachineFixture
 ) -> None:
     ask_for_reset()
@@ -225,7 +225,7 @@ def test_link_of_a_reset_is_for_an_hour_and_for_the_password_of_then(
 
 
 @pytest.mark.parametrize("route", ["admin", "changepassword", "shell", "hash"])
-def test_password_changed_past_the_api_ends_both_browsers(
+def test_password_changed_outside_the_api_ends_both_browsers(
     laptop: Person, phone: Person, office: Client, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = laptop.user
@@ -249,9 +249,7 @@ def test_password_changed_past_the_api_ends_both_browsers(
     assert {"password_changed", "login"} <= set(kinds_of(phone))
 
 
-def test_word_that_everybody_would_guess_is_refused_at_every_door(
-    laptop: Person, phone: Person, settings: Settings
-) -> None:
+def test_common_password_is_refused_everywhere(laptop: Person, phone: Person, settings: Settings) -> None:
     settings.AUTH_PASSWORD_VALIDATORS = [
         {"NAME": "accounts.validators.ForbiddenWordsValidator", "OPTIONS": {"words": ["acme"]}}
     ]
@@ -275,7 +273,7 @@ def test_word_that_everybody_would_guess_is_refused_at_every_door(
 # The address
 
 
-def test_link_that_is_mailed_again_verifies_the_address(db: None) -> None:
+def test_resent_link_verifies_the_address(db: None) -> None:
     laptop, phone = register("ann"), sign_in("ann", user_agent=PHONE)
     first = arrived()["Confirm your email address"]
     assert resend(phone).status_code == 202
@@ -291,7 +289,7 @@ def test_link_that_is_mailed_again_verifies_the_address(db: None) -> None:
     assert arrived() == {}
 
 
-def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: Person, phone: Person) -> None:
+def test_changed_address_sends_a_notice_to_the_old_one_and_a_link_to_the_new(laptop: Person, phone: Person) -> None:
     wrong = laptop.call("patch", "/api/me/", {"email": "new@example.com", "currentPassword": "guess"})
     assert (wrong.status_code, wrong.json()) == (400, WRONG_PASSWORD)
     assert (arrived(), arrived("new@example.com")) == ({}, {})
@@ -315,7 +313,7 @@ def test_changed_address_is_told_at_the_old_one_and_verified_at_the_new(laptop: 
     assert (arrived(), arrived("new@example.com")) == ({}, {})
 
 
-def test_address_is_the_same_in_every_case_and_form(db: None) -> None:
+def test_address_matches_in_every_case_and_unicode_form(db: None) -> None:
     kept, typed = "Ann@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example", "ANN@BU\u0308CHER.EXAMPLE"
     laptop, phone = register("ann", email=kept), Person("ann")
     assert arrived("Ann@xn--bcher-kva.example").keys() == {"Confirm your email address"}
@@ -328,7 +326,7 @@ def test_address_is_the_same_in_every_case_and_form(db: None) -> None:
     assert arrived("Ann@xn--bcher-kva.example").keys() == {"Reset your password"}
 
 
-def test_mailed_link_goes_where_the_deployment_says_whatever_host_was_asked(laptop: Person, settings: Settings) -> None:
+def test_mailed_link_uses_the_public_url_for_any_request_host(laptop: Person, settings: Settings) -> None:
     settings.ALLOWED_HOSTS, settings.PUBLIC_URL = ["*"], "https://auth.example.com"
     forged = {"HTTP_HOST": "evil.example", "HTTP_X_FORWARDED_HOST": "evil.example"}
     assert ask_for_reset(**forged).status_code == 202
@@ -340,7 +338,7 @@ def test_mailed_link_goes_where_the_deployment_says_whatever_host_was_asked(lapt
     arrived()
 
 
-def test_mail_server_that_refuses_breaks_no_request_and_the_mail_can_be_asked_for_again(
+def test_failing_mail_server_breaks_no_request_and_the_mail_can_be_requested_again(
     db: None, settings: Settings, clock: TimeMachineFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, "tests.accounts.mails.Refusing"
@@ -359,7 +357,7 @@ def test_mail_server_that_refuses_breaks_no_request_and_the_mail_can_be_asked_fo
 
 
 @pytest.mark.parametrize("dies", ["before the mail has left", "after it"])
-def test_process_that_dies_while_it_sends_loses_no_mail(
+def test_process_killed_while_sending_loses_no_mail(
     laptop: Person, phone: Person, clock: TimeMachineFixture, dies: str
 ) -> None:
     def die(*args: Any, **kwargs: Any) -> None:
@@ -386,7 +384,7 @@ def test_process_that_dies_while_it_sends_loses_no_mail(
 # Notices
 
 
-def test_thief_with_a_copied_token_is_thrown_out_with_the_laptop_and_the_owner_is_told(
+def test_reuse_of_a_copied_token_ends_the_session_and_mails_the_owner(
     laptop: Person, phone: Person, clock: TimeMachineFixture
 ) -> None:
     thief = Person("ann", user_agent="curl/8.0")
@@ -452,7 +450,7 @@ def act_out(laptop: Person, clock: TimeMachineFixture) -> None:
 
 
 @pytest.mark.parametrize("left_out", ["", *NOTICES])
-def test_each_notice_is_turned_off_by_its_name(
+def test_each_notice_can_be_turned_off_by_name(
     laptop: Person, settings: Settings, clock: TimeMachineFixture, left_out: str
 ) -> None:
     settings.NOTICES = [notice for notice in NOTICES if notice != left_out]
@@ -464,9 +462,7 @@ def test_each_notice_is_turned_off_by_its_name(
 # Limits
 
 
-def test_failures_of_strangers_keep_nobody_out_who_has_been_there_before(
-    laptop: Person, phone: Person, settings: Settings
-) -> None:
+def test_strangers_failures_do_not_lock_out_a_known_network(laptop: Person, phone: Person, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (3, 60.0), "login_anywhere": (5, 300.0)}
     for name in ("ann", "nobody"):
         for last in range(5):
@@ -481,7 +477,7 @@ def test_failures_of_strangers_keep_nobody_out_who_has_been_there_before(
     assert arrived() == {}
 
 
-def test_owner_who_is_kept_out_at_a_new_address_gets_in_by_the_mailed_link(laptop: Person, settings: Settings) -> None:
+def test_locked_out_owner_signs_in_by_the_mailed_link(laptop: Person, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (3, 60.0), "login_anywhere": (5, 300.0)}
     for last in range(5):
         assert Browser().login("ann", "guess", REMOTE_ADDR=f"203.0.113.{last}").status_code == 401
@@ -495,9 +491,7 @@ def test_owner_who_is_kept_out_at_a_new_address_gets_in_by_the_mailed_link(lapto
     assert_out(laptop)
 
 
-def test_links_to_one_address_are_limited_for_all_askers_together(
-    settings: Settings, clock: TimeMachineFixture
-) -> None:
+def test_links_to_one_address_share_one_limit(settings: Settings, clock: TimeMachineFixture) -> None:
     settings.TOKENS_LIMITS = {"mail": (3, 600.0)}
     laptop, phone = register("ann"), sign_in("ann")
     for again in (None, laptop, phone):
@@ -527,7 +521,7 @@ FLOODS: dict[str, tuple[str, Callable[..., Any]]] = {
 
 
 @pytest.mark.parametrize("door", FLOODS)
-def test_flood_from_one_address_is_held_up_and_nobody_else(
+def test_flood_from_one_ip_address_throttles_nobody_else(
     laptop: Person, phone: Person, settings: Settings, door: str
 ) -> None:
     rate, knock = FLOODS[door]
@@ -545,7 +539,9 @@ def test_flood_from_one_address_is_held_up_and_nobody_else(
 
 
 @pytest.mark.parametrize(("proxies", "seen"), [(0, "127.0.0.1"), (1, "198.51.100.7")])
-def test_forged_address_is_believed_nowhere(laptop: Person, settings: Settings, proxies: int, seen: str) -> None:
+def test_forged_forwarded_address_is_ignored_everywhere(
+    laptop: Person, settings: Settings, proxies: int, seen: str
+) -> None:
     """One proxy stands in front, or none: what it adds is the last; what stands before that, the thief wrote."""
     settings.TRUSTED_PROXIES = proxies
     settings.TOKENS_LIMITS = {"login": (2, 60.0)}
@@ -564,7 +560,7 @@ def test_forged_address_is_believed_nowhere(laptop: Person, settings: Settings, 
 # The log
 
 
-def test_what_the_laptop_does_is_read_on_the_phone_by_staff_and_by_machines(
+def test_events_are_visible_to_the_owner_staff_and_monitoring(
     laptop: Person,
     phone: Person,
     office: Client,
@@ -602,7 +598,7 @@ def test_what_the_laptop_does_is_read_on_the_phone_by_staff_and_by_machines(
 # The end of an account, and the beginning of others
 
 
-def test_deleted_account_is_out_everywhere_and_leaves_nothing_but_a_line(
+def test_deleted_account_is_signed_out_everywhere_and_leaves_one_log_line(
     laptop: Person, phone: Person, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
 ) -> None:
     caplog.set_level(logging.INFO, "latchkey.security")
@@ -629,7 +625,7 @@ def test_deleted_account_is_out_everywhere_and_leaves_nothing_but_a_line(
     assert arrived().keys() == {"Confirm your email address"}
 
 
-def test_closed_registration_lets_in_only_whom_staff_adds(
+def test_closed_registration_admits_only_users_added_by_staff(
     laptop: Person, phone: Person, office: Client, settings: Settings
 ) -> None:
     settings.REGISTRATION_OPEN = False
@@ -670,7 +666,7 @@ def set_active(office: Client, person: Person, is_active: bool, door: str) -> No
 
 
 @pytest.mark.parametrize("door", ["api", "admin"])
-def test_account_that_staff_shuts_is_out_and_comes_back_without_its_sessions(
+def test_account_deactivated_by_staff_returns_without_its_sessions(
     laptop: Person, phone: Person, office: Client, door: str
 ) -> None:
     cookies = laptop.cookie, phone.cookie
@@ -688,7 +684,7 @@ def test_account_that_staff_shuts_is_out_and_comes_back_without_its_sessions(
 
 
 @pytest.mark.parametrize("door", ["api", "admin"])
-def test_sessions_that_staff_ends_are_over_and_the_password_still_is_good(
+def test_sessions_ended_by_staff_are_over_and_the_password_still_works(
     laptop: Person, phone: Person, office: Client, door: str
 ) -> None:
     if door == "api":
@@ -723,7 +719,7 @@ def test_link_that_staff_sends_lets_the_owner_choose_a_password(
 # The second factor
 
 
-def test_second_factor_of_the_laptop_is_asked_for_on_the_phone(laptop: Person, phone: Person) -> None:
+def test_second_factor_enabled_on_the_laptop_is_required_on_the_phone(laptop: Person, phone: Person) -> None:
     wrong = enrol(laptop, "guess")
     assert (wrong.status_code, wrong.json()) == (400, WRONG_PASSWORD)
     device = Device(enrol(laptop).json()["secret"])
@@ -746,7 +742,7 @@ def test_second_factor_of_the_laptop_is_asked_for_on_the_phone(laptop: Person, p
     assert {"second_factor_enabled", "second_factor_failed"} <= set(kinds_of(laptop))
 
 
-def test_recovery_code_stands_in_for_a_lost_device_once_until_the_factor_is_removed(
+def test_recovery_code_replaces_a_lost_device_until_the_factor_is_removed(
     laptop: Person, phone: Person, clock: TimeMachineFixture
 ) -> None:
     enrolled = set_up(laptop)
@@ -769,7 +765,7 @@ def test_recovery_code_stands_in_for_a_lost_device_once_until_the_factor_is_remo
     assert_in(laptop, phone)
 
 
-def test_second_factor_and_both_browsers_outlive_the_key(
+def test_second_factor_and_both_sessions_survive_key_rotation(
     laptop: Person, phone: Person, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     device = set_up(laptop).device

@@ -78,13 +78,13 @@ def change(admin: Client, user: User, **values: Any) -> Any:
     ("search", "found"),
     [("ÉLODIE", 1), ("e\N{COMBINING ACUTE ACCENT}lo", 1), ("Elodie@EXAMPLE", 1), ("elodie", 1), ("bob", 0)],
 )
-def test_users_are_found_by_name_or_address_without_regard_to_case(admin: Client, search: str, found: int) -> None:
+def test_users_are_found_by_name_or_address_in_any_case(admin: Client, search: str, found: int) -> None:
     User.objects.create_user("Élodie", "elodie@example.com")
     response: Any = admin.get(LIST, {"q": search})
     assert len(response.context["cl"].result_list) == found
 
 
-def test_list_filters_and_goes_by_date(admin: Client, ann: User) -> None:
+def test_list_has_filters_and_a_date_hierarchy(admin: Client, ann: User) -> None:
     response: Any = admin.get(
         LIST, {"email_verified": "1", "is_staff": "1", "date_joined__year": str(ann.date_joined.year)}
     )
@@ -92,7 +92,7 @@ def test_list_filters_and_goes_by_date(admin: Client, ann: User) -> None:
     assert not response.context["cl"].result_list
 
 
-def test_last_sign_in_is_shown_and_ordered_by(admin: Client, ann: User) -> None:
+def test_last_sign_in_is_shown_and_sortable(admin: Client, ann: User) -> None:
     User.objects.create_user("bob")
     sessions.start(ann)
     moment = SecurityEvent.objects.get(kind="login", user=ann).created_at
@@ -150,7 +150,7 @@ def test_staff_adds_a_user_without_a_password(staff: Client) -> None:
     assert Browser().login().status_code == 401
 
 
-def test_address_that_is_changed_in_the_admin_is_no_longer_verified(admin: Client, ann: User) -> None:
+def test_address_changed_in_the_admin_is_unverified(admin: Client, ann: User) -> None:
     User.objects.filter(pk=ann.pk).update(email_verified=True)
     assert change(admin, ann, email="other@example.com").status_code == 302
     ann.refresh_from_db()
@@ -175,7 +175,9 @@ def test_deactivation_in_the_admin_ends_the_sessions(admin: Client, ann: User, b
     assert (ended.revoked_reason, ended.revoked_by, ended.revoked_from) == (Reason.DEACTIVATED, "root", "127.0.0.1")
 
 
-def test_former_address_is_told_of_a_change_by_staff(staff: Client, ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_former_address_gets_a_notice_of_a_change_by_staff(
+    staff: Client, ann: User, mailoutbox: list[EmailMessage]
+) -> None:
     User.objects.filter(pk=ann.pk).update(email_verified=True)
     former = ann.email
     assert change(staff, ann, email="other@example.com").status_code == 302
@@ -186,7 +188,7 @@ def test_former_address_is_told_of_a_change_by_staff(staff: Client, ann: User, m
 
 
 @pytest.mark.parametrize("path", ["change", "delete"])
-def test_staff_does_nothing_to_a_superuser(staff: Client, admin: Client, path: str) -> None:
+def test_staff_cannot_change_a_superuser(staff: Client, admin: Client, path: str) -> None:
     root = User.objects.get(username="root")
     form = {"username": "root", "email": "thief@example.com", "is_active": "on", "post": "yes"}
     assert staff.post(page_of(root, path), form).status_code == 403
@@ -194,7 +196,7 @@ def test_staff_does_nothing_to_a_superuser(staff: Client, admin: Client, path: s
     assert root.email == "root@example.com"
 
 
-def test_staff_gives_nobody_rights(staff: Client, ann: User) -> None:
+def test_staff_cannot_grant_rights(staff: Client, ann: User) -> None:
     rights = {
         "is_staff": "on",
         "is_superuser": "on",
@@ -207,7 +209,7 @@ def test_staff_gives_nobody_rights(staff: Client, ann: User) -> None:
 
 @pytest.mark.parametrize("path", ["change", "delete"])
 @pytest.mark.parametrize("is_active", [True, False])
-def test_staff_takes_over_nobody_who_may_do_more(staff: Client, ann: User, path: str, is_active: bool) -> None:
+def test_staff_cannot_take_over_users_with_more_rights(staff: Client, ann: User, path: str, is_active: bool) -> None:
     User.objects.filter(pk=ann.pk).update(is_active=is_active, is_staff=True)
     ann.user_permissions.set(Permission.objects.filter(codename="change_session"))
     form = {"username": "ann", "email": "thief@example.com", "is_active": "on", "post": "yes"}
@@ -235,7 +237,7 @@ def test_user_with_a_thousand_sessions_is_saved(admin: Client, ann: User) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_own_password_changes_once_in_parallel_too(admin: Client) -> None:
+def test_own_password_changes_once_under_parallel_requests(admin: Client) -> None:
     cookies = admin.cookies
 
     def change(number: int) -> Any:
@@ -257,7 +259,7 @@ def test_own_password_changes_once_in_parallel_too(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
-def test_own_password_is_refused_if_something_changes_in_that_moment(admin: Client, change: dict[str, Any]) -> None:
+def test_own_password_change_is_refused_after_a_simultaneous_change(admin: Client, change: dict[str, Any]) -> None:
     new = "another horse battery"
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     with just_before("SAVEPOINT", lambda: User.objects.update(**change)):
@@ -272,7 +274,7 @@ def test_own_password_is_refused_if_something_changes_in_that_moment(admin: Clie
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
-def test_form_undoes_nothing_that_changes_meanwhile(admin: Client, ann: User) -> None:
+def test_form_does_not_undo_a_simultaneous_change(admin: Client, ann: User) -> None:
     form = form_of(admin.get(page_of(ann))) | {"username": "anne"}
     held = Event()
 
@@ -293,18 +295,18 @@ def test_form_undoes_nothing_that_changes_meanwhile(admin: Client, ann: User) ->
 
 
 @pytest.mark.parametrize("identifier", ["987654321", "nonsense", "9" * 100])
-def test_user_who_is_not_there_has_no_page(admin: Client, identifier: str) -> None:
+def test_missing_user_has_no_page(admin: Client, identifier: str) -> None:
     path = f"{LIST}{identifier}/change/"
     assert [ask(path).status_code for ask in (admin.get, admin.post)] == [302, 302]
     assert [ask(f"{LIST}{identifier}/password/").status_code for ask in (admin.get, admin.post)] == [404, 404]
 
 
 @pytest.mark.parametrize("path", ["r/1/1/", "r/9/nonsense/"])
-def test_what_is_seen_nowhere_else_has_no_link_there(admin: Client, path: str) -> None:
+def test_shortcut_urls_of_content_types_are_off(admin: Client, path: str) -> None:
     assert admin.get(f"/admin/{path}").status_code == 404
 
 
-def test_staff_chooses_no_password(staff: Client, ann: User, browser: Browser) -> None:
+def test_staff_cannot_choose_a_password(staff: Client, ann: User, browser: Browser) -> None:
     form = {"password1": "another horse battery", "password2": "another horse battery", "usable_password": "true"}
     assert [ask(page_of(ann, "password")).status_code for ask in (staff.get, staff.post)] == [403, 403]
     assert staff.post(page_of(ann, "password"), form).status_code == 403
@@ -316,7 +318,7 @@ def test_staff_chooses_no_password(staff: Client, ann: User, browser: Browser) -
     assert "/password/" not in page.replace("/admin/password_change/", "")
 
 
-def test_own_password_changes_with_the_current_one(admin: Client) -> None:
+def test_own_password_change_needs_the_current_one(admin: Client) -> None:
     new = "another horse battery"
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     wrong: Any = admin.post("/admin/password_change/", form | {"old_password": "wrong"})
@@ -341,7 +343,7 @@ def test_guesses_of_the_own_password_are_limited(admin: Client, settings: Settin
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, browser: Browser) -> None:
+def test_page_shows_the_users_sessions_read_only(admin: Client, ann: User, browser: Browser) -> None:
     ended = sessions.start(ann)
     sessions.revoke(ended, Reason.LOGOUT)
     sessions.start(User.objects.create_user("bob"))
@@ -355,7 +357,7 @@ def test_page_shows_the_users_sessions_to_look_at(admin: Client, ann: User, brow
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
 
 
-def test_page_shows_the_ten_sessions_that_came_last_and_leads_to_all(
+def test_page_shows_the_ten_newest_sessions_and_a_link_to_all(
     clock: TimeMachineFixture, admin: Client, ann: User
 ) -> None:
     begun = []
@@ -380,7 +382,7 @@ def test_deletion_is_offered_last(admin: Client, ann: User, browser: Browser) ->
         assert (names[1].startswith("revoke"), names[-1]) == (True, "delete_selected")
 
 
-def test_page_shows_the_ten_events_that_came_last(admin: Client, ann: User, browser: Browser) -> None:
+def test_page_shows_the_ten_newest_events(admin: Client, ann: User, browser: Browser) -> None:
     for _ in range(6):
         sessions.revoke(sessions.start(ann), Reason.STAFF)
     sessions.start(User.objects.create_user("bob"))
@@ -392,7 +394,7 @@ def test_page_shows_the_ten_events_that_came_last(admin: Client, ann: User, brow
     assert not any([shown.has_add_permission, shown.has_change_permission, shown.formset.can_delete])
 
 
-def test_page_is_saved_although_something_happened_meanwhile(admin: Client, ann: User) -> None:
+def test_page_is_saved_despite_a_simultaneous_event(admin: Client, ann: User) -> None:
     page: Any = admin.get(page_of(ann))
     sessions.start(ann)
     assert admin.post(page_of(ann), form_of(page) | {"username": "anne"}).status_code == 302
@@ -439,7 +441,7 @@ def test_page_of_a_user_has_a_button_that_ends_the_sessions(admin: Client, ann: 
     assert LogEntry.objects.count() == 1
 
 
-def test_button_for_nobody_ends_nothing(admin: Client, ann: User, browser: Browser) -> None:
+def test_button_for_a_missing_user_ends_nothing(admin: Client, ann: User, browser: Browser) -> None:
     nobody = User(pk=0)
     assert end_sessions(admin, nobody, on_page="") == (LIST, "There were no active sessions to revoke.")
     assert Session.objects.live().count() == 2
@@ -457,7 +459,7 @@ def test_only_a_superuser_ends_the_sessions_of_a_superuser(ann: User, browser: B
     assert end_sessions(client, ann, on_page="") == (page_of(ann), "1 session was revoked.")
 
 
-def test_who_may_not_revoke_ends_nothing(ann: User, browser: Browser) -> None:
+def test_staff_without_permission_to_revoke_ends_nothing(ann: User, browser: Browser) -> None:
     helper = User.objects.create_user("helper", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
     client = Client()
@@ -467,7 +469,7 @@ def test_who_may_not_revoke_ends_nothing(ann: User, browser: Browser) -> None:
     assert Session.objects.live().filter(user=ann).count() == 1
 
 
-def test_page_holds_nothing_secret(admin: Client, ann: User, browser: Browser) -> None:
+def test_page_contains_no_secret(admin: Client, ann: User, browser: Browser) -> None:
     session = Session.objects.get(user=ann)
     html = admin.get(page_of(ann)).content.decode()
     *_, salt, digest = ann.password.split("$")
@@ -477,7 +479,7 @@ def test_page_holds_nothing_secret(admin: Client, ann: User, browser: Browser) -
     assert session.auth_hash not in html
 
 
-def test_who_may_only_look_sees_no_more(ann: User, browser: Browser) -> None:
+def test_staff_with_view_permission_see_no_actions(ann: User, browser: Browser) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "view_session"]))
     client = Client()
@@ -518,7 +520,7 @@ def open_link(mail: EmailMessage, new_password: str) -> Any:
     return Browser().post("/auth/password/reset/confirm", {**link_in(mail), "newPassword": new_password})
 
 
-def test_user_whom_staff_adds_gets_in_by_the_link(admin: Client, mailoutbox: list[EmailMessage]) -> None:
+def test_user_added_by_staff_signs_in_by_the_link(admin: Client, mailoutbox: list[EmailMessage]) -> None:
     """Root adds Ann, who chooses a password that Root never sees."""
     form = {"username": "ann", "email": "ann@example.com", "usable_password": "false"}
     admin.post(f"{LIST}add/", form, follow=True)
@@ -544,7 +546,7 @@ def test_user_whom_staff_adds_gets_in_by_the_link(admin: Client, mailoutbox: lis
     )
 
 
-def test_link_changes_nothing_until_it_is_opened(
+def test_link_changes_nothing_until_opened(
     admin: Client, ann: User, browser: Browser, mailoutbox: list[EmailMessage]
 ) -> None:
     send_link(admin, ann)
@@ -557,7 +559,7 @@ def test_link_changes_nothing_until_it_is_opened(
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
-def test_those_whom_no_link_can_reach_are_skipped(admin: Client, ann: User) -> None:
+def test_users_without_an_address_are_skipped(admin: Client, ann: User) -> None:
     nowhere = User.objects.create_user("nowhere")
     off = User.objects.create_user("off", "off@example.com", is_active=False)
     assert send_link(admin, ann, nowhere, off) == [
@@ -569,7 +571,7 @@ def test_those_whom_no_link_can_reach_are_skipped(admin: Client, ann: User) -> N
     assert SecurityEvent.objects.exclude(kind="login").get().user == ann
 
 
-def test_nobody_is_flooded_with_links(admin: Client, ann: User, settings: Settings) -> None:
+def test_links_to_one_user_are_limited(admin: Client, ann: User, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
     assert send_link(admin, ann) == ["1 link was sent."]
     assert send_link(admin, ann) == [NO_ADDRESS]
@@ -577,7 +579,7 @@ def test_nobody_is_flooded_with_links(admin: Client, ann: User, settings: Settin
     assert (Mail.objects.count(), LogEntry.objects.count(), sent.count()) == (1, 1, 1)
 
 
-def test_superuser_is_sent_a_link_by_superusers_only(admin: Client, ann: User) -> None:
+def test_only_superusers_send_a_link_to_a_superuser(admin: Client, ann: User) -> None:
     helper = User.objects.create_user("helper", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
     client, root = Client(), User.objects.get(username="root")
@@ -587,7 +589,7 @@ def test_superuser_is_sent_a_link_by_superusers_only(admin: Client, ann: User) -
     assert send_link(client, ann) == send_link(admin, root) == ["1 link was sent."]
 
 
-def test_who_may_only_look_sends_no_link(ann: User) -> None:
+def test_staff_with_view_permission_send_no_link(ann: User) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename="view_user"))
     client = Client()
@@ -628,7 +630,7 @@ def test_staff_removes_a_second_factor(admin: Client, ann: User, ann_has: Enroll
     )
 
 
-def test_only_what_is_enabled_is_removed(admin: Client, ann: User) -> None:
+def test_only_an_enabled_factor_is_removed(admin: Client, ann: User) -> None:
     AuthenticatorApp.objects.create(user=ann, secret="x")
     assert (
         take_away(admin, ann, User.objects.create_user("bob"))
@@ -651,7 +653,7 @@ def test_second_factor_removed_meanwhile_is_logged_once(
     assert SecurityEvent.objects.filter(kind="second_factor_removed").count() == 1
 
 
-def test_nobody_gets_around_the_own_second_factor(admin: Client) -> None:
+def test_staff_cannot_remove_their_own_second_factor(admin: Client) -> None:
     browser, root = Browser(), User.objects.get(username="root")
     browser.login("root")
     set_up(browser)
@@ -659,7 +661,7 @@ def test_nobody_gets_around_the_own_second_factor(admin: Client) -> None:
     assert AuthenticatorApp.objects.count() == 1
 
 
-def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled) -> None:
+def test_staff_cannot_remove_a_superusers_second_factor(ann: User, ann_has: Enrolled) -> None:
     helper = User.objects.create_user("helper", is_staff=True)
     helper.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "change_user"]))
     client = Client()
@@ -673,7 +675,7 @@ def test_staff_gets_not_around_that_of_a_superuser(ann: User, ann_has: Enrolled)
     assert take_away(client, ann) == "1 second factor was removed."
 
 
-def test_who_may_only_look_removes_nothing(ann: User, ann_has: Enrolled) -> None:
+def test_staff_with_view_permission_remove_nothing(ann: User, ann_has: Enrolled) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.set(Permission.objects.filter(codename="view_user"))
     client = Client()
@@ -682,7 +684,9 @@ def test_who_may_only_look_removes_nothing(ann: User, ann_has: Enrolled) -> None
     assert AuthenticatorApp.objects.count() == 1
 
 
-def test_pages_tell_whether_there_is_one_and_nothing_of_it(admin: Client, ann: User, ann_has: Enrolled) -> None:
+def test_pages_show_whether_a_factor_exists_and_none_of_its_secrets(
+    admin: Client, ann: User, ann_has: Enrolled
+) -> None:
     factor = AuthenticatorApp.objects.get()
     pages = [admin.get(path).content.decode() for path in (LIST, page_of(ann), page_of(ann, "delete"))]
     icons = [re.findall(r'field-has_second_factor.*?alt="(\w+)"', page, re.DOTALL) for page in pages]
@@ -693,7 +697,7 @@ def test_pages_tell_whether_there_is_one_and_nothing_of_it(admin: Client, ann: U
         assert not any(digest in page for digest in RecoveryCode.objects.values_list("digest", flat=True))
 
 
-def test_list_asks_for_all_second_factors_at_once(admin: Client, ann: User) -> None:
+def test_list_reads_all_second_factors_with_one_statement(admin: Client, ann: User) -> None:
     costs = []
     for number in range(2):
         with CaptureQueriesContext(connection) as captured:
@@ -711,7 +715,7 @@ def offered(model_admin: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("model", site._registry, ids=str)
-def test_list_is_asked_by_what_it_offers_and_by_nothing_else(admin: Client, model: Any) -> None:
+def test_list_accepts_only_the_lookups_that_it_offers(admin: Client, model: Any) -> None:
     path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
     columns = [field.name for field in model._meta.get_fields()]
     paths = [*columns, *(f"user__{name}" for name in ("password", "username")), "second_factor__secret"]
@@ -723,7 +727,7 @@ def test_list_is_asked_by_what_it_offers_and_by_nothing_else(admin: Client, mode
 
 
 @pytest.mark.parametrize("model", site._registry, ids=str)
-def test_no_value_of_what_a_list_offers_is_the_servers_fault(admin: Client, model: Any) -> None:
+def test_no_value_of_an_offered_lookup_is_a_server_error(admin: Client, model: Any) -> None:
     path, model_admin = f"/admin/{model._meta.app_label}/{model._meta.model_name}/", site._registry[model]
     asked = [f"{model_admin.date_hierarchy}__{part}" for part in ("year", "month", "day")]
     for name in offered(model_admin):

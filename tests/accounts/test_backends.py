@@ -29,7 +29,7 @@ def test_every_spelling_of_the_password_signs_in(chosen: str, typed: str) -> Non
 
 
 @pytest.mark.parametrize("typed", SPELLINGS)
-def test_password_that_was_kept_as_typed_still_signs_in(ann: User, typed: str) -> None:
+def test_password_stored_before_normalising_still_signs_in(ann: User, typed: str) -> None:
     User.objects.update(password=make_password(typed))
     assert Browser().login(password=typed).status_code == 200
 
@@ -63,13 +63,13 @@ def test_long_password_is_not_normalised(ann: User) -> None:
     assert authenticate(None, username="ann", password=long) is None
 
 
-def test_password_that_nobody_typed_is_none(ann: User) -> None:
+def test_empty_password_signs_nobody_in(ann: User) -> None:
     assert authenticate(None, username="ann", password=None) is None
     ann.set_password(None)
     assert not ann.has_usable_password()
 
 
-def test_backend_signs_in_asynchronously_too(ann: User) -> None:
+def test_backend_also_signs_in_asynchronously(ann: User) -> None:
     ann.set_password(COMPOSED)
     ann.save()
     assert async_to_sync(aauthenticate)(None, username="ann", password=DECOMPOSED) == ann

@@ -47,7 +47,7 @@ def test_creation_options_ask_for_a_discoverable_verified_credential() -> None:
     }
 
 
-def test_request_options_name_nobody_unless_told_to() -> None:
+def test_request_options_name_credentials_only_on_request() -> None:
     assert request() == {
         "challenge": b64(hashlib.sha256(CHALLENGE.encode()).digest()),
         "timeout": 300_000,
@@ -77,13 +77,13 @@ def test_passkey_of_each_algorithm_registers_and_is_used(algorithm: int) -> None
     ("flags", "synced", "backed_up"),
     [(UP | UV, False, False), (UP | UV | BE, True, False), (UP | UV | BE | BS, True, True)],
 )
-def test_backup_flags_say_whether_it_is_synced(flags: int, synced: bool, backed_up: bool) -> None:
+def test_backup_flags_show_whether_a_passkey_is_synced(flags: int, synced: bool, backed_up: bool) -> None:
     credential = registered(Authenticator(flags=flags))
     assert (credential.synced, credential.backed_up) == (synced, backed_up)
 
 
 @pytest.mark.parametrize("fmt", ["packed", "fido-u2f", "tpm", "apple", "android-key", "never-heard-of"])
-def test_attestation_of_any_format_is_left_out(fmt: str) -> None:
+def test_attestation_is_dropped_in_every_format(fmt: str) -> None:
     credential = registered(Authenticator(), attestation=lambda it: {**it, "fmt": fmt, "attStmt": {"sig": b"\0"}})
     assert credential.public_key
 
@@ -119,14 +119,14 @@ CLIENT_DATA: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("forgery", CLIENT_DATA)
-def test_client_data_that_is_not_of_this_ceremony_registers_nothing(forgery: str) -> None:
+def test_foreign_client_data_registers_nothing(forgery: str) -> None:
     answer = Authenticator().create(creation(), client_data=CLIENT_DATA[forgery])
     with pytest.raises(CeremonyRefused):
         ceremonies.register(PARTY, CHALLENGE, answer)
 
 
 @pytest.mark.parametrize("forgery", CLIENT_DATA)
-def test_client_data_that_is_not_of_this_ceremony_is_no_use(forgery: str) -> None:
+def test_foreign_client_data_is_refused_at_a_sign_in(forgery: str) -> None:
     device = Authenticator()
     credential = registered(device)
     answer = device.get(request(), client_data=CLIENT_DATA[forgery])
@@ -157,7 +157,7 @@ AUTH_DATA: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("forgery", [*AUTH_DATA, "user_not_verified", "no_credential", "no_id", "long_id", "bad_key"])
-def test_authenticator_data_that_does_not_fit_registers_nothing(forgery: str) -> None:
+def test_wrong_authenticator_data_registers_nothing(forgery: str) -> None:
     more: dict[str, Callable[[bytes], bytes]] = {
         **AUTH_DATA,
         "user_not_verified": flags(clear=UV),
@@ -177,7 +177,7 @@ def test_authenticator_data_that_does_not_fit_registers_nothing(forgery: str) ->
 
 
 @pytest.mark.parametrize("forgery", AUTH_DATA)
-def test_authenticator_data_that_does_not_fit_is_no_use(forgery: str) -> None:
+def test_wrong_authenticator_data_is_refused_at_a_sign_in(forgery: str) -> None:
     device = Authenticator()
     credential = registered(device)
     answer = device.get(request(), auth_data=AUTH_DATA[forgery])
@@ -185,7 +185,7 @@ def test_authenticator_data_that_does_not_fit_is_no_use(forgery: str) -> None:
         ceremonies.use(PARTY, CHALLENGE, answer, credential.public_key)
 
 
-def test_user_who_was_not_verified_is_told_apart() -> None:
+def test_missing_user_verification_is_reported() -> None:
     device = Authenticator()
     credential = registered(device)
     device.flags &= ~UV
@@ -196,7 +196,7 @@ def test_user_who_was_not_verified_is_told_apart() -> None:
 @pytest.mark.parametrize(
     "forge", [lambda it: it[:-1] + bytes([it[-1] ^ 1]), lambda it: it[:0], lambda it: bytes(len(it))]
 )
-def test_wrong_signature_is_no_use(algorithm: int, forge: Callable[[bytes], bytes]) -> None:
+def test_wrong_signature_is_refused(algorithm: int, forge: Callable[[bytes], bytes]) -> None:
     device = Authenticator()
     credential = registered(device, algorithm=algorithm)
     answer = device.get(request(), signature=forge)
@@ -204,7 +204,7 @@ def test_wrong_signature_is_no_use(algorithm: int, forge: Callable[[bytes], byte
         ceremonies.use(PARTY, CHALLENGE, answer, credential.public_key)
 
 
-def test_signature_of_another_passkey_is_no_use() -> None:
+def test_signature_of_another_passkey_is_refused() -> None:
     device, thief = Authenticator(), Authenticator()
     credential = registered(device)
     registered(thief)
@@ -212,7 +212,7 @@ def test_signature_of_another_passkey_is_no_use() -> None:
         ceremonies.use(PARTY, CHALLENGE, thief.get(request()), credential.public_key)
 
 
-def test_algorithm_that_was_not_offered_registers_nothing() -> None:
+def test_algorithm_not_offered_registers_nothing() -> None:
     with pytest.raises(CeremonyRefused):
         registered(Authenticator(), algorithm=-47)  # ES256K
 
@@ -222,7 +222,7 @@ def test_weak_rsa_key_registers_nothing() -> None:
         registered(Authenticator(), algorithm=RS256, rsa_bits=1024)
 
 
-def test_missing_user_handle_is_none() -> None:
+def test_missing_user_handle_is_read_as_none() -> None:
     device = Authenticator()
     credential = registered(device)
     answer = device.get(request(), user_handle=lambda _: None)

@@ -42,7 +42,7 @@ def mails() -> list[tuple[str, str]]:
 # The address
 
 
-def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> None:
+def test_changed_address_needs_verification_and_the_old_one_gets_a_notice(ann: User) -> None:
     User.objects.update(email_verified=True)
     ann.refresh_from_db()
     address.change_email(ann, "Bob@Example.com", CLIENT)
@@ -55,7 +55,7 @@ def test_changed_address_is_verified_anew_and_the_old_one_is_told(ann: User) -> 
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
+def test_address_can_be_removed(ann: User, nothing: str | None) -> None:
     User.objects.update(email_verified=True)
     ann.refresh_from_db()
     address.change_email(ann, nothing)
@@ -64,18 +64,18 @@ def test_address_can_be_taken_away(ann: User, nothing: str | None) -> None:
     assert mails() == [("email_changed", "ann@example.com")]
 
 
-def test_former_address_that_nobody_has_verified_is_not_told(ann: User) -> None:
+def test_unverified_former_address_gets_no_notice(ann: User) -> None:
     address.change_email(ann, "bob@example.com")
     assert mails() == [(MailKind.VERIFY_EMAIL, "bob@example.com")]
 
 
-def test_first_address_tells_nobody_else() -> None:
+def test_first_address_sends_no_notice() -> None:
     ann = User.objects.create_user("ann", password=PASSWORD)
     address.change_email(ann, "ann@example.com")
     assert mails() == [(MailKind.VERIFY_EMAIL, "ann@example.com")]
 
 
-def test_case_of_the_own_address_can_change(ann: User) -> None:
+def test_case_of_ones_own_address_can_change(ann: User) -> None:
     address.change_email(ann, "Ann@example.com")
     assert User.objects.get().email == "Ann@example.com"
 
@@ -91,7 +91,7 @@ def test_bad_or_taken_address_changes_nothing(ann: User, email: str, message: st
     assert mails() == []
 
 
-def test_address_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
+def test_address_taken_at_the_same_moment_changes_nothing(ann: User) -> None:
     def take() -> None:
         User.objects.create_user("bob", "bob@example.com")
 
@@ -102,7 +102,7 @@ def test_address_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
     assert mails() == []
 
 
-def test_address_is_not_changed_by_a_password_that_was_changed_meanwhile(ann: User) -> None:
+def test_address_change_fails_if_the_password_changed_meanwhile(ann: User) -> None:
     def change() -> None:
         User.objects.update(password=make_password(NEW_PASSWORD))
 
@@ -123,7 +123,7 @@ def test_username_changes_by_the_rules_of_registration(ann: User) -> None:
     assert (ann.username, ann.username_key) == ("Bob", "bob")
 
 
-def test_case_of_the_own_username_can_change(ann: User) -> None:
+def test_case_of_ones_own_username_can_change(ann: User) -> None:
     username.change_username(ann, "ANN")
     assert User.objects.get().username == "ANN"
 
@@ -142,14 +142,14 @@ def test_bad_or_taken_username_changes_nothing(ann: User, typed: str, message: s
     assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
 
 
-def test_username_taken_in_the_same_moment_changes_nothing(ann: User) -> None:
+def test_username_taken_at_the_same_moment_changes_nothing(ann: User) -> None:
     with just_before(TRANSACTION, lambda: User.objects.create_user("bob")):
         errors = errors_of(lambda: username.change_username(ann, "bob"))
     assert errors == {"username": ["This username is taken."]}
     assert ann.username == User.objects.get(pk=ann.pk).username == "ann"
 
 
-def test_error_that_is_no_lost_race_is_not_hidden() -> None:
+def test_other_integrity_errors_are_not_hidden() -> None:
     user = User(username="a@b")
     with pytest.raises(IntegrityError), judging.claiming(user):
         user.save()
@@ -158,7 +158,7 @@ def test_error_that_is_no_lost_race_is_not_hidden() -> None:
 # Registration
 
 
-def test_name_taken_in_the_same_moment_is_taken() -> None:
+def test_name_taken_at_the_same_moment_is_reported_as_taken() -> None:
     with just_before(TRANSACTION, lambda: User.objects.create_user("ANN")):
         errors = errors_of(lambda: registration.register("ann", PASSWORD))
     assert errors == {"username": ["This username is taken."]}
@@ -197,7 +197,7 @@ def test_one_of_many_registrations_gets_the_address() -> None:
 # The password
 
 
-def test_password_is_not_changed_by_one_that_was_changed_meanwhile(ann: User) -> None:
+def test_password_change_fails_if_the_password_changed_meanwhile(ann: User) -> None:
     session = sessions.start(ann)
     changed = make_password(NEW_PASSWORD)
     with just_before(TRANSACTION, lambda: User.objects.update(password=changed)):
@@ -228,7 +228,7 @@ def test_one_of_many_password_changes_wins(ann: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_link_of_a_reset_works_once_in_parallel_too(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_reset_link_works_once_under_parallel_requests(ann: User, mailoutbox: list[EmailMessage]) -> None:
     password.request_reset("ann@example.com")
     outbox.deliver()
     link = link_in(mailoutbox[0])
@@ -244,7 +244,7 @@ def test_link_of_a_reset_works_once_in_parallel_too(ann: User, mailoutbox: list[
 
 
 @pytest.mark.parametrize("change", [{"password": "!"}, {"email": "bob@example.com"}, {"is_active": False}])
-def test_reset_and_a_change_in_the_same_moment_leave_the_change(ann: User, change: dict[str, Any]) -> None:
+def test_simultaneous_reset_and_change_leave_the_change(ann: User, change: dict[str, Any]) -> None:
     session = sessions.start(ann)
     uid, token = link_of(links.reset_password, ann)
     with just_before(TRANSACTION, lambda: User.objects.update(**change)):
@@ -255,7 +255,7 @@ def test_reset_and_a_change_in_the_same_moment_leave_the_change(ann: User, chang
     assert session.revoked_at is None
 
 
-def test_verification_and_a_change_of_the_address_in_the_same_moment_leave_the_change(ann: User) -> None:
+def test_simultaneous_verification_and_address_change_leave_the_change(ann: User) -> None:
     uid, token = link_of(links.verify_email, ann)
     with just_before(TRANSACTION, lambda: address.change_email(ann, "bob@example.com")):
         errors = errors_of(lambda: address.verify_email(uid, token))
@@ -263,7 +263,7 @@ def test_verification_and_a_change_of_the_address_in_the_same_moment_leave_the_c
     assert User.objects.values("email", "email_verified").get() == {"email": "bob@example.com", "email_verified": False}
 
 
-def test_sessions_of_a_changed_password_say_why_they_ended(ann: User) -> None:
+def test_sessions_ended_by_a_password_change_say_so(ann: User) -> None:
     used, other = sessions.start(ann), sessions.start(ann)
     successor = password.change_password(used, PASSWORD, NEW_PASSWORD, CLIENT)
     assert set(Session.objects.values_list("pk", "revoked_reason")) == {

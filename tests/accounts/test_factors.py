@@ -75,7 +75,7 @@ def test_login_names_every_method_that_the_account_has(ann_has: Enrolled, key: D
 
 
 @pytest.mark.parametrize("factor", [codes, recovery_codes])
-def test_code_is_typed_without_anything_from_the_server(ann: User, factor: Factor) -> None:
+def test_code_needs_no_options_from_the_server(ann: User, factor: Factor) -> None:
     assert factor.options(ann, "a challenge") == {}
 
 
@@ -87,11 +87,11 @@ def test_either_factor_answers_the_challenge(ann_has: Enrolled, key: DoorKey) ->
     assert signing_in.answer(challenge(), {"code": ann_has.codes[0]}).amr == "pwd mfa"
 
 
-def test_account_has_a_second_factor_since_it_got_the_first(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
+def test_enrolment_date_is_that_of_the_first_factor(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
     assert browser.get("/auth/second-factor").json()["enabledAt"] == "2029-01-01T00:00:00Z"
 
 
-def test_recovery_codes_are_kept_when_a_factor_joins(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
+def test_recovery_codes_are_kept_when_a_factor_is_added(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
     session = Session.objects.get()
     code = {"code": ann_has.device.code()}
     second_factor.remove(session, PASSWORD, code)
@@ -102,7 +102,7 @@ def test_recovery_codes_are_kept_when_a_factor_joins(ann_has: Enrolled, browser:
     assert RecoveryCode.objects.count() == 10
 
 
-def test_recovery_codes_go_with_the_last_factor(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
+def test_removing_the_last_factor_removes_the_recovery_codes(ann_has: Enrolled, browser: Browser, key: DoorKey) -> None:
     key.owned_since = None
     body = {"currentPassword": PASSWORD, "code": ann_has.device.code()}
     assert browser.post("/auth/second-factor/remove", body, browser.access).status_code == 204

@@ -47,7 +47,7 @@ def errors_of(response: Any, status: int = 200) -> dict[str, list[str]]:
     return errors
 
 
-def test_page_asks_for_a_code_that_may_be_left_out(root: User) -> None:
+def test_page_has_an_optional_field_for_the_code(root: User) -> None:
     client = Client()
     page = client.get(LOGIN).content.decode()
     assert 'autocomplete="one-time-code"' in page
@@ -68,7 +68,7 @@ def test_recovery_code_signs_in(root_has: Enrolled) -> None:
     assert errors_of(login(code=root_has.codes[0])) == {"code": ["This code is wrong or was already used."]}
 
 
-def test_missing_code_is_asked_for_and_costs_no_try(root_has: Enrolled, settings: Settings) -> None:
+def test_missing_code_is_asked_for_and_not_counted_as_a_try(root_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (1, 300.0)}
     for _ in range(2):
         assert errors_of(login()).keys() == {"code"}
@@ -78,7 +78,7 @@ def test_missing_code_is_asked_for_and_costs_no_try(root_has: Enrolled, settings
     assert login(code=root_has.device.code()).status_code == 302
 
 
-def test_code_works_once_here_and_elsewhere(root_has: Enrolled) -> None:
+def test_code_works_once_across_all_forms(root_has: Enrolled) -> None:
     code = root_has.device.code()
     assert login(code=code).status_code == 302
     assert errors_of(login(code=code)) == {"code": ["This code is wrong or was already used."]}
@@ -87,7 +87,7 @@ def test_code_works_once_here_and_elsewhere(root_has: Enrolled) -> None:
     assert browser.answer(challenge, code).status_code == 401
 
 
-def test_wrong_password_is_told_without_a_word_of_the_code(root_has: Enrolled) -> None:
+def test_wrong_password_error_does_not_mention_the_code(root_has: Enrolled) -> None:
     for name in ("root", "nobody"):
         response = login(username=name, password="wrong", code=root_has.device.code())
         assert errors_of(response) == {"__all__": REFUSED}
@@ -96,11 +96,11 @@ def test_wrong_password_is_told_without_a_word_of_the_code(root_has: Enrolled) -
 
 
 @pytest.mark.parametrize("form", [{"username": ""}, {"password": ""}, {"code": "x" * 101}])
-def test_form_that_is_not_filled_in_is_not_judged(root: User, form: dict[str, str]) -> None:
+def test_incomplete_form_is_not_judged(root: User, form: dict[str, str]) -> None:
     assert errors_of(login(None, **form)).keys() == form.keys()
 
 
-def test_who_is_not_staff_is_refused(ann: User) -> None:
+def test_user_who_is_not_staff_is_refused(ann: User) -> None:
     assert errors_of(login(username="ann")) == {"__all__": REFUSED}
 
 
@@ -113,7 +113,7 @@ def test_limits_on_passwords_hold(root: User, settings: Settings) -> None:
     assert Browser().login("root").status_code == 429
 
 
-def test_address_that_tries_name_after_name_is_throttled(root: User, settings: Settings) -> None:
+def test_ip_address_that_tries_many_names_is_throttled(root: User, settings: Settings) -> None:
     settings.TOKENS_THROTTLE_RATES = {"login": "2/min"}
     for name in ("ann", "ben"):
         errors_of(login(username=name))
@@ -133,7 +133,7 @@ def test_limits_on_codes_hold(root_has: Enrolled, settings: Settings) -> None:
     assert "Too many tries" in response.content.decode()
 
 
-def test_password_that_changes_in_that_moment_signs_nobody_in(root_has: Enrolled) -> None:
+def test_password_changed_at_that_moment_signs_nobody_in(root_has: Enrolled) -> None:
     client = Client()
     with just_before('UPDATE "accounts_authenticatorapp"', lambda: User.objects.update(password="!")):
         login(client, code=root_has.device.code())

@@ -62,15 +62,15 @@ def test_kind_becomes_what_the_table_says(
     assert sent == ([(kind.notice.subject, ["ann@example.com"])] if kind.notice else [])
 
 
-def test_kinds_have_words_for_people() -> None:
+def test_kinds_have_human_readable_names() -> None:
     assert all(str(kind.label) for kind in kinds.TABLE.values())
     assert ("login", "signed in") in kinds.choices()
 
 
-def test_kind_that_is_no_row_is_not_offered_in_the_log() -> None:
+def test_kind_without_a_row_is_not_offered_in_the_log() -> None:
     assert "account_deleted" not in dict(kinds.choices())
 
 
-def test_name_is_given_once() -> None:
+def test_kind_names_are_unique() -> None:
     with pytest.raises(ValueError, match="The kind 'login' already exists"):
         kinds.add("login", "signed in once more")

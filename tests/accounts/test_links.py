@@ -26,7 +26,7 @@ def user() -> User:
         (MailKind.VERIFY_EMAIL, "EMAIL_VERIFICATION_URL", links.verify_email),
     ],
 )
-def test_mailed_link_leads_where_the_setting_says(
+def test_mailed_link_leads_to_the_configured_url(
     settings: Settings, user: User, kind: MailKind, setting: str, link: links.Link
 ) -> None:
     setattr(settings, setting, "myapp://open/{uid}?token={token}&again={token}")
@@ -38,7 +38,7 @@ def test_mailed_link_leads_where_the_setting_says(
     assert link.open(unquote(parts[1]), unquote(parts[2])) == user
 
 
-def test_what_is_put_in_is_percent_encoded(settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inserted_values_are_percent_encoded(settings: Settings, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.PASSWORD_RESET_URL = "https://app.example.com/#{uid}/{token}"
     monkeypatch.setattr(links.reset_password, "make_token", lambda _: "a/b?c&d#e f%")
     assert links.reset_password.url(user).endswith("/a%2Fb%3Fc%26d%23e%20f%25")

@@ -33,7 +33,7 @@ def test_new_database_has_no_account() -> None:
 
 
 @pytest.mark.parametrize("name", ["ANN", "\N{FULLWIDTH LATIN SMALL LETTER A}nn"])
-def test_name_is_taken_without_regard_to_case_and_width(ann: User, name: str) -> None:
+def test_name_is_unique_regardless_of_case_and_width(ann: User, name: str) -> None:
     with pytest.raises(ValidationError) as refused:
         User(username=name, password="x").full_clean()
     assert refused.value.message_dict == {"username": ["This username is taken."]}
@@ -42,7 +42,7 @@ def test_name_is_taken_without_regard_to_case_and_width(ann: User, name: str) ->
     assert User.objects.get() == ann
 
 
-def test_address_is_taken_without_regard_to_case(ann: User) -> None:
+def test_address_is_unique_regardless_of_case(ann: User) -> None:
     with pytest.raises(ValidationError) as refused:
         User(username="bob", email="ANN@Example.COM", password="x").full_clean()
     assert refused.value.message_dict == {"email": ["This address is taken."]}
@@ -51,19 +51,19 @@ def test_address_is_taken_without_regard_to_case(ann: User) -> None:
     assert User.objects.get() == ann
 
 
-def test_accent_makes_another_name() -> None:
+def test_names_with_different_accents_are_different() -> None:
     User.objects.create_user("É")
     User.objects.create_user("e")
     assert User.objects.count() == 2
 
 
-def test_any_number_of_users_have_no_address() -> None:
+def test_any_number_of_users_can_have_no_address() -> None:
     User.objects.create_user("ann")
     User.objects.create_user("bob", "")
     assert set(User.objects.values_list("email", "email_key")) == {("", None)}
 
 
-def test_names_are_kept_normalised() -> None:
+def test_names_are_stored_normalised() -> None:
     user = User.objects.create_user(
         "\N{FULLWIDTH LATIN CAPITAL LETTER A}nne\N{COMBINING ACUTE ACCENT}",
         "\N{FULLWIDTH LATIN CAPITAL LETTER A}nn@EXAMPLE.com",
@@ -73,7 +73,7 @@ def test_names_are_kept_normalised() -> None:
     assert (user.username_key, user.email_key) == ("anné", "ann@example.com")
 
 
-def test_user_is_not_taken_for_another(ann: User) -> None:
+def test_users_with_similar_names_are_not_confused(ann: User) -> None:
     ann.full_clean()
 
 
@@ -90,7 +90,7 @@ def test_keys_follow_when_only_some_fields_are_saved(ann: User, fields: Any) -> 
     assert ann.email_key == ("bob@example.com" if "email" in fields else "ann@example.com")
 
 
-def test_address_is_no_username_however_it_is_saved() -> None:
+def test_address_cannot_be_saved_as_a_username() -> None:
     with pytest.raises(ValidationError) as refused:
         User(username="a@b", password="x").full_clean()
     assert refused.value.message_dict.keys() == {"username"}
@@ -99,13 +99,13 @@ def test_address_is_no_username_however_it_is_saved() -> None:
     assert not User.objects.exists()
 
 
-def test_name_that_grows_when_normalised_is_too_long() -> None:
+def test_name_that_is_too_long_once_normalised_is_refused() -> None:
     with pytest.raises(ValidationError) as refused:
         User(username="ﬃ" * 51, password="x").full_clean()
     assert refused.value.message_dict["username"] == ["Ensure this value has at most 150 characters (it has 153)."]
 
 
-def test_user_without_keys_is_not_kept() -> None:
+def test_user_without_keys_is_not_saved() -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         User.objects.bulk_create([User(username="ann")])
 
@@ -124,7 +124,7 @@ def test_nothing_else_finds_anybody(ann: User, identifier: str | None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_users_sign_in_asynchronously_too(ann: User) -> None:
+def test_users_also_sign_in_asynchronously(ann: User) -> None:
     async def sign_in(password: str) -> object:
         user = await aauthenticate(username="ANN@example.com", password=password)
         await sync_to_async(connections.close_all)()
@@ -149,7 +149,7 @@ def test_createsuperuser_makes_an_administrator(monkeypatch: pytest.MonkeyPatch)
         ("ro@ot", "root@example.com", "Enter a valid username"),
     ],
 )
-def test_createsuperuser_refuses_with_a_sentence(ann: User, username: str, email: str, sentence: str) -> None:
+def test_createsuperuser_refuses_with_a_clear_message(ann: User, username: str, email: str, sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):
         call_command("createsuperuser", username=username, email=email, interactive=False)
     assert User.objects.get() == ann
@@ -164,13 +164,13 @@ def test_changepassword_ends_the_sessions(ann: User, browser: Browser, monkeypat
 # Hashes that are upgraded
 
 
-def test_password_does_not_expire(ann: User, time_machine: TimeMachineFixture) -> None:
+def test_passwords_do_not_expire(ann: User, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(timezone.now() + timedelta(days=20 * 365))
     assert Browser().login().status_code == 200
 
 
 @pytest.mark.real_hashing
-def test_login_upgrades_the_hash_and_ends_no_session(ann: User, browser: Browser) -> None:
+def test_login_upgrades_the_hash_without_ending_sessions(ann: User, browser: Browser) -> None:
     session = Session.objects.get()
     User.objects.filter(pk=ann.pk).update(password=OLD_HASH)
     session.auth_hash = User.objects.get().get_session_auth_hash()
@@ -188,7 +188,7 @@ def test_wrong_password_upgrades_nothing(ann: User) -> None:
     assert ann.password == OLD_HASH
 
 
-def test_upgrade_does_not_undo_a_change_that_came_between(ann: User) -> None:
+def test_hash_upgrade_does_not_undo_a_simultaneous_change(ann: User) -> None:
     ann.password = OLD_HASH
     ann.save()
     changed = make_password("another horse battery")
@@ -198,7 +198,7 @@ def test_upgrade_does_not_undo_a_change_that_came_between(ann: User) -> None:
     assert ann.password == changed
 
 
-def test_upgrade_that_comes_second_finds_the_first(ann: User) -> None:
+def test_second_hash_upgrade_finds_the_first(ann: User) -> None:
     ann.password = OLD_HASH
     ann.save()
     other = User.objects.get()
@@ -208,7 +208,7 @@ def test_upgrade_that_comes_second_finds_the_first(ann: User) -> None:
     assert ann.password == other.password
 
 
-def test_password_of_a_user_deleted_meanwhile_is_wrong(ann: User) -> None:
+def test_password_of_a_just_deleted_user_is_wrong(ann: User) -> None:
     ann.password = OLD_HASH
     ann.save()
     with just_before('UPDATE "accounts_user"', lambda: User.objects.all().delete()):
@@ -224,19 +224,19 @@ def test_deactivation_ends_the_sessions_for_good(ann: User, browser: Browser) ->
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
-def test_rows_have_names_for_people(ann: User) -> None:
+def test_rows_have_readable_names(ann: User) -> None:
     assert str(ann) == "ann"
     assert str(Mail(pk=7, kind=MailKind.VERIFY_EMAIL)) == "verify_email 7"
 
 
-def test_address_whose_domain_no_mail_server_takes_is_refused_by_field(db: None) -> None:
+def test_undeliverable_domain_is_a_field_error(db: None) -> None:
     user = User(username="ann", email="a@" + "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 60 + ".example")
     with pytest.raises(ValidationError) as refused:
         user.full_clean(exclude={"password"})
     assert refused.value.message_dict.keys() == {"email"}
 
 
-def test_asynchronous_code_finds_users_and_judges_passwords_alike(ann: User) -> None:
+def test_asynchronous_code_finds_users_and_checks_passwords_the_same_way(ann: User) -> None:
     found = async_to_sync(User.objects.aget_by_natural_key)("ANN@example.com")
     assert found == ann
     assert async_to_sync(found.acheck_password)(PASSWORD)

@@ -28,7 +28,7 @@ from accounts.names import LENGTH, UsernameValidator, fold, key, mailbox, normal
         ("ada@xn--zzzzzz.example", "ada@XN--ZZZZZZ.example"),
     ],
 )
-def test_case_composition_and_width_do_not_tell_names_apart(one: str, other: str) -> None:
+def test_names_differing_in_case_composition_or_width_are_equal(one: str, other: str) -> None:
     assert key(one) == key(other)
 
 
@@ -45,11 +45,11 @@ def test_case_composition_and_width_do_not_tell_names_apart(one: str, other: str
         ('"a b"@example.com', "ab@example.com"),
     ],
 )
-def test_accents_and_scripts_tell_names_apart(one: str, other: str) -> None:
+def test_names_differing_in_accents_or_scripts_are_different(one: str, other: str) -> None:
     assert key(one) != key(other)
 
 
-def test_every_character_has_the_key_of_its_other_forms() -> None:
+def test_every_form_of_a_character_has_the_same_key() -> None:
     letters = [chr(code) for code in range(0x20000) if not 0xD800 <= code <= 0xDFFF]
     for letter in letters:
         forms = [
@@ -96,7 +96,7 @@ def test_letters_digits_and_a_few_signs_make_a_username(name: str) -> None:
         "\ud800",
     ],
 )
-def test_anything_else_makes_none(name: str) -> None:
+def test_other_characters_are_refused_in_a_username(name: str) -> None:
     with pytest.raises(ValidationError, match="Enter a valid username"):
         UsernameValidator()(name)
 
@@ -106,7 +106,7 @@ WORST = "a" * 100_000 + "\N{COMBINING ACUTE ACCENT}" * 100_000 + "\N{COMBINING G
 
 
 @pytest.mark.parametrize("name", [WORST, f"{WORST}@example.com", f"a@{WORST}.com", "a" * (LENGTH + 1)])
-def test_what_is_too_long_is_not_touched(name: str) -> None:
+def test_too_long_text_is_not_normalised(name: str) -> None:
     assert normalize(name) is name
     assert key(name) is name
     assert fold(name, LENGTH) is name
@@ -126,7 +126,7 @@ def test_what_is_too_long_is_not_touched(name: str) -> None:
         ("victim@exam\N{SOFT HYPHEN}ple.com", "victim@example.com", "victim@example.com"),
     ],
 )
-def test_address_is_kept_to_be_read_and_mailed_to_in_ascii(typed: str, kept: str, mailed: str) -> None:
+def test_address_is_stored_readable_and_mailed_to_in_ascii(typed: str, kept: str, mailed: str) -> None:
     assert normalize(typed) == kept
     assert mailbox(typed) == mailed == mailbox(kept)
 
@@ -135,6 +135,6 @@ def test_address_is_kept_to_be_read_and_mailed_to_in_ascii(typed: str, kept: str
     "address",
     ["ada@\N{SNOWMAN}.example", "ada@\ud800.example", "a" * 64 + "@" + "é" * 50 + ".é" * 60, "a" * 255 + "@b.c"],
 )
-def test_address_that_no_mail_server_takes_is_refused(address: str) -> None:
+def test_undeliverable_address_is_refused(address: str) -> None:
     with pytest.raises(ValidationError, match="Enter a valid email address"):
         mailbox(address)

@@ -58,7 +58,7 @@ def mails() -> list[tuple[str, str]]:
     return [(str(message.subject), ", ".join(message.to)) for message in mail.outbox]
 
 
-def test_sign_in_from_a_new_device_is_told_and_the_first_ever_is_not(ann: User, clock: TimeMachineFixture) -> None:
+def test_sign_in_from_a_new_device_sends_a_notice_but_not_the_first_ever(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
     assert mails() == []
     clock.shift(60)
@@ -75,7 +75,7 @@ def test_sign_in_from_a_new_device_is_told_and_the_first_ever_is_not(ann: User, 
     assert mails() == []
 
 
-def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock: TimeMachineFixture) -> None:
+def test_sign_in_to_the_admin_is_logged_and_sends_a_notice(ann: User, clock: TimeMachineFixture) -> None:
     User.objects.update(is_staff=True)
     form = {"username": "ann", "password": PASSWORD, "next": "/admin/"}
 
@@ -101,7 +101,7 @@ def test_sign_in_to_the_admin_is_logged_and_told_like_any_other(ann: User, clock
     assert len(begun) == 3
 
 
-def test_sign_in_to_the_admin_of_an_account_that_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
+def test_sign_in_to_the_admin_of_a_deleted_account_sends_no_notice(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
     mails()
     clock.shift(60)
@@ -110,7 +110,7 @@ def test_sign_in_to_the_admin_of_an_account_that_is_gone_is_not_told(ann: User, 
     assert mails() == []
 
 
-def test_sign_in_whose_session_is_gone_is_not_told(ann: User, clock: TimeMachineFixture) -> None:
+def test_sign_in_whose_session_was_deleted_sends_no_notice(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
     clock.shift(60)
     Browser(SAFARI).login()
@@ -118,7 +118,7 @@ def test_sign_in_whose_session_is_gone_is_not_told(ann: User, clock: TimeMachine
     assert mails() == []
 
 
-def test_account_without_an_address_is_told_nothing(ann: User) -> None:
+def test_account_without_an_address_gets_no_notice(ann: User) -> None:
     User.objects.update(email="", email_key=None)
     Browser(FIREFOX).login()
     assert not Mail.objects.exists()
@@ -138,7 +138,7 @@ def test_reuse_is_told(ann: User, clock: TimeMachineFixture) -> None:
     assert "so someone else may have a copy. Device: Firefox on Linux, from 203.0.113.66." in body
 
 
-def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
+def test_mail_without_a_known_ip_address_names_none(ann: User) -> None:
     session = sessions.start(ann)
     sessions.revoke(session, Reason.REUSED)
     assert mails() == [("You were signed out for your safety", "ann@example.com")]
@@ -147,7 +147,7 @@ def test_mail_about_an_unknown_place_names_none(ann: User) -> None:
     assert "It was done" not in body
 
 
-def test_address_that_nobody_has_verified_is_told_nothing(ann: User, clock: TimeMachineFixture) -> None:
+def test_unverified_address_gets_no_notice(ann: User, clock: TimeMachineFixture) -> None:
     User.objects.update(email_verified=False)
     ann.refresh_from_db()
     browser = Browser(FIREFOX)
@@ -168,7 +168,7 @@ def live_session() -> Session:
 
 
 @pytest.mark.parametrize("route", ["api", "admin"])
-def test_new_username_is_told_without_it(ann: User, admin_client: Client, route: str) -> None:
+def test_notice_of_a_new_username_does_not_quote_it(ann: User, admin_client: Client, route: str) -> None:
     if route == "api":
         browser = Browser(FIREFOX)
         browser.login()
@@ -193,7 +193,7 @@ def test_new_username_is_told_without_it(ann: User, admin_client: Client, route:
 HOSTILE = "Account locked: call 555-0100 now/1.0 CFNetwork/1408 Darwin/22.0"
 
 
-def test_device_in_a_mail_is_called_by_nothing_that_its_client_chose(ann: User, clock: TimeMachineFixture) -> None:
+def test_mail_never_quotes_a_device_name_chosen_by_a_client(ann: User, clock: TimeMachineFixture) -> None:
     Browser(FIREFOX).login()
     clock.shift(60)
     assert Browser(HOSTILE).login().status_code == 200
@@ -210,7 +210,7 @@ def test_device_in_a_mail_is_called_by_nothing_that_its_client_chose(ann: User, 
     assert "iOS, from 127.0.0.1" in str(mail.outbox[0].body)
 
 
-def test_trouble_with_the_mail_server_counts_towards_no_limit(
+def test_failed_delivery_does_not_count_toward_a_limit(
     ann: User, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
@@ -235,7 +235,7 @@ ROUTES = {
 
 
 @pytest.mark.parametrize(("route", "address"), ROUTES.items())
-def test_password_change_by_any_route_is_told_and_logged(
+def test_password_change_by_any_route_is_logged_and_sends_a_notice(
     ann: User, route: str, address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = "another password entirely"
@@ -279,7 +279,7 @@ def signed_in(user: User) -> Client:
     return client
 
 
-def test_save_that_changes_no_password_tells_nothing(ann: User) -> None:
+def test_save_without_a_new_password_sends_no_notice(ann: User) -> None:
     ann.save()
     ann.set_password("another password entirely")
     ann.save(update_fields=["is_staff"])
@@ -287,7 +287,7 @@ def test_save_that_changes_no_password_tells_nothing(ann: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_password_that_was_not_saved_is_not_told_of(ann: User) -> None:
+def test_unsaved_password_sends_no_notice(ann: User) -> None:
     User.objects.create_user("bob")
     ann.username = "bob"
     ann.set_password("another password entirely")
@@ -296,7 +296,7 @@ def test_password_that_was_not_saved_is_not_told_of(ann: User) -> None:
     assert (mails(), SecurityEvent.objects.count()) == ([], 0)
 
 
-def test_password_is_told_of_where_the_account_was_reached_before(ann: User) -> None:
+def test_notice_of_a_password_goes_to_the_former_address(ann: User) -> None:
     ann.email = "thief@example.com"
     ann.set_password("another password entirely")
     ann.save()
@@ -305,7 +305,7 @@ def test_password_is_told_of_where_the_account_was_reached_before(ann: User) -> 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
-def test_password_that_a_stale_save_brings_back_is_told_of(ann: User) -> None:
+def test_old_password_restored_by_a_stale_save_sends_a_notice(ann: User) -> None:
     stale = User.objects.get(pk=ann.pk)
 
     def change() -> None:
@@ -326,7 +326,7 @@ def test_password_that_a_stale_save_brings_back_is_told_of(ann: User) -> None:
     assert SecurityEvent.objects.filter(kind="password_changed").count() == 2
 
 
-def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
+def test_second_factor_sends_a_notice_once_enabled(ann: User) -> None:
     browser = Browser()
     browser.login()
     device = Device(enrol(browser).json()["secret"])
@@ -337,7 +337,7 @@ def test_second_factor_is_told_of_once_it_is_on(ann: User) -> None:
     assert "2030-01-01 12:00 (UTC)" in str(mail.outbox[0].body)
 
 
-def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, clock: TimeMachineFixture) -> None:
+def test_used_recovery_code_sends_a_notice_but_not_an_app_code(ann: User, clock: TimeMachineFixture) -> None:
     browser = Browser(FIREFOX)
     browser.login()
     enrolled = set_up(browser)
@@ -350,7 +350,7 @@ def test_used_recovery_code_is_told_and_a_code_of_the_device_is_not(ann: User, c
     assert mails() == [("A recovery code was used", "ann@example.com")]
 
 
-def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> None:
+def test_new_recovery_codes_send_a_notice(ann: User, clock: TimeMachineFixture) -> None:
     browser = Browser(FIREFOX)
     browser.login()
     enrolled = set_up(browser)
@@ -364,7 +364,7 @@ def test_new_recovery_codes_are_told(ann: User, clock: TimeMachineFixture) -> No
     assert "The old ones no longer work. Device: Firefox on Linux, from 127.0.0.1." in str(mail.outbox[0].body)
 
 
-def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> None:
+def test_removed_second_factor_sends_a_notice(ann: User, clock: TimeMachineFixture) -> None:
     browser = Browser()
     browser.login()
     enrolled = set_up(browser)
@@ -377,7 +377,7 @@ def test_removed_second_factor_is_told(ann: User, clock: TimeMachineFixture) -> 
     assert mails() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
-def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Client) -> None:
+def test_second_factor_removed_by_staff_sends_a_notice(ann: User, admin_client: Client) -> None:
     browser = Browser()
     browser.login()
     set_up(browser)
@@ -388,14 +388,14 @@ def test_second_factor_that_staff_removes_is_told(ann: User, admin_client: Clien
     assert mails() == [("Two-factor authentication was turned off", "ann@example.com")]
 
 
-def test_new_account_and_other_changes_are_not_told(ann: User) -> None:
+def test_new_account_and_other_changes_send_no_notice(ann: User) -> None:
     ann.groups.add(Group.objects.create(name="editors"))
     ann.last_login = timezone.now() - timedelta(days=1)
     ann.save()
     assert mails() == []
 
 
-def test_setting_turns_each_off(ann: User, settings: Settings) -> None:
+def test_each_notice_can_be_turned_off(ann: User, settings: Settings) -> None:
     settings.NOTICES = ["token_reused"]
     Browser().login()
     ann.set_password("another password entirely")

@@ -68,7 +68,9 @@ def test_mail_has_its_link_in_text_and_html(
     assert "auth.example.com" in text_of(mail)
 
 
-def test_old_address_is_told_when_it_was_left(mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture) -> None:
+def test_notice_to_the_old_address_says_when_it_was_changed(
+    mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture
+) -> None:
     time_machine.move_to(datetime(2031, 5, 6, 7, 8, tzinfo=UTC))
     outbox.queue("email_changed", "old@example.com")
     time_machine.move_to(datetime(2031, 5, 6, 9, 0, tzinfo=UTC))
@@ -80,7 +82,7 @@ def test_old_address_is_told_when_it_was_left(mailoutbox: list[EmailMessage], ti
 
 
 @pytest.mark.parametrize("kind", sorted({*MailKind, *kinds.notices()}))
-def test_mail_holds_nothing_that_somebody_else_wrote(mailoutbox: list[EmailMessage], kind: str) -> None:
+def test_mail_contains_no_text_from_strangers(mailoutbox: list[EmailMessage], kind: str) -> None:
     user = User.objects.create_user("prize.example.com", "ann@example.com", "x")
     sessions.start(user, Client("192.0.2.7", "curl/8.5.0"))
     stranger = Client("192.0.2.9", "Prize: call 555-0100 at prize.example.com/1.0 CFNetwork/1408 Darwin/22.0")
@@ -106,7 +108,7 @@ def test_mail_holds_nothing_that_somebody_else_wrote(mailoutbox: list[EmailMessa
         (MailKind.SET_PASSWORD, {"email": "bob@example.com", "email_key": "bob@example.com"}),
     ],
 )
-def test_mail_that_is_for_nobody_any_more_is_dropped(
+def test_mail_without_a_recipient_is_dropped(
     ann: User, mailoutbox: list[EmailMessage], kind: MailKind, change: dict[str, Any]
 ) -> None:
     outbox.queue(kind, "ann@example.com")
@@ -116,7 +118,7 @@ def test_mail_that_is_for_nobody_any_more_is_dropped(
     assert not Mail.objects.exists()
 
 
-def test_mail_is_in_the_language_that_it_was_asked_for_in(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_mail_is_in_the_language_of_the_request(ann: User, mailoutbox: list[EmailMessage]) -> None:
     with translation.override("de"):
         outbox.queue(MailKind.RESET_PASSWORD, "ann@example.com")
     with translation.override(None):
@@ -125,7 +127,7 @@ def test_mail_is_in_the_language_that_it_was_asked_for_in(ann: User, mailoutbox:
     assert ['<html lang="de">' in html_of(mail) for mail in mailoutbox] == [True, False]
 
 
-def test_nothing_of_the_link_is_in_the_database(ann: User) -> None:
+def test_database_contains_no_part_of_the_link(ann: User) -> None:
     outbox.queue(MailKind.RESET_PASSWORD, "ann@example.com")
     assert Mail.objects.values("kind", "address", "language").get() == {
         "kind": "reset_password",
@@ -134,7 +136,7 @@ def test_nothing_of_the_link_is_in_the_database(ann: User) -> None:
     }
 
 
-def test_what_is_undone_is_not_mailed(ann: User) -> None:
+def test_rolled_back_change_is_not_mailed(ann: User) -> None:
     with transaction.atomic():
         outbox.queue(MailKind.RESET_PASSWORD, "ann@example.com")
         transaction.set_rollback(True)
@@ -144,7 +146,7 @@ def test_what_is_undone_is_not_mailed(ann: User) -> None:
 # When it can't be sent
 
 
-def test_mail_that_could_not_be_sent_is_tried_again_later_and_later(
+def test_failed_mail_is_retried_with_growing_delays(
     ann: User, settings: Settings, caplog: pytest.LogCaptureFixture, time_machine: TimeMachineFixture
 ) -> None:
     settings.EMAIL_BACKEND = "tests.accounts.mails.Refusing"
@@ -166,7 +168,7 @@ def test_mail_that_could_not_be_sent_is_tried_again_later_and_later(
     assert not any(record.exc_info for record in caplog.records)
 
 
-def test_mail_that_a_wrong_clock_put_off_is_not_put_off_for_as_long(
+def test_mail_delayed_by_a_wrong_clock_is_sent_sooner(
     ann: User, mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture
 ) -> None:
     time_machine.move_to("2030-01-01T12:00:00Z", tick=False)
@@ -180,7 +182,7 @@ def test_mail_that_a_wrong_clock_put_off_is_not_put_off_for_as_long(
     assert len(mailoutbox) == 1
 
 
-def test_mail_that_fails_does_not_hold_up_the_others(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_failing_mail_does_not_delay_the_others(ann: User, mailoutbox: list[EmailMessage]) -> None:
     Mail.objects.create(kind="of_a_newer_version", address="ann@example.com", language="en")
     outbox.queue("email_changed", "old@example.com")
     outbox.queue(MailKind.RESET_PASSWORD, "ann@example.com")
@@ -191,7 +193,7 @@ def test_mail_that_fails_does_not_hold_up_the_others(ann: User, mailoutbox: list
 # Who sends it
 
 
-def test_mail_that_another_process_claims_is_left_to_it(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_mail_claimed_by_another_process_is_skipped(ann: User, mailoutbox: list[EmailMessage]) -> None:
     outbox.queue(MailKind.RESET_PASSWORD, "ann@example.com")
     with just_before('UPDATE "accounts_mail"', outbox.deliver):
         outbox.deliver()
@@ -199,7 +201,7 @@ def test_mail_that_another_process_claims_is_left_to_it(ann: User, mailoutbox: l
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_mail_is_sent_by_one_of_many(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_each_mail_is_sent_by_one_of_many_workers(ann: User, mailoutbox: list[EmailMessage]) -> None:
     for number in range(20):
         outbox.queue("email_changed", f"old{number}@example.com")
     assert in_parallel(*[outbox.deliver] * 8) == [None] * 8
@@ -233,7 +235,7 @@ def renamed(table: str) -> Iterator[None]:
             cursor.execute(f"ALTER TABLE {table}_gone RENAME TO {table}")
 
 
-def test_server_sends_its_mails_itself_beside_the_requests(
+def test_server_sends_mails_outside_requests(
     worker: outbox.Worker, mailoutbox: list[EmailMessage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "POLL", 3600)  # it is woken
@@ -254,7 +256,7 @@ def test_server_sends_what_was_queued_elsewhere(
     wait_until(lambda: len(mailoutbox) == 1)
 
 
-def test_thread_survives_what_goes_wrong_with_the_database(
+def test_thread_survives_database_errors(
     worker: outbox.Worker,
     mailoutbox: list[EmailMessage],
     monkeypatch: pytest.MonkeyPatch,
@@ -298,7 +300,7 @@ def test_worker_that_was_never_started_can_be_stopped() -> None:
     assert threads() == []
 
 
-def test_thread_is_not_started_where_a_command_sends(worker: outbox.Worker, settings: Settings) -> None:
+def test_thread_is_not_started_if_a_command_sends(worker: outbox.Worker, settings: Settings) -> None:
     settings.MAIL_WORKER = "command"
     request_started.send(sender=None)
     outbox.queue("email_changed", "old@example.com")
@@ -309,14 +311,14 @@ def test_thread_is_not_started_where_a_command_sends(worker: outbox.Worker, sett
 # The command
 
 
-def test_command_sends_what_is_due(mailoutbox: list[EmailMessage]) -> None:
+def test_command_sends_due_mails(mailoutbox: list[EmailMessage]) -> None:
     outbox.queue("email_changed", "old@example.com")
     call_command("sendmails", once=True)
     assert len(mailoutbox) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_command_sends_until_it_is_stopped(mailoutbox: list[EmailMessage], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_keeps_sending_until_stopped(mailoutbox: list[EmailMessage], monkeypatch: pytest.MonkeyPatch) -> None:
     send = outbox.deliver
 
     def deliver() -> None:

@@ -132,7 +132,9 @@ def test_passkey_of_each_algorithm_signs_in(browser: Browser, algorithm: int) ->
     assert enter(device).status_code == 200
 
 
-def test_options_know_the_user_by_random_bytes_and_name_what_is_there(browser: Browser, device: Authenticator) -> None:
+def test_options_identify_the_user_by_random_bytes_and_exclude_existing_passkeys(
+    browser: Browser, device: Authenticator
+) -> None:
     enter(device, browser)
     asked = options(browser).json()["publicKey"]
     assert asked["user"]["name"] == "ann"
@@ -163,20 +165,20 @@ def test_codes_beside_a_passkey_come_without_recovery_codes(browser: Browser, de
     assert asked_for()["methods"] == ["passkey", "otp", "recoveryCode"]
 
 
-def test_sign_in_has_to_be_recent(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_adding_a_passkey_needs_a_recent_sign_in(browser: Browser, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     response = options(browser)
     assert (response.status_code, response.json()["code"]) == (401, "reauthentication_required")
 
 
-def test_address_has_to_be_verified_first(browser: Browser, ann: User) -> None:
+def test_adding_a_passkey_needs_a_verified_address(browser: Browser, ann: User) -> None:
     User.objects.update(email_verified=False)
     response = options(browser)
     assert (response.status_code, response.json()["code"]) == (403, "email_not_verified")
     assert not Passkey.objects.exists()
 
 
-def test_nobody_has_more_than_twenty(browser: Browser, ann: User, device: Authenticator) -> None:
+def test_account_has_at_most_twenty_passkeys(browser: Browser, ann: User, device: Authenticator) -> None:
     enter(device, browser)
     asked = options(browser).json()
     for number in range(19):
@@ -191,7 +193,7 @@ def test_nobody_has_more_than_twenty(browser: Browser, ann: User, device: Authen
     assert ann.passkeys.count() == 20
 
 
-def test_credential_that_somebody_has_is_refused(browser: Browser, device: Authenticator) -> None:
+def test_registered_credential_is_refused(browser: Browser, device: Authenticator) -> None:
     enter(device, browser)
     asked = options(browser).json()
     clone = Authenticator()
@@ -205,13 +207,13 @@ def test_credential_that_somebody_has_is_refused(browser: Browser, device: Authe
     assert Passkey.objects.count() == 2
 
 
-def test_credential_that_is_wrong_is_refused_by_field(browser: Browser) -> None:
+def test_wrong_credential_is_a_field_error(browser: Browser) -> None:
     response = add(browser, Authenticator(flags=UP | BE | BS))
     assert (response.status_code, response.json()) == (400, {"credential": ["This passkey could not be added."]})
     assert not Passkey.objects.exists()
 
 
-def test_challenge_is_for_its_session_its_user_and_its_purpose(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_challenge_is_bound_to_session_user_and_purpose(browser: Browser, clock: TimeMachineFixture) -> None:
     User.objects.create_user("bob", "", PASSWORD)
     bob, again = Browser(), Browser()
     bob.login("bob")
@@ -229,7 +231,7 @@ def test_challenge_is_for_its_session_its_user_and_its_purpose(browser: Browser,
     assert not Passkey.objects.exists()
 
 
-def test_other_sessions_end_with_a_new_passkey_if_the_owner_says_so(browser: Browser) -> None:
+def test_other_sessions_end_with_a_new_passkey_on_request(browser: Browser) -> None:
     other = Browser()
     other.login()
     assert add(browser, Authenticator(), endOtherSessions=True).status_code == 201
@@ -259,14 +261,14 @@ def test_app_signs_in_by_passkey(device: Authenticator) -> None:
     assert (response.status_code, sorted(response.json())) == (200, ["access", "refresh"])
 
 
-def test_options_of_a_login_are_the_same_for_everybody(device: Authenticator) -> None:
+def test_login_options_are_the_same_for_everyone(device: Authenticator) -> None:
     response = Browser().post("/auth/login/passkey/options")
     assert response["Cache-Control"] == "no-store"
     asked = response.json()["publicKey"]
     assert (asked["allowCredentials"], asked["userVerification"], asked["rpId"]) == ([], "required", "localhost")
 
 
-def test_remember_and_device_name_are_taken(device: Authenticator) -> None:
+def test_remember_and_device_name_are_accepted(device: Authenticator) -> None:
     response = enter(device, body={**answered(device), "remember": False, "deviceName": "Ann's laptop"})
     assert response.status_code == 200
     session = Session.objects.latest("created_at")
@@ -289,7 +291,7 @@ FALSE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", FALSE)
-def test_falsified_use_signs_nobody_in_and_says_nothing_more(device: Authenticator, what: str) -> None:
+def test_falsified_assertion_signs_nobody_in_and_reveals_nothing(device: Authenticator, what: str) -> None:
     before = Session.objects.count()
     response = enter(device, **FALSE[what])
     assert (response.status_code, response.json()) == (401, INVALID)
@@ -304,7 +306,7 @@ def test_deactivated_owner_is_refused_like_a_wrong_signature(ann: User, device: 
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-def test_owner_deactivated_in_that_moment_is_refused_like_a_wrong_signature(ann: User, device: Authenticator) -> None:
+def test_owner_deactivated_at_that_moment_is_refused_like_a_wrong_signature(ann: User, device: Authenticator) -> None:
     with just_before('UPDATE "accounts_passkey"', lambda: User.objects.update(is_active=False)):
         response = enter(device)
     assert (response.status_code, response.json()) == (401, INVALID)
@@ -316,7 +318,7 @@ def test_owner_awaiting_verification_is_refused_like_a_wrong_signature(ann: User
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-def test_passkey_that_nobody_has_is_told_so(browser: Browser, device: Authenticator) -> None:
+def test_unknown_passkey_is_reported_as_unknown(browser: Browser, device: Authenticator) -> None:
     Passkey.objects.all().delete()
     response = enter(device)
     assert (response.status_code, response.json()) == (401, UNKNOWN)
@@ -336,19 +338,19 @@ def test_credential_without_an_id_is_invalid(device: Authenticator) -> None:
         ({"a": "x" * 16384}, "This is too large."),
     ],
 )
-def test_credential_of_another_form_is_refused_by_field(device: Authenticator, credential: Any, message: str) -> None:
+def test_malformed_credential_is_a_field_error(device: Authenticator, credential: Any, message: str) -> None:
     response = Browser().post("/auth/login/passkey", {**answered(device), "credential": credential})
     assert (response.status_code, response.json()) == (400, {"credential": [message]})
 
 
-def test_one_use_is_good_once(device: Authenticator) -> None:
+def test_assertion_works_once(device: Authenticator) -> None:
     body = answered(device)
     assert enter(device, body=body).status_code == 200
     response = enter(device, body=body)
     assert (response.status_code, response.json()["code"]) == (401, "invalid_challenge")
 
 
-def test_answer_to_an_earlier_challenge_is_no_good_any_more(device: Authenticator) -> None:
+def test_answer_to_an_earlier_challenge_is_refused(device: Authenticator) -> None:
     earlier = answered(device)
     assert enter(device).status_code == 200
     assert enter(device, body=earlier).json()["code"] == "invalid_challenge"
@@ -370,7 +372,7 @@ def test_broken_challenge_is_refused(device: Authenticator, text: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_use_sent_many_times_at_once_is_one_session(device: Authenticator) -> None:
+def test_assertion_sent_many_times_at_once_opens_one_session(device: Authenticator) -> None:
     body = answered(device)
     before = Session.objects.count()
     responses = in_parallel(*[lambda: Browser().post("/auth/login/passkey", body)] * 8)
@@ -382,7 +384,7 @@ def test_one_use_sent_many_times_at_once_is_one_session(device: Authenticator) -
 # The counter
 
 
-def test_counter_that_does_not_grow_is_a_copy(browser: Browser, ann: User) -> None:
+def test_counter_that_does_not_grow_reveals_a_copy(browser: Browser, ann: User) -> None:
     device = Authenticator(counts=True)
     add(browser, device)
     for _ in range(3):
@@ -399,7 +401,7 @@ def test_counter_that_does_not_grow_is_a_copy(browser: Browser, ann: User) -> No
     assert enter(device, body=body).json()["code"] == "invalid_challenge"
 
 
-def test_counter_that_was_counting_may_not_stop(browser: Browser) -> None:
+def test_counter_that_was_counting_must_not_stop(browser: Browser) -> None:
     device = Authenticator(counts=True)
     add(browser, device)
     assert enter(device).status_code == 200
@@ -410,7 +412,7 @@ def test_counter_that_was_counting_may_not_stop(browser: Browser) -> None:
 # As a second factor
 
 
-def test_password_alone_lets_nobody_in(device: Authenticator) -> None:
+def test_password_alone_does_not_sign_in(device: Authenticator) -> None:
     asked = asked_for()
     assert asked["methods"] == ["passkey", "recoveryCode"]
     public_key = asked["publicKey"]
@@ -425,7 +427,7 @@ def test_password_and_passkey_sign_in(device: Authenticator) -> None:
     assert claims_of(mine.access)["amr"] == ["pwd", "pop"]
 
 
-def test_security_key_without_verification_or_handle_is_enough_after_the_password(device: Authenticator) -> None:
+def test_security_key_without_user_verification_is_enough_after_the_password(device: Authenticator) -> None:
     device.flags &= ~UV
     assert second_step(asked_for(), device, user_handle=lambda _: None).status_code == 200
 
@@ -443,7 +445,7 @@ def test_falsified_second_step_is_refused(device: Authenticator, what: str) -> N
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-def test_passkey_of_another_does_nothing_for_the_account(browser: Browser, device: Authenticator) -> None:
+def test_another_users_passkey_does_not_sign_in(browser: Browser, device: Authenticator) -> None:
     User.objects.create_user("bob", "", PASSWORD)
     bob, theirs = Browser(), Authenticator()
     bob.login("bob")
@@ -457,7 +459,7 @@ def test_passkey_of_another_does_nothing_for_the_account(browser: Browser, devic
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-def test_recovery_code_stands_in_for_the_passkey(browser: Browser) -> None:
+def test_recovery_code_replaces_the_passkey(browser: Browser) -> None:
     codes = add(browser, Authenticator()).json()["recoveryCodes"]
     mine = Browser()
     assert mine.answer(challenge(), codes[0]).status_code == 200
@@ -470,7 +472,7 @@ def test_second_step_takes_exactly_one_answer(device: Authenticator, body: Any) 
     assert (response.status_code, response.json()) == (400, {"code": ["Send either a code or a credential."]})
 
 
-def test_second_steps_answer_is_no_login(device: Authenticator) -> None:
+def test_second_step_answer_is_not_a_login(device: Authenticator) -> None:
     asked = asked_for()
     body = {"challenge": asked["challenge"], "credential": device.get(asked["publicKey"])}
     assert Browser().post("/auth/login/passkey", body).json()["code"] == "invalid_challenge"
@@ -494,13 +496,13 @@ def test_sign_in_is_renewed_by_passkey(browser: Browser, device: Authenticator, 
     assert options(browser).status_code == 200
 
 
-def test_renewal_wants_verification(browser: Browser, device: Authenticator) -> None:
+def test_renewal_needs_user_verification(browser: Browser, device: Authenticator) -> None:
     device.flags &= ~UV
     response = browser.post("/auth/reauthenticate", renewal(browser, device), browser.access)
     assert (response.status_code, response.json()) == (401, INVALID)
 
 
-def test_renewal_without_a_passkey_is_not_possible(browser: Browser) -> None:
+def test_renewal_needs_a_passkey(browser: Browser) -> None:
     response = browser.post("/auth/reauthenticate/options", access=browser.access)
     assert (response.status_code, response.json()["code"]) == (400, "no_passkey")
 
@@ -508,7 +510,7 @@ def test_renewal_without_a_passkey_is_not_possible(browser: Browser) -> None:
 # With a second factor, a recent sign-in is one in which a factor took part.
 
 
-def test_password_of_before_the_passkey_is_no_recent_sign_in_for_another(
+def test_password_sign_in_before_the_first_passkey_does_not_allow_another(
     browser: Browser, device: Authenticator
 ) -> None:
     response = options(browser)
@@ -518,7 +520,7 @@ def test_password_of_before_the_passkey_is_no_recent_sign_in_for_another(
 # Looking after them
 
 
-def test_list_tells_the_browser_what_there_is(browser: Browser, ann: User, device: Authenticator) -> None:
+def test_list_shows_passkeys_to_the_browser(browser: Browser, ann: User, device: Authenticator) -> None:
     body = browser.get("/auth/passkeys").json()
     assert body["rpId"] == "localhost"
     assert unb64(body["userId"]) == bytes(ann.passkey_handle)
@@ -552,7 +554,7 @@ def test_bad_name_changes_nothing(browser: Browser, device: Authenticator, name:
 
 
 @pytest.mark.parametrize("method", ["patch", "delete"])
-def test_passkey_of_another_is_not_there(browser: Browser, device: Authenticator, method: str) -> None:
+def test_another_users_passkey_is_not_found(browser: Browser, device: Authenticator, method: str) -> None:
     User.objects.create_user("bob", "", PASSWORD)
     bob = Browser()
     bob.login("bob")
@@ -568,7 +570,7 @@ def drop(browser: Browser, pk: Any = None) -> Any:
     return browser.http.delete(path, headers={"authorization": f"Bearer {browser.access}"})
 
 
-def test_last_passkey_takes_the_recovery_codes_along(ann: User, device: Authenticator) -> None:
+def test_removing_the_last_passkey_removes_the_recovery_codes(ann: User, device: Authenticator) -> None:
     mine = Browser()
     enter(device, mine)
     assert drop(mine).status_code == 204
@@ -578,7 +580,7 @@ def test_last_passkey_takes_the_recovery_codes_along(ann: User, device: Authenti
     assert Browser().login().status_code == 200
 
 
-def test_other_passkeys_stay(ann: User, device: Authenticator) -> None:
+def test_removing_a_passkey_keeps_the_others(ann: User, device: Authenticator) -> None:
     mine, second = Browser(), Authenticator()
     enter(device, mine)
     pk = add(mine, second).json()["id"]
@@ -588,7 +590,7 @@ def test_other_passkeys_stay(ann: User, device: Authenticator) -> None:
     assert enter(device).status_code == 200
 
 
-def test_removal_wants_a_recent_sign_in(device: Authenticator, clock: TimeMachineFixture) -> None:
+def test_removal_needs_a_recent_sign_in(device: Authenticator, clock: TimeMachineFixture) -> None:
     mine = Browser()
     enter(device, mine)
     clock.shift(601)
@@ -596,7 +598,7 @@ def test_removal_wants_a_recent_sign_in(device: Authenticator, clock: TimeMachin
     assert Passkey.objects.exists()
 
 
-def test_last_way_in_stays(ann: User, device: Authenticator) -> None:
+def test_last_way_to_sign_in_cannot_be_removed(ann: User, device: Authenticator) -> None:
     mine = Browser()
     enter(device, mine)
     ann.refresh_from_db()
@@ -608,14 +610,14 @@ def test_last_way_in_stays(ann: User, device: Authenticator) -> None:
     assert Passkey.objects.exists()
 
 
-def test_staffs_removal_takes_the_passkeys(ann: User, device: Authenticator) -> None:
+def test_removal_by_staff_removes_the_passkeys(ann: User, device: Authenticator) -> None:
     assert second_factor.take_away(ann)
     assert not Passkey.objects.exists()
     assert Browser().login().status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_owner_who_is_deleted_meanwhile_leaves_no_trace(device: Authenticator) -> None:
+def test_owner_deleted_meanwhile_leaves_no_passkey(device: Authenticator) -> None:
     body = answered(device, **FALSE["signature"])
     with just_before('INSERT INTO "latchkey_securityevent"', lambda: User.objects.get().delete()):
         assert enter(device, body=body).json() == INVALID
@@ -642,12 +644,12 @@ CALLS: list[Callable[[Browser], Any]] = [
 
 @pytest.mark.usefixtures("_off")
 @pytest.mark.parametrize("call", CALLS)
-def test_endpoints_are_not_there_where_passkeys_are_off(browser: Browser, call: Callable[[Browser], Any]) -> None:
+def test_endpoints_do_not_exist_if_passkeys_are_off(browser: Browser, call: Callable[[Browser], Any]) -> None:
     response = call(browser)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_password_alone_lets_nobody_in_after_passkeys_were_turned_off(
+def test_password_alone_does_not_sign_in_after_passkeys_are_turned_off(
     device: Authenticator, settings: Settings
 ) -> None:
     asked = asked_for()
@@ -659,7 +661,9 @@ def test_password_alone_lets_nobody_in_after_passkeys_were_turned_off(
     assert Browser().post("/auth/login/second-factor", answer).json()["code"] == "invalid_code"
 
 
-def test_twentieth_is_decided_under_the_lock(browser: Browser, ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_of_twenty_holds_under_parallel_requests(
+    browser: Browser, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(managing_passkeys, "MOST", 1)
     asked = options(browser).json()
     body = {"challenge": asked["challenge"], "credential": Authenticator().create(asked["publicKey"])}
@@ -676,7 +680,7 @@ def test_twentieth_is_decided_under_the_lock(browser: Browser, ann: User, monkey
 # In place of a code, and without a password
 
 
-def test_passkey_does_where_a_code_is_demanded(ann: User, browser: Browser, device: Authenticator) -> None:
+def test_passkey_is_accepted_in_place_of_a_code(ann: User, browser: Browser, device: Authenticator) -> None:
     body = {"currentPassword": PASSWORD, **renewal(browser, device)}
     response = browser.post("/auth/second-factor/recovery-codes", body, browser.access)
     assert (response.status_code, len(response.json()["recoveryCodes"])) == (200, 10)
@@ -706,5 +710,5 @@ def test_account_without_a_password_needs_a_recent_sign_in_instead(
     assert (response.status_code, response.json()["code"]) == (401, "reauthentication_required")
 
 
-def test_passkey_goes_by_its_name(device: Authenticator) -> None:
+def test_passkey_row_is_called_by_its_name(device: Authenticator) -> None:
     assert str(Passkey.objects.get()) == "Passkey 1"

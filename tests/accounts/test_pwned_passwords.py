@@ -93,7 +93,7 @@ def test_breached_password_is_refused(service: Service) -> None:
     assert not User.objects.exists()
 
 
-def test_breached_password_is_refused_at_a_change_too(service: Service, ann: User, browser: Browser) -> None:
+def test_breached_password_is_also_refused_at_a_change(service: Service, ann: User, browser: Browser) -> None:
     body = {"currentPassword": PASSWORD, "newPassword": BREACHED}
     response = browser.post("/auth/password/change", body, browser.access)
     assert (response.status_code, response.json()) == (400, {"newPassword": REFUSED["password"]})
@@ -101,11 +101,11 @@ def test_breached_password_is_refused_at_a_change_too(service: Service, ann: Use
     assert ann.check_password(PASSWORD)
 
 
-def test_other_password_is_taken(service: Service) -> None:
+def test_other_password_is_accepted(service: Service) -> None:
     assert register().status_code == 201
 
 
-def test_nothing_leaves_but_five_digits_of_the_hash(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_five_digits_of_the_hash_are_sent(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     register(BREACHED)
     ((path, headers),) = service.asked
@@ -117,7 +117,7 @@ def test_nothing_leaves_but_five_digits_of_the_hash(service: Service, caplog: py
 
 
 @pytest.mark.django_db(transaction=True)
-def test_service_is_not_asked_within_a_transaction(service: Service) -> None:
+def test_service_is_not_called_within_a_transaction(service: Service) -> None:
     assert register().status_code == 201
     assert service.in_transaction == [False]
 
@@ -151,9 +151,7 @@ BROKEN = [fail, refuse, talk_nonsense, be_no_text, hang_up, speak_another_protoc
 
 
 @pytest.mark.parametrize("answer", BROKEN)
-def test_service_that_fails_keeps_nobody_out(
-    service: Service, answer: Answer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failing_service_blocks_nobody(service: Service, answer: Answer, caplog: pytest.LogCaptureFixture) -> None:
     service.answer = answer
     assert register(BREACHED).status_code == 201
     assert len(service.asked) == 1
@@ -163,14 +161,14 @@ def test_service_that_fails_keeps_nobody_out(
 
 
 @pytest.mark.parametrize("answer", BROKEN)
-def test_while_the_service_fails_the_others_judge(service: Service, answer: Answer) -> None:
+def test_other_validators_still_run_while_the_service_fails(service: Service, answer: Answer) -> None:
     service.answer = answer
     response = register("password")
     assert (response.status_code, response.json()) == (400, COMMON)
     assert not User.objects.exists()
 
 
-def test_service_that_is_down_keeps_nobody_out(service: Service, settings: Settings) -> None:
+def test_unreachable_service_blocks_nobody(service: Service, settings: Settings) -> None:
     *others, asked = settings.AUTH_PASSWORD_VALIDATORS
     settings.AUTH_PASSWORD_VALIDATORS = [*others, {**asked, "OPTIONS": {"endpoint": "http://127.0.0.1:9/range/"}}]
     assert register(BREACHED).status_code == 201
@@ -197,14 +195,14 @@ def drop_by_drop(service: Service) -> Answer:
 
 
 @pytest.mark.parametrize("slow", [never, drop_by_drop])
-def test_service_that_is_slow_keeps_nobody_waiting(service: Service, slow: Callable[[Service], Answer]) -> None:
+def test_slow_service_delays_nobody(service: Service, slow: Callable[[Service], Answer]) -> None:
     service.answer = slow(service)
     began = monotonic()
     assert register(BREACHED).status_code == 201
     assert monotonic() - began < PATIENCE + 15  # on a busy machine; the service takes 30 seconds or more
 
 
-def test_who_asks_while_all_wait_gives_up_as_well(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_beside_a_slow_one_gives_up_as_well(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(1) as one:
         monkeypatch.setattr(pwned_passwords, "_asking", one)
         one.submit(service.over.wait, 30)
@@ -213,5 +211,5 @@ def test_who_asks_while_all_wait_gives_up_as_well(service: Service, monkeypatch:
     assert service.asked == []
 
 
-def test_rule_is_told(service: Service) -> None:
+def test_rule_has_a_help_text(service: Service) -> None:
     assert password_validators_help_texts()[-1] == "Your password can't be one that has appeared in a data breach."

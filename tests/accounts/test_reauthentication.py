@@ -89,7 +89,7 @@ def unchanged() -> Iterator[None]:
 # Stories
 
 
-def test_password_given_again_lets_in_again(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_giving_the_password_again_renews_the_sign_in(browser: Browser, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     assert (said(browser), said(browser, "/stateless")) == ("reauthentication_required",) * 2
     cookie, former = browser.cookie, browser.access
@@ -108,7 +108,7 @@ def test_password_given_again_lets_in_again(browser: Browser, clock: TimeMachine
     assert after["jti"] != before["jti"]
 
 
-def test_refreshes_from_then_on_say_when_it_was(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_later_refreshes_carry_the_time_of_the_renewal(browser: Browser, clock: TimeMachineFixture) -> None:
     clock.shift(500)
     browser.reauthenticate()
     given_at = claims_of(browser.access)["auth_time"]
@@ -122,7 +122,7 @@ def test_refreshes_from_then_on_say_when_it_was(browser: Browser, clock: TimeMac
     assert (said(browser), said(browser, "/stateless")) == ("reauthentication_required",) * 2
 
 
-def test_one_browser_renews_nothing_for_the_other(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_renewal_in_one_browser_does_not_affect_another(browser: Browser, clock: TimeMachineFixture) -> None:
     phone = Browser()
     phone.login()
     clock.shift(601)
@@ -147,7 +147,7 @@ def test_thief_with_an_access_token_gets_no_further(browser: Browser, clock: Tim
     assert log[0]["kind"] == "login_failed"
 
 
-def test_app_gives_the_password_too_and_keeps_its_refresh_token(ann: User, clock: TimeMachineFixture) -> None:
+def test_app_renews_and_keeps_its_refresh_token(ann: User, clock: TimeMachineFixture) -> None:
     app, browser = App(), Browser()
     app.login()
     clock.shift(601)
@@ -168,7 +168,7 @@ def test_renewal_is_logged_with_the_session_and_the_client(browser: Browser, clo
     assert log[0]["kind"] == "reauthenticated"
 
 
-def test_renewal_leaves_the_session_s_end_and_its_remembering_as_they_are(ann: User, clock: TimeMachineFixture) -> None:
+def test_renewal_changes_neither_the_expiry_nor_remember(ann: User, clock: TimeMachineFixture) -> None:
     browser = Browser()
     browser.login(remember=False)
     before = session_of(browser)
@@ -189,7 +189,7 @@ def test_access_token_does_not_outlive_the_session(browser: Browser, settings: S
 # With a refresh whose answer is lost
 
 
-def test_refresh_whose_answer_was_lost_can_be_retried_after_it(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_lost_refresh_can_be_retried_after_a_renewal(browser: Browser, clock: TimeMachineFixture) -> None:
     first, access = browser.cookie, browser.access
     browser.refresh()
     browser.cookie, browser.access = first, access  # the answer was lost
@@ -202,7 +202,7 @@ def test_refresh_whose_answer_was_lost_can_be_retried_after_it(browser: Browser,
     assert session_of(browser).revoked_at is None
 
 
-def test_renewed_token_is_good_after_the_late_retry_too(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_renewed_token_still_works_after_a_late_retry(browser: Browser, clock: TimeMachineFixture) -> None:
     first, access = browser.cookie, browser.access
     browser.refresh()
     browser.cookie, browser.access = first, access
@@ -213,7 +213,7 @@ def test_renewed_token_is_good_after_the_late_retry_too(browser: Browser, clock:
     assert browser.get("/sensitive", access=renewed).status_code == 200
 
 
-def test_access_token_that_was_given_up_is_reuse_here_too(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_given_up_access_token_is_reuse_at_a_renewal(browser: Browser, clock: TimeMachineFixture) -> None:
     first = browser.cookie
     browser.refresh()
     lost = browser.access
@@ -242,7 +242,7 @@ def test_access_token_that_was_given_up_is_reuse_here_too(browser: Browser, cloc
         ({"currentPassword": PASSWORD, "code": {}}, {"code": ["Not a valid string."]}),
     ],
 )
-def test_what_is_malformed_or_wrong_is_told_by_field(browser: Browser, body: Any, errors: Any) -> None:
+def test_malformed_or_wrong_input_is_a_field_error(browser: Browser, body: Any, errors: Any) -> None:
     with unchanged():
         response = browser.post("/auth/reauthenticate", body, browser.access)
     assert (response.status_code, response.json()) == (400, errors)
@@ -257,12 +257,12 @@ def test_access_token_is_needed(browser: Browser, access: str) -> None:
     assert (response.status_code, response.json()["code"]) == (401, code)
 
 
-def test_refresh_token_is_none(browser: Browser) -> None:
+def test_refresh_token_is_not_accepted(browser: Browser) -> None:
     browser.access = browser.cookie
     assert browser.reauthenticate().json()["code"] == "token_not_valid"
 
 
-def test_password_is_guessed_under_the_limits_of_every_other_place(
+def test_password_guesses_share_the_limits_of_every_other_door(
     browser: Browser, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     settings.TOKENS_LIMITS = {"password": (2, 60.0)}
@@ -294,7 +294,7 @@ def test_parallel_guesses_are_counted_exactly(browser: Browser, settings: Settin
 # With a second factor
 
 
-def test_code_is_asked_for_as_well(browser: Browser, ann_has: Enrolled, clock: TimeMachineFixture) -> None:
+def test_code_is_required_as_well(browser: Browser, ann_has: Enrolled, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     browser.refresh()
     with unchanged():
@@ -308,7 +308,7 @@ def test_code_is_asked_for_as_well(browser: Browser, ann_has: Enrolled, clock: T
     assert claims_of(browser.access)["amr"] == ["pwd", "otp"]
 
 
-def test_token_says_how_it_was_renewed(browser: Browser, ann_has: Enrolled) -> None:
+def test_token_names_the_methods_of_the_renewal(browser: Browser, ann_has: Enrolled) -> None:
     browser.refresh()
     assert claims_of(browser.access)["amr"] == ["pwd"]
     assert browser.reauthenticate(code=ann_has.codes[0]).status_code == 200
@@ -325,7 +325,7 @@ def test_wrong_code_renews_nothing(browser: Browser, ann_has: Enrolled) -> None:
     assert SecurityEvent.objects.filter(kind="second_factor_failed").count() == 1
 
 
-def test_code_works_once_wherever_it_was_used(browser: Browser, ann_has: Enrolled) -> None:
+def test_code_works_once_across_all_doors(browser: Browser, ann_has: Enrolled) -> None:
     code = ann_has.device.code()
     assert Browser().answer(challenge(), code).status_code == 200
     browser.refresh()
@@ -335,7 +335,7 @@ def test_code_works_once_wherever_it_was_used(browser: Browser, ann_has: Enrolle
     assert browser.reauthenticate(code=ann_has.device.code(1)).json() == WRONG_CODE
 
 
-def test_password_is_judged_before_the_code_is_used(browser: Browser, ann_has: Enrolled) -> None:
+def test_password_is_checked_before_the_code_is_used_up(browser: Browser, ann_has: Enrolled) -> None:
     code = ann_has.device.code()
     browser.refresh()
     with unchanged():
@@ -343,7 +343,7 @@ def test_password_is_judged_before_the_code_is_used(browser: Browser, ann_has: E
     assert browser.reauthenticate(code=code).status_code == 200
 
 
-def test_tries_of_codes_are_counted_with_all_others(browser: Browser, ann_has: Enrolled, settings: Settings) -> None:
+def test_code_tries_share_one_limit(browser: Browser, ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (2, 300.0)}
     wrong = ann_has.device.wrong()
     browser.refresh()
@@ -354,14 +354,14 @@ def test_tries_of_codes_are_counted_with_all_others(browser: Browser, ann_has: E
     assert (response.status_code, response["Retry-After"]) == (429, "300")
 
 
-def test_missing_code_is_no_try(browser: Browser, ann_has: Enrolled, settings: Settings) -> None:
+def test_missing_code_is_not_counted_as_a_try(browser: Browser, ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (1, 300.0)}
     browser.refresh()
     assert [browser.reauthenticate().json() for _ in range(3)] == [CODE_REQUIRED] * 3
     assert browser.reauthenticate(code=ann_has.device.code()).status_code == 200
 
 
-def test_code_of_who_has_no_second_factor_is_not_looked_at(browser: Browser) -> None:
+def test_code_is_ignored_without_a_second_factor(browser: Browser) -> None:
     assert browser.reauthenticate(code="123456").status_code == 200
     assert claims_of(browser.access)["amr"] == ["pwd"]
 
@@ -386,7 +386,7 @@ def change_password() -> None:
     ],
     ids=["logout", "logout, earlier", "deletion", "password", "deactivation"],
 )
-def test_end_that_comes_first_is_not_outrun(
+def test_session_that_ended_first_is_not_renewed(
     browser: Browser,
     clock: TimeMachineFixture,
     statement: str,
@@ -408,7 +408,7 @@ def test_end_that_comes_first_is_not_outrun(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_logout_in_parallel_leaves_one_of_two_orders(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_parallel_logout_and_renewal_are_serialised(browser: Browser, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     renewing = Browser()
     renewing.access = browser.access
@@ -420,7 +420,7 @@ def test_logout_in_parallel_leaves_one_of_two_orders(browser: Browser, clock: Ti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refresh_in_parallel_is_not_disturbed(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_parallel_refresh_is_not_disturbed(browser: Browser, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     renewing = Browser()
     renewing.access = browser.access
@@ -437,7 +437,7 @@ def test_refresh_in_parallel_is_not_disturbed(browser: Browser, clock: TimeMachi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_renewal_costs_eleven_statements_and_a_refresh_two_as_before(
+def test_renewal_costs_eleven_statements_and_a_refresh_still_two(
     browser: Browser, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     settings.TOKENS_THROTTLING = False

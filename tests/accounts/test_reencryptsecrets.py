@@ -55,12 +55,12 @@ def test_secret_is_encrypted_differently_each_time() -> None:
 
 
 @pytest.mark.parametrize("kept", [slice(0), slice(50), slice(-1), slice(1, None), slice(None, None, -1)])
-def test_damaged_secret_is_not_taken_for_another(kept: slice) -> None:
+def test_damaged_secret_is_detected(kept: slice) -> None:
     with pytest.raises(Undecipherable):
         encryption.decrypt(encryption.encrypt(SECRET)[kept])
 
 
-def test_database_holds_neither_secret_nor_code(ann_has: Enrolled) -> None:
+def test_database_contains_neither_secret_nor_code(ann_has: Enrolled) -> None:
     rows = repr([*AuthenticatorApp.objects.values_list(), *RecoveryCode.objects.values_list()])
     key = ann_has.device.key
     for secret in (key.hex(), repr(key)[2:-1], b32encode(key).decode(), *ann_has.codes):
@@ -68,12 +68,12 @@ def test_database_holds_neither_secret_nor_code(ann_has: Enrolled) -> None:
         assert secret.replace("-", "").lower() not in rows.lower()
 
 
-def test_codes_stay_good_while_the_former_key_is_a_fallback(ann_has: Enrolled, settings: Settings) -> None:
+def test_codes_stay_valid_while_the_former_key_is_a_fallback(ann_has: Enrolled, settings: Settings) -> None:
     rotate(settings)
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
 
 
-def test_key_that_is_taken_out_too_early_leaves_the_recovery_codes(
+def test_removing_a_key_too_early_leaves_the_recovery_codes(
     ann_has: Enrolled, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     rotate(settings, keep=False)
@@ -85,7 +85,7 @@ def test_key_that_is_taken_out_too_early_leaves_the_recovery_codes(
     assert Browser().answer(challenge(), ann_has.codes[0]).status_code == 200
 
 
-def test_command_lets_the_former_key_go(ann_has: Enrolled, settings: Settings) -> None:
+def test_command_makes_the_former_key_removable(ann_has: Enrolled, settings: Settings) -> None:
     rotate(settings)
     rotate(settings)
     assert reencrypt() == (
@@ -96,7 +96,7 @@ def test_command_lets_the_former_key_go(ann_has: Enrolled, settings: Settings) -
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
 
 
-def test_command_walks_in_batches_and_does_nothing_twice(db: None, settings: Settings) -> None:
+def test_command_works_in_batches_and_does_nothing_twice(db: None, settings: Settings) -> None:
     for number in range(5):
         keep(encryption.encrypt(SECRET), f"user{number}")
     rotate(settings)
@@ -107,11 +107,11 @@ def test_command_walks_in_batches_and_does_nothing_twice(db: None, settings: Set
     assert {encryption.decrypt(secret) for secret in secrets} == {SECRET}
 
 
-def test_command_has_nothing_to_do_where_there_is_nothing(db: None) -> None:
+def test_command_accepts_an_empty_table(db: None) -> None:
     assert reencrypt().startswith("Re-encrypted 0 secrets.\nSecrets: 0 ")
 
 
-def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
+def test_dry_run_changes_nothing(db: None, settings: Settings) -> None:
     keep(encryption.encrypt(SECRET), "bob")
     assert reencrypt("--check").startswith("Secrets: 1 encrypted with the current key")
     rotate(settings)
@@ -123,7 +123,7 @@ def test_command_only_looks_if_told_so(db: None, settings: Settings) -> None:
     assert former in AuthenticatorApp.objects.values_list("secret", flat=True)
 
 
-def test_command_fails_where_a_secret_is_lost(db: None) -> None:
+def test_command_fails_for_an_undecryptable_secret(db: None) -> None:
     keep("damaged", "bob")
     keep(encryption.encrypt(SECRET), "carl")
     with pytest.raises(CommandError, match=r"1 with an unknown key\. Keep SECRET_KEY_FALLBACKS"):
@@ -131,7 +131,7 @@ def test_command_fails_where_a_secret_is_lost(db: None) -> None:
     assert AuthenticatorApp.objects.filter(secret="damaged").exists()
 
 
-def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Settings) -> None:
+def test_secret_changed_meanwhile_is_not_overwritten(db: None, settings: Settings) -> None:
     factor = keep(encryption.encrypt(SECRET), "bob")
     another = encryption.encrypt(SECRET[::-1])
     rotate(settings)
@@ -145,6 +145,6 @@ def test_secret_that_changes_meanwhile_is_not_overwritten(db: None, settings: Se
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "100001"])
-def test_batch_of_that_size_is_refused(size: str) -> None:
+def test_invalid_batch_size_is_refused(size: str) -> None:
     with pytest.raises(CommandError, match="--batch-size must be from 1 to 100000"):
         reencrypt(f"--batch-size={size}")

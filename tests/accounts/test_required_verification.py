@@ -131,7 +131,7 @@ def statements(sent: CaptureQueriesContext) -> list[str]:
 
 
 @pytest.mark.parametrize("owner", [{}, {"is_active": False}, {"awaiting_verification": True}], ids=str)
-def test_new_and_known_address_are_answered_alike_with_the_same_work(
+def test_new_and_known_address_get_the_same_answer_with_the_same_work(
     ann: User, monkeypatch: pytest.MonkeyPatch, owner: dict[str, Any]
 ) -> None:
     User.objects.update(**owner)
@@ -161,7 +161,7 @@ def register_answer() -> bytes:
     return register("third", "third@example.com").content  # type: ignore[no-any-return]
 
 
-def test_account_with_a_known_address_is_made_without_it(ann: User) -> None:
+def test_account_with_a_known_address_is_created_without_it(ann: User) -> None:
     register("bob", "ANN@example.com")
     bob = User.objects.get(username="bob")
     assert (bob.email, bob.email_key, bob.email_verified, bob.awaiting_verification) == ("", None, False, True)
@@ -174,7 +174,9 @@ def test_account_with_a_known_address_is_made_without_it(ann: User) -> None:
 
 
 @pytest.mark.parametrize("owner", [{"is_active": False}, {"email": "new@example.com", "email_key": "new@example.com"}])
-def test_who_has_left_the_address_is_not_told(ann: User, mailoutbox: list[EmailMessage], owner: dict[str, Any]) -> None:
+def test_user_who_left_the_address_gets_no_mail(
+    ann: User, mailoutbox: list[EmailMessage], owner: dict[str, Any]
+) -> None:
     register("bob", "ann@example.com")
     User.objects.filter(pk=ann.pk).update(**owner)
     outbox.deliver()
@@ -206,21 +208,21 @@ def test_who_has_left_the_address_is_not_told(ann: User, mailoutbox: list[EmailM
         ),
     ],
 )
-def test_registration_is_refused_by_field(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
+def test_invalid_registration_is_a_field_error(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
     response = register(**{"username": "bob", "email": "ann@example.com", **body})
     assert (response.status_code, response.json()) == (400, errors)
     assert User.objects.get() == ann
     assert not any(rows.objects.exists() for rows in (Session, SecurityEvent, Mail))
 
 
-def test_address_is_asked_for_where_the_field_is_missing() -> None:
+def test_address_is_required_if_the_field_is_missing() -> None:
     response = Browser().post("/auth/register", {"username": "bob", "password": PASSWORD})
     assert (response.status_code, response.json()) == (400, {"email": ["This field is required."]})
     assert not User.objects.exists()
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", "new@example.com"])
-def test_nobody_is_flooded_with_mails(ann: User, settings: Settings, email: str) -> None:
+def test_mails_to_one_address_are_limited(ann: User, settings: Settings, email: str) -> None:
     settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
     assert [register(f"bob{number}", email).status_code for number in range(3)] == [202, 202, 429]
     refused = register("bob4", email.upper())
@@ -230,7 +232,7 @@ def test_nobody_is_flooded_with_mails(ann: User, settings: Settings, email: str)
     assert register("ann", "other@example.com").json() == TAKEN
 
 
-def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
+def test_closed_registration_refuses_everyone(settings: Settings) -> None:
     settings.REGISTRATION_OPEN = False
     assert register().status_code == 403
     assert not User.objects.exists()
@@ -239,7 +241,7 @@ def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
 # At once
 
 
-def test_address_taken_in_the_same_moment_is_a_known_one() -> None:
+def test_address_taken_at_the_same_moment_counts_as_known() -> None:
     with just_before("SAVEPOINT", lambda: User.objects.create_user("ann", "bob@example.com")):
         assert register("bob", "bob@example.com").status_code == 202
     assert User.objects.get(username="bob").email == ""
@@ -247,7 +249,7 @@ def test_address_taken_in_the_same_moment_is_a_known_one() -> None:
     assert SecurityEvent.objects.count() == 1
 
 
-def test_name_taken_in_the_same_moment_is_taken() -> None:
+def test_name_taken_at_the_same_moment_is_reported_as_taken() -> None:
     with just_before("SAVEPOINT", lambda: User.objects.create_user("BOB")):
         response = register("bob", "bob@example.com")
     assert (response.status_code, response.json()) == (400, TAKEN)
@@ -278,7 +280,7 @@ def test_one_of_many_registrations_gets_the_name(settings: Settings) -> None:
 # Getting in
 
 
-def test_right_and_wrong_password_are_refused_with_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_right_and_wrong_password_take_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
     register()
     answers, work = [], []
     Browser().login("bob", "wrong")  # the first failure of the hour makes the row
@@ -299,7 +301,7 @@ def test_refused_users_get_the_same_answer(ann: User, username: str, password: s
 
 
 @pytest.mark.parametrize(("username", "password"), [("root", "wrong"), ("root", PASSWORD), ("ann", PASSWORD)])
-def test_admin_refuses_alike_and_tells_the_same(ann: User, username: str, password: str) -> None:
+def test_admin_refuses_with_the_same_message(ann: User, username: str, password: str) -> None:
     User.objects.create_superuser("root", "root@example.com", PASSWORD, awaiting_verification=True)
     client = Client()
     response: Any = client.post("/admin/login/", {"username": username, "password": password, "next": "/admin/"})
@@ -309,7 +311,7 @@ def test_admin_refuses_alike_and_tells_the_same(ann: User, username: str, passwo
     assert client.get("/admin/").status_code == 302
 
 
-def test_session_of_the_admin_ends_when_verification_is_awaited_again() -> None:
+def test_admin_session_ends_when_verification_is_required_again() -> None:
     root = User.objects.create_superuser("root", "root@example.com", PASSWORD)
     client = Client()
     client.force_login(root)
@@ -318,9 +320,7 @@ def test_session_of_the_admin_ends_when_verification_is_awaited_again() -> None:
     assert client.get("/admin/").status_code == 302
 
 
-def test_reset_of_the_password_lets_in_as_well(
-    mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture
-) -> None:
+def test_password_reset_also_verifies(mailoutbox: list[EmailMessage], time_machine: TimeMachineFixture) -> None:
     register()
     link = link_in(mailed(mailoutbox))
     time_machine.move_to(timezone.now() + timedelta(seconds=django_settings.PASSWORD_RESET_TIMEOUT + 1))
@@ -336,7 +336,7 @@ def test_reset_of_the_password_lets_in_as_well(
     assert Browser().login("bob", NEW_PASSWORD).status_code == 200
 
 
-def test_name_of_a_known_address_never_gets_in(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_account_registered_with_a_known_address_never_signs_in(ann: User, mailoutbox: list[EmailMessage]) -> None:
     register("bob", "ann@example.com")
     mailed(mailoutbox)
     assert Browser().post("/auth/password/reset", {"email": "ann@example.com"}).status_code == 202
@@ -347,12 +347,12 @@ def test_name_of_a_known_address_never_gets_in(ann: User, mailoutbox: list[Email
     assert_nobody_gets_in("bob", NEW_PASSWORD)
 
 
-def test_who_was_there_before_gets_in_as_ever(ann: User) -> None:
+def test_existing_users_still_sign_in(ann: User) -> None:
     assert not ann.email_verified
     assert Browser().login().status_code == 200
 
 
-def test_who_still_waits_does_so_when_it_is_no_longer_required(settings: Settings) -> None:
+def test_unverified_user_still_waits_after_the_setting_is_relaxed(settings: Settings) -> None:
     register()
     settings.EMAIL_VERIFICATION_REQUIRED = False
     settings.TOKENS_LOGIN_HINT = ""
@@ -362,7 +362,7 @@ def test_who_still_waits_does_so_when_it_is_no_longer_required(settings: Setting
 
 
 @pytest.mark.parametrize("vouches", [True, False])
-def test_staff_lets_in_by_vouching_for_the_address(vouches: bool) -> None:
+def test_staff_can_verify_an_address(vouches: bool) -> None:
     register()
     root, client, bob = User.objects.create_superuser("root"), Client(), User.objects.get(username="bob")
     client.force_login(root)
@@ -386,7 +386,7 @@ def register_form(page: str) -> str:
     return page.partition('id="view-register"')[2].partition("</template>")[0]
 
 
-def test_pages_say_what_is_required(settings: Settings) -> None:
+def test_pages_mark_the_address_as_required(settings: Settings) -> None:
     client = Client()
     account, verification = (client.get(path).content.decode() for path in ("/", "/verify-email"))
     assert "(optional)" not in register_form(account)
@@ -423,7 +423,7 @@ def test_abandoned_accounts_are_deleted(ann: User, time_machine: TimeMachineFixt
     assert register("bob", "bob@example.com").status_code == 202
 
 
-def test_days_are_counted_as_asked(time_machine: TimeMachineFixture) -> None:
+def test_number_of_days_is_respected(time_machine: TimeMachineFixture) -> None:
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     register()
     time_machine.shift(timedelta(days=1, seconds=1))
@@ -432,7 +432,7 @@ def test_days_are_counted_as_asked(time_machine: TimeMachineFixture) -> None:
     assert not User.objects.exists()
 
 
-def test_account_that_is_verified_in_this_moment_stays(time_machine: TimeMachineFixture) -> None:
+def test_account_verified_at_that_moment_stays(time_machine: TimeMachineFixture) -> None:
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     register()
     time_machine.shift(timedelta(days=8))
@@ -447,7 +447,7 @@ def test_number_of_days_is_checked(days: str) -> None:
         flush("--days", days)
 
 
-def test_error_that_is_no_lost_race_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_integrity_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise IntegrityError
 
@@ -457,7 +457,7 @@ def test_error_that_is_no_lost_race_is_not_hidden(monkeypatch: pytest.MonkeyPatc
     assert not User.objects.exists()
 
 
-def test_abandoned_account_that_other_data_protects_stays(time_machine: TimeMachineFixture) -> None:
+def test_protected_abandoned_account_stays(time_machine: TimeMachineFixture) -> None:
     def protect(instance: User, **kwargs: Any) -> None:
         raise ProtectedError("an order", {instance})
 

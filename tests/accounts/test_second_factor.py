@@ -82,7 +82,7 @@ def events(kind: str) -> list[SecurityEvent]:
 # Setting it up
 
 
-def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browser, clock: TimeMachineFixture) -> None:
+def test_second_factor_is_required_once_confirmed(browser: Browser, clock: TimeMachineFixture) -> None:
     assert status(browser) == {"enabled": False, "enabledAt": None, "recoveryCodesLeft": 0, "passkeys": 0}
     given = enrol(browser)
     assert (given.status_code, given.json().keys(), given["Cache-Control"]) == (
@@ -109,7 +109,7 @@ def test_second_factor_is_asked_for_once_its_first_code_has_come(browser: Browse
     assert challenge()
 
 
-def test_uri_is_what_apps_scan(browser: Browser, settings: Settings) -> None:
+def test_uri_is_readable_by_authenticator_apps(browser: Browser, settings: Settings) -> None:
     settings.PUBLIC_URL = "https://auth.example.com:8443"
     given = enrol(browser).json()
     uri = urlsplit(given["otpauthUri"])
@@ -143,7 +143,7 @@ def test_codes_are_those_of_rfc_6238(ann: User, time_machine: TimeMachineFixture
         assert codes.proves(factor, code) == moment // 30
 
 
-def test_secret_takes_the_password(browser: Browser) -> None:
+def test_setting_up_needs_the_password(browser: Browser) -> None:
     response = enrol(browser, "wrong")
     assert (response.status_code, response.json()) == (400, {"currentPassword": ["That password is wrong."]})
     assert not AuthenticatorApp.objects.exists()
@@ -151,7 +151,7 @@ def test_secret_takes_the_password(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/confirm", "/recovery-codes", "/remove"])
-def test_nothing_is_set_up_without_a_session_or_from_another_site(browser: Browser, path: str) -> None:
+def test_setting_up_needs_a_session_and_this_site(browser: Browser, path: str) -> None:
     response = browser.post(f"/auth/second-factor{path}", {})
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
     response = browser.post(f"/auth/second-factor{path}", {}, browser.access, HTTP_ORIGIN="https://evil.example")
@@ -159,14 +159,14 @@ def test_nothing_is_set_up_without_a_session_or_from_another_site(browser: Brows
     assert browser.get("/auth/second-factor", access="x").status_code == 401
 
 
-def test_secret_that_was_not_confirmed_gives_way_to_another(browser: Browser) -> None:
+def test_unconfirmed_secret_is_replaced_by_a_new_one(browser: Browser) -> None:
     first, second = (Device(enrol(browser).json()["secret"]) for _ in range(2))
     assert confirm(browser, first.code()).json() == {"code": ["This code is wrong or was already used."]}
     assert confirm(browser, second.code()).status_code == 200
     assert AuthenticatorApp.objects.count() == 1
 
 
-def test_second_factor_that_is_enabled_does_not_give_way(ann_has: Enrolled, browser: Browser) -> None:
+def test_enabled_second_factor_is_not_replaced(ann_has: Enrolled, browser: Browser) -> None:
     response = enrol(browser)
     assert (response.status_code, response.json()) == (
         400,
@@ -185,7 +185,7 @@ def test_wrong_code_enables_nothing(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> None:
+def test_confirming_twice_is_refused(browser: Browser, begun: bool) -> None:
     code = set_up(browser).device.code() if begun else "123456"
     response = confirm(browser, code)
     assert (response.status_code, response.json()) == (
@@ -195,13 +195,13 @@ def test_there_is_nothing_to_confirm_twice(browser: Browser, begun: bool) -> Non
 
 
 @pytest.mark.parametrize("act", [renew, remove])
-def test_there_is_nothing_to_change_before_it_is_enabled(browser: Browser, act: Callable[..., Any]) -> None:
+def test_changes_are_refused_before_it_is_enabled(browser: Browser, act: Callable[..., Any]) -> None:
     device = Device(enrol(browser).json()["secret"])
     response = act(browser, device.code())
     assert (response.status_code, response.json()) == (400, {"non_field_errors": ["Two-factor authentication is off."]})
 
 
-def test_step_that_a_wrong_clock_wrote_down_locks_nobody_out(ann_has: Enrolled) -> None:
+def test_step_stored_by_a_wrong_clock_locks_nobody_out(ann_has: Enrolled) -> None:
     now = int(time()) // 30
     for ahead, status in ((3, 401), (4, 200)):
         AuthenticatorApp.objects.update(last_step=now + ahead)
@@ -209,7 +209,7 @@ def test_step_that_a_wrong_clock_wrote_down_locks_nobody_out(ann_has: Enrolled) 
         assert phone.answer(phone.login().json()["challenge"], ann_has.device.code(1)).status_code == status
 
 
-def test_code_that_confirmed_is_used_up(browser: Browser) -> None:
+def test_confirming_uses_up_the_code(browser: Browser) -> None:
     device = set_up(browser).device
     assert Browser().answer(challenge(), device.code()).json() == WRONG_CODE
 
@@ -267,9 +267,7 @@ def test_challenge_of_one_transport_is_good_for_the_other(ann_has: Enrolled) -> 
 
 
 @pytest.mark.parametrize("remember", [True, False])
-def test_challenge_carries_whether_to_remember_so_that_the_second_step_need_not(
-    ann_has: Enrolled, clock: TimeMachineFixture, remember: bool
-) -> None:
+def test_challenge_carries_the_choice_to_remember(ann_has: Enrolled, clock: TimeMachineFixture, remember: bool) -> None:
     phone = Browser()
     refused = phone.login(remember=remember)
     answered = phone.answer(refused.json()["challenge"], ann_has.device.code())
@@ -288,21 +286,21 @@ def test_challenge_carries_the_name_of_the_device(ann_has: Enrolled) -> None:
     assert Session.objects.get(pk=claims_of(phone.access)["sid"]).device_name == "Ann's phone"
 
 
-def test_second_step_replaces_the_session_of_its_browser(ann_has: Enrolled, browser: Browser) -> None:
+def test_second_step_replaces_the_browsers_session(ann_has: Enrolled, browser: Browser) -> None:
     former = claims_of(browser.access)["sid"]
     assert browser.answer(challenge(), ann_has.device.code()).status_code == 200
     assert Session.objects.get(pk=former).revoked_reason == Reason.REPLACED
     assert browser.refresh().status_code == 200
 
 
-def test_who_has_none_is_signed_in_by_the_password(ann_has: Enrolled) -> None:
+def test_user_without_a_second_factor_signs_in_by_password(ann_has: Enrolled) -> None:
     User.objects.create_user("bob", password=PASSWORD)
     bob = Browser()
     assert bob.login("bob").status_code == 200
     assert claims_of(bob.access)["amr"] == ["pwd"]
 
 
-def test_login_without_a_second_factor_costs_no_statement_more(ann: User, settings: Settings) -> None:
+def test_login_without_a_second_factor_costs_no_extra_statement(ann: User, settings: Settings) -> None:
     costs = []
     for hook in (settings.TOKENS_SECOND_FACTOR, None):
         settings.TOKENS_SECOND_FACTOR = hook
@@ -342,7 +340,7 @@ def test_thief_who_reads_the_mail_as_well_gets_no_further(
 
 
 @pytest.mark.parametrize("state", ["unknown", "wrong", "deactivated"])
-def test_login_tells_of_the_second_factor_only_after_a_right_password(ann_has: Enrolled, state: str) -> None:
+def test_login_reveals_the_second_factor_only_after_a_right_password(ann_has: Enrolled, state: str) -> None:
     User.objects.create_user("bob", password=PASSWORD)
     User.objects.update(is_active=state != "deactivated")
     password = PASSWORD if state == "deactivated" else "wrong"
@@ -358,12 +356,12 @@ def test_login_tells_of_the_second_factor_only_after_a_right_password(ann_has: E
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(-2, 401), (-1, 200), (0, 200), (1, 200), (2, 401)])
-def test_code_of_the_step_before_or_after_is_good(ann_has: Enrolled, steps: int, expected: int) -> None:
+def test_code_of_the_previous_or_next_step_is_valid(ann_has: Enrolled, steps: int, expected: int) -> None:
     assert Browser().answer(challenge(), ann_has.device.code(steps)).status_code == expected
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(59, 200), (60, 401)])
-def test_code_is_good_to_the_end_of_the_next_step(
+def test_code_is_valid_to_the_end_of_the_next_step(
     ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
 ) -> None:
     code = ann_has.device.code()
@@ -372,7 +370,7 @@ def test_code_is_good_to_the_end_of_the_next_step(
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(31, 401), (30, 200)])
-def test_code_is_good_from_the_begin_of_the_step_before(
+def test_code_is_valid_from_the_start_of_the_previous_step(
     ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
 ) -> None:
     code = ann_has.device.code(2)
@@ -401,7 +399,7 @@ def test_code_that_two_steps_share_works_once(ann_has: Enrolled, clock: TimeMach
         assert Browser().answer(challenge(), code).json() == WRONG_CODE
 
 
-def test_code_from_before_the_last_one_is_no_longer_good(ann_has: Enrolled) -> None:
+def test_code_older_than_the_last_used_one_is_refused(ann_has: Enrolled) -> None:
     assert Browser().answer(challenge(), ann_has.device.code()).status_code == 200
     assert Browser().answer(challenge(), ann_has.device.code(-1)).json() == WRONG_CODE
     assert Browser().answer(challenge(), ann_has.device.code(1)).status_code == 200
@@ -413,7 +411,7 @@ def test_challenge_can_be_answered_again_after_a_wrong_code(ann_has: Enrolled) -
     assert Browser().answer(given, ann_has.device.code()).status_code == 200
 
 
-def test_challenge_opens_one_session_and_costs_no_second_code(ann_has: Enrolled) -> None:
+def test_challenge_opens_one_session_and_uses_one_code(ann_has: Enrolled) -> None:
     given, count = challenge(), Session.objects.count()
     assert Browser().answer(given, ann_has.device.code()).status_code == 200
     for client, code in ((Browser(), ann_has.device.code(1)), (App(), ann_has.codes[0])):
@@ -423,7 +421,7 @@ def test_challenge_opens_one_session_and_costs_no_second_code(ann_has: Enrolled)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_challenge_opens_one_session_in_parallel_too(ann_has: Enrolled) -> None:
+def test_challenge_opens_one_session_under_parallel_requests(ann_has: Enrolled) -> None:
     given, count = challenge(), Session.objects.count()
     answers = in_parallel(
         lambda: Browser().answer(given, ann_has.device.code()),
@@ -434,7 +432,7 @@ def test_challenge_opens_one_session_in_parallel_too(ann_has: Enrolled) -> None:
     assert Session.objects.count() == count + 1
 
 
-def test_challenge_ends_no_later_than_the_session_that_it_opened(
+def test_challenge_expires_before_the_session_it_opened(
     ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture
 ) -> None:
     settings.TOKENS_SHORT_SESSION_LIFETIME = timedelta(seconds=60)
@@ -463,21 +461,21 @@ def test_code_may_be_typed_in_the_digits_of_any_script(ann_has: Enrolled, zero: 
 
 
 @pytest.mark.parametrize("code", [123456, 123456.5, ["123456"], True])
-def test_code_that_is_no_text_is_refused_by_field(ann_has: Enrolled, code: Any) -> None:
+def test_code_of_another_type_is_a_field_error(ann_has: Enrolled, code: Any) -> None:
     for client in (Browser(), App()):
         response = client.answer(challenge(), code)
         assert (response.status_code, response.json()) == (400, {"code": ["Not a valid string."]})
 
 
 @pytest.mark.parametrize("code", ["\N{SUPERSCRIPT ONE}23456", "12345", "1234567", "abc", "0x1e240", "123456.0", "-"])
-def test_what_is_no_code_is_refused(ann_has: Enrolled, code: str) -> None:
+def test_malformed_code_is_refused(ann_has: Enrolled, code: str) -> None:
     assert Browser().answer(challenge(), code).json() == WRONG_CODE
 
 
 @pytest.mark.parametrize("path", ["/auth/login/second-factor", "/api/token/second-factor/"])
 @pytest.mark.parametrize("field", ["challenge", "code"])
 @pytest.mark.parametrize("value", MALFORMED, ids=lambda value: ascii(value)[:20])
-def test_no_value_does_harm(ann_has: Enrolled, path: str, field: str, value: Any) -> None:
+def test_no_value_is_a_server_error(ann_has: Enrolled, path: str, field: str, value: Any) -> None:
     # Written by hand, since DRF's client can't write a lone surrogate.
     body = json.dumps({"challenge": challenge(), "code": ann_has.device.wrong(), field: value})
     response: Any = Browser().http.post(path, body, content_type="application/json")
@@ -492,7 +490,7 @@ def test_both_fields_are_needed(db: None, path: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_code_works_once_in_parallel_too(ann_has: Enrolled) -> None:
+def test_code_works_once_under_parallel_requests(ann_has: Enrolled) -> None:
     code, given = ann_has.device.code(), challenge()
     answers = in_parallel(*[lambda: Browser().answer(given, code), lambda: App().answer(given, code)] * (THREADS // 2))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * (THREADS - 1)
@@ -503,7 +501,7 @@ def test_code_works_once_in_parallel_too(ann_has: Enrolled) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(300, 200), (301, 401)])
-def test_challenge_is_good_for_five_minutes(
+def test_challenge_is_valid_for_five_minutes(
     ann_has: Enrolled, clock: TimeMachineFixture, seconds: int, expected: int
 ) -> None:
     given = challenge()
@@ -523,7 +521,7 @@ def test_challenge_is_good_for_five_minutes(
     ],
     ids=["password", "deactivated", "deleted", "taken away"],
 )
-def test_challenge_ends_with_what_it_is_bound_to(ann_has: Enrolled, change: Callable[[], Any]) -> None:
+def test_challenge_ends_when_its_account_changes(ann_has: Enrolled, change: Callable[[], Any]) -> None:
     given = challenge()
     change()
     assert Browser().answer(given, ann_has.device.code()).json() == WRONG_CHALLENGE
@@ -538,14 +536,14 @@ def test_code_of_a_deactivated_user_is_not_used_up(ann_has: Enrolled) -> None:
     assert Browser().answer(given, ann_has.device.code()).status_code == 200
 
 
-def test_challenge_names_no_factor_so_the_next_one_answers_it(ann_has: Enrolled, browser: Browser) -> None:
+def test_challenge_can_be_answered_by_a_factor_added_later(ann_has: Enrolled, browser: Browser) -> None:
     given = challenge()
     assert remove(browser, ann_has.device.code()).status_code == 204
     device = set_up(browser).device
     assert Browser().answer(given, device.code(1)).status_code == 200
 
 
-def test_user_deactivated_in_that_moment_is_not_signed_in(ann_has: Enrolled) -> None:
+def test_user_deactivated_at_that_moment_is_not_signed_in(ann_has: Enrolled) -> None:
     given = challenge()
     with just_before(TRANSACTION, lambda: User.objects.update(is_active=False)):
         response = Browser().answer(given, ann_has.device.code())
@@ -571,7 +569,7 @@ def test_forged_challenge_is_refused(ann: User, ann_has: Enrolled) -> None:
         assert (response.status_code, response.json()) == (401, WRONG_CHALLENGE)
 
 
-def test_challenge_holds_nothing_of_the_secret_and_the_password(ann: User, ann_has: Enrolled) -> None:
+def test_challenge_contains_neither_secret_nor_password(ann: User, ann_has: Enrolled) -> None:
     content = signing.loads(challenge(), salt=signing_in.SALT)
     fingerprint = content.pop("password")
     assert UUID(content.pop("sid")).version == 7
@@ -609,7 +607,7 @@ def answer_from(address: str, code: str) -> int:
     return int(Browser().answer(challenge(), code, REMOTE_ADDR=address).status_code)
 
 
-def test_tries_elsewhere_do_not_keep_the_owner_out(ann_has: Enrolled, settings: Settings) -> None:
+def test_tries_from_elsewhere_do_not_lock_the_owner_out(ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (2, 300.0)}
     wrong = ann_has.device.wrong()
     assert [answer_from("192.0.2.1", wrong) for _ in range(3)] == [401, 401, 429]
@@ -627,14 +625,14 @@ def test_tries_from_everywhere_are_counted_together(
     assert answer_from("127.0.0.1", ann_has.device.code()) == 200  # where ann has signed in before
 
 
-def test_network_of_ipv6_has_its_tries_together(ann_has: Enrolled, settings: Settings) -> None:
+def test_ipv6_network_shares_its_tries(ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (2, 300.0)}
     wrong = ann_has.device.wrong()
     assert [answer_from(f"2001:db8::{number}", wrong) for number in range(1, 4)] == [401, 401, 429]
     assert answer_from("2001:db8:0:1::1", wrong) == 401
 
 
-def test_owner_is_told_once_an_hour_that_codes_are_guessed(
+def test_owner_gets_one_mail_an_hour_about_guessed_codes(
     ann_has: Enrolled, settings: Settings, clock: TimeMachineFixture, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.TOKENS_LIMITS, settings.NOTICES = {"code": (3, 300.0)}, ["second_factor_guessed"]
@@ -659,7 +657,7 @@ def test_owner_is_told_once_an_hour_that_codes_are_guessed(
     assert len(guess(1)) == 2
 
 
-def test_nobody_is_told_of_guesses_that_are_not_limited(ann_has: Enrolled, settings: Settings) -> None:
+def test_unlimited_guesses_send_no_mail(ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     for _ in range(11):
         answer_from("192.0.2.7", ann_has.device.wrong())
@@ -670,7 +668,7 @@ def test_limit_is_ten_by_default(ann_has: Enrolled) -> None:
     assert answers_of([ann_has.device.wrong()] * 11) == [401] * 10 + [429]
 
 
-def test_limit_of_one_account_is_not_that_of_another(ann_has: Enrolled, settings: Settings) -> None:
+def test_each_account_has_its_own_limit(ann_has: Enrolled, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (1, 300.0)}
     assert answers_of([ann_has.device.wrong()] * 2) == [401, 429]
     User.objects.create_user("bob", password=PASSWORD)
@@ -679,7 +677,7 @@ def test_limit_of_one_account_is_not_that_of_another(ann_has: Enrolled, settings
     assert set_up(bob).codes
 
 
-def test_tries_of_who_is_signed_in_count_too(ann_has: Enrolled, browser: Browser, settings: Settings) -> None:
+def test_tries_of_signed_in_users_count_too(ann_has: Enrolled, browser: Browser, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"code": (2, 300.0)}
     wrong = ann_has.device.wrong()
     assert [act(browser, wrong).status_code for act in (renew, remove, renew)] == [400, 400, 429]
@@ -719,11 +717,11 @@ def test_recovery_code_works_once(ann_has: Enrolled, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("spell", [str.upper, lambda code: code.replace("-", ""), lambda code: code.replace("-", " ")])
-def test_recovery_code_may_be_typed_as_one_likes(ann_has: Enrolled, spell: Callable[[str], str]) -> None:
+def test_recovery_code_may_be_typed_in_any_form(ann_has: Enrolled, spell: Callable[[str], str]) -> None:
     assert Browser().answer(challenge(), spell(ann_has.codes[0])).status_code == 200
 
 
-def test_recovery_code_of_another_account_is_no_good(ann_has: Enrolled) -> None:
+def test_recovery_code_of_another_account_is_refused(ann_has: Enrolled) -> None:
     User.objects.create_user("bob", password=PASSWORD)
     bob = Browser()
     bob.login("bob")
@@ -731,14 +729,14 @@ def test_recovery_code_of_another_account_is_no_good(ann_has: Enrolled) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recovery_code_works_once_in_parallel_too(ann_has: Enrolled) -> None:
+def test_recovery_code_works_once_under_parallel_requests(ann_has: Enrolled) -> None:
     given = challenge()
     answers = in_parallel(*[lambda: Browser().answer(given, ann_has.codes[0])] * THREADS)
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * (THREADS - 1)
     assert len(events("recovery_code_used")) == 1
 
 
-def test_renewed_recovery_codes_take_the_place_of_the_former(ann_has: Enrolled, browser: Browser) -> None:
+def test_new_recovery_codes_replace_the_old_ones(ann_has: Enrolled, browser: Browser) -> None:
     response = renew(browser, ann_has.device.code())
     assert (response.status_code, response["Cache-Control"]) == (200, "no-store")
     codes = response.json()["recoveryCodes"]
@@ -749,7 +747,7 @@ def test_renewed_recovery_codes_take_the_place_of_the_former(ann_has: Enrolled, 
 
 
 @pytest.mark.parametrize("act", [renew, remove])
-def test_password_is_judged_before_the_code_is_used(
+def test_password_is_checked_before_the_code_is_used_up(
     ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
 ) -> None:
     response = act(browser, ann_has.device.code(), "wrong")
@@ -784,13 +782,13 @@ def test_owner_removes_it_by_password_and_code(ann_has: Enrolled, browser: Brows
     assert (str(event.session), event.ip_address) == (claims_of(browser.access)["sid"], "127.0.0.1")
 
 
-def test_account_is_deleted_with_its_second_factor(ann: User, ann_has: Enrolled) -> None:
+def test_deleting_the_account_deletes_its_second_factor(ann: User, ann_has: Enrolled) -> None:
     ann.delete()
     assert not AuthenticatorApp.objects.exists()
     assert not RecoveryCode.objects.exists()
 
 
-def test_stale_save_of_the_user_leaves_it_on(ann: User, ann_has: Enrolled) -> None:
+def test_stale_save_of_the_user_leaves_the_factor_enabled(ann: User, ann_has: Enrolled) -> None:
     ann.save()  # as it was before anything was set up
     assert challenge()
 
@@ -811,7 +809,7 @@ def session_of(browser: Browser) -> Session:
 
 
 @pytest.mark.parametrize("act", [second_factor.renew_recovery_codes, second_factor.remove])
-def test_password_that_was_changed_meanwhile_changes_nothing(
+def test_nothing_changes_if_the_password_changed_meanwhile(
     ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
@@ -822,7 +820,7 @@ def test_password_that_was_changed_meanwhile_changes_nothing(
 
 
 @pytest.mark.parametrize("act", [second_factor.renew_recovery_codes, second_factor.remove])
-def test_second_factor_that_was_removed_meanwhile_is_not_there(
+def test_second_factor_removed_meanwhile_is_not_found(
     ann: User, ann_has: Enrolled, browser: Browser, act: Callable[..., Any]
 ) -> None:
     session, code = session_of(browser), ann_has.device.code()
@@ -833,7 +831,7 @@ def test_second_factor_that_was_removed_meanwhile_is_not_there(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_wrong_code_of_a_user_who_was_deleted_meanwhile_is_just_that(ann: User, ann_has: Enrolled) -> None:
+def test_wrong_code_of_a_just_deleted_user_is_just_wrong(ann: User, ann_has: Enrolled) -> None:
     challenge = Browser().login().json()["challenge"]
     with just_before('INSERT INTO "latchkey_securityevent"', lambda: User.objects.get().delete()):
         response = Browser().answer(challenge, "000000")
@@ -841,7 +839,7 @@ def test_wrong_code_of_a_user_who_was_deleted_meanwhile_is_just_that(ann: User, 
     assert not events("second_factor_failed")
 
 
-def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: Browser) -> None:
+def test_no_secret_is_issued_if_the_password_changed_meanwhile(browser: Browser) -> None:
     session = session_of(browser)
     with just_before(TRANSACTION, lambda: User.objects.update(password="!")):
         errors = errors_of(lambda: second_factor.enrol(session, PASSWORD))
@@ -849,7 +847,7 @@ def test_secret_is_not_given_for_a_password_that_was_changed_meanwhile(browser: 
     assert not AuthenticatorApp.objects.exists()
 
 
-def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> None:
+def test_secret_replaced_meanwhile_is_not_confirmed(browser: Browser) -> None:
     device, session = Device(enrol(browser).json()["secret"]), session_of(browser)
     code = device.code()
     with just_before(TRANSACTION, lambda: second_factor.enrol(session, PASSWORD)):
@@ -860,7 +858,7 @@ def test_secret_that_gave_way_meanwhile_is_not_confirmed(browser: Browser) -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_confirmation_waits_for_an_enrolment_that_goes_on(browser: Browser) -> None:
+def test_confirmation_waits_for_a_running_enrolment(browser: Browser) -> None:
     session, code = session_of(browser), Device(enrol(browser).json()["secret"]).code()
     confirming: list[Future[Any]] = []
 
@@ -899,7 +897,7 @@ def test_parallel_confirmations_give_recovery_codes_once(browser: Browser) -> No
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_other_sessions_end_with_a_confirmation_if_that_is_wanted(browser: Browser, wanted: bool) -> None:
+def test_other_sessions_end_with_a_confirmation_on_request(browser: Browser, wanted: bool) -> None:
     elsewhere = Browser()
     elsewhere.login()
     code = Device(enrol(browser).json()["secret"]).code()
@@ -912,7 +910,7 @@ def test_other_sessions_end_with_a_confirmation_if_that_is_wanted(browser: Brows
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_other_sessions_end_with_a_removal_if_that_is_wanted(ann_has: Enrolled, browser: Browser, wanted: bool) -> None:
+def test_other_sessions_end_with_a_removal_on_request(ann_has: Enrolled, browser: Browser, wanted: bool) -> None:
     elsewhere = Browser()
     elsewhere.answer(challenge(), ann_has.codes[0])
     body = {"currentPassword": PASSWORD, "code": ann_has.device.code(), "endOtherSessions": wanted}
@@ -923,14 +921,14 @@ def test_other_sessions_end_with_a_removal_if_that_is_wanted(ann_has: Enrolled, 
 
 @pytest.mark.parametrize("path", ["confirm", "remove"])
 @pytest.mark.parametrize("value", ["true", 1, None, []])
-def test_what_is_no_switch_ends_and_changes_nothing(ann_has: Enrolled, browser: Browser, path: str, value: Any) -> None:
+def test_malformed_switch_ends_and_changes_nothing(ann_has: Enrolled, browser: Browser, path: str, value: Any) -> None:
     body = {"currentPassword": PASSWORD, "code": ann_has.device.code(), "endOtherSessions": value}
     response = browser.post(f"/auth/second-factor/{path}", body, browser.access)
     assert (response.status_code, response.json().keys()) == (400, {"endOtherSessions"})
     assert status(browser)["enabled"]
 
 
-def test_code_that_confirms_nothing_ends_no_session(browser: Browser) -> None:
+def test_refused_confirmation_ends_no_session(browser: Browser) -> None:
     elsewhere = Browser()
     elsewhere.login()
     wrong = Device(enrol(browser).json()["secret"]).wrong()
@@ -945,7 +943,7 @@ UNVERIFIED = {"detail": "Verify your email address first.", "code": "email_not_v
 
 
 @pytest.mark.parametrize("path", ["", "/confirm"])
-def test_second_factor_takes_a_verified_address(browser: Browser, path: str) -> None:
+def test_second_factor_needs_a_verified_address(browser: Browser, path: str) -> None:
     code = Device(enrol(browser).json()["secret"]).code()
     User.objects.update(email_verified=False)
     body = {"currentPassword": PASSWORD, "code": code}
@@ -956,13 +954,13 @@ def test_second_factor_takes_a_verified_address(browser: Browser, path: str) -> 
     assert confirm(browser, code).status_code == 200
 
 
-def test_account_without_an_address_gets_a_second_factor(browser: Browser) -> None:
+def test_account_without_an_address_can_have_a_second_factor(browser: Browser) -> None:
     User.objects.update(email="", email_key=None, email_verified=False)
     given = browser.post("/auth/second-factor", {"currentPassword": PASSWORD}, browser.access)
     assert confirm(browser, Device(given.json()["secret"]).code()).status_code == 200
 
 
-def test_squatters_second_factor_goes_with_the_first_reset_that_proves_the_address(
+def test_first_reset_that_proves_the_address_removes_a_squatters_factor(
     ann_has: Enrolled, browser: Browser, mailoutbox: list[EmailMessage]
 ) -> None:
     User.objects.update(email_verified=False)
@@ -985,7 +983,7 @@ def test_squatters_second_factor_goes_with_the_first_reset_that_proves_the_addre
 # What takes a code as well
 
 
-def test_account_is_deleted_with_a_code(ann_has: Enrolled, browser: Browser) -> None:
+def test_deleting_the_account_needs_a_code(ann_has: Enrolled, browser: Browser) -> None:
     def delete(**code: Any) -> Any:
         return browser.post("/auth/account/delete", {"currentPassword": PASSWORD, **code}, browser.access)
 
@@ -1000,7 +998,7 @@ def test_account_is_deleted_with_a_code(ann_has: Enrolled, browser: Browser) -> 
     assert not User.objects.exists()
 
 
-def test_address_is_changed_with_a_code(ann_has: Enrolled, browser: Browser) -> None:
+def test_changing_the_address_needs_a_code(ann_has: Enrolled, browser: Browser) -> None:
     def change(**body: Any) -> Any:
         headers: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
         return browser.http.patch("/api/me/", {"email": "new@example.com", **body}, format="json", **headers)
@@ -1019,14 +1017,14 @@ def test_address_is_changed_with_a_code(ann_has: Enrolled, browser: Browser) -> 
     assert User.objects.get().email == "new@example.com"
 
 
-def test_password_is_judged_without_a_code_where_only_the_name_changes(ann_has: Enrolled, browser: Browser) -> None:
+def test_changing_only_the_name_needs_no_code(ann_has: Enrolled, browser: Browser) -> None:
     headers: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
     for password, expected in (("wrong", 400), (PASSWORD, 200)):
         body = {"username": "bob", "currentPassword": password}
         assert browser.http.patch("/api/me/", body, format="json", **headers).status_code == expected
 
 
-def test_sessions_go_on_when_it_is_enabled_and_removed(ann_has: Enrolled, browser: Browser) -> None:
+def test_sessions_continue_when_it_is_enabled_or_removed(ann_has: Enrolled, browser: Browser) -> None:
     elsewhere = Browser()
     elsewhere.answer(challenge(), ann_has.device.code())
     assert remove(browser, ann_has.device.code(1)).status_code == 204
@@ -1035,7 +1033,7 @@ def test_sessions_go_on_when_it_is_enabled_and_removed(ann_has: Enrolled, browse
     assert not Session.objects.filter(revoked_reason=Reason.PASSWORD).exists()
 
 
-def test_challenge_outlives_the_rotation_of_the_key(ann_has: Enrolled, settings: Settings) -> None:
+def test_challenge_survives_key_rotation(ann_has: Enrolled, settings: Settings) -> None:
     given = challenge()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another key " * 5, [settings.SECRET_KEY]
     assert Browser().answer(given, ann_has.device.code()).status_code == 200

@@ -34,25 +34,25 @@ def words(settings: Settings) -> None:
         "strasseacmeworksécole",
     ],
 )
-def test_password_of_forbidden_words_is_refused(password: str) -> None:
+def test_password_made_of_forbidden_words_is_refused(password: str) -> None:
     response = Browser().post("/auth/register", {"username": "ann", "password": password})
     assert (response.status_code, response.json()) == (400, REFUSED)
     assert not User.objects.exists()
 
 
 @pytest.mark.parametrize("password", ["12345678acme", "acme garden horse", "acne2027!", PASSWORD])
-def test_password_with_enough_beside_the_words_is_taken(password: str) -> None:
+def test_password_with_enough_other_characters_is_accepted(password: str) -> None:
     assert Browser().post("/auth/register", {"username": "ann", "password": password}).status_code == 201
 
 
-def test_short_password_without_a_forbidden_word_is_only_short() -> None:
+def test_short_password_without_a_forbidden_word_gets_one_error() -> None:
     response = Browser().post("/auth/register", {"username": "ann", "password": "x"})
     assert response.json() == {
         "password": ["This password is too short. It must contain at least 8 characters."],
     }
 
 
-def test_words_hold_for_a_change_as_well(ann: User, browser: Browser) -> None:
+def test_forbidden_words_apply_to_a_change_as_well(ann: User, browser: Browser) -> None:
     body = {"currentPassword": PASSWORD, "newPassword": "Acme2027!"}
     response = browser.post("/auth/password/change", body, browser.access)
     assert (response.status_code, response.json()) == (400, {"newPassword": REFUSED["password"]})
@@ -60,5 +60,5 @@ def test_words_hold_for_a_change_as_well(ann: User, browser: Browser) -> None:
     assert ann.check_password(PASSWORD)
 
 
-def test_rule_is_told_without_the_words() -> None:
+def test_help_text_does_not_list_the_words() -> None:
     assert password_validators_help_texts()[-1] == "Your password can't consist mostly of words related to this site."

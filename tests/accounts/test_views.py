@@ -63,7 +63,7 @@ def test_registration_signs_in(db: None) -> None:
 
 
 @pytest.mark.parametrize(("body", "expected"), [({}, True), ({"remember": True}, True), ({"remember": False}, False)])
-def test_registration_is_remembered_unless_told_otherwise(body: dict[str, Any], expected: bool) -> None:
+def test_registration_is_remembered_by_default(body: dict[str, Any], expected: bool) -> None:
     browser = Browser()
     for response in (register(browser, **body), browser.refresh()):
         cookie = response.cookies["refreshToken"]
@@ -128,7 +128,7 @@ def test_registration_mails_a_link_that_verifies_the_address(mailoutbox: list[Em
         ({"remember": 0}, {"remember": ["Must be a valid boolean."]}),
     ],
 )
-def test_registration_is_refused_by_field(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
+def test_invalid_registration_is_a_field_error(ann: User, body: dict[str, Any], errors: dict[str, list[str]]) -> None:
     response = register(Browser(), **{"username": "bob.the.builder", **body})
     assert (response.status_code, response.json()) == (400, errors)
     assert not response.cookies
@@ -137,12 +137,12 @@ def test_registration_is_refused_by_field(ann: User, body: dict[str, Any], error
 
 
 @pytest.mark.parametrize("password", [" a b c d ", "🔑🔑🔑🔑🔑🔑🔑🔑", "x" * 4096])
-def test_password_may_be_long_and_of_any_characters(password: str) -> None:
+def test_password_may_be_long_and_contain_any_character(password: str) -> None:
     assert register(Browser(), password=password).status_code == 201
     assert Browser().login(password=password).status_code == 200
 
 
-def test_nobody_is_flooded_with_links_by_accounts_that_come_and_go(settings: Settings) -> None:
+def test_links_are_limited_across_deleted_accounts(settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
     browser = Browser()
     for email in ("bob@example.com", "BOB@example.com", "bob@example.com"):
@@ -151,9 +151,7 @@ def test_nobody_is_flooded_with_links_by_accounts_that_come_and_go(settings: Set
     assert Mail.objects.count() == 2
 
 
-def test_whose_address_was_sent_too_many_links_gets_in_and_asks_again(
-    settings: Settings, time_machine: TimeMachineFixture
-) -> None:
+def test_user_past_the_link_limit_signs_in_and_asks_again(settings: Settings, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(timezone.now(), tick=False)
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
     browser = Browser()
@@ -166,7 +164,7 @@ def test_whose_address_was_sent_too_many_links_gets_in_and_asks_again(
     assert list(Mail.objects.values_list("kind", flat=True)) == ["verify_email"] * 2
 
 
-def test_closed_registration_lets_nobody_in(settings: Settings) -> None:
+def test_closed_registration_refuses_everyone(settings: Settings) -> None:
     settings.REGISTRATION_OPEN = False
     response = register(Browser())
     assert (response.status_code, response.json()["code"]) == (403, "registration_closed")
@@ -205,7 +203,7 @@ def out(browser: Browser) -> list[str]:
     return [answer.json()["code"] for answer in answers]
 
 
-def test_password_change_ends_every_session_and_goes_on_in_a_new_one(ann: User, browser: Browser) -> None:
+def test_password_change_ends_every_session_and_starts_a_new_one(ann: User, browser: Browser) -> None:
     elsewhere, thief = Browser(), Browser()
     elsewhere.login()
     browser.refresh()
@@ -225,9 +223,7 @@ def test_password_change_ends_every_session_and_goes_on_in_a_new_one(ann: User, 
     assert Browser().login(password=NEW_PASSWORD).status_code == 200
 
 
-def test_password_change_is_one_line_of_the_log_beside_the_other_sessions_and_no_sign_in(
-    ann: User, browser: Browser
-) -> None:
+def test_password_change_logs_one_line_and_no_sign_in(ann: User, browser: Browser) -> None:
     was = Session.objects.get()
     Browser().login()
     SecurityEvent.objects.all().delete()
@@ -238,7 +234,7 @@ def test_password_change_is_one_line_of_the_log_beside_the_other_sessions_and_no
 
 
 @pytest.mark.parametrize("remember", [True, False])
-def test_session_that_follows_a_password_change_is_as_the_one_before(
+def test_session_after_a_password_change_keeps_its_properties(
     ann: User, time_machine: TimeMachineFixture, remember: bool
 ) -> None:
     time_machine.move_to("2030-01-01T12:00:00Z", tick=False)
@@ -265,7 +261,7 @@ def test_session_that_follows_a_password_change_is_as_the_one_before(
     assert bool(response.cookies["refreshToken"]["max-age"]) is remember
 
 
-def test_password_change_gives_the_new_refresh_token_the_way_the_old_one_came(ann: User) -> None:
+def test_password_change_answers_by_the_same_transport(ann: User) -> None:
     app = App()
     app.login()
     body = {"currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
@@ -281,7 +277,7 @@ def test_password_change_gives_the_new_refresh_token_the_way_the_old_one_came(an
     assert app.refresh(response.json()["refresh"]).status_code == 200
 
 
-def test_password_change_without_a_refresh_token_gives_the_access_token_alone(browser: Browser) -> None:
+def test_password_change_without_a_refresh_token_returns_only_an_access_token(browser: Browser) -> None:
     del browser.http.cookies["refreshToken"]
     response = browser.change_password(refresh=None)
     assert (response.status_code, response.json().keys()) == (200, {"accessToken", "tokenType", "expiresIn"})
@@ -322,7 +318,7 @@ def test_password_change_with_a_foreign_refresh_token_changes_nothing(
     assert browser.refresh(mine).status_code == 200
 
 
-def test_password_change_that_a_logout_comes_before_changes_nothing(ann: User, browser: Browser) -> None:
+def test_password_change_after_a_logout_changes_nothing(ann: User, browser: Browser) -> None:
     with just_before("SAVEPOINT", lambda: sessions.revoke(Session.objects.get(), Reason.LOGOUT)):
         response = change_password(browser)
     assert (response.status_code, response.json()["code"]) == (401, "token_revoked")
@@ -340,7 +336,7 @@ def test_password_change_that_a_logout_comes_before_changes_nothing(ann: User, b
         ("", "", {name: ["This field may not be blank."] for name in ("currentPassword", "newPassword")}),
     ],
 )
-def test_password_change_is_refused_by_field(
+def test_invalid_password_change_is_a_field_error(
     ann: User, browser: Browser, current: str, new: str, errors: dict[str, list[str]]
 ) -> None:
     elsewhere = Browser()
@@ -420,7 +416,7 @@ def test_reset_that_was_refused_can_be_repeated(link: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("late", "status"), [(0, 204), (1, 400)])
-def test_reset_is_timed(
+def test_reset_link_expires(
     ann: User, time_machine: TimeMachineFixture, mailoutbox: list[EmailMessage], late: int, status: int
 ) -> None:
     time_machine.move_to(timezone.now(), tick=False)
@@ -438,7 +434,7 @@ def test_reset_is_timed(
     [{"email": "bob@example.com"}, {"is_active": False}, {"password": ""}],
     ids=lambda change: next(iter(change)),
 )
-def test_reset_link_dies_when_the_account_changes(ann: User, link: dict[str, Any], change: dict[str, Any]) -> None:
+def test_reset_link_is_void_once_the_account_changes(ann: User, link: dict[str, Any], change: dict[str, Any]) -> None:
     User.objects.update(**change)
     response = reset(link)
     assert (response.status_code, response.json()) == (400, LINK_REFUSED)
@@ -452,12 +448,14 @@ def test_reset_link_of_another_user_is_refused(ann: User, link: dict[str, Any]) 
     assert reset({**link, "uid": "OTk5"}).json() == LINK_REFUSED
 
 
-def test_links_do_not_stand_in_for_each_other(ann: User, browser: Browser, link: dict[str, Any]) -> None:
+def test_reset_and_verification_links_are_not_interchangeable(
+    ann: User, browser: Browser, link: dict[str, Any]
+) -> None:
     assert browser.post("/auth/email/verify", link).json() == LINK_REFUSED
     assert not User.objects.get().email_verified
 
 
-def test_known_and_unknown_addresses_are_answered_with_the_same_work(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_known_and_unknown_addresses_take_the_same_work(ann: User, mailoutbox: list[EmailMessage]) -> None:
     answers, statements = [], []
     for email in ("ann@example.com", "nobody@example.com"):
         with CaptureQueriesContext(connection) as sent:
@@ -473,14 +471,14 @@ def test_known_and_unknown_addresses_are_answered_with_the_same_work(ann: User, 
     assert not Mail.objects.exists()
 
 
-def test_reset_mail_goes_to_the_address_that_is_kept(ann: User, mailoutbox: list[EmailMessage]) -> None:
+def test_reset_mail_goes_to_the_stored_address(ann: User, mailoutbox: list[EmailMessage]) -> None:
     ask_for_reset("ANN@Example.com")
     outbox.deliver()
     assert [mail.to for mail in mailoutbox] == [["ann@example.com"]]
 
 
 @pytest.mark.parametrize("email", ["nonsense", "a@b@c", "ann", f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 63}.example"])
-def test_what_is_no_address_is_refused(email: str) -> None:
+def test_malformed_address_is_refused(email: str) -> None:
     response = ask_for_reset(email)
     assert (response.status_code, response.json().keys()) == (400, {"email"})
     assert not Mail.objects.exists()
@@ -499,7 +497,7 @@ def test_verification_works_once(ann: User, browser: Browser, mailoutbox: list[E
     assert SecurityEvent.objects.filter(kind="email_verified").count() == 1
 
 
-def test_verification_link_is_for_the_address_that_it_went_to(
+def test_verification_link_is_for_the_address_it_was_sent_to(
     ann: User, browser: Browser, mailoutbox: list[EmailMessage]
 ) -> None:
     browser.post("/auth/email/resend", access=browser.access)
@@ -510,7 +508,7 @@ def test_verification_link_is_for_the_address_that_it_went_to(
     assert not User.objects.get().email_verified
 
 
-def test_verification_survives_a_change_of_the_password(
+def test_verification_link_survives_a_password_change(
     ann: User, browser: Browser, mailoutbox: list[EmailMessage]
 ) -> None:
     browser.post("/auth/email/resend", access=browser.access)
@@ -520,14 +518,14 @@ def test_verification_survives_a_change_of_the_password(
 
 
 @pytest.mark.parametrize("state", [{"email_verified": True}, {"email": "", "email_key": None}])
-def test_resend_sends_nothing_where_there_is_nothing_to_verify(browser: Browser, state: dict[str, Any]) -> None:
+def test_resend_sends_nothing_if_there_is_nothing_to_verify(browser: Browser, state: dict[str, Any]) -> None:
     User.objects.update(**state)
     response = browser.post("/auth/email/resend", access=browser.access)
     assert (response.status_code, response.content) == (202, b"")
     assert not Mail.objects.exists()
 
 
-def test_resend_to_nowhere_counts_towards_no_limit(browser: Browser, settings: Settings) -> None:
+def test_resend_without_an_address_does_not_count_toward_a_limit(browser: Browser, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
     User.objects.update(email="", email_key=None)
     assert [browser.post("/auth/email/resend", access=browser.access).status_code for _ in range(2)] == [202, 202]
@@ -635,7 +633,7 @@ HOSTILE: list[Any] = [
         ("email/verify", "token"),
     ],
 )
-def test_no_value_does_harm(browser: Browser, link: dict[str, Any], path: str, field: str, value: Any) -> None:
+def test_no_value_is_a_server_error(browser: Browser, link: dict[str, Any], path: str, field: str, value: Any) -> None:
     others = {"username": "bob", "password": PASSWORD, "currentPassword": PASSWORD, "newPassword": NEW_PASSWORD}
     # Written by hand, since DRF's client can't write a lone surrogate.
     body = json.dumps({**others, **link, field: value})
@@ -654,7 +652,7 @@ def test_no_value_does_harm(browser: Browser, link: dict[str, Any], path: str, f
     [b"", b"{", b"[" * 50_000, b"\xff", b"null", b"[]", b"7", b'"text"', b"{}"],
     ids=lambda body: ascii(body)[:20],
 )
-def test_what_is_no_object_is_refused(browser: Browser, path: str, body: bytes) -> None:
+def test_body_that_is_not_an_object_is_refused(browser: Browser, path: str, body: bytes) -> None:
     response: Any = browser.http.post(
         f"/auth/{path}", body, content_type="application/json", headers={"Authorization": f"Bearer {browser.access}"}
     )
@@ -670,7 +668,7 @@ def test_other_kinds_of_body_are_refused(browser: Browser) -> None:
 # The end of an account
 
 
-def test_account_is_deleted_with_all_that_belongs_to_it(
+def test_account_is_deleted_with_all_its_data(
     ann: User, browser: Browser, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
 ) -> None:
     caplog.set_level("INFO", "latchkey.security")
@@ -685,7 +683,7 @@ def test_account_is_deleted_with_all_that_belongs_to_it(
     assert browser.get("/api/me/").json()["code"] == "token_revoked"
 
 
-def test_account_that_other_data_protects_stays(browser: Browser, ann: User) -> None:
+def test_account_protected_by_other_data_stays(browser: Browser, ann: User) -> None:
     """A table of the deployment's own, of which Django need not know."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (owner BIGINT NOT NULL REFERENCES accounts_user (id))")
@@ -701,7 +699,7 @@ def test_account_that_other_data_protects_stays(browser: Browser, ann: User) -> 
 
 
 @pytest.mark.parametrize("refusal", [ProtectedError, RestrictedError])
-def test_account_that_a_model_protects_stays(browser: Browser, refusal: Any) -> None:
+def test_account_protected_by_a_model_stays(browser: Browser, refusal: Any) -> None:
     def protect(instance: User, **kwargs: Any) -> None:
         raise refusal("an order", {instance})
 

@@ -37,19 +37,17 @@ def call(token: str, path: str, proof: str, **extra: Any) -> Any:
 
 @pytest.mark.parametrize("path", ["/api/me", "/api/me/"])
 @pytest.mark.parametrize("proven", ["/api/me", "/api/me/"])
-def test_path_is_proven_as_it_was_sent(browser: Browser, prover: Prover, path: str, proven: str) -> None:
+def test_proof_covers_the_path_as_sent(browser: Browser, prover: Prover, path: str, proven: str) -> None:
     response = call(browser.access, path, prover.prove("GET", SITE + proven, browser.access))
     assert response.status_code == (200 if path == proven else 401)
 
 
-def test_public_url_will_do_as_well(browser: Browser, prover: Prover, settings: Settings) -> None:
+def test_proof_may_name_the_public_url(browser: Browser, prover: Prover, settings: Settings) -> None:
     proof = prover.prove("GET", f"{settings.PUBLIC_URL}/api/me", browser.access)
     assert call(browser.access, "/api/me", proof).status_code == 200
 
 
-def test_proxies_that_are_trusted_say_what_the_client_called(
-    browser: Browser, prover: Prover, settings: Settings
-) -> None:
+def test_trusted_proxies_define_the_url_that_was_called(browser: Browser, prover: Prover, settings: Settings) -> None:
     settings.TRUSTED_PROXIES, settings.USE_X_FORWARDED_HOST = 1, True
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     settings.ALLOWED_HOSTS = ["auth.example.com"]
@@ -62,18 +60,18 @@ def test_proxies_that_are_trusted_say_what_the_client_called(
     assert call(browser.access, "/api/me/", proof, **forwarded).status_code == 200
 
 
-def test_list_of_sessions_tells_which_are_bound(browser: Browser) -> None:
+def test_list_of_sessions_shows_which_are_bound(browser: Browser) -> None:
     Browser().login()
     listed = browser.get("/api/sessions/").json()["results"]
     assert {session["current"]: session["bound"] for session in listed} == {True: True, False: False}
 
 
 @pytest.mark.parametrize("path", ["/auth/nowhere", "/api/nowhere/", "/api/schema/", "/auth/login", "/api/docs/"])
-def test_every_answer_to_a_proof_tells_the_newest_nonce(db: None, path: str) -> None:
+def test_every_answer_to_a_proof_has_the_newest_nonce(db: None, path: str) -> None:
     assert APIClient().get(path, HTTP_DPOP="nonsense")["DPoP-Nonce"] == dpop.newest_nonce()
 
 
-def test_answers_from_before_any_view_tell_it_too(db: None) -> None:
+def test_answers_of_middleware_have_it_too(db: None) -> None:
     response = APIClient().post("/auth/login", {}, format="json", CONTENT_LENGTH="9999999", HTTP_DPOP="nonsense")
     assert response.status_code == 413
     assert response["DPoP-Nonce"] == dpop.newest_nonce()
@@ -93,7 +91,7 @@ def test_other_origins_may_prove_a_key_and_read_the_nonce(db: None, settings: Se
     assert {"DPoP-Nonce", "WWW-Authenticate", "Retry-After"} <= set(exposed)
 
 
-def test_session_that_a_new_password_starts_has_the_key_of_the_one_before(browser: Browser, prover: Prover) -> None:
+def test_session_after_a_password_change_keeps_the_key(browser: Browser, prover: Prover) -> None:
     body = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
     response = browser.post("/auth/password/change", body, browser.access)
     assert (response.status_code, response.json()["tokenType"]) == (200, "DPoP")
@@ -102,7 +100,7 @@ def test_session_that_a_new_password_starts_has_the_key_of_the_one_before(browse
     assert browser.refresh().status_code == 200
 
 
-def test_renewed_sign_in_goes_on_with_its_key(browser: Browser) -> None:
+def test_renewed_sign_in_keeps_its_key(browser: Browser) -> None:
     assert browser.reauthenticate().json()["tokenType"] == "DPoP"
     assert browser.get("/api/me/").status_code == 200
 

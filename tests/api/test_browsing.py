@@ -49,7 +49,7 @@ def test_signing_in_sets_a_cookie_that_no_script_reads(ann: Person, settings: Se
     }
 
 
-def test_visitor_is_let_in_by_the_cookie_alone(visitor: Visitor) -> None:
+def test_cookie_alone_signs_the_visitor_in(visitor: Visitor) -> None:
     page = visitor.get()
     assert page.status_code == 200
     assert '"username": "ann"' in page.content.decode().replace("&quot;", '"')
@@ -64,7 +64,7 @@ def test_sign_in_is_a_session_like_any_other(visitor: Visitor, ann: Person) -> N
     assert SecurityEvent.objects.filter(kind="login", session=session.pk).count() == 1
 
 
-def test_wrong_password_is_told_and_logged(ann: Person) -> None:
+def test_wrong_password_is_shown_and_logged(ann: Person) -> None:
     visitor = Visitor()
     page = visitor.sign_in("wrong")
     assert page.status_code == 200
@@ -73,12 +73,12 @@ def test_wrong_password_is_told_and_logged(ann: Person) -> None:
     assert SecurityEvent.objects.filter(kind="login_failed").count() == 1
 
 
-def test_deactivated_user_is_told_the_same(ann: Person) -> None:
+def test_deactivated_user_gets_the_same_message(ann: Person) -> None:
     User.objects.update(is_active=False)
     assert "The username or password is wrong." in Visitor().sign_in().content.decode()
 
 
-def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_deactivated_at_that_moment_gets_the_same_message(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     def deactivate_first(*args: Any, **kwargs: Any) -> Session:
         User.objects.update(is_active=False)
         return start(*args, **kwargs)
@@ -89,11 +89,11 @@ def test_user_deactivated_in_that_moment_is_told_the_same(ann: Person, monkeypat
     assert Session.objects.count() == 1  # that of the registration
 
 
-def test_missing_password_is_told_at_the_field(ann: Person) -> None:
+def test_missing_password_is_a_field_error(ann: Person) -> None:
     assert "This field is required." in Visitor().sign_in("").content.decode()
 
 
-def test_guessing_is_limited_as_at_every_login(ann: Person, settings: Settings) -> None:
+def test_guesses_share_the_limits_of_every_login(ann: Person, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (1, 60.0), "login_anywhere": (5, 300.0)}
     assert Visitor().sign_in("wrong").status_code == 200
     page = Visitor().sign_in()
@@ -102,7 +102,7 @@ def test_guessing_is_limited_as_at_every_login(ann: Person, settings: Settings) 
     assert "sessionid" not in page.cookies
 
 
-def test_address_that_tries_name_after_name_is_throttled_as_at_every_login(ann: Person, settings: Settings) -> None:
+def test_ip_address_that_tries_many_names_is_throttled_as_at_every_login(ann: Person, settings: Settings) -> None:
     settings.TOKENS_THROTTLE_RATES = {"login": "2/min"}
     assert [Visitor().sign_in("wrong").status_code for _ in range(3)] == [200, 200, 429]
     assert ann.login("ben").status_code == 429
@@ -117,11 +117,11 @@ def test_address_that_tries_name_after_name_is_throttled_as_at_every_login(ann: 
         ("javascript:alert(1)", "/api/"),
     ],
 )
-def test_signing_in_leads_back_but_never_away(ann: Person, asked: str, reached: str) -> None:
+def test_signing_in_redirects_back_but_never_to_another_site(ann: Person, asked: str, reached: str) -> None:
     assert Visitor().sign_in(next=asked)["Location"] == reached
 
 
-def test_sign_in_form_can_not_be_sent_by_another_site(ann: Person) -> None:
+def test_another_site_cannot_submit_the_sign_in_form(ann: Person) -> None:
     response = Visitor().http.post("/api/sign-in", {"username": "ann", "password": PASSWORD})
     assert response.status_code == 403
     assert "sessionid" not in response.cookies
@@ -142,14 +142,14 @@ def test_signing_out_without_a_session_is_no_error(ann: Person) -> None:
     assert visitor.http.post("/api/sign-out", {"csrfmiddlewaretoken": csrf}).status_code == 302
 
 
-def test_form_has_a_password_filled_in_by_who_keeps_it(visitor: Visitor) -> None:
+def test_password_field_is_known_to_password_managers(visitor: Visitor) -> None:
     (field,) = re.findall(r'<input name="currentPassword"[^>]*>', visitor.get("/api/me/").content.decode())
     assert 'type="password"' in field
     assert 'autocomplete="current-password"' in field
 
 
 @pytest.mark.django_db
-def test_nothing_is_changed_by_a_get() -> None:
+def test_get_changes_nothing() -> None:
     """Of no endpoint that there is, for a superuser who opens each."""
     root = register("root")
     User.objects.update(is_staff=True, is_superuser=True)
@@ -171,7 +171,7 @@ def test_nothing_is_changed_by_a_get() -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/sign-out", "/api/sessions/revoke-others/"])
-def test_nothing_is_done_by_a_link(visitor: Visitor, path: str) -> None:
+def test_link_does_nothing(visitor: Visitor, path: str) -> None:
     assert visitor.get(path).status_code == 405
     assert Session.objects.filter(revoked_at=None).count() == 2
 
@@ -191,7 +191,7 @@ ENDINGS: dict[str, Callable[[User], Any]] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
-def test_visitor_is_out_at_the_next_click_after_the_session_ended(
+def test_visitor_is_signed_out_on_the_next_click_after_the_session_ended(
     visitor: Visitor, ending: Callable[[User], Any]
 ) -> None:
     ending(User.objects.get())
@@ -203,13 +203,13 @@ def test_visitor_is_out_at_the_next_click_after_the_session_ended(
     assert "Your session has ended" not in visitor.get("/api/").content.decode()
 
 
-def test_public_pages_stay_open_to_the_signed_out(visitor: Visitor) -> None:
+def test_public_pages_stay_open_when_signed_out(visitor: Visitor) -> None:
     sessions.revoke_all(User.objects.get(), Reason.REVOKED)
     assert visitor.get("/api/", headers={"accept": "application/json"}).status_code == 200
     assert visitor.get("/api/schema/", headers={"accept": "application/json"}).status_code == 200
 
 
-def test_use_puts_off_the_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
+def test_use_extends_the_session(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
     start = datetime.now(UTC)
     for day in range(6, 60, 6):
         time_machine.move_to(start + timedelta(days=day), tick=False)
@@ -222,14 +222,12 @@ def test_use_puts_off_the_end(visitor: Visitor, time_machine: TimeMachineFixture
 
 
 @pytest.mark.parametrize(("late", "status"), [(-1, 200), (1, 401)])
-def test_visitor_who_stays_away_is_out(
-    visitor: Visitor, time_machine: TimeMachineFixture, late: int, status: int
-) -> None:
+def test_idle_visitor_is_signed_out(visitor: Visitor, time_machine: TimeMachineFixture, late: int, status: int) -> None:
     time_machine.move_to(visitor.session.expires_at + timedelta(seconds=late), tick=False)
     assert visitor.get().status_code == status
 
 
-def test_no_use_leads_past_the_session_s_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
+def test_use_never_extends_past_the_absolute_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
     ends_at = visitor.session.ends_at()
     for left in range(84, 0, -6):
         time_machine.move_to(ends_at - timedelta(days=left), tick=False)
@@ -240,9 +238,7 @@ def test_no_use_leads_past_the_session_s_end(visitor: Visitor, time_machine: Tim
     assert visitor.get().status_code == 401
 
 
-def test_cookie_survives_a_change_of_the_key(
-    visitor: Visitor, settings: Settings, time_machine: TimeMachineFixture
-) -> None:
+def test_cookie_survives_key_rotation(visitor: Visitor, settings: Settings, time_machine: TimeMachineFixture) -> None:
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key " * 10
     time_machine.move_to(datetime.now(UTC) + timedelta(minutes=1))
@@ -251,7 +247,7 @@ def test_cookie_survives_a_change_of_the_key(
     assert visitor.get().status_code == 200
 
 
-def test_use_in_the_moment_of_another_is_no_end(
+def test_simultaneous_use_does_not_end_the_session(
     visitor: Visitor, settings: Settings, time_machine: TimeMachineFixture
 ) -> None:
     """Both write the fingerprint anew after a change of the key; the second one reads again."""
@@ -282,13 +278,13 @@ def test_use_in_the_moment_of_another_is_no_end(
     ],
     ids=["empty", "garbage", "unknown", "signed"],
 )
-def test_forged_cookie_lets_nobody_in(ann: Person, forged: str) -> None:
+def test_forged_cookie_is_refused(ann: Person, forged: str) -> None:
     visitor = Visitor()
     visitor.http.cookies["sessionid"] = forged
     assert visitor.get().status_code == 401
 
 
-def test_no_token_can_stand_in_for_the_cookie_nor_the_cookie_for_a_token(visitor: Visitor, ann: Person) -> None:
+def test_token_and_cookie_are_not_interchangeable(visitor: Visitor, ann: Person) -> None:
     other = Visitor()
     for token in (ann.access, ann.cookie):
         other.http.cookies["sessionid"] = token
@@ -312,9 +308,7 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), UNSAFE)
-def test_whatever_changes_something_needs_the_page_s_token(
-    visitor: Visitor, ann: Person, method: str, path: str, body: str
-) -> None:
+def test_every_change_needs_the_csrf_token(visitor: Visitor, ann: Person, method: str, path: str, body: str) -> None:
     other = Session.objects.exclude(pk=visitor.session.pk).get()
     path = path.format(other=other.pk)
     for token in ("", "a" * 32, csrf_of(Visitor().get("/api/"))):
@@ -326,20 +320,20 @@ def test_whatever_changes_something_needs_the_page_s_token(
     assert visitor.send(method, path, body).status_code == 200
 
 
-def test_another_origin_is_refused_with_the_page_s_token(visitor: Visitor) -> None:
+def test_another_origin_is_refused_even_with_the_csrf_token(visitor: Visitor) -> None:
     response = visitor.send("POST", "/api/sessions/revoke-others/", HTTP_ORIGIN="https://evil.example")
     assert response.status_code == 403
     assert Session.objects.filter(revoked_at=None).count() == 2
 
 
-def test_access_token_needs_no_token_of_a_page_even_beside_the_cookie(visitor: Visitor, ann: Person) -> None:
+def test_access_token_needs_no_csrf_token_even_beside_the_cookie(visitor: Visitor, ann: Person) -> None:
     bearer = {"accept": "application/json", "authorization": f"Bearer {ann.access}"}
     response = visitor.http.generic("POST", "/api/sessions/revoke-others/", headers=bearer)
     assert response.json() == {"revoked": 1}
     assert visitor.get().status_code == 401
 
 
-def test_views_that_ask_for_no_pass_leave_the_cookie_alone(visitor: Visitor) -> None:
+def test_views_without_authentication_ignore_the_cookie(visitor: Visitor) -> None:
     sessions.revoke_all(User.objects.get(), Reason.REVOKED)
     response = visitor.get("/api/schema/")
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
@@ -366,7 +360,7 @@ def test_list_of_sessions_has_a_button_for_each(visitor: Visitor) -> None:
     assert "/api/sessions/revoke-others/" in page
 
 
-def test_list_of_users_leads_to_each(superuser: Person, ann: Person) -> None:
+def test_list_of_users_links_to_each(superuser: Person, ann: Person) -> None:
     visitor = Visitor("root")
     visitor.sign_in()
     page = visitor.get("/api/users/").content.decode()
@@ -376,21 +370,21 @@ def test_list_of_users_leads_to_each(superuser: Person, ann: Person) -> None:
     assert f"{ann.path}revoke-sessions/" in page
 
 
-def test_list_without_pages_of_its_rows_is_just_shown(visitor: Visitor) -> None:
+def test_list_without_detail_pages_is_shown(visitor: Visitor) -> None:
     page = visitor.get("/api/security-events/?pageSize=1")
     assert page.status_code == 200
     assert "Items" not in page.content.decode()
     assert 'rel="next"' in page.content.decode()
 
 
-def test_form_shows_what_was_wrong(visitor: Visitor) -> None:
+def test_form_shows_its_errors(visitor: Visitor) -> None:
     page = visitor.send("PATCH", "/api/me/", json.dumps({"username": "", "email": "new\ud800"}))
     assert page.status_code == 400
     assert '<span class="error">This field may not be blank.</span>' in page.content.decode()
     assert 'value="new?"' in page.content.decode()
 
 
-def test_pages_have_neither_script_nor_style_inside(visitor: Visitor) -> None:
+def test_pages_have_no_inline_script_or_style(visitor: Visitor) -> None:
     for path in ("/api/", "/api/me/", "/api/sessions/", "/api/security-events/", "/api/sign-in", "/api/schema/"):
         page = visitor.get(path).content.decode()
         assert "<style" not in page
@@ -400,7 +394,7 @@ def test_pages_have_neither_script_nor_style_inside(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("name", ["obtain_pair", "refresh_pair", "verify", "blacklist"])
-def test_endpoint_of_the_body_transport_is_a_form_in_a_browser_and_json_elsewhere(db: None, name: str) -> None:
+def test_token_endpoint_is_a_form_in_a_browser_and_json_elsewhere(db: None, name: str) -> None:
     path = reverse(f"latchkey:{name}")
     page = Visitor().get(path)
     assert (page.status_code, page["Content-Type"]) == (405, "text/html; charset=utf-8")
@@ -408,7 +402,7 @@ def test_endpoint_of_the_body_transport_is_a_form_in_a_browser_and_json_elsewher
     assert Client().get(path).json()["code"] == "method_not_allowed"
 
 
-def test_form_of_the_body_transport_answers_with_the_tokens(ann: Person) -> None:
+def test_token_form_answers_with_the_tokens(ann: Person) -> None:
     visitor = Visitor()
     assert 'name="password"' in visitor.get("/api/token/").content.decode()
     page = visitor.http.post("/api/token/", {"username": "ann", "password": PASSWORD})
@@ -418,5 +412,5 @@ def test_form_of_the_body_transport_answers_with_the_tokens(ann: Person) -> None
     assert (wrong.status_code, "This field is required." in wrong.content.decode()) == (400, True)
 
 
-def test_options_of_a_passkey_have_no_form(db: None) -> None:
+def test_passkey_options_have_no_form(db: None) -> None:
     assert Visitor().get("/api/token/passkey/options/")["Content-Type"] == "application/json"

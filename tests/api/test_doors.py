@@ -126,12 +126,12 @@ def enter(path: str, body: Any, prover: Prover | None = None) -> Any:
     return http.post(path, body, format="json", **proof)
 
 
-def test_every_path_is_known_for_a_door_or_for_none() -> None:
+def test_every_path_is_classified_as_issuing_tokens_or_not() -> None:
     assert sorted(public_posts()) == sorted({*DOORS, *NO_DOORS})
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_door_lets_nobody_in_without_a_key_where_that_is_required(db: None, settings: Settings, path: str) -> None:
+def test_endpoint_issues_no_unbound_token_if_a_key_is_required(db: None, settings: Settings, path: str) -> None:
     body = DOORS[path]()
     settings.TOKENS_DPOP = "required"
     response = enter(path, body)
@@ -143,7 +143,7 @@ def test_door_lets_nobody_in_without_a_key_where_that_is_required(db: None, sett
 
 @pytest.mark.parametrize("mode", ["optional", "required"])
 @pytest.mark.parametrize("path", DOORS)
-def test_door_lets_in_with_a_key(db: None, settings: Settings, path: str, mode: str) -> None:
+def test_endpoint_issues_a_bound_token_with_a_key(db: None, settings: Settings, path: str, mode: str) -> None:
     body, prover = DOORS[path](), Prover()
     if "code" in body:
         first = enter("/auth/login", {"username": "ann", "password": PASSWORD}, prover)
@@ -154,19 +154,19 @@ def test_door_lets_in_with_a_key(db: None, settings: Settings, path: str, mode: 
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_door_lets_in_without_a_key_where_it_may(db: None, path: str) -> None:
+def test_endpoint_issues_an_unbound_token_if_allowed(db: None, path: str) -> None:
     assert enter(path, DOORS[path]()).status_code in {200, 201}
     assert begun().get().jkt == ""
 
 
-def test_refused_registration_makes_no_account(db: None, settings: Settings) -> None:
+def test_refused_registration_creates_no_account(db: None, settings: Settings) -> None:
     settings.TOKENS_DPOP = "required"
     response = enter("/auth/register", registration())
     assert (response.status_code, response.json()["code"]) == (401, "dpop_proof_required")
     assert not User.objects.exists()
 
 
-def test_registration_that_lets_nobody_in_yet_needs_no_key(db: None, settings: Settings) -> None:
+def test_registration_awaiting_verification_needs_no_key(db: None, settings: Settings) -> None:
     settings.TOKENS_DPOP, settings.EMAIL_VERIFICATION_REQUIRED = "required", True
     assert enter("/auth/register", registration()).status_code == 202
 
@@ -184,7 +184,7 @@ def test_pages_with_a_sign_in_of_their_own_issue_no_token_and_need_no_key(admin_
 
 @pytest.mark.parametrize("page", ["/admin/login/", "/api/sign-in/"])
 @pytest.mark.parametrize("path", ["/auth/session", "/api/token/session/"])
-def test_sign_in_to_the_pages_is_exchanged_for_nothing(admin_user: User, page: str, path: str) -> None:
+def test_page_session_cannot_be_exchanged(admin_user: User, page: str, path: str) -> None:
     admin_user.set_password(PASSWORD)
     admin_user.save()
     http = APIClient()
@@ -194,7 +194,7 @@ def test_sign_in_to_the_pages_is_exchanged_for_nothing(admin_user: User, page: s
     assert Session.objects.get().revoked_at is None
 
 
-def test_exchanged_session_ends_that_of_the_pages(db: None) -> None:
+def test_exchange_ends_the_page_session(db: None) -> None:
     cookie = django_session()
     assert enter("/auth/session", cookie).status_code == 200
     assert Session.objects.get(device_name=PAGE).revoked_reason == Reason.LOGOUT

@@ -12,7 +12,7 @@ from tests.server import serve
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "text/plain", "nonsense"])
-def test_process_that_answers_lives(accept: str) -> None:
+def test_running_process_is_live(accept: str) -> None:
     response = APIClient().get("/health/live", HTTP_ACCEPT=accept)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     assert response["Content-Type"] == "application/json"
@@ -30,7 +30,7 @@ def test_server_is_ready_while_the_database_answers(
     assert not response.cookies
 
 
-def test_server_lives_and_is_not_ready_while_the_database_is_away() -> None:
+def test_server_is_live_but_not_ready_while_the_database_is_away() -> None:
     with (
         serve("postgresql://nobody@127.0.0.1:1/nowhere") as url,
         closing(HTTPConnection(urlsplit(url).netloc)) as server,
@@ -53,7 +53,7 @@ def test_health_is_not_redirected_to_tls(db: None, path: str, settings: Settings
 
 @pytest.mark.parametrize("host", ["10.42.0.7:8000", "[fd00::7]:8000", "latchkey-7d9f.default.svc", "evil.example", ""])
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/live/", "/health/ready/"])
-def test_health_is_told_whatever_the_host(db: None, path: str, host: str) -> None:
+def test_health_answers_for_any_host(db: None, path: str, host: str) -> None:
     assert APIClient().get("/api/me/", headers={"host": host}).status_code == 400
     response = APIClient().get(path, headers={"host": host})
     assert (response.status_code, response.json()) == (200, {"status": "ok"})

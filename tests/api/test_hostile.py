@@ -104,21 +104,21 @@ def address(path: str, person: Person) -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), [found for found in ENDPOINTS if found[0] != "get"])
-def test_no_body_is_the_servers_fault(staff: Person, ann: Person, method: str, path: str) -> None:
+def test_no_body_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
     where = address(path, ann)
     for body, content_type in BODIES:
         assert_answered(staff.call(method, where, data=body, content_type=content_type))
 
 
 @pytest.mark.parametrize(("method", "path"), [found for found in ENDPOINTS if found[0] == "get"])
-def test_no_query_is_the_servers_fault(staff: Person, ann: Person, method: str, path: str) -> None:
+def test_no_query_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
     where = address(path, ann)
     for query in QUERIES:
         assert_answered(staff.call(method, where, QUERY_STRING=query))
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-def test_no_header_is_the_servers_fault(staff: Person, ann: Person, method: str, path: str) -> None:
+def test_no_header_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
     where = address(path, ann)
     for headers in HEADERS:
         assert_answered(staff.call(method, where, **headers))

@@ -73,7 +73,7 @@ TAKING = [
 
 
 @pytest.mark.parametrize(("method", "path"), TAKING)
-def test_no_field_of_an_endpoint_keeps_the_server_busy(ann: Person, method: str, path: str) -> None:
+def test_long_field_values_do_not_keep_the_server_busy(ann: Person, method: str, path: str) -> None:
     names = ("username", "email", "password", "currentPassword", "newPassword", "code", "challenge", "uid", "token")
     body = dict.fromkeys((*names, "refresh", "device", "deviceName"), WORST)
     started = thread_time()
@@ -107,7 +107,7 @@ def test_nothing_else_does() -> None:
     assert thread_time() - started < 5 * SECONDS
 
 
-def test_password_that_no_login_takes_is_refused_by_every_route() -> None:
+def test_password_too_long_for_a_login_is_refused_by_every_route() -> None:
     judge = MaximumLengthValidator()
     judge.validate("a" * PASSWORD_LENGTH)
     with pytest.raises(ValidationError, match="at most 4096 characters"):
@@ -115,7 +115,7 @@ def test_password_that_no_login_takes_is_refused_by_every_route() -> None:
 
 
 @pytest.mark.parametrize("length", [PASSWORD_LENGTH, PASSWORD_LENGTH + 1])
-def test_password_is_bounded_at_a_registration_and_a_login(length: int) -> None:
+def test_password_length_is_bounded_at_registration_and_login(length: int) -> None:
     password = ("x1-" * PASSWORD_LENGTH)[:length]
     status = Browser().post("/auth/register", {"username": "bob", "password": password}).status_code
     assert status == (201 if length == PASSWORD_LENGTH else 400)

@@ -54,7 +54,7 @@ def statuses(visitor: Visitor) -> list[int]:
 IN, OUT = [200, 200], [401, 302]
 
 
-def test_sign_in_at_either_door_opens_both(visitor: Visitor) -> None:
+def test_admin_and_browsable_api_share_a_sign_in(visitor: Visitor) -> None:
     assert statuses(visitor) == IN
     assert Session.objects.count() == 1
 
@@ -66,19 +66,19 @@ def test_sign_in_is_listed_and_logged_once(visitor: Visitor) -> None:
     assert (event.kind, event.session) == ("login", visitor.session.pk)
 
 
-def test_users_who_are_not_staff_have_the_api_alone(ann: Person) -> None:
+def test_users_who_are_not_staff_only_use_the_api(ann: Person) -> None:
     visitor = Visitor()
     visitor.sign_in()
     assert statuses(visitor) == [200, 302]
     assert "not authorized" in visitor.get("/admin/login/").content.decode()
 
 
-def test_staff_that_loses_its_status_keeps_the_api_alone(visitor: Visitor) -> None:
+def test_former_staff_only_use_the_api(visitor: Visitor) -> None:
     User.objects.update(is_staff=False)
     assert statuses(visitor) == [200, 302]
 
 
-def test_refused_sign_in_to_the_admin_begins_no_session(ann: Person) -> None:
+def test_refused_sign_in_to_the_admin_starts_no_session(ann: Person) -> None:
     visitor = Visitor(door=ADMIN)
     assert visitor.sign_in().status_code == 200
     assert Session.objects.get().ip_address  # that of the registration
@@ -151,7 +151,7 @@ ENDINGS: dict[str, Callable[[Visitor], Any]] = {
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS.keys())
 @pytest.mark.parametrize("path", PAGES)
-def test_whatever_ends_sessions_ends_it(
+def test_everything_that_ends_sessions_ends_the_page_session(
     visitor: Visitor, settings: Settings, ending: Callable[[Visitor], Any], path: str
 ) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = 2
@@ -166,7 +166,7 @@ def test_whatever_ends_sessions_ends_it(
     assert statuses(visitor) == OUT
 
 
-def test_reactivation_revives_nothing_that_was_not_looked_at(visitor: Visitor) -> None:
+def test_reactivation_revives_no_page_session(visitor: Visitor) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     root, path = sign_in("root"), f"/api/users/{User.objects.get(username='sue').pk}/"
     for is_active in (False, True):
@@ -182,7 +182,9 @@ def test_idle_sign_in_ends_with_its_session(
     assert statuses(visitor) == expected
 
 
-def test_no_use_of_the_admin_leads_past_the_session_s_end(visitor: Visitor, time_machine: TimeMachineFixture) -> None:
+def test_use_of_the_admin_never_extends_past_the_absolute_end(
+    visitor: Visitor, time_machine: TimeMachineFixture
+) -> None:
     ends_at = visitor.session.ends_at()
     for left in range(84, 0, -6):
         time_machine.move_to(ends_at - timedelta(days=left), tick=False)
@@ -192,7 +194,7 @@ def test_no_use_of_the_admin_leads_past_the_session_s_end(visitor: Visitor, time
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page_is_a_write_once_a_minute(visitor: Visitor, time_machine: TimeMachineFixture, path: str) -> None:
+def test_page_views_write_at_most_once_a_minute(visitor: Visitor, time_machine: TimeMachineFixture, path: str) -> None:
     begun = visitor.session.rotated_at
     for seconds, writes in ((59, 0), (60, 2), (61, 0), (120, 2)):
         time_machine.move_to(begun + timedelta(seconds=seconds), tick=False)
@@ -236,7 +238,7 @@ def test_refused_sign_in_leaves_the_former_alone(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/sign-out", "/admin/logout/"])
-def test_signing_out_at_either_door_ends_the_session(visitor: Visitor, path: str) -> None:
+def test_signing_out_of_either_ends_the_session(visitor: Visitor, path: str) -> None:
     session, cookie = visitor.session, visitor.cookie
     csrf = csrf_of(visitor.get("/api/"))
     assert visitor.http.post(path, {"csrfmiddlewaretoken": csrf}).status_code in (200, 302)
@@ -257,7 +259,7 @@ def change_own_password(visitor: Visitor) -> Any:
     return visitor.http.post("/admin/password_change/", {**form, "csrfmiddlewaretoken": csrf})
 
 
-def test_own_password_in_the_admin_ends_every_session_and_goes_on_in_a_new_one(visitor: Visitor) -> None:
+def test_own_password_change_in_the_admin_ends_every_session_and_starts_a_new_one(visitor: Visitor) -> None:
     former, cookie, elsewhere = visitor.session, visitor.cookie, sign_in("sue")
     assert change_own_password(visitor)["Location"] == "/admin/password_change/done/"
     assert statuses(visitor) == IN
@@ -272,7 +274,7 @@ def test_own_password_in_the_admin_ends_every_session_and_goes_on_in_a_new_one(v
     assert SecurityEvent.objects.filter(kind="password_changed").count() == 1
 
 
-def test_session_that_ends_in_that_moment_changes_no_password(visitor: Visitor) -> None:
+def test_session_ended_at_that_moment_changes_no_password(visitor: Visitor) -> None:
     with just_before("SAVEPOINT", lambda: Session.objects.update(revoked_at=datetime.now(UTC))):
         response = change_own_password(visitor)
     assert (response.status_code, response["Location"]) == (302, "/admin/password_change/")
@@ -280,7 +282,7 @@ def test_session_that_ends_in_that_moment_changes_no_password(visitor: Visitor) 
     assert statuses(visitor) == OUT
 
 
-def test_superuser_changes_the_own_password_with_the_current_one_only(visitor: Visitor) -> None:
+def test_superuser_needs_the_current_password_to_change_their_own(visitor: Visitor) -> None:
     User.objects.update(is_superuser=True)
     page = f"/admin/accounts/user/{User.objects.get().pk}/password/"
     form = {"usable_password": "true", "password1": NEW, "password2": NEW}
@@ -293,7 +295,7 @@ def test_superuser_changes_the_own_password_with_the_current_one_only(visitor: V
 # Odd cookies
 
 
-def test_two_cookies_are_nobody_s_and_end_nothing(visitor: Visitor) -> None:
+def test_two_cookies_sign_nobody_in_and_end_nothing(visitor: Visitor) -> None:
     thief = Visitor("sue")
     thief.sign_in()
     for first, second in ((visitor, thief), (thief, visitor)):
@@ -308,7 +310,7 @@ def test_two_cookies_are_nobody_s_and_end_nothing(visitor: Visitor) -> None:
     assert statuses(visitor) == statuses(thief) == IN
 
 
-def test_sign_in_from_before_sessions_were_named_is_none(sue: User) -> None:
+def test_django_session_without_one_of_ours_is_refused(sue: User) -> None:
     visitor = Visitor("sue")
     kept = SessionStore()
     kept.update({auth.SESSION_KEY: str(sue.pk), auth.HASH_SESSION_KEY: sue.get_session_auth_hash()})
@@ -318,7 +320,7 @@ def test_sign_in_from_before_sessions_were_named_is_none(sue: User) -> None:
     assert not Kept.objects.exists()
 
 
-def test_access_token_needs_no_look_at_the_cookie(visitor: Visitor, ann: Person) -> None:
+def test_access_token_ignores_the_cookie(visitor: Visitor, ann: Person) -> None:
     visitor.http.cookies["sessionid"] = visitor.cookie
     with CaptureQueriesContext(connection) as captured:
         bearer = {"accept": "application/json", "authorization": f"Bearer {ann.access}"}
@@ -342,7 +344,7 @@ def test_outage_signs_nobody_out(visitor: Visitor, monkeypatch: pytest.MonkeyPat
 # Other ways in
 
 
-def test_sign_in_by_django_s_own_function_is_a_session_as_well(sue: User, ann: Person) -> None:
+def test_djangos_login_starts_a_session_as_well(sue: User, ann: Person) -> None:
     visitor = Visitor("sue")
     visitor.http.force_login(sue)
     session = visitor.session

@@ -42,7 +42,7 @@ def fetch(person: Person, url: str, **query: Any) -> Any:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 9, 10, 11])
-def test_every_row_comes_once_on_the_way_there_and_back(ann: Person, log: list[str], size: int) -> None:
+def test_paging_forward_and_back_shows_every_row_once(ann: Person, log: list[str], size: int) -> None:
     pages = [fetch(ann, LOG, pageSize=size)]
     assert pages[0]["previous"] is None
     while pages[-1]["next"]:
@@ -57,7 +57,7 @@ def test_every_row_comes_once_on_the_way_there_and_back(ann: Person, log: list[s
     assert kinds(fetch(ann, back[-1]["next"])) == kinds(back[-2]) if len(back) > 1 else back == pages
 
 
-def test_what_comes_and_goes_meanwhile_moves_nothing_else(ann: Person, log: list[str]) -> None:
+def test_inserts_and_deletions_do_not_shift_pages(ann: Person, log: list[str]) -> None:
     first = fetch(ann, LOG, pageSize=4)
     SecurityEvent.objects.create(user=ann.user, kind="new")
     SecurityEvent.objects.filter(kind__in=[log[0], log[3], log[5]]).delete()
@@ -66,7 +66,7 @@ def test_what_comes_and_goes_meanwhile_moves_nothing_else(ann: Person, log: list
     assert kinds(fetch(ann, second["previous"])) == ["new", log[1], log[2]][-4:]
 
 
-def test_page_that_has_become_empty_leads_back(ann: Person, log: list[str]) -> None:
+def test_empty_page_links_back(ann: Person, log: list[str]) -> None:
     first = fetch(ann, LOG, pageSize=4)
     second = fetch(ann, first["next"])
     SecurityEvent.objects.filter(kind__in=log[4:]).delete()
@@ -86,7 +86,7 @@ def test_page_that_has_become_empty_leads_back(ann: Person, log: list[str]) -> N
     [(None, 50), ("1", 1), ("100", 100), ("101", 100), ("9" * 5000, 50)]
     + [(junk, 50) for junk in ("0", "-1", "", "x", "1.5", "²", "\x00")],
 )
-def test_page_has_the_size_that_was_asked_for_within_limits(ann: Person, asked: str | None, size: int) -> None:
+def test_page_size_is_respected_within_limits(ann: Person, asked: str | None, size: int) -> None:
     SecurityEvent.objects.bulk_create(SecurityEvent(user=ann.user, kind="x") for _ in range(101))
     assert len(fetch(ann, LOG, **({} if asked is None else {"pageSize": asked}))["results"]) == size
 
@@ -134,12 +134,12 @@ def signed(value: Any) -> str:
         "." + signed([False, None]),
     ],
 )
-def test_cursor_that_was_not_given_here_is_not_found(ann: Person, cursor: str) -> None:
+def test_foreign_cursor_is_not_found(ann: Person, cursor: str) -> None:
     response = ann.call("get", LOG, QUERY_STRING=urlencode({"cursor": cursor}))
     assert (response.status_code, response.json()) == (404, {"detail": "Invalid cursor", "code": "not_found"})
 
 
-def test_cursor_is_good_for_its_list_and_order_only(staff: Person) -> None:
+def test_cursor_is_valid_for_its_list_and_order_only(staff: Person) -> None:
     User.objects.create_user("ann")
     cursor = fetch(staff, "/api/users/", pageSize=1)["next"].partition("?")[2]
     assert [user["username"] for user in fetch(staff, f"/api/users/?{cursor}")["results"]] == ["sue"]

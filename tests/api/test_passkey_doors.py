@@ -120,7 +120,7 @@ def test_password_is_followed_by_the_code(visitor: Visitor, staff: Person, clock
     assert amrs() == ["pwd", "pwd otp"]
 
 
-def test_expired_second_step_begins_with_the_password(
+def test_expired_second_step_starts_over_with_the_password(
     visitor: Visitor, device: Authenticator, clock: TimeMachineFixture
 ) -> None:
     page = visitor.sign_in()
@@ -130,7 +130,7 @@ def test_expired_second_step_begins_with_the_password(
     assert 'name="password"' in page.content.decode()
 
 
-def test_challenge_that_is_bound_to_a_key_opens_no_page(visitor: Visitor, device: Authenticator) -> None:
+def test_challenge_bound_to_a_key_opens_no_page_session(visitor: Visitor, device: Authenticator) -> None:
     body = {"username": "sue", "password": PASSWORD}
     proof = Prover().prove("POST", "http://testserver/auth/login")
     asked = Browser().post("/auth/login", body, headers={"dpop": proof}).json()
@@ -150,7 +150,7 @@ def test_challenge_that_is_bound_to_a_key_opens_no_page(visitor: Visitor, device
         json.dumps({"rawId": "a" * 20_000}),
     ],
 )
-def test_what_is_no_credential_is_refused(visitor: Visitor, device: Authenticator, forged: str) -> None:
+def test_malformed_credential_is_refused(visitor: Visitor, device: Authenticator, forged: str) -> None:
     assert errors_of(visitor.sign_in(**alone(device) | {"credential": forged})) == {"__all__": [NOT_VALID]}
     assert amrs() == ["pwd"]
 
@@ -163,7 +163,7 @@ def test_passkey_without_user_verification_is_refused_alone_and_good_after_the_p
     assert visitor.sign_in(**second(visitor.sign_in(), device)).status_code == 302
 
 
-def test_off_they_are_not_offered_and_let_nobody_in(
+def test_passkeys_are_neither_offered_nor_accepted_when_off(
     visitor: Visitor, device: Authenticator, settings: Settings
 ) -> None:
     sent = alone(device)
@@ -174,20 +174,20 @@ def test_off_they_are_not_offered_and_let_nobody_in(
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"is_staff": False}])
-def test_passkey_of_who_may_not_enter_begins_no_session(device: Authenticator, change: dict[str, bool]) -> None:
+def test_passkey_of_a_user_without_access_starts_no_session(device: Authenticator, change: dict[str, bool]) -> None:
     visitor = Visitor("sue", ADMIN)
     User.objects.update(**change)
     assert errors_of(visitor.sign_in(**alone(device))).keys() == {"__all__"}
     assert amrs() == ["pwd"]
 
 
-def test_owner_deactivated_in_that_moment_is_refused(visitor: Visitor, device: Authenticator) -> None:
+def test_owner_deactivated_at_that_moment_is_refused(visitor: Visitor, device: Authenticator) -> None:
     with just_before('UPDATE "accounts_passkey"', lambda: User.objects.update(is_active=False)):
         assert errors_of(visitor.sign_in(**alone(device))).keys() == {"__all__"}
     assert amrs() == ["pwd"]
 
 
-def test_challenge_answered_elsewhere_in_that_moment_opens_no_second_session(
+def test_challenge_answered_elsewhere_at_that_moment_opens_no_second_session(
     visitor: Visitor, staff: Person, device: Authenticator
 ) -> None:
     answer = second(visitor.sign_in(), device)

@@ -53,7 +53,7 @@ def visitor(ann: Person) -> Visitor:
     return visitor
 
 
-def test_visitor_is_let_in_for_ten_minutes(visitor: Visitor, clock: TimeMachineFixture) -> None:
+def test_sign_in_is_recent_for_ten_minutes_on_pages(visitor: Visitor, clock: TimeMachineFixture) -> None:
     clock.shift(600)
     page = visitor.get("/api/sensitive")
     assert page.status_code == 200
@@ -71,7 +71,7 @@ def test_visitor_is_let_in_for_ten_minutes(visitor: Visitor, clock: TimeMachineF
     assert visitor.send("POST", "/api/sensitive").status_code == 401
 
 
-def test_visitor_stays_signed_in_for_everything_else(visitor: Visitor, clock: TimeMachineFixture) -> None:
+def test_visitor_stays_signed_in_for_other_views(visitor: Visitor, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     page = visitor.get("/api/sensitive")
     assert visitor.cookie
@@ -79,32 +79,32 @@ def test_visitor_stays_signed_in_for_everything_else(visitor: Visitor, clock: Ti
     assert visitor.get("/api/me/").status_code == 200
 
 
-def test_visitor_who_signs_in_again_is_led_back_and_let_in(visitor: Visitor, clock: TimeMachineFixture) -> None:
+def test_visitor_who_signs_in_again_returns_to_the_view(visitor: Visitor, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     assert visitor.sign_in(next="/api/sensitive")["Location"] == "/api/sensitive"
     assert visitor.get("/api/sensitive").status_code == 200
 
 
-def test_sign_in_that_was_renewed_lets_the_visitor_in(visitor: Visitor, clock: TimeMachineFixture) -> None:
+def test_renewed_sign_in_opens_the_view(visitor: Visitor, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     sessions.reauthenticate(visitor.session)
     assert visitor.get("/api/sensitive").status_code == 200
 
 
-def test_refusal_is_a_401_where_only_visitors_are_let_in(visitor: Visitor, clock: TimeMachineFixture) -> None:
+def test_refusal_is_401_for_views_with_page_sessions_only(visitor: Visitor, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     page = visitor.get("/api/for-visitors")
     assert (page.status_code, page["WWW-Authenticate"]) == (401, CHALLENGE)
 
 
-def test_stranger_is_asked_to_sign_in_as_everywhere(ann: Person) -> None:
+def test_anonymous_user_is_asked_to_sign_in(ann: Person) -> None:
     page = Visitor().get("/api/sensitive")
     assert (page.status_code, page["WWW-Authenticate"]) == (401, CHALLENGES)
     assert "not_authenticated" in page.content.decode()
     assert AGAIN not in page.content.decode()
 
 
-def test_program_is_told_in_json(ann: Person, clock: TimeMachineFixture) -> None:
+def test_program_gets_json(ann: Person, clock: TimeMachineFixture) -> None:
     clock.shift(601)
     response = ann.call("get", "/api/sensitive")
     assert (response.status_code, response.json()["code"]) == (401, "reauthentication_required")

@@ -174,7 +174,7 @@ def codes_in(operation: Any, status: int) -> set[str]:
     return codes
 
 
-def test_schema_is_valid_and_leaves_nothing_to_be_guessed(tmp_path: Path) -> None:
+def test_schema_is_valid_and_complete(tmp_path: Path) -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
 
 
@@ -203,13 +203,13 @@ def test_schema_has_the_statuses_and_codes_of_the_contract(schema: Any, name: st
     assert {status: codes_in(operation, status) for status in CONTRACT[name]} == CONTRACT[name]
 
 
-def test_names_of_operations_are_their_own(schema: Any) -> None:
+def test_operation_ids_are_unique(schema: Any) -> None:
     names = [operation["operationId"] for operation in operations(schema).values()]
     assert len(set(names)) == len(names)
     assert all(operation["summary"] for operation in operations(schema).values())
 
 
-def test_schema_tells_who_may_call(schema: Any) -> None:
+def test_schema_describes_who_may_call(schema: Any) -> None:
     access: Any = {"accessToken": []}
     cookie: Any = {"refreshToken": []}
     service: Any = {"service": []}
@@ -227,7 +227,7 @@ def test_schema_tells_who_may_call(schema: Any) -> None:
     }
 
 
-def test_schema_tells_of_the_headers(schema: Any) -> None:
+def test_schema_describes_the_headers(schema: Any) -> None:
     for name, operation in operations(schema).items():
         for status, response in operation["responses"].items():
             headers = response.get("headers", {})
@@ -288,7 +288,7 @@ def assert_as_described(schema: Any, name: str, response: Any) -> None:
     ).validate(response.json())
 
 
-def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
+def test_cookie_transport_answers_match_the_schema(schema: Any) -> None:
     ann = Person("ann")
     credentials = {"username": "ann", "password": PASSWORD}
     change = {"currentPassword": PASSWORD, "newPassword": "another horse battery"}
@@ -329,7 +329,7 @@ def test_answers_of_the_cookie_transport_are_as_told(schema: Any) -> None:
     post("/auth/logout-all", None, 401, access=ann.access)
 
 
-def test_registration_that_has_to_be_verified_is_answered_as_told(schema: Any, settings: Settings) -> None:
+def test_required_verification_answers_match_the_schema(schema: Any, settings: Settings) -> None:
     settings.EMAIL_VERIFICATION_REQUIRED = True
     body = {"username": "ann", "email": "ann@example.com", "password": PASSWORD}
     for status in (202, 400):
@@ -338,7 +338,7 @@ def test_registration_that_has_to_be_verified_is_answered_as_told(schema: Any, s
         assert_as_described(schema, "post /auth/register", response)
 
 
-def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> None:
+def test_body_transport_answers_match_the_schema(schema: Any, ann: Person) -> None:
     app = App()
 
     def post(path: str, body: Any, status: int) -> Any:
@@ -360,7 +360,7 @@ def test_answers_of_the_body_transport_are_as_told(schema: Any, ann: Person) -> 
     post("/api/token/blacklist/", {"refresh": refreshed["refresh"]}, 401)
 
 
-def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff: Person) -> None:
+def test_service_answers_match_the_schema(schema: Any, ann: Person, staff: Person) -> None:
     def post(path: str, person: Person, body: str, status: int) -> None:
         response = person.call("post", path, data=body, content_type="application/x-www-form-urlencoded")
         assert response.status_code == status, response.content
@@ -377,7 +377,7 @@ def test_answers_for_other_services_are_as_told(schema: Any, ann: Person, staff:
     post("/auth/introspect", ann, "token=x", 401)
 
 
-def test_feed_of_ended_sessions_is_answered_as_told(schema: Any, ann: Person, settings: Settings) -> None:
+def test_feed_answers_match_the_schema(schema: Any, ann: Person, settings: Settings) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"billing": "a secret of its own"}
     good, wrong = basic("billing", "a secret of its own"), basic("billing", "wrong")
     ann.post("/auth/logout-all", access=ann.access)
@@ -424,7 +424,7 @@ def test_feed_of_ended_sessions_is_answered_as_told(schema: Any, ann: Person, se
         ("ann", "get /health/ready", None, None, 200),
     ],
 )
-def test_answers_of_the_api_are_as_told(
+def test_api_answers_match_the_schema(
     schema: Any, ann: Person, staff: Person, who: str, name: str, path: str | None, body: Any, status: int
 ) -> None:
     people = {"ann": ann, "staff": staff}
@@ -434,7 +434,7 @@ def test_answers_of_the_api_are_as_told(
     assert_as_described(schema, name, response)
 
 
-def test_answers_about_a_link_that_staff_sends_are_as_told(
+def test_answers_for_links_sent_by_staff_match_the_schema(
     schema: Any, ann: Person, staff: Person, settings: Settings
 ) -> None:
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
@@ -452,7 +452,7 @@ def test_answers_about_a_link_that_staff_sends_are_as_told(
 # The page
 
 
-def test_page_loads_nothing_from_another_host_and_has_no_script_of_its_own(db: None) -> None:
+def test_page_loads_nothing_from_other_hosts_and_has_no_inline_script(db: None) -> None:
     response = APIClient().get("/api/docs/")
     page = response.content.decode()
     assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -472,7 +472,7 @@ def test_page_refuses_other_methods_as_the_api_does(db: None) -> None:
     assert response.json()["code"] == "method_not_allowed"
 
 
-def test_page_asks_no_validator_and_keeps_no_token(db: None) -> None:
+def test_page_calls_no_validator_and_stores_no_token(db: None) -> None:
     script = Path(str(finders.find("api/docs.js"))).read_text()
     assert "validatorUrl: null" in script
     assert "persistAuthorization: false" in script

@@ -27,7 +27,7 @@ def test_visitor_signs_in_with_the_code(ann_has: Enrolled) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "wrong"])
-def test_visitor_without_the_code_stays_out(ann_has: Enrolled, code: str) -> None:
+def test_visitor_without_the_code_is_refused(ann_has: Enrolled, code: str) -> None:
     visitor, count = Visitor(), Session.objects.count()
     page = visitor.sign_in(code=code)
     assert page.status_code == 200

@@ -54,14 +54,14 @@ def events_of(person: Person) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYTHING)
-def test_nobody_is_let_in_without_an_access_token(db: None, method: str, path: str) -> None:
+def test_access_token_is_required_everywhere(db: None, method: str, path: str) -> None:
     response = getattr(APIClient(), method)(path)
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
     assert response["WWW-Authenticate"] == CHALLENGES
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYTHING)
-def test_nobody_is_let_in_with_a_refresh_token(ann: Person, method: str, path: str) -> None:
+def test_refresh_token_is_refused_everywhere(ann: Person, method: str, path: str) -> None:
     ann.access = ann.cookie
     response = ann.call(method, path)
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
@@ -69,7 +69,7 @@ def test_nobody_is_let_in_with_a_refresh_token(ann: Person, method: str, path: s
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYTHING)
-def test_nobody_is_let_in_after_signing_out(ann: Person, method: str, path: str) -> None:
+def test_access_token_is_refused_after_signing_out(ann: Person, method: str, path: str) -> None:
     ann.logout()
     response = ann.call(method, path)
     assert (response.status_code, response.json()["code"]) == (401, "token_revoked")
@@ -102,7 +102,7 @@ def test_every_path_answers_without_its_last_slash(staff: Person, method: str, p
         ("delete", "/api/security-events/"),
     ],
 )
-def test_nothing_else_can_be_done(superuser: Person, method: str, path: str) -> None:
+def test_other_methods_are_not_allowed(superuser: Person, method: str, path: str) -> None:
     response = superuser.call(method, path)
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
 
@@ -141,7 +141,7 @@ def test_username_changes_by_the_rules_of_registration(ann: Person, ben: Person,
     assert ann.user.username == "ann"
 
 
-def test_address_changes_with_the_password_and_the_old_one_is_told(ann: Person) -> None:
+def test_address_changes_with_the_password_and_the_old_one_gets_a_notice(ann: Person) -> None:
     User.objects.update(email_verified=True)
     Mail.objects.all().delete()
     response = ann.call("patch", "/api/me/", {"email": "ann@example.org", "currentPassword": PASSWORD})
@@ -158,7 +158,7 @@ def test_address_changes_with_the_password_and_the_old_one_is_told(ann: Person) 
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_address_can_be_taken_away(ann: Person, nothing: str | None) -> None:
+def test_address_can_be_removed(ann: Person, nothing: str | None) -> None:
     response = ann.call("patch", "/api/me/", {"email": nothing, "currentPassword": PASSWORD})
     assert (response.status_code, response.json()["email"]) == (200, "")
 
@@ -173,7 +173,7 @@ def test_address_can_be_taken_away(ann: Person, nothing: str | None) -> None:
         ({"currentPassword": ["x"]}, {"currentPassword": ["Not a valid string."]}),
     ],
 )
-def test_address_stays_without_the_password(ann: Person, given: dict[str, Any], errors: dict[str, Any]) -> None:
+def test_address_change_needs_the_password(ann: Person, given: dict[str, Any], errors: dict[str, Any]) -> None:
     before = list(Mail.objects.values())
     response = ann.call("patch", "/api/me/", {"email": "thief@example.org", "username": "thief", **given})
     assert (response.status_code, response.json()) == (400, errors)
@@ -184,14 +184,14 @@ def test_address_stays_without_the_password(ann: Person, given: dict[str, Any], 
 @pytest.mark.parametrize(
     "email", ["ben@example.com", "BEN@EXAMPLE.COM", "nonsense", "a@b\x00.org", "x" * 500 + "@a.org"]
 )
-def test_address_has_to_be_one_and_nobody_elses(ann: Person, ben: Person, email: str) -> None:
+def test_address_must_be_valid_and_free(ann: Person, ben: Person, email: str) -> None:
     body = {"username": "anna", "email": email, "currentPassword": PASSWORD}
     response = ann.call("patch", "/api/me/", body)
     assert (response.status_code, response.json().keys()) == (400, {"email"})
     assert (ann.user.username, ann.user.email) == ("ann", "ann@example.com")
 
 
-def test_nobody_is_flooded_by_an_address_that_goes_to_and_fro(
+def test_mails_are_limited_when_an_address_changes_back_and_forth(
     ann: Person, settings: Settings, mailoutbox: list[EmailMessage]
 ) -> None:
     settings.TOKENS_LIMITS = {"mail": (2, 600.0)}
@@ -203,7 +203,7 @@ def test_nobody_is_flooded_by_an_address_that_goes_to_and_fro(
     assert sent == ["Confirm your email address"] * 2
 
 
-def test_address_that_is_sent_back_unchanged_needs_no_password(ann: Person) -> None:
+def test_unchanged_address_needs_no_password(ann: Person) -> None:
     before = list(Mail.objects.values())
     response = ann.call("patch", "/api/me/", {**ann.call("get", "/api/me/").json(), "username": "anna"})
     assert (response.status_code, response.json()["username"]) == (200, "anna")
@@ -219,7 +219,7 @@ def test_address_that_is_sent_back_unchanged_needs_no_password(ann: Person) -> N
         {"dateJoined": "2000-01-01T00:00:00Z", "is_staff": True, "password": "x"},
     ],
 )
-def test_what_can_not_change_is_ignored(ann: Person, body: dict[str, Any]) -> None:
+def test_read_only_fields_are_ignored(ann: Person, body: dict[str, Any]) -> None:
     before = User.objects.values().get()
     assert ann.call("patch", "/api/me/", body).json() == ann.call("get", "/api/me/").json()
     assert User.objects.values().get() == before
@@ -227,7 +227,7 @@ def test_what_can_not_change_is_ignored(ann: Person, body: dict[str, Any]) -> No
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("body", [{"username": "carl"}, {"email": "carl@example.com", "currentPassword": PASSWORD}])
-def test_of_two_who_want_the_same_name_at_once_one_gets_it(body: dict[str, str]) -> None:
+def test_simultaneous_requests_for_one_name_give_it_to_one_user(body: dict[str, str]) -> None:
     people = [register("ann"), register("ben")]
     responses = in_parallel(*[lambda who=who: who.call("patch", "/api/me/", body) for who in people])
     assert sorted(response.status_code for response in responses) == [200, 400]
@@ -237,7 +237,7 @@ def test_of_two_who_want_the_same_name_at_once_one_gets_it(body: dict[str, str])
 # Sessions
 
 
-def test_sessions_are_the_live_ones_of_the_caller_with_the_current_one_first_as_it_is_used_now(
+def test_sessions_are_the_callers_active_ones_with_the_current_one_first(
     ann: Person,
     ben: Person,
     time_machine: TimeMachineFixture,
@@ -286,9 +286,7 @@ def test_sessions_are_the_live_ones_of_the_caller_with_the_current_one_first_as_
     }
 
 
-def test_others_are_listed_by_their_newest_use_in_pages_that_follow_the_current_one(
-    ann: Person, time_machine: TimeMachineFixture
-) -> None:
+def test_other_sessions_are_listed_by_last_use(ann: Person, time_machine: TimeMachineFixture) -> None:
     others = [sign_in("ann") for _ in range(3)]
     for other in (others[1], others[2], others[0]):
         time_machine.move_to(timezone.now() + timedelta(minutes=1))
@@ -301,7 +299,7 @@ def test_others_are_listed_by_their_newest_use_in_pages_that_follow_the_current_
     assert listed == [claims_of(who.access)["sid"] for who in (ann, others[0], others[2], others[1])]
 
 
-def test_sessions_that_ended_are_not_told(ann: Person, settings: Settings, time_machine: TimeMachineFixture) -> None:
+def test_ended_sessions_are_not_listed(ann: Person, settings: Settings, time_machine: TimeMachineFixture) -> None:
     settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "REFRESH_TOKEN_LIFETIME": timedelta(seconds=60)}
     sign_in("ann")
     settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "REFRESH_TOKEN_LIFETIME": timedelta(days=7)}
@@ -310,7 +308,7 @@ def test_sessions_that_ended_are_not_told(ann: Person, settings: Settings, time_
     assert [found["current"] for found in ann.call("get", "/api/sessions/").json()["results"]] == [True]
 
 
-def test_session_is_called_as_its_owner_wants(ann: Person) -> None:
+def test_session_can_be_renamed(ann: Person) -> None:
     there = sign_in("ann")
     path = f"/api/sessions/{claims_of(there.access)['sid']}/"
     response = ann.call("patch", path, {"device": " Ada's phone  📱 "})
@@ -321,7 +319,7 @@ def test_session_is_called_as_its_owner_wants(ann: Person) -> None:
     assert listed[claims_of(ann.access)["sid"]]["device"] == "Firefox on Linux"
 
 
-def test_session_keeps_its_name_where_nothing_is_said_of_it(ann: Person) -> None:
+def test_session_keeps_its_name_if_none_is_sent(ann: Person) -> None:
     path = f"/api/sessions/{claims_of(ann.access)['sid']}/"
     ann.call("patch", path, {"device": "desk"})
     response = ann.call("patch", path, {"userAgent": "other", "current": False, "expiresAt": None})
@@ -332,38 +330,38 @@ def test_session_keeps_its_name_where_nothing_is_said_of_it(ann: Person) -> None
 @pytest.mark.parametrize(
     "device", ["", "  ", "a\nb", "\x00", "\u202eevil", "\ud800", "x" * 65, None, ["desk"], {}, True]
 )
-def test_session_takes_no_name_that_can_not_be_printed(ann: Person, device: Any) -> None:
+def test_session_name_must_be_printable(ann: Person, device: Any) -> None:
     response = ann.call("patch", f"/api/sessions/{claims_of(ann.access)['sid']}/", {"device": device})
     assert (response.status_code, response.json().keys()) == (400, {"device"})
     assert Session.objects.get().device_name == ""
 
 
-def test_session_takes_a_name_of_64_characters(ann: Person) -> None:
+def test_session_name_may_have_64_characters(ann: Person) -> None:
     response = ann.call("patch", f"/api/sessions/{claims_of(ann.access)['sid']}/", {"device": "é" * 64})
     assert (response.status_code, response.json()["device"]) == (200, "é" * 64)
 
 
-def test_session_of_another_can_not_be_named(ann: Person, ben: Person) -> None:
+def test_another_users_session_cannot_be_renamed(ann: Person, ben: Person) -> None:
     for identifier in (claims_of(ben.access)["sid"], NO_SESSION, "x"):
         response = ann.call("patch", f"/api/sessions/{identifier}/", {"device": "mine"})
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
     assert set(Session.objects.values_list("device_name", flat=True)) == {""}
 
 
-def test_session_that_ends_in_this_moment_is_not_named(ann: Person) -> None:
+def test_session_ended_at_that_moment_is_not_renamed(ann: Person) -> None:
     session = sessions.start(ann.user)
     with just_before('UPDATE "latchkey_session"', lambda: sessions.revoke(session, Reason.LOGOUT)):
         response = ann.call("patch", f"/api/sessions/{session.pk}/", {"device": "desk"})
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_sessions_of_a_former_password_are_not_told(ann: Person) -> None:
+def test_sessions_of_a_former_password_are_not_listed(ann: Person) -> None:
     sign_in("ann")
     assert ann.change_password().status_code == 200
     assert [found["current"] for found in ann.call("get", "/api/sessions/").json()["results"]] == [True]
 
 
-def test_deleted_session_is_over(ann: Person, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_deleted_session_has_ended(ann: Person, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     other = sign_in("ann")
     path = f"/api/sessions/{claims_of(other.access)['sid']}/"
     with django_assert_num_queries(6):  # the guard, the session, BEGIN or SAVEPOINT, the update, the event, the end
@@ -385,7 +383,7 @@ def test_own_session_can_be_deleted(ann: Person) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["ben's", NO_SESSION, "1", "nonsense", "%00", "%ED%A0%80", "x" * 5000])
-def test_session_that_is_not_the_callers_is_not_found(ann: Person, ben: Person, identifier: str) -> None:
+def test_another_users_session_is_not_found(ann: Person, ben: Person, identifier: str) -> None:
     if identifier == "ben's":
         identifier = claims_of(ben.access)["sid"]
     response = ann.call("delete", f"/api/sessions/{identifier}/")
@@ -394,7 +392,7 @@ def test_session_that_is_not_the_callers_is_not_found(ann: Person, ben: Person, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_session_that_ends_meanwhile_is_not_found(ann: Person) -> None:
+def test_session_ended_meanwhile_is_not_found(ann: Person) -> None:
     other = sign_in("ann")
     session = Session.objects.get(pk=claims_of(other.access)["sid"])
     with just_before('UPDATE "latchkey_session"', lambda: sessions.revoke(session, Reason.LOGOUT)):
@@ -415,7 +413,9 @@ def test_every_other_session_is_revoked(ann: Person, ben: Person) -> None:
 # Users
 
 
-def test_user_as_staff_sees_one(ann: Person, staff: Person, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_user_has_the_fields_that_staff_see(
+    ann: Person, staff: Person, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     ann.user.groups.add(Group.objects.create(name="writers"))
     path = ann.path
     with django_assert_num_queries(3):  # the guard, the user, the groups
@@ -468,7 +468,7 @@ def test_users_are_searched_by_name_and_address(staff: Person, search: str, foun
 
 
 @pytest.mark.parametrize("search", ["a\x00b", "x" * 321, "a " * 161])
-def test_search_that_asks_too_much_is_an_error_of_its_field(staff: Person, search: str) -> None:
+def test_too_long_search_is_a_field_error(staff: Person, search: str) -> None:
     response = staff.call("get", "/api/users/", QUERY_STRING=urlencode({"search": search}))
     assert (response.status_code, response.json().keys()) == (400, {"search"})
 
@@ -499,7 +499,7 @@ def test_users_are_ordered(staff: Person, ordering: str, expected: list[str]) ->
 @pytest.mark.parametrize(
     "ordering", ["password", "date_joined", "--username", "username,x", ",", "\x00", "username__x"]
 )
-def test_ordering_by_anything_else_is_an_error_of_its_field(staff: Person, ordering: str) -> None:
+def test_unknown_ordering_is_a_field_error(staff: Person, ordering: str) -> None:
     response = staff.call("get", "/api/users/", QUERY_STRING=urlencode({"ordering": ordering}))
     assert (response.status_code, response.json()) == (
         400,
@@ -507,7 +507,7 @@ def test_ordering_by_anything_else_is_an_error_of_its_field(staff: Person, order
     )
 
 
-def test_deactivated_user_is_out_and_a_reactivation_restores_no_session(ann: Person, staff: Person) -> None:
+def test_deactivation_ends_sessions_and_reactivation_restores_none(ann: Person, staff: Person) -> None:
     cookie = ann.cookie
     response = staff.call("patch", ann.path, {"isActive": False})
     assert (response.status_code, response.json()["isActive"]) == (200, False)
@@ -531,21 +531,21 @@ def test_deactivated_user_is_out_and_a_reactivation_restores_no_session(ann: Per
         {"is_active": False, "password": "x", "emailVerified": True},
     ],
 )
-def test_nothing_else_of_a_user_changes(ann: Person, staff: Person, body: dict[str, Any]) -> None:
+def test_other_fields_of_a_user_do_not_change(ann: Person, staff: Person, body: dict[str, Any]) -> None:
     before = User.objects.filter(username="ann").values().get()
     assert staff.call("patch", ann.path, body).status_code == 200
     assert User.objects.filter(username="ann").values().get() == before
 
 
 @pytest.mark.parametrize("value", [None, "maybe", 2, [], {}, [True], "\x00", "\ud800", 10**400])
-def test_being_active_is_true_or_false(ann: Person, staff: Person, value: Any) -> None:
+def test_is_active_must_be_a_boolean(ann: Person, staff: Person, value: Any) -> None:
     response = staff.call("patch", ann.path, {"isActive": value})
     assert (response.status_code, response.json().keys()) == (400, {"isActive"})
     assert ann.user.is_active
 
 
 @pytest.mark.parametrize("is_active", [True, False])
-def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Person, is_active: bool) -> None:
+def test_only_superusers_change_a_superuser(staff: Person, superuser: Person, is_active: bool) -> None:
     response = staff.call("patch", superuser.path, {"isActive": is_active})
     assert (response.status_code, response.json()) == (
         403,
@@ -560,7 +560,7 @@ def test_superuser_is_changed_by_superusers_only(staff: Person, superuser: Perso
 
 
 @pytest.mark.parametrize("is_active", [True, False])
-def test_staff_does_nothing_to_those_who_may_do_more(staff: Person, ben: Person, is_active: bool) -> None:
+def test_staff_cannot_act_on_users_with_more_rights(staff: Person, ben: Person, is_active: bool) -> None:
     User.objects.filter(pk=ben.user.pk).update(is_staff=True, is_active=is_active)
     ben.user.user_permissions.set(Permission.objects.filter(codename="change_session"))
     assert staff.call("patch", ben.path, {"isActive": not is_active}).status_code == 403
@@ -581,7 +581,7 @@ def test_superuser_changes_another(superuser: Person) -> None:
 
 
 @pytest.mark.parametrize("who", ["staff", "superuser"])
-def test_nobody_deactivates_oneself(who: str, request: pytest.FixtureRequest) -> None:
+def test_users_cannot_deactivate_themselves(who: str, request: pytest.FixtureRequest) -> None:
     person: Person = request.getfixturevalue(who)
     response = person.call("patch", person.path, {"isActive": False})
     assert (response.status_code, response.json()["code"]) == (403, "permission_denied")
@@ -623,7 +623,7 @@ def test_staff_sends_a_link_with_which_the_user_chooses_a_password(
 
 
 @pytest.mark.parametrize("change", [{"email": "", "email_key": None}, {"is_active": False}], ids=str)
-def test_link_that_reaches_nobody_is_not_sent(ann: Person, staff: Person, change: dict[str, Any]) -> None:
+def test_no_link_is_sent_without_an_address(ann: Person, staff: Person, change: dict[str, Any]) -> None:
     User.objects.filter(pk=ann.user.pk).update(**change)
     Mail.objects.all().delete()
     events = events_of(ann)
@@ -635,7 +635,7 @@ def test_link_that_reaches_nobody_is_not_sent(ann: Person, staff: Person, change
     assert (Mail.objects.count(), events_of(ann)) == (0, events)
 
 
-def test_user_who_goes_in_that_moment_is_sent_no_link(ann: Person, staff: Person) -> None:
+def test_user_deleted_at_that_moment_gets_no_link(ann: Person, staff: Person) -> None:
     path = f"{ann.path}send-password-reset/"
     with just_before("SAVEPOINT", lambda: User.objects.filter(username="ann").delete()):
         response = staff.call("post", path)
@@ -660,13 +660,13 @@ def test_links_count_towards_the_limit_of_the_address(ann: Person, staff: Person
 @pytest.mark.parametrize(
     ("method", "tail"), [("get", ""), ("patch", ""), ("post", "revoke-sessions/"), ("post", "send-password-reset/")]
 )
-def test_user_that_is_not_there_is_not_found(staff: Person, method: str, tail: str, identifier: str) -> None:
+def test_missing_user_is_not_found(staff: Person, method: str, tail: str, identifier: str) -> None:
     response = staff.call(method, f"/api/users/{identifier}/{tail}", {} if method == "patch" else None)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_deactivation_and_sign_in_at_once_leave_no_session_behind(ann: Person, staff: Person) -> None:
+def test_simultaneous_deactivation_and_sign_in_leave_no_session(ann: Person, staff: Person) -> None:
     in_parallel(
         lambda: staff.call("patch", ann.path, {"isActive": False}),
         lambda: sign_in("ann"),
@@ -712,7 +712,7 @@ def test_log_says_why_a_session_ended_and_that_staff_did_it(ann: Person, staff: 
     ]
 
 
-def test_log_of_another_is_for_staff(ann: Person, ben: Person, staff: Person) -> None:
+def test_only_staff_read_another_users_log(ann: Person, ben: Person, staff: Person) -> None:
     query = {"QUERY_STRING": f"user={ben.user.pk}"}
     own = ben.call("get", "/api/security-events/").json()
     assert staff.call("get", "/api/security-events/", **query).json() == own
@@ -726,7 +726,7 @@ def test_log_of_another_is_for_staff(ann: Person, ben: Person, staff: Person) ->
     "user", ["nonsense", "0", "-1", "1.5", "1e3", "\x00", "1\x00", "²", "9" * 19, "9" * 100, "9" * 5000, "[1]", "ann"]
 )
 @pytest.mark.parametrize("who", ["ann", "staff"])
-def test_user_that_is_no_id_is_an_error_of_its_field(who: str, user: str, request: pytest.FixtureRequest) -> None:
+def test_malformed_user_id_is_a_field_error(who: str, user: str, request: pytest.FixtureRequest) -> None:
     person: Person = request.getfixturevalue(who)
     response = person.call("get", "/api/security-events/", QUERY_STRING=urlencode({"user": user}))
     assert (response.status_code, response.json().keys()) == (400, {"user"})
@@ -735,7 +735,7 @@ def test_user_that_is_no_id_is_an_error_of_its_field(who: str, user: str, reques
 # In a browser
 
 
-def test_root_tells_what_there_is(db: None) -> None:
+def test_root_lists_the_endpoints(db: None) -> None:
     response = APIClient().get("/api/")
     assert response.status_code == 200
     assert response.json() == {
@@ -758,7 +758,7 @@ def test_browser_gets_a_page(superuser: Person, path: str) -> None:
 
 
 @pytest.mark.parametrize("body", [{"username": "\ud800"}, {"username": "<b>"}, ["x"], "x"])
-def test_browser_gets_a_page_about_a_bad_request_too(ann: Person, body: Any) -> None:
+def test_browser_also_gets_a_page_for_a_bad_request(ann: Person, body: Any) -> None:
     response = ann.call("patch", "/api/me/", body, HTTP_ACCEPT="text/html")
     assert response.status_code == 400
     assert response["Content-Type"] == "text/html; charset=utf-8"

@@ -123,7 +123,7 @@ def root(transactional_db: None) -> User:
 
 
 @pytest.mark.parametrize(("path", "prepare"), VIEWS.values(), ids=VIEWS.keys())
-def test_nothing_is_in_anybody_s_way(
+def test_pages_have_no_accessibility_violations(
     root: User, visit: Visit, path: str | Callable[[User], str], prepare: Callable[[Page], None]
 ) -> None:
     visitor = visit(viewport=DESK)

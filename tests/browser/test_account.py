@@ -31,7 +31,7 @@ def test_new_user_sees_the_account(page: Page) -> None:
     expect(page).to_have_title("Your account · Latchkey")
 
 
-def test_form_tells_what_is_wrong_where_it_is(visitor: Visitor, page: Page) -> None:
+def test_form_shows_each_error_at_its_field(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("400 (Bad Request)")
     page.goto("/#register")
     page.get_by_label("Username").fill("ann@home")
@@ -60,7 +60,7 @@ def test_sign_in_after_a_wrong_password(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Your account")).to_be_focused()
 
 
-def test_too_many_tries_are_told_as_such(visitor: Visitor, page: Page) -> None:
+def test_throttling_has_its_own_message(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("401 (Unauthorized)", "429 (Too Many Requests)")
     page.goto("/")
     for _ in range(11):
@@ -69,7 +69,7 @@ def test_too_many_tries_are_told_as_such(visitor: Visitor, page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("Too many tries. Wait ")
 
 
-def test_sign_out_ends_the_session_and_stays(page: Page) -> None:
+def test_sign_out_ends_the_session_for_good(page: Page) -> None:
     register(page)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
@@ -80,13 +80,13 @@ def test_sign_out_ends_the_session_and_stays(page: Page) -> None:
     expect(page.get_by_text("ann@example.com")).to_have_count(0)
 
 
-def test_a_page_that_is_opened_anew_is_signed_in(page: Page) -> None:
+def test_reopened_page_is_signed_in(page: Page) -> None:
     register(page)
     page.reload()
     expect(page.locator("[data-me=username]")).to_have_text("ann")
 
 
-def test_no_script_can_get_at_a_token(page: Page) -> None:
+def test_no_script_can_read_a_token(page: Page) -> None:
     register(page)
     kept = page.evaluate(
         "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, {...window}.client])"
@@ -97,7 +97,7 @@ def test_no_script_can_get_at_a_token(page: Page) -> None:
     assert (cookie["sameSite"], cookie["secure"]) == ("Strict", True)
 
 
-def test_answer_from_before_a_change_is_not_shown_over_it(page: Page) -> None:
+def test_stale_answer_does_not_replace_a_newer_one(page: Page) -> None:
     late: list[tuple[Route, APIResponse]] = []
 
     def hold_back(route: Route) -> None:
@@ -161,7 +161,7 @@ def test_address_changes_and_is_verified_by_the_mailed_link(visitor: Visitor, pa
     expect(visitor.open(link).get_by_role("heading", name="This link no longer works")).to_be_focused()
 
 
-def test_link_is_mailed_again(page: Page, mails: Path) -> None:
+def test_link_can_be_mailed_again(page: Page, mails: Path) -> None:
     register(page)
     link_in_mail(mails, "verify-email")
     for mail in mails.iterdir():
@@ -222,7 +222,7 @@ def test_forgotten_password_is_reset_by_the_mailed_link(visit: Visit, mails: Pat
     expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "password reset"])
 
 
-def test_link_that_lost_its_end_asks_for_a_new_one(page: Page) -> None:
+def test_truncated_link_offers_a_new_one(page: Page) -> None:
     page.goto("/reset-password")
     page.get_by_role("link", name="Ask for a new link").click()
     expect(page.get_by_role("heading", name="Reset your password")).to_be_visible()
@@ -230,7 +230,7 @@ def test_link_that_lost_its_end_asks_for_a_new_one(page: Page) -> None:
     expect(page.get_by_role("heading", name="Open the link from the email")).to_be_visible()
 
 
-def test_second_link_in_the_same_tab_is_taken_too(visitor: Visitor, page: Page) -> None:
+def test_second_link_in_the_same_tab_works(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("400 (Bad Request)")
     page.goto("/verify-email")
     page.evaluate("location.hash = 'uid=MQ&token=x'")
@@ -261,7 +261,7 @@ def test_old_link_says_so_when_its_page_opens_and_offers_another(visit: Visit, m
     expect(page.get_by_role("heading", name="Reset your password")).to_be_visible()
 
 
-def test_another_device_is_seen_and_ended(visit: Visit) -> None:
+def test_another_device_is_listed_and_ended(visit: Visit) -> None:
     phone = visit(PHONE)
     phone.expect_complaint("401 (Unauthorized)")
     page, elsewhere = visit().open(), phone.open()
@@ -282,7 +282,7 @@ def test_another_device_is_seen_and_ended(visit: Visit) -> None:
     expect(elsewhere.get_by_text("ann@example.com")).to_have_count(0)
 
 
-def test_all_other_devices_are_ended_after_a_question(visit: Visit) -> None:
+def test_all_other_devices_are_ended_after_a_confirmation(visit: Visit) -> None:
     page = visit().open()
     register(page)
     for _ in range(2):
@@ -299,7 +299,7 @@ def test_all_other_devices_are_ended_after_a_question(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Sign out all others")).to_be_hidden()
 
 
-def test_device_that_ended_meanwhile_is_taken_off_the_list(visit: Visit) -> None:
+def test_device_that_ended_meanwhile_leaves_the_list(visit: Visit) -> None:
     visitor = visit()
     visitor.expect_complaint("404 (Not Found)")
     page, elsewhere = visitor.open(), visit(PHONE).open()
@@ -328,7 +328,7 @@ def test_long_lists_are_read_page_by_page(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("remember", [True, False])
-def test_device_is_remembered_unless_that_is_refused(page: Page, remember: bool) -> None:
+def test_device_is_remembered_by_default(page: Page, remember: bool) -> None:
     box = page.get_by_label("Keep me signed in on this device")
     page.goto("/#register")
     page.get_by_label("Username").fill("ann")
@@ -351,7 +351,7 @@ def is_remembered(page: Page) -> bool:
     return cookie["expires"] != -1  # -1: it goes with the browser
 
 
-def test_account_is_deleted_after_a_question_and_with_the_password(visit: Visit) -> None:
+def test_account_is_deleted_after_a_confirmation_and_the_password(visit: Visit) -> None:
     visitor, other = visit(), visit(PHONE)
     visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)")
     other.expect_complaint("401 (Unauthorized)")
@@ -381,7 +381,7 @@ def test_account_is_deleted_after_a_question_and_with_the_password(visit: Visit)
     expect(page.get_by_role("alert")).to_have_text("The username or password is wrong.")
 
 
-def test_times_are_told_as_people_do(page: Page) -> None:
+def test_times_are_shown_relative_to_now(page: Page) -> None:
     register(page)
     expect(page.locator("[data-last-used]")).to_have_text("now")
     for later, words in ((125, "2 minutes ago"), (3700, "1 hour ago"), (50 * 3600, "2 days ago")):
@@ -390,7 +390,7 @@ def test_times_are_told_as_people_do(page: Page) -> None:
         expect(page.locator("[data-last-used]")).to_have_text(words)
 
 
-def test_everything_can_be_done_with_the_keyboard_alone(visit: Visit) -> None:
+def test_everything_works_with_the_keyboard_alone(visit: Visit) -> None:
     page, elsewhere = visit().open("/"), visit(PHONE).open()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
@@ -440,7 +440,7 @@ def strict(transactional_db: None, mails: Path) -> Iterator[str]:
         yield url
 
 
-def test_user_who_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: str, mails: Path) -> None:
+def test_unverified_user_signs_in_after_the_mailed_link(visit: Visit, strict: str, mails: Path) -> None:
     visitor = visit(base_url=strict)
     visitor.expect_complaint("400 (Bad Request)", "401 (Unauthorized)")
     page = visitor.open("/#register")
@@ -466,7 +466,7 @@ def test_user_who_has_to_be_verified_gets_in_by_the_mail(visit: Visit, strict: s
 
 
 @pytest.mark.parametrize("agent", [LINUX])
-def test_registration_that_is_taken_is_told(visit: Visit, agent: str) -> None:
+def test_taken_name_is_shown_at_registration(visit: Visit, agent: str) -> None:
     register(visit(agent).open())
     visitor = visit(agent)
     visitor.expect_complaint("400 (Bad Request)")
@@ -477,7 +477,7 @@ def test_registration_that_is_taken_is_told(visit: Visit, agent: str) -> None:
     expect(page.get_by_label("Username")).to_have_accessible_description("This username is taken.")
 
 
-def test_page_helps_while_the_server_is_away_and_when_a_field_is_wrong(visitor: Visitor, page: Page) -> None:
+def test_page_offers_a_retry_while_the_server_is_away(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("net::ERR_FAILED", "401 (Unauthorized)", "400 (Bad Request)")
     page.route("**/auth/refresh-token", lambda route: route.abort())
     page.goto("/#register")
@@ -502,7 +502,7 @@ def test_device_is_renamed(visitor: Visitor, page: Page) -> None:
     expect(page.locator("#devices span[data-device]")).to_have_text(["Kitchen"])
 
 
-def test_account_that_could_not_be_loaded_is_loaded_on_demand(visitor: Visitor, page: Page) -> None:
+def test_account_that_failed_to_load_is_loaded_on_retry(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("net::ERR_FAILED")
     page.route("**/api/me/", lambda route: route.abort())
     page.goto("/#register")

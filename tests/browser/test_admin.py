@@ -32,7 +32,7 @@ def enter(page: Page) -> None:
     expect(page.get_by_role("heading", name="Site administration")).to_be_visible()
 
 
-def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, visit: Visit) -> None:
+def test_operator_ends_a_users_sessions_and_the_user_sees_it(office: str, visit: Visit) -> None:
     owner = visit(PHONE, base_url=office)
     owner.expect_complaint("401 (Unauthorized)")
     phone, laptop, page = owner.open(), visit(base_url=office).open(), visit(base_url=office).open()
@@ -61,7 +61,7 @@ def test_operator_ends_the_sessions_of_a_user_who_sees_who_did_it(office: str, v
     expect(phone.locator("#events li").nth(1)).to_have_text(re.compile(r"session ended\s+revoked by staff"))
 
 
-def test_staff_goes_from_the_account_page_to_the_admin_and_the_api_with_one_sign_in(office: str, visit: Visit) -> None:
+def test_staff_reach_admin_and_api_from_the_account_page_with_one_sign_in(office: str, visit: Visit) -> None:
     visitor = visit(base_url=office)
     visitor.expect_complaint("401 (Unauthorized)")
     page = visitor.open()

@@ -20,7 +20,7 @@ def answer(page: Page) -> Locator:
     return page.locator("#answer")
 
 
-def test_sign_in_leads_back_to_the_page(visit: Visit) -> None:
+def test_sign_in_redirects_back_to_the_page(visit: Visit) -> None:
     register(visit().open())
     visitor = visit()
     visitor.expect_complaint("401 (Unauthorized)")
@@ -36,7 +36,7 @@ def test_sign_in_leads_back_to_the_page(visit: Visit) -> None:
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
-def test_root_leads_everywhere(page: Page, site: str) -> None:
+def test_root_links_everywhere(page: Page, site: str) -> None:
     register(page)
     sign_in_to_api(page)
     for path in ("/api/me/", "/api/sessions/", "/api/security-events/"):
@@ -64,7 +64,7 @@ def test_account_is_changed_by_its_form(visitor: Visitor, page: Page) -> None:
     expect(page.get_by_role("banner")).to_contain_text("anne")
 
 
-def test_raw_data_is_sent_as_it_is(visitor: Visitor, page: Page) -> None:
+def test_raw_data_is_sent_unchanged(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("400 (Bad Request)")
     register(page)
     sign_in_to_api(page)
@@ -113,7 +113,7 @@ def test_log_is_read_page_by_page(visitor: Visitor, page: Page) -> None:
     expect(page.get_by_role("main")).not_to_contain_text('"kind": "registered"')
 
 
-def test_staff_finds_a_user_and_shuts_the_account(visit: Visit, staff: Any) -> None:
+def test_staff_finds_and_deactivates_a_user(visit: Visit, staff: Any) -> None:
     victim = visit(PHONE)
     victim.expect_complaint("401 (Unauthorized)")
     phone = victim.open()
@@ -136,7 +136,7 @@ def test_staff_finds_a_user_and_shuts_the_account(visit: Visit, staff: Any) -> N
     expect(phone.get_by_text("Your session has ended")).to_be_visible()
 
 
-def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
+def test_session_revoked_elsewhere_is_signed_out_at_the_next_click(visit: Visit) -> None:
     visitor = visit()
     visitor.expect_complaint("401 (Unauthorized)")
     page = visitor.open()
@@ -154,7 +154,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     assert "sessionid" not in [cookie["name"] for cookie in page.context.cookies()]
 
 
-def test_foreign_page_can_not_make_it_act(visitor: Visitor, page: Page, site: str) -> None:
+def test_foreign_page_cannot_trigger_actions(visitor: Visitor, page: Page, site: str) -> None:
     """Whatever another site has a browser send: no cookie goes along, and none would be enough."""
     visitor.expect_complaint("Failed to load resource", "blocked by CORS policy", "ERR_")
     register(page)

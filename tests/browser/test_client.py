@@ -105,7 +105,7 @@ def test_page_does_what_it_says(visitor: Visitor) -> None:
     expect(page.locator("#state")).to_have_text("signed out")
 
 
-def test_tabs_that_renew_at_the_same_moment_make_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
+def test_tabs_that_renew_at_once_send_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
     register(visitor.open())
     pages = [visitor.open("/client") for _ in range(4)]
     for page in pages:
@@ -120,9 +120,7 @@ def test_tabs_that_renew_at_the_same_moment_make_one_refresh(visitor: Visitor, c
 
 
 @pytest.mark.parametrize("missing", ["navigator.locks", "BroadcastChannel"])
-def test_tabs_without_the_means_to_agree_stay_signed_in_too(
-    visitor: Visitor, calls: Counter[str], missing: str
-) -> None:
+def test_tabs_without_web_locks_stay_signed_in(visitor: Visitor, calls: Counter[str], missing: str) -> None:
     owner = "Navigator.prototype" if missing == "navigator.locks" else "globalThis"
     name = missing.rpartition(".")[2]
     visitor.context.add_init_script(f"Object.defineProperty({owner}, '{name}', {{value: undefined}})")
@@ -137,7 +135,7 @@ def test_tabs_without_the_means_to_agree_stay_signed_in_too(
         expect(page.locator("#output")).to_contain_text('"username": "ann"')
 
 
-def test_tokens_are_renewed_ahead_of_their_end_by_one_tab_at_a_time(short: str, visit: Visit) -> None:
+def test_tokens_are_renewed_before_expiry_by_one_tab_at_a_time(short: str, visit: Visit) -> None:
     visitor = visit(base_url=short)
     register(visitor.open())
     pages = [visitor.open("/client") for _ in range(2)]
@@ -153,7 +151,7 @@ def test_tokens_are_renewed_ahead_of_their_end_by_one_tab_at_a_time(short: str, 
     expect(pages[0].locator("#output")).to_contain_text('"username": "ann"')
 
 
-def test_token_that_the_server_finds_expired_is_renewed_and_the_request_repeated(short: str, visit: Visit) -> None:
+def test_expired_token_is_renewed_and_the_request_repeated(short: str, visit: Visit) -> None:
     visitor = visit(base_url=short)
     visitor.expect_complaint("401 (Unauthorized)")
     register(visitor.open())
@@ -168,7 +166,7 @@ def test_token_that_the_server_finds_expired_is_renewed_and_the_request_repeated
     expect(page.locator("#output")).to_contain_text('"username": "ann"')
 
 
-def test_laptop_that_wakes_after_an_hour_renews_before_it_asks(visitor: Visitor, calls: Counter[str]) -> None:
+def test_laptop_that_wakes_after_an_hour_renews_before_its_request(visitor: Visitor, calls: Counter[str]) -> None:
     page = visitor.open()
     register(page)
     page.close()
@@ -183,7 +181,7 @@ def test_laptop_that_wakes_after_an_hour_renews_before_it_asks(visitor: Visitor,
     assert calls == {REFRESH: ONCE, "/api/me/": 1}
 
 
-def test_ten_tabs_that_wake_after_an_hour_make_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
+def test_ten_tabs_that_wake_after_an_hour_send_one_refresh(visitor: Visitor, calls: Counter[str]) -> None:
     page = visitor.open()
     register(page)
     page.close()
@@ -205,7 +203,7 @@ def test_ten_tabs_that_wake_after_an_hour_make_one_refresh(visitor: Visitor, cal
     assert calls == {REFRESH: ONCE, "/api/me/": 10}
 
 
-def test_answer_cut_off_in_flight_costs_nothing(visitor: Visitor, site: str, calls: Counter[str]) -> None:
+def test_interrupted_response_loses_nothing(visitor: Visitor, site: str, calls: Counter[str]) -> None:
     visitor.expect_complaint("ERR_CONNECTION_RESET")
     register(visitor.open())
     page = visitor.open("/client")
@@ -221,7 +219,7 @@ def test_answer_cut_off_in_flight_costs_nothing(visitor: Visitor, site: str, cal
     expect(page.locator("#state")).to_have_text("signed in")
 
 
-def test_answer_whose_cookie_came_but_whose_body_was_lost_costs_nothing(visitor: Visitor) -> None:
+def test_response_without_its_body_loses_nothing(visitor: Visitor) -> None:
     visitor.expect_complaint("ERR_CONNECTION_RESET")
     register(visitor.open())
     page = visitor.open("/client")
@@ -238,7 +236,7 @@ def test_answer_whose_cookie_came_but_whose_body_was_lost_costs_nothing(visitor:
     expect(page.locator("#output")).to_contain_text('"username": "ann"')
 
 
-def test_server_that_is_away_for_a_while_signs_nobody_out(visit: Visit, database_url: str) -> None:
+def test_temporary_outage_signs_nobody_out(visit: Visit, database_url: str) -> None:
     port = str(free_port())
 
     def start() -> AbstractContextManager[str]:
@@ -262,7 +260,7 @@ def test_server_that_is_away_for_a_while_signs_nobody_out(visit: Visit, database
         expect(page.locator("#state")).to_have_text("signed in")
 
 
-def test_page_that_opens_while_the_server_can_not_answer_goes_on_once_it_can(visitor: Visitor, site: str) -> None:
+def test_page_opened_during_an_outage_continues_after_it(visitor: Visitor, site: str) -> None:
     visitor.expect_complaint("503 (Service Unavailable)")
     register(visitor.open())
     away = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"detail": "Away.", "code": "unavailable"}}
@@ -287,7 +285,7 @@ def test_account_page_says_that_the_server_is_out_of_reach(visitor: Visitor) -> 
     expect(page.locator("#who")).to_have_text("anne")
 
 
-def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
+def test_session_revoked_elsewhere_is_signed_out_at_the_next_click(visit: Visit) -> None:
     visitor = visit()
     visitor.expect_complaint("401 (Unauthorized)")
     register(visitor.open())
@@ -305,7 +303,7 @@ def test_revoked_elsewhere_means_out_at_the_next_click(visit: Visit) -> None:
     expect(other_tab.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
 
 
-def test_sign_out_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
+def test_sign_out_in_one_tab_reaches_all_tabs(visitor: Visitor) -> None:
     page = visitor.open()
     register(page)
     others = [visitor.open("/"), visitor.open("/client")]
@@ -316,7 +314,7 @@ def test_sign_out_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
     expect(others[1].locator("#state")).to_have_text("signed out")
 
 
-def test_sign_in_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
+def test_sign_in_in_one_tab_reaches_all_tabs(visitor: Visitor) -> None:
     page = visitor.open()
     register(page)
     page.get_by_role("button", name="Sign out").click()
@@ -326,7 +324,7 @@ def test_sign_in_in_one_tab_is_seen_in_all(visitor: Visitor) -> None:
     expect(other.locator("#state")).to_have_text("signed in")
 
 
-def test_another_user_in_one_tab_is_the_user_of_all(visit: Visit) -> None:
+def test_another_user_in_one_tab_replaces_the_user_in_all_tabs(visit: Visit) -> None:
     register(visit().open(), "bob")
     visitor = visit()
     page, other = visitor.open(), visitor.open()
@@ -350,7 +348,7 @@ def change_password(page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("Your password has been changed")
 
 
-def test_changed_password_signs_nobody_out_who_is_at_this_browser(visitor: Visitor, calls: Counter[str]) -> None:
+def test_password_change_keeps_this_browsers_tabs_signed_in(visitor: Visitor, calls: Counter[str]) -> None:
     page = visitor.open()
     register(page)
     other = visitor.open("/client")
@@ -369,7 +367,7 @@ def test_changed_password_signs_nobody_out_who_is_at_this_browser(visitor: Visit
     expect(page.locator("#who")).to_have_text("ann")
 
 
-def test_request_on_its_way_while_the_password_changes_is_repeated(visitor: Visitor) -> None:
+def test_request_in_flight_during_a_password_change_is_repeated(visitor: Visitor) -> None:
     visitor.expect_complaint("401 (Unauthorized)")
     page = visitor.open()
     register(page)
@@ -390,7 +388,7 @@ def test_request_on_its_way_while_the_password_changes_is_repeated(visitor: Visi
     expect(other.locator("#output")).not_to_contain_text("signed out")
 
 
-def test_stolen_token_that_comes_back_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
+def test_reuse_of_a_stolen_token_signs_out_and_says_why(visit: Visit, database_url: str) -> None:
     # With a key, nobody could use it.
     with serve(database_url, REFRESH_GRACE_PERIOD="0", REFRESH_LATE_RETRY="off", DPOP="off") as url:
         visitor = visit(base_url=url)

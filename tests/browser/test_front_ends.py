@@ -64,9 +64,7 @@ def evaluate(page: Page, call: str) -> Any:
 SIGN_IN = f"client.login('ann', '{PASSWORD}')"
 
 
-def test_page_on_another_port_signs_in_and_is_signed_in_when_it_comes_back(
-    visit: Visit, sites: list[Site], trusting: str
-) -> None:
+def test_page_on_another_port_signs_in_and_stays_signed_in(visit: Visit, sites: list[Site], trusting: str) -> None:
     register(visit(base_url=trusting).open())
     visitor = visit(base_url=trusting)
     front = sites[0].url
@@ -83,7 +81,7 @@ def test_page_on_another_port_signs_in_and_is_signed_in_when_it_comes_back(
     assert evaluate(page, "client.restore()") is False
 
 
-def test_second_front_end_that_was_never_visited_knows_who_is_signed_in(
+def test_second_front_end_restores_the_session_on_its_first_visit(
     visit: Visit, sites: list[Site], trusting: str
 ) -> None:
     visitor = visit(base_url=trusting)
@@ -94,9 +92,7 @@ def test_second_front_end_that_was_never_visited_knows_who_is_signed_in(
     assert evaluate(page, "client.restore()") is True
 
 
-def test_token_goes_to_the_servers_that_are_named_and_to_no_other(
-    visit: Visit, sites: list[Site], trusting: str
-) -> None:
+def test_token_is_sent_to_listed_origins_only(visit: Visit, sites: list[Site], trusting: str) -> None:
     front, api, stranger = sites
     api.away = f"{stranger.url}/taken"
     register(visit(base_url=trusting).open())
@@ -109,7 +105,7 @@ def test_token_goes_to_the_servers_that_are_named_and_to_no_other(
     assert stranger.heard == [("/taken", None), ("/asked", None)]
 
 
-def test_wrong_password_and_refused_origin_and_server_away_are_three_things(
+def test_wrong_password_refused_origin_and_outage_are_different_errors(
     visit: Visit, sites: list[Site], trusting: str
 ) -> None:
     front, api, stranger = sites
@@ -132,7 +128,7 @@ def test_wrong_password_and_refused_origin_and_server_away_are_three_things(
     assert (refused["name"], refused["code"]) == ("Misconfigured", "origin_refused")
 
 
-def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: list[Site], trusting: str) -> None:
+def test_cookie_that_the_browser_drops_is_an_error_at_sign_in(visit: Visit, sites: list[Site], trusting: str) -> None:
     register(visit(base_url=trusting).open())
     visitor = visit(base_url=trusting)
     page = open_front_end(visitor, sites[0].localhost, trusting)  # another site than 127.0.0.1
@@ -142,7 +138,7 @@ def test_cookie_that_does_not_stick_is_told_at_the_sign_in(visit: Visit, sites: 
     assert evaluate(page, "client.status") == "out"
 
 
-def test_cookie_sticks_on_another_site_with_the_setting_that_the_error_names(
+def test_cookie_works_on_another_site_with_the_setting_in_the_error(
     visit: Visit, sites: list[Site], database_url: str
 ) -> None:
     front = sites[0].localhost
@@ -157,7 +153,7 @@ def test_cookie_sticks_on_another_site_with_the_setting_that_the_error_names(
 
 
 @pytest.mark.parametrize("snippet", snippets("latchkey-client"))
-def test_snippet_of_the_page_runs(visit: Visit, sites: list[Site], trusting: str, snippet: str) -> None:
+def test_snippet_in_the_docs_runs(visit: Visit, sites: list[Site], trusting: str, snippet: str) -> None:
     front, api, _ = sites
     visitor = visit(base_url=trusting)
     visitor.expect_complaint("401 (Unauthorized)", "400 (Bad Request)")

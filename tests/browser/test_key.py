@@ -33,9 +33,7 @@ def refusal(url: str, method: str = "GET", **headers: str) -> str:
         return str(json.load(answer)["code"])
 
 
-def test_copies_of_cookie_and_tokens_are_refused_everywhere_while_the_browser_goes_on(
-    visitor: Visitor, site: str
-) -> None:
+def test_copied_cookie_and_tokens_are_refused_while_the_browser_continues(visitor: Visitor, site: str) -> None:
     register(visitor.open())
     page = visitor.open("/client")
     expect(page.locator("#state")).to_have_text("signed in")
@@ -56,7 +54,7 @@ def test_copies_of_cookie_and_tokens_are_refused_everywhere_while_the_browser_go
     asked_with(page)
 
 
-def test_key_can_not_be_exported(visitor: Visitor) -> None:
+def test_key_cannot_be_exported(visitor: Visitor) -> None:
     register(visitor.open())
     page = visitor.open("/client")
     expect(page.locator("#state")).to_have_text("signed in")
@@ -71,7 +69,7 @@ def test_key_can_not_be_exported(visitor: Visitor) -> None:
     assert refusal == "InvalidAccessError"
 
 
-def test_who_has_lost_the_key_signs_in_again(visitor: Visitor) -> None:
+def test_lost_key_requires_a_new_sign_in(visitor: Visitor) -> None:
     visitor.expect_complaint("401 (Unauthorized)")
     register(visitor.open())
     page = visitor.open("/client")

@@ -8,7 +8,7 @@ from tests.browser.conftest import Visit, Visitor
 from tests.clients import PASSWORD
 
 
-def test_account_is_told_in_german(visit: Visit) -> None:
+def test_account_page_is_in_german(visit: Visit) -> None:
     page = visit(locale="de-DE").open("/#register")
     expect(page.locator("html")).to_have_attribute("lang", "de")
     register(page)
@@ -22,7 +22,7 @@ def test_account_is_told_in_german(visit: Visit) -> None:
     expect(page.get_by_role("status")).to_have_text("Sie sind abgemeldet.")
 
 
-def test_form_tells_in_german_what_is_wrong(visit: Visit) -> None:
+def test_form_errors_are_in_german(visit: Visit) -> None:
     visitor: Visitor = visit(locale="de-DE")
     visitor.expect_complaint("400 (Bad Request)")
     page = visitor.open("/#register")
@@ -30,7 +30,7 @@ def test_form_tells_in_german_what_is_wrong(visit: Visit) -> None:
     expect(page.locator("#register-username-error")).to_have_text(re.compile("Geben Sie einen gültigen Benutzernamen"))
 
 
-def test_example_of_the_client_is_told_in_german(visit: Visit) -> None:
+def test_client_example_is_in_german(visit: Visit) -> None:
     page = visit(locale="de-DE").open("/client")
     expect(page.locator("#state")).to_have_text("abgemeldet")
 

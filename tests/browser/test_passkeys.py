@@ -102,7 +102,7 @@ def test_passkey_is_added_signs_in_by_the_button_and_after_a_password(visit: Vis
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
 
 
-def test_passkey_that_the_browser_offers_signs_in_with_nothing_typed(visit: Visit, named: str, mails: Path) -> None:
+def test_passkey_offered_by_the_browser_signs_in_without_typing(visit: Visit, named: str, mails: Path) -> None:
     visitor = visit(base_url=named)
     page = verified(visitor, mails)
     add(page, "Laptop")
@@ -110,7 +110,7 @@ def test_passkey_that_the_browser_offers_signs_in_with_nothing_typed(visit: Visi
     expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "signed out"])
 
 
-def test_page_left_open_has_a_challenge_that_is_still_good(visit: Visit, named: str) -> None:
+def test_page_left_open_still_has_a_valid_challenge(visit: Visit, named: str) -> None:
     visitor = visit(base_url=named)
     visitor.context.add_init_script(WAITS)
     page = visitor.open()
@@ -154,7 +154,7 @@ def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_page_at_an_address_offers_no_passkeys_and_says_why(visitor: Visitor) -> None:
+def test_page_at_an_ip_address_offers_no_passkeys_and_says_why(visitor: Visitor) -> None:
     lines: list[str] = []
     visitor.context.on("console", lambda message: lines.append(message.text))
     page = visitor.open()

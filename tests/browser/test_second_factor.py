@@ -28,7 +28,7 @@ def expecting(visitor: Visitor) -> Visitor:
     return visitor
 
 
-def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
+def test_code_is_required_once_enabled(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
     device, codes = switch_on(page)
     expect(page.locator("#factor-state")).to_have_text(re.compile(r"On since .*\. Recovery codes left: 10\."))
@@ -47,7 +47,7 @@ def test_code_is_asked_for_once_it_is_switched_on(expecting: Visitor, page: Page
     expect(page.locator("#codes")).to_be_hidden()
 
 
-def test_wrong_code_switches_nothing_on(expecting: Visitor, page: Page) -> None:
+def test_wrong_code_enables_nothing_on_the_page(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
     page.get_by_text("Turn on two-factor authentication").click()
     password = page.locator("#enrol").get_by_label("Your password")
@@ -84,7 +84,7 @@ def test_recovery_codes_are_copied_and_downloaded(visit: Visit) -> None:
     assert downloading.value.path().read_text().split() == codes
 
 
-def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page) -> None:
+def test_recovery_codes_are_renewed_and_the_factor_removed(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
     _, codes = switch_on(page)
     page.get_by_text("Get new recovery codes").click()
@@ -112,7 +112,7 @@ def test_codes_are_renewed_and_it_is_switched_off(expecting: Visitor, page: Page
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
 
 
-def test_login_that_took_too_long_begins_anew(expecting: Visitor, page: Page) -> None:
+def test_expired_login_starts_over(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
     switch_on(page)
     sign_out(page)
@@ -124,7 +124,7 @@ def test_login_that_took_too_long_begins_anew(expecting: Visitor, page: Page) ->
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
+def test_browsable_api_also_asks_for_the_code(visit: Visit) -> None:
     page = visit().open()
     register(page, address=False)
     _, codes = switch_on(page)
@@ -136,7 +136,7 @@ def test_browsable_api_asks_for_the_code_too(visit: Visit) -> None:
     expect(browsing.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_address_and_account_take_a_code_once_it_is_switched_on(expecting: Visitor, page: Page) -> None:
+def test_changing_the_address_and_deleting_the_account_need_a_code(expecting: Visitor, page: Page) -> None:
     register(page, address=False)
     page.get_by_text("Change the email address").click()
     expect(page.locator("#change-email").get_by_label("Code")).to_be_hidden()
@@ -160,7 +160,7 @@ def test_address_and_account_take_a_code_once_it_is_switched_on(expecting: Visit
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_other_devices_are_signed_out_with_it_if_that_is_wanted(expecting: Visitor, visit: Visit, page: Page) -> None:
+def test_other_devices_are_signed_out_on_request(expecting: Visitor, visit: Visit, page: Page) -> None:
     register(page, address=False)
     elsewhere = visit()
     elsewhere.expect_complaint("401 (Unauthorized)")

@@ -9,7 +9,7 @@ from tests.tools import NODE
 
 
 @pytest.mark.parametrize("script", sorted(Path(__file__).parent.glob("*.test.mjs")), ids=lambda path: path.name)
-def test_client_does_what_its_tests_ask(script: Path) -> None:
+def test_client_passes_its_javascript_tests(script: Path) -> None:
     assert NODE
     command = [NODE, "--test", "--test-reporter=spec", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

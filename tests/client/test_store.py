@@ -22,11 +22,11 @@ def run(database_url: str, code: str) -> list[str]:
 
 
 @pytest.mark.parametrize("snippet", snippets("latchkey-client/store"))
-def test_snippet_of_the_page_runs(database_url: str, snippet: str) -> None:
+def test_snippet_in_the_docs_runs(database_url: str, snippet: str) -> None:
     assert run(database_url, snippet) == ["ada"]
 
 
-def test_app_goes_on_through_everything_and_leaves_nothing_behind(database_url: str) -> None:
+def test_app_survives_failures_and_leaves_no_session_behind(database_url: str) -> None:
     assert run(database_url, STORY) == [
         "Ada's phone",
         "restored",

@@ -33,7 +33,7 @@ def admin(db: None) -> Any:
     return admin
 
 
-def test_first_page_counts_what_is_live_and_what_happened_in_a_day(admin: Any) -> None:
+def test_index_counts_active_sessions_and_the_last_days_events(admin: Any) -> None:
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     browsers = [Browser() for _ in range(3)]
     for browser in browsers:
@@ -46,14 +46,14 @@ def test_first_page_counts_what_is_live_and_what_happened_in_a_day(admin: Any) -
     assert "Live sessions" not in admin("/admin/latchkey/")
 
 
-def test_day_ends(admin: Any, time_machine: TimeMachineFixture) -> None:
+def test_counts_cover_the_last_24_hours(admin: Any, time_machine: TimeMachineFixture) -> None:
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     Browser().login()
     time_machine.move_to(datetime.now(UTC) + timedelta(hours=25))
     assert "Active sessions: 2. In the last 24 hours: signed in: 0" in admin()
 
 
-def test_more_sessions_than_are_counted_are_told_as_such(admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_count_has_an_upper_bound(admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     for _ in range(3):
         Browser().login()
@@ -63,7 +63,7 @@ def test_more_sessions_than_are_counted_are_told_as_such(admin: Any, monkeypatch
 
 def test_staff_who_may_not_see_sessions_get_no_numbers(admin: Any) -> None:
     User.objects.get(username="sue").user_permissions.clear()
-    assert "Live sessions" not in admin()
+    assert "Active sessions" not in admin()
     assert Session.objects.count() == 1
 
 
@@ -73,7 +73,7 @@ def drawn(page: str) -> dict[str, int]:
     return {name: int(total) for name, total in found}
 
 
-def test_first_page_draws_the_last_thirty_days(admin: Any, time_machine: TimeMachineFixture) -> None:
+def test_index_draws_the_last_thirty_days(admin: Any, time_machine: TimeMachineFixture) -> None:
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     time_machine.move_to("2030-01-01T23:59:59Z", tick=False)
     Browser().login()  # a second too long ago
@@ -108,7 +108,7 @@ def test_first_page_draws_the_last_thirty_days(admin: Any, time_machine: TimeMac
     ]
 
 
-def test_thirty_days_are_counted_by_one_statement(admin: Any) -> None:
+def test_thirty_days_are_counted_with_one_statement(admin: Any) -> None:
     with CaptureQueriesContext(connection) as asked:
         days, by_kind, by_reason = history.count()
     assert (len(asked), len(days), sum(by_kind["login"].values()), by_reason[""]) == (1, 30, 1, by_kind["login"])

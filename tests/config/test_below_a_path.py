@@ -41,7 +41,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("path", ["/sso", ""], ids=["passed on", "taken off"])
-def test_everything_is_below_the_path(database_url: str, path: str) -> None:
+def test_everything_is_below_the_path_prefix(database_url: str, path: str) -> None:
     port = str(free_port())
     with serve(database_url, PORT=port, PUBLIC_URL=SSO, WORKERS="1", REFRESH_COOKIE_SECURE="false") as url:
         proxy = Proxy(url, path)
@@ -97,7 +97,7 @@ def test_everything_is_below_the_path(database_url: str, path: str) -> None:
     ("path", "expected"),
     [("/sso/auth", "/auth"), ("/auth", "/auth"), ("/sso", ""), ("/sso/", "/"), ("/ssoauth", "/ssoauth"), ("", "")],
 )
-def test_path_is_taken_off_where_the_proxy_leaves_it(path: str, expected: str) -> None:
+def test_path_prefix_is_removed_if_the_proxy_keeps_it(path: str, expected: str) -> None:
     assert below(path) == path
     with override_settings(FORCE_SCRIPT_NAME="/sso"):
         assert below(path) == expected

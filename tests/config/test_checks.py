@@ -16,7 +16,7 @@ def found() -> list[str]:
     return [f"{message.id}" for message in run_checks() if f"{message.id}".startswith("config.")]
 
 
-def test_the_settings_of_the_tests_are_clean() -> None:
+def test_test_settings_pass_every_check() -> None:
     assert found() == []
 
 
@@ -36,7 +36,7 @@ def test_short_token_stops_the_start(settings: Settings, token: str, ids: list[s
         (["verify_email"], ["config.E002"]),
     ],
 )
-def test_notice_that_there_is_not_stops_the_start(settings: Settings, notices: list[str], ids: list[str]) -> None:
+def test_unknown_notice_stops_the_start(settings: Settings, notices: list[str], ids: list[str]) -> None:
     settings.NOTICES = notices
     assert found() == ids
 
@@ -44,7 +44,7 @@ def test_notice_that_there_is_not_stops_the_start(settings: Settings, notices: l
 @pytest.mark.parametrize(
     ("backend", "debug", "ids"), [(CONSOLE, True, []), (CONSOLE, False, ["config.W001"]), (SMTP, False, [])]
 )
-def test_mails_in_the_log_are_warned_of(settings: Settings, backend: str, debug: bool, ids: list[str]) -> None:
+def test_mails_in_the_log_cause_a_warning(settings: Settings, backend: str, debug: bool, ids: list[str]) -> None:
     settings.EMAIL_BACKEND, settings.DEBUG = backend, debug
     assert found() == ids
 
@@ -74,12 +74,12 @@ WEB, APP = "https://app.example.com/reset#{uid}/{token}", "myapp://reset?uid={ui
         ("http://app.example.com/reset#{uid}/{token}", ["config.W003"]),
     ],
 )
-def test_link_to_a_page_elsewhere_is_judged(settings: Settings, name: str, url: str, ids: list[str]) -> None:
+def test_external_link_urls_are_checked(settings: Settings, name: str, url: str, ids: list[str]) -> None:
     setattr(settings, name, url)
     assert found() == ids
 
 
-def test_link_without_tls_is_nobodys_business_in_debug(settings: Settings) -> None:
+def test_link_without_tls_is_allowed_in_debug(settings: Settings) -> None:
     settings.DEBUG, settings.PASSWORD_RESET_URL = True, "http://localhost:3000/reset#{uid}/{token}"
     assert found() == []
 
@@ -88,12 +88,14 @@ def test_link_without_tls_is_nobodys_business_in_debug(settings: Settings) -> No
     ("path", "ids"),
     [(None, []), ("/sso", []), ("/sso/auth", []), ("/auth", ["config.E005"]), ("/api/x", ["config.E005"])],
 )
-def test_path_that_is_one_of_the_servers_own_is_an_error(settings: Settings, path: str | None, ids: list[str]) -> None:
+def test_link_path_that_the_server_uses_itself_is_an_error(
+    settings: Settings, path: str | None, ids: list[str]
+) -> None:
     settings.FORCE_SCRIPT_NAME = path
     assert [check for check in found() if check == "config.E005"] == ids
 
 
-def test_own_paths_are_those_of_the_urls() -> None:
+def test_known_paths_match_the_urls() -> None:
     def firsts(patterns: Iterable[Any]) -> set[str]:
         found = set()
         for pattern in patterns:
@@ -110,7 +112,7 @@ def test_own_paths_are_those_of_the_urls() -> None:
     ("name", "hint"),
     [("REFRESH_COKIE_NAME", "Did you mean REFRESH_COOKIE_NAME?"), ("QX", ".env.example lists the variables.")],
 )
-def test_variable_that_nothing_reads_is_named(settings: Settings, name: str, hint: str) -> None:
+def test_unknown_variable_is_reported(settings: Settings, name: str, hint: str) -> None:
     settings.UNKNOWN_VARIABLES = [name]
     [warning] = check_variables()
     assert (warning.id, warning.hint) == ("config.W004", hint)
@@ -131,14 +133,12 @@ def test_variable_that_nothing_reads_is_named(settings: Settings, name: str, hin
         ({"PASSKEY_RP_ID": "example.com", "PASSKEY_ORIGINS": ["https://notexample.com"]}, ["config.E007"]),
     ],
 )
-def test_passkeys_are_bound_to_a_domain_of_their_origins(
-    settings: Settings, changes: dict[str, Any], ids: list[str]
-) -> None:
+def test_passkey_domain_must_match_its_origins(settings: Settings, changes: dict[str, Any], ids: list[str]) -> None:
     for name, value in changes.items():
         setattr(settings, name, value)
     assert found() == ids
 
 
-def test_address_in_the_public_url_is_no_domain() -> None:
+def test_ip_address_in_the_public_url_is_not_a_domain() -> None:
     assert passkey_domain("http://127.0.0.1:8000") == ""
     assert passkey_domain("https://auth.example.com/sso") == "auth.example.com"

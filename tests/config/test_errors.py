@@ -59,7 +59,7 @@ def test_error_is_json_for_programs(failing: Client, kind: str, code: str) -> No
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize(("kind", "code"), CODES)
-def test_error_is_a_page_for_browsers_but_not_below_the_api(failing: Client, kind: str, code: str) -> None:
+def test_error_is_a_page_for_browsers_outside_the_api(failing: Client, kind: str, code: str) -> None:
     page = failing.get(f"/fail/{kind}", headers={"Accept": BROWSER})
     assert (page.status_code, page["Content-Type"]) == (int(kind), "text/html; charset=utf-8")
     answer = failing.get(f"/api/fail/{kind}", headers={"Accept": BROWSER})
@@ -68,7 +68,7 @@ def test_error_is_a_page_for_browsers_but_not_below_the_api(failing: Client, kin
 
 @pytest.mark.urls(__name__)
 @pytest.mark.django_db(transaction=True)
-def test_database_that_is_lost_after_the_view_is_unavailable(failing: Client) -> None:
+def test_database_lost_after_the_view_is_503(failing: Client) -> None:
     try:
         response = failing.get("/lose-the-database", headers={"Accept": BROWSER})
     finally:

@@ -37,7 +37,7 @@ def text_of(response: Any) -> str:
 # Answers
 
 
-def test_error_is_told_in_german(ann: User) -> None:
+def test_error_is_in_german(ann: User) -> None:
     answer = Client(headers=GERMAN).post("/auth/refresh-token")
     sentence = "Das Cookie mit dem Aktualisierungstoken fehlt. Melden Sie sich an."
     assert answer.json() == {"detail": sentence, "code": "refresh_token_missing"}
@@ -45,7 +45,7 @@ def test_error_is_told_in_german(ann: User) -> None:
     assert "Accept-Language" in answer["Vary"]
 
 
-def test_errors_of_fields_are_told_in_german(ann: User) -> None:
+def test_field_errors_are_in_german(ann: User) -> None:
     body = {"username": "ANN", "password": "12345", "email": "no address"}
     answer = Client(headers=GERMAN).post("/auth/register", body, content_type="application/json")
     assert answer.json()["email"] == ["Geben Sie eine gültige E-Mail-Adresse ein."]
@@ -122,9 +122,7 @@ REFUSED: list[tuple[str, str, Any, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "headers"), REFUSED)
-def test_no_answer_is_told_half_in_english(
-    ann: User, method: str, path: str, body: Any, headers: dict[str, str]
-) -> None:
+def test_no_answer_mixes_languages(ann: User, method: str, path: str, body: Any, headers: dict[str, str]) -> None:
     content_type = headers.get("content-type", "application/json")
     asked = {name: value for name, value in headers.items() if name not in ("as", "content-type")}
     if "as" in headers:
@@ -171,14 +169,14 @@ def test_unknown_languages_get_english(header: str) -> None:
         "tr_TR",
     ],
 )
-def test_nasty_language_is_none(header: str) -> None:
+def test_malformed_language_is_ignored(header: str) -> None:
     for headers in ({"accept-language": header}, {"cookie": f"django_language={header}"}):
         answer = Client(headers=headers).get("/api/me/")
         assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
         assert answer["Content-Language"] in ("en", "de")
 
 
-def test_language_ends_with_its_request(settings: Settings) -> None:
+def test_language_does_not_outlive_its_request(settings: Settings) -> None:
     Client(headers=GERMAN).get("/api/me/")
     assert translation.get_language() == "en"
     settings.SECURE_SSL_REDIRECT = True  # refused before anybody has looked at the language
@@ -190,7 +188,7 @@ def test_language_ends_with_its_request(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/health/live"])
-def test_what_programs_keep_is_the_same_in_every_language(path: str) -> None:
+def test_machine_readable_values_are_the_same_in_every_language(path: str) -> None:
     english, german = Client().get(path), Client(headers=GERMAN).get(path)
     assert german.content == english.content
     assert german.headers == english.headers
@@ -245,7 +243,7 @@ def test_account_page_names_events_in_german() -> None:
     assert dict(json.loads(kinds))["token_reused"] == "Aktualisierungstoken zweimal verwendet"
 
 
-def test_session_is_described_in_german(ann: User) -> None:
+def test_session_description_is_in_german(ann: User) -> None:
     browser = Browser()
     browser.login()
     [session] = browser.get("/api/sessions/", headers=GERMAN).json()["results"]
@@ -253,7 +251,7 @@ def test_session_is_described_in_german(ann: User) -> None:
     assert (session["device"], event["device"]) == ("Firefox unter Linux", "Firefox unter Linux")
 
 
-def test_pages_of_the_api_are_headed_in_german() -> None:
+def test_api_page_headings_are_in_german() -> None:
     User.objects.create_superuser("root", "root@example.com", PASSWORD)
     visitor = Client(headers=PAGE)
     visitor.post("/api/sign-in/", {"username": "root", "password": PASSWORD})

@@ -10,7 +10,7 @@ from config import local
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_port_that_is_taken_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_port_in_use_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -24,14 +24,14 @@ def test_port_that_is_taken_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, h
     local.on_starting(None)  # which nothing keeps any more
 
 
-def test_other_faults_of_the_address_are_gunicorns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_address_errors_are_left_to_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "HOST", "[2001:db8::1]")
     with pytest.raises(OSError, match=r"Errno") as caught:
         local.on_starting(None)
     assert caught.value.errno != errno.EADDRINUSE
 
 
-def test_addresses_are_told_once_it_listens(capsys: Any) -> None:
+def test_addresses_are_printed_once_it_listens(capsys: Any) -> None:
     local.when_ready(None)
     printed = capsys.readouterr().out
     for path in ("/", "/api/", "/api/docs/", "/admin/"):

@@ -77,7 +77,7 @@ def test_path_does_not_exist_unless_a_token_is_set() -> None:
             assert (answer.status_code, answer.json()) == (404, {"detail": "Not found.", "code": "not_found"})
 
 
-def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
+def test_metrics_have_the_prometheus_format(opened: None) -> None:
     answer = Client().get("/metrics/", headers={"authorization": f"bearer {TOKEN}", "accept": "application/json"})
     assert answer.status_code == 200
     assert answer["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -90,7 +90,7 @@ def test_scraper_is_told_in_the_format_of_prometheus(opened: None) -> None:
 
 
 @pytest.mark.parametrize("host", ["10.42.0.7:8000", "latchkey-7d9f.default.svc"])
-def test_scraper_is_told_whatever_the_host(opened: None, host: str) -> None:
+def test_metrics_answer_for_any_host(opened: None, host: str) -> None:
     headers = {"authorization": f"Bearer {TOKEN}", "host": host}
     assert Client().get("/metrics", headers=headers).status_code == 200
     assert Client().get("/metrics", headers={**headers, "authorization": "Bearer wrong"}).status_code == 401
@@ -112,14 +112,14 @@ def test_wrong_token_is_refused(opened: None, token: str) -> None:
 
 
 @pytest.mark.django_db
-def test_access_token_opens_nothing_here(opened: None, django_user_model: Any) -> None:
+def test_access_token_does_not_open_metrics(opened: None, django_user_model: Any) -> None:
     django_user_model.objects.create_superuser("root", "root@example.com", PASSWORD)
     browser = Browser()
     assert browser.login("root").status_code == 200
     assert browser.get("/metrics").status_code == 401
 
 
-def test_nothing_but_reading_is_possible(opened: None) -> None:
+def test_metrics_are_read_only(opened: None) -> None:
     answer = Client(enforce_csrf_checks=True).post("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
 
@@ -141,9 +141,7 @@ def test_events_and_rotations_are_counted(django_user_model: Any, scrape: Callab
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_happens_in_two_browsers_is_counted_together(
-    django_user_model: Any, scrape: Callable[[], dict[str, float]]
-) -> None:
+def test_events_of_two_browsers_add_up(django_user_model: Any, scrape: Callable[[], dict[str, float]]) -> None:
     django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
     laptop, phone = Browser(), Browser()
     for browser in (laptop, phone):
@@ -155,7 +153,7 @@ def test_what_happens_in_two_browsers_is_counted_together(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_not_committed_is_not_counted(
+def test_rolled_back_events_are_not_counted(
     django_user_model: Any, scrape: Callable[[], dict[str, float]], a_kind_of_a_project: kinds.Kind
 ) -> None:
     ann = django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
@@ -170,7 +168,7 @@ def test_what_was_not_committed_is_not_counted(
     assert scrape() == {"login": 1, "a_kind_of_a_project": 1}
 
 
-def test_count_that_can_not_be_kept_is_told_and_no_error(
+def test_failed_count_is_logged_and_not_an_error(
     opened: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
@@ -202,7 +200,7 @@ MEASURED = ("latchkey_seconds_count", "latchkey_refusals_total")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_logins_and_refreshes_are_measured_by_either_transport(
+def test_logins_and_refreshes_are_measured_by_transport(
     django_user_model: Any, measured: Callable[[], dict[str, float]]
 ) -> None:
     django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
@@ -217,7 +215,7 @@ def test_logins_and_refreshes_are_measured_by_either_transport(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refusals_are_counted_by_their_codes(django_user_model: Any, measured: Callable[[], dict[str, float]]) -> None:
+def test_refusals_are_counted_by_code(django_user_model: Any, measured: Callable[[], dict[str, float]]) -> None:
     django_user_model.objects.create_user("ann", "ann@example.com", PASSWORD)
     browser = Browser()
     browser.login(password="wrong")
@@ -244,13 +242,13 @@ def test_refusal_by_a_middleware_is_counted(measured: Callable[[], dict[str, flo
     assert measured() == {"400 bad_request": 1}
 
 
-def test_refusal_that_is_no_object_is_counted(measured: Callable[[], dict[str, float]]) -> None:
+def test_refusal_with_a_list_body_is_counted(measured: Callable[[], dict[str, float]]) -> None:
     assert code_of(JsonResponse(["a"], safe=False, status=400)) == "invalid"
     assert code_of(JsonResponse({"code": ["This field is required."]}, status=400)) == "invalid"
     assert measured() == {}
 
 
-def test_request_whose_measure_can_not_be_kept_is_answered(opened: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_measurement_does_not_fail_the_request(opened: None, caplog: pytest.LogCaptureFixture) -> None:
     broken = HttpResponse("{", content_type="application/json", status=418)
     assert Measuring(lambda request: broken)(RequestFactory().get("/")) is broken  # noqa: ARG005
     [record] = [record for record in caplog.records if record.name == "config.serving.metrics"]
@@ -331,7 +329,7 @@ def test_counts_of_several_workers_add_up_and_outlive_them(crowd: Crowd) -> None
     assert counted(crowd.url) == crowd.events
 
 
-def test_counts_leave_nothing_behind(database_url: str) -> None:
+def test_counters_leave_no_files_behind(database_url: str) -> None:
     with serve(database_url, METRICS_TOKEN=TOKEN) as url:
         [server] = {worker.parent() for worker in workers_of(url)}
         [file] = files_of(server)
@@ -339,7 +337,7 @@ def test_counts_leave_nothing_behind(database_url: str) -> None:
     assert not file.parent.exists()
 
 
-def test_lost_count_costs_nobody_anything(crowd: Crowd) -> None:
+def test_lost_counter_file_is_no_error(crowd: Crowd) -> None:
     [server] = {worker.parent() for worker in workers_of(crowd.url)}
     [file] = files_of(server)
     for left in file.parent.iterdir():
@@ -349,7 +347,7 @@ def test_lost_count_costs_nobody_anything(crowd: Crowd) -> None:
     crowd.live()
 
 
-def test_server_makes_a_folder_for_the_counts_and_removes_only_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_creates_and_removes_only_its_own_counter_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     monkeypatch.setattr("config.settings.METRICS_TOKEN", TOKEN)
     configuration = runpy.run_path(config.gunicorn.__file__)
@@ -360,7 +358,7 @@ def test_server_makes_a_folder_for_the_counts_and_removes_only_its_own(monkeypat
     assert not folder.exists()
 
 
-def test_processes_of_other_servers_meet_in_the_folder_that_is_named(
+def test_several_servers_share_a_configured_counter_folder(
     opened: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

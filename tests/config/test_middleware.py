@@ -32,7 +32,7 @@ def body(response: HttpResponseBase | None) -> str:
     ],
 )
 @pytest.mark.parametrize("path", ["/api/me/", "/auth/second-factor"])
-def test_only_trusted_origins_may_read_an_answer(
+def test_only_trusted_origins_may_read_a_response(
     client: Client, settings: Any, path: str, origin: str, is_trusted: bool
 ) -> None:
     settings.CORS_ALLOWED_ORIGINS = settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example"]
@@ -62,7 +62,7 @@ def test_only_trusted_origins_may_read_an_answer(
         (1, "<script>", "127.0.0.1"),
     ],
 )
-def test_address_is_the_one_the_proxies_vouch_for(
+def test_client_address_comes_from_trusted_proxies(
     settings: Any, rf: RequestFactory, proxies: int, forwarded: str | None, address: str
 ) -> None:
     settings.TRUSTED_PROXIES = proxies
@@ -80,7 +80,7 @@ def test_address_is_the_one_the_proxies_vouch_for(
         (2, "https", "auth.example.com", "https://auth.example.com"),
     ],
 )
-def test_scheme_and_host_are_those_the_proxies_vouch_for(
+def test_scheme_and_host_come_from_trusted_proxies(
     settings: Any, rf: RequestFactory, proxies: int, proto: str, host: str, url: str
 ) -> None:
     settings.TRUSTED_PROXIES = proxies
@@ -116,14 +116,14 @@ def test_trailing_slash_is_optional(rf: RequestFactory, asked: str, served: str,
 
 
 @pytest.mark.parametrize(("asked", "kept"), [("/api/me", "/api/me"), ("/api/me/", None), ("/nowhere/", None)])
-def test_path_that_was_sent_is_kept_where_another_is_served(rf: RequestFactory, asked: str, kept: str | None) -> None:
+def test_original_path_is_kept_when_the_slash_is_added(rf: RequestFactory, asked: str, kept: str | None) -> None:
     request = rf.get(asked)
     OptionalTrailingSlash(sender)(request)
     assert request.META.get(SENT_PATH) == kept
 
 
 @pytest.mark.parametrize(("length", "status"), [("1048576", 200), ("1048577", 413), ("", 200), ("-1", 200), ("x", 200)])
-def test_long_body_is_refused_unread(rf: RequestFactory, length: str, status: int) -> None:
+def test_too_long_body_is_refused_unread(rf: RequestFactory, length: str, status: int) -> None:
     request = rf.post("/")
     request.META["CONTENT_LENGTH"] = length
     assert Refusals(sender)(request).status_code == status
@@ -154,7 +154,7 @@ def test_every_answer_carries_the_security_headers(client: Client, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere"])
-def test_no_other_site_frames_what_is_not_found_while_debugging(client: Client, settings: Settings, path: str) -> None:
+def test_debug_404_page_cannot_be_framed(client: Client, settings: Settings, path: str) -> None:
     settings.DEBUG = True
     response = client.get(path)
     assert (response.status_code, response["Content-Security-Policy"]) == (404, "frame-ancestors 'none'")

@@ -62,7 +62,7 @@ def chunked(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def test_server_answers_what_no_parser_takes(database_url: str) -> None:
+def test_server_answers_unparsable_requests(database_url: str) -> None:
     with serve(database_url, WORKERS="1", THROTTLING="off") as url:
         for value in MALFORMED:
             accept, content_type = value.format("text/html"), value.format("application/json")
@@ -114,23 +114,23 @@ def wsgi() -> Callable[..., tuple[int, dict[str, str], bytes]]:
 
 @pytest.mark.parametrize("key", ["CONTENT_TYPE", "HTTP_ACCEPT", "HTTP_CONTENT_DISPOSITION"])
 @pytest.mark.parametrize("value", MALFORMED)
-def test_header_that_python_cant_parse_is_400(wsgi: Any, key: str, value: str) -> None:
+def test_unparsable_header_is_400(wsgi: Any, key: str, value: str) -> None:
     assert_refused(wsgi("POST", "/nowhere", **{key: value.format("a/b")}), 400, "bad_request")
 
 
 @pytest.mark.parametrize("header", ["", "text/html", "a/b; charset=bz2", "*/*;q=0.8", "a/b; a*=utf-8''%e2%82%ac"])
-def test_header_that_python_parses_passes(header: str) -> None:
+def test_unusual_but_valid_header_passes(header: str) -> None:
     assert outermost.is_parsable(header)
     parse_header_parameters(header)
 
 
-def test_part_that_python_cant_parse_is_400(wsgi: Any) -> None:
+def test_unparsable_multipart_part_is_400(wsgi: Any) -> None:
     assert_refused(wsgi("POST", "/api/token/", PART, CONTENT_TYPE=MULTIPART), 400, "parse_error")
     cookie = {"HTTP_COOKIE": "csrftoken=" + "a" * 32}
     assert_refused(wsgi("POST", "/admin/login/", PART, CONTENT_TYPE=MULTIPART, **cookie), 400, "bad_request")
 
 
-def test_two_lines_of_cookies_are_one(wsgi: Any) -> None:
+def test_two_cookie_headers_are_joined(wsgi: Any) -> None:
     page = wsgi("GET", "/admin/login/")
     token = page[1]["Set-Cookie"].strip().partition(";")[0]
     body = page[2].partition(b'name="csrfmiddlewaretoken" value="')[2].partition(b'"')[0]
@@ -145,7 +145,7 @@ def test_two_lines_of_cookies_are_one(wsgi: Any) -> None:
 
 
 @pytest.mark.parametrize("terminated", [True, False])
-def test_chunked_body_is_read_where_its_end_is_seen(wsgi: Any, terminated: bool) -> None:
+def test_chunked_body_is_read_if_its_end_is_detectable(wsgi: Any, terminated: bool) -> None:
     body = b'{"token": "junk"}'
     extra: dict[str, Any] = {"CONTENT_TYPE": "application/json", **CHUNKED}
     extra |= {"wsgi.input": BytesIO(body), "wsgi.input_terminated": terminated}
@@ -153,14 +153,14 @@ def test_chunked_body_is_read_where_its_end_is_seen(wsgi: Any, terminated: bool)
     assert_refused(response, *((401, "token_not_valid") if terminated else (411, "length_required")))
 
 
-def test_chunked_body_that_is_too_long_is_read_no_further(wsgi: Any) -> None:
+def test_too_long_chunked_body_is_not_read_further(wsgi: Any) -> None:
     source = BytesIO(b" " * (LIMIT + 100))
     extra = {**CHUNKED, "wsgi.input": source, "wsgi.input_terminated": True}
     assert_refused(wsgi("POST", "/auth/login", **extra), 413, "too_large")
     assert source.tell() == LIMIT + 1
 
 
-def test_failure_outside_of_django_is_json() -> None:
+def test_error_outside_django_is_json() -> None:
     def broken(environ: Any, start_response: Any) -> Any:
         raise ValueError
 
@@ -233,28 +233,28 @@ def test_asgi_refuses_a_body_that_is_too_long(length: Any, parts: Any) -> None:
         {"headers": [(b"content-type", b"a/b; a*=bogus''x")]},
     ],
 )
-def test_asgi_refuses_what_no_parser_takes(scope: Any) -> None:
+def test_asgi_refuses_unparsable_requests(scope: Any) -> None:
     assert_refused(asgi(scope, part()), 400, "bad_request")
 
 
-def test_asgi_refuses_a_part_that_python_cant_parse() -> None:
+def test_asgi_refuses_an_unparsable_multipart_part() -> None:
     response = asgi({"path": "/api/token/", "headers": [(b"content-type", MULTIPART.encode())]}, part(PART))
     assert_refused(response, 400, "parse_error")
 
 
-def test_asgi_takes_two_lines_of_cookies_for_one() -> None:
+def test_asgi_joins_two_cookie_headers() -> None:
     cookies = [(b"cookie", b"theme=dark"), (b"cookie", b"refreshToken=junk")]
     response = asgi({"path": "/auth/refresh-token", "headers": cookies}, part())
     assert_refused(response, 401, "token_not_valid")
 
 
-def test_asgi_refuses_websockets_and_leaves_the_rest_to_django() -> None:
+def test_asgi_refuses_websockets_and_passes_the_rest_to_django() -> None:
     assert asgi({"type": "websocket"}, {"type": "websocket.connect"}) == {"type": "websocket.close"}
     with pytest.raises(ValueError, match="lifespan"):
         asgi({"type": "lifespan"})
 
 
-def test_asgi_answers_nobody_who_has_gone() -> None:
+def test_asgi_does_not_answer_a_disconnected_client() -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
@@ -265,14 +265,14 @@ def test_asgi_answers_nobody_who_has_gone() -> None:
     asyncio.run(outermost.ASGI(get_asgi_application())(scope, receive, send))
 
 
-def test_asgi_failure_outside_of_django_is_json() -> None:
+def test_asgi_error_outside_django_is_json() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError
 
     assert_refused(asgi({}, part(), application=broken), 500, "error")
 
 
-def test_asgi_failure_in_the_middle_of_an_answer_is_the_servers() -> None:
+def test_asgi_error_in_mid_response_is_left_to_the_server() -> None:
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ValueError
@@ -320,7 +320,7 @@ def test_gunicorns_own_errors_are_json(status: int, line: str, code: str) -> Non
     assert {"X-Content-Type-Options: nosniff", "Connection: close", f"Content-Length: {len(body)}"} <= set(headers)
 
 
-def test_workers_errors_go_through_that() -> None:
+def test_worker_errors_use_the_same_format() -> None:
     wire, server = Wire(), object.__new__(worker.Worker)
     server.log = logging.getLogger(__name__)
     server.handle_error(None, wire, ("127.0.0.1", 1), ValueError())

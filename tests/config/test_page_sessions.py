@@ -25,7 +25,7 @@ def status(client: Client) -> int:
     return client.get("/admin/").status_code
 
 
-def test_what_the_table_holds_is_no_key(staff: Client) -> None:
+def test_stored_session_key_is_a_hash(staff: Client) -> None:
     assert status(staff) == 200
     thief = Client()
     thief.cookies["sessionid"] = Session.objects.get().session_key
@@ -40,7 +40,7 @@ def test_signing_out_leaves_no_row(staff: Client) -> None:
     assert status(staff) == 302
 
 
-def test_changed_password_leaves_no_former_row(staff: Client) -> None:
+def test_changed_password_removes_the_former_row(staff: Client) -> None:
     key = staff.cookies["sessionid"].value
     new = "the analytical engine"
     staff.post("/admin/password_change/", {"old_password": PASSWORD, "new_password1": new, "new_password2": new})
@@ -49,12 +49,12 @@ def test_changed_password_leaves_no_former_row(staff: Client) -> None:
     assert status(staff) == 200
 
 
-def test_expired_row_lets_nobody_in(staff: Client, time_machine: TimeMachineFixture) -> None:
+def test_expired_row_is_refused(staff: Client, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(datetime.now(UTC) + timedelta(days=15))
     assert status(staff) == 302
 
 
-def test_asynchronous_code_keeps_no_key_either() -> None:
+def test_asynchronous_code_also_stores_a_hash() -> None:
     async def use() -> None:
         store = SessionStore()
         await store.aset("name", "sue")

@@ -25,7 +25,7 @@ def visit(db: None) -> Any:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_tells_the_browser_what_it_may_do(visit: Any, path: str) -> None:
+def test_every_page_has_a_content_security_policy(visit: Any, path: str) -> None:
     response = visit(path, secure=True)
     policy = dict(directive.split(" ", 1) for directive in response["Content-Security-Policy"].split("; "))
     assert policy == {
@@ -47,7 +47,7 @@ def test_every_page_tells_the_browser_what_it_may_do(visit: Any, path: str) -> N
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_no_page_asks_another_host_for_anything(visit: Any, path: str) -> None:
+def test_no_page_loads_anything_from_another_host(visit: Any, path: str) -> None:
     page = visit(path, follow=True).content.decode()
     sources = re.findall(r'<(?:script|img|link)[^>]*(?:src|href)="([^"]*)"', page)
     assert all(source.startswith(("/static/", "data:")) for source in sources), sources
@@ -62,7 +62,7 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_script_writes_text_and_keeps_nothing_on_the_page(script: Path) -> None:
+def test_scripts_write_text_and_store_nothing_in_the_page(script: Path) -> None:
     """No text becomes markup or code, and no element's name can stand in for a variable."""
     markup = r"\.(?:inner|outer)HTML|insertAdjacentHTML|document\.write|createContextualFragment"
     code = r"\beval\(|new Function|set(?:Timeout|Interval)\(\s*[\"'`]"
@@ -70,12 +70,12 @@ def test_script_writes_text_and_keeps_nothing_on_the_page(script: Path) -> None:
     assert not re.findall(f"{markup}|{code}|{kept}", script.read_text())
 
 
-def test_one_script_alone_shows_markup_and_that_is_a_page_of_the_server() -> None:
+def test_only_one_script_inserts_markup_and_only_from_the_server() -> None:
     assert [script.name for script in SCRIPTS if "DOMParser" in script.read_text()] == ["browsing.js"]
 
 
 @pytest.mark.parametrize("path", ["/", "/client", "/api/sign-in", "/admin/login/"])
-def test_password_is_typed_into_a_field_that_password_managers_know(visit: Any, path: str) -> None:
+def test_password_fields_are_known_to_password_managers(visit: Any, path: str) -> None:
     page = visit(path).content.decode()
     fields = [field for field in re.findall(r"<input[^>]*>", page) if re.search(r'name="\w*[pP]assword"', field)]
     assert fields
@@ -89,13 +89,13 @@ def test_page_answers_with_and_without_a_slash(visit: Any, page: str) -> None:
     assert visit(page).status_code == visit(f"{page.rstrip('/')}/").status_code == 200
 
 
-def test_registration_is_offered_where_it_is_open(visit: Any, settings: Settings) -> None:
+def test_registration_is_offered_if_open(visit: Any, settings: Settings) -> None:
     assert "Create an account" in visit("/").content.decode()
     settings.REGISTRATION_OPEN = False
     assert "Create an account" not in visit("/").content.decode()
 
 
-def test_account_page_knows_a_name_for_every_kind_of_event(visit: Any) -> None:
+def test_account_page_names_every_kind_of_event(visit: Any) -> None:
     page = visit("/").content.decode()
     assert '["token_reused", "refresh token used twice"]' in page
 
@@ -110,14 +110,14 @@ def test_account_page_knows_a_name_for_every_kind_of_event(visit: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/client"])
-def test_pages_of_one_origin_prove_a_key_all_of_them_or_none(
+def test_all_pages_of_one_origin_prove_a_key_or_none(
     visit: Any, settings: Settings, path: str, mode: str, origins: list[str], proves: bool
 ) -> None:
     settings.TOKENS_DPOP, settings.TOKENS_TRUSTED_ORIGINS = mode, origins
     assert ('<meta name="dpop"' in visit(path).content.decode()) == proves
 
 
-def test_icon_is_found_where_browsers_look_for_it(visit: Any) -> None:
+def test_favicon_is_found(visit: Any) -> None:
     assert visit("/favicon.ico")["Location"] == "/static/latchkey.svg"
 
 
@@ -137,7 +137,7 @@ def test_server_error_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Something went wrong" in response.content.decode()
 
 
-def test_no_page_has_script_or_style_of_its_own() -> None:
+def test_no_page_has_inline_script_or_style() -> None:
     for template in set(TEMPLATES.rglob("*.html")) - set(TEMPLATES.rglob("mail/*")):
         found = re.search(
             r"<style|\sstyle=|\son\w+=|javascript:|<script(?! type=\"module\" src=)", template.read_text()
@@ -145,7 +145,7 @@ def test_no_page_has_script_or_style_of_its_own() -> None:
         assert not found, template
 
 
-def test_what_alarms_on_the_account_page_can_happen() -> None:
+def test_events_highlighted_on_the_account_page_exist() -> None:
     script = (TEMPLATES.parent / "static/account.js").read_text()
     alarming = set(re.findall(r'"(\w+)"', script.split("alarming = new Set([")[1].split("]")[0]))
     assert alarming <= set(TABLE)

@@ -44,25 +44,25 @@ def elsewhere(statement: str) -> tuple[Any, ...] | None:
         return other.execute(statement.encode()).fetchone()
 
 
-def test_connection_that_works_is_sent_no_statement_to_find_out(kept: int) -> None:
+def test_working_connection_is_checked_without_a_statement(kept: int) -> None:
     connection.close_if_health_check_failed()
     assert elsewhere(f"SELECT query FROM pg_stat_activity WHERE pid = {kept}") == ("SELECT 'alive'",)
     assert process() == kept
 
 
-def test_connection_that_the_server_has_closed_costs_nobody_an_error(kept: int) -> None:
+def test_connection_closed_by_the_server_causes_no_error(kept: int) -> None:
     assert elsewhere(f"SELECT pg_terminate_backend({kept}, 10000)") == (True,)
     assert ask() == ("alive",)
     assert process() != kept
 
 
-def test_connection_that_was_closed_here_is_made_anew(kept: int) -> None:
+def test_closed_connection_is_reopened(kept: int) -> None:
     connection.connection.close()
     assert ask() == ("alive",)
     assert process() != kept
 
 
-def test_connection_with_news_is_asked_and_kept(kept: int) -> None:
+def test_connection_with_pending_data_is_checked_and_kept(kept: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("LISTEN news")
     close_old_connections()
@@ -71,7 +71,7 @@ def test_connection_with_news_is_asked_and_kept(kept: int) -> None:
     assert process() == kept
 
 
-def test_prepared_statements_serve_as_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_statements_give_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
     User.objects.create_user("ann", password=PASSWORD)
     connection.close()
     for name, value in {"server_side_binding": True, "prepare_threshold": 0}.items():

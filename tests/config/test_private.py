@@ -15,7 +15,7 @@ def mode_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize(("before", "after"), [(0o644, 0o600), (0o604, 0o600), (0o660, 0o660), (0o600, 0o600)])
-def test_database_that_everybody_may_read_is_made_private(tmp_path: Path, before: int, after: int) -> None:
+def test_world_readable_database_is_made_private(tmp_path: Path, before: int, after: int) -> None:
     database: Any = SimpleNamespace(vendor="sqlite", settings_dict={"NAME": str(tmp_path / "db.sqlite3")})
     files = [tmp_path / f"db.sqlite3{suffix}" for suffix in ("", "-wal")]
     for file in files:
@@ -32,7 +32,7 @@ def test_other_engines_and_memory_have_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_every_connection_is_looked_at() -> None:
+def test_every_connection_is_checked() -> None:
     assert protect in [receiver() for _, receiver, *_ in connection_created.receivers]
     if connection.vendor == "sqlite" and Path(str(connection.settings_dict["NAME"])).exists():
         assert not mode_of(Path(str(connection.settings_dict["NAME"]))) & 0o077

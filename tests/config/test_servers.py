@@ -41,7 +41,7 @@ def test_unsafe_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, setting
     assert "latchkey.E" in str(caught.value)
 
 
-def test_gunicorn_listens_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gunicorn_listens_on_the_configured_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST", "0.0.0.0")
     monkeypatch.setattr(config.settings, "PORT", 8080)
     monkeypatch.setenv("WORKERS", "3")
@@ -50,13 +50,13 @@ def test_gunicorn_listens_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert configuration["workers"] == 3
 
 
-def test_gunicorn_believes_no_header() -> None:
+def test_gunicorn_trusts_no_forwarded_header() -> None:
     assert config.gunicorn.forwarded_allow_ips == ""
     assert config.gunicorn.secure_scheme_headers == {}
     assert config.gunicorn.control_socket_disable is True
 
 
-def test_access_log_holds_no_query_and_no_line_break() -> None:
+def test_access_log_contains_no_query_and_no_line_break() -> None:
     logger = config.gunicorn.EscapingLogger(Config())
     environ = {
         "REMOTE_ADDR": "192.0.2.1",

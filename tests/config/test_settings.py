@@ -30,14 +30,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Settings:
     return read
 
 
-def test_example_names_every_variable() -> None:
+def test_env_example_lists_every_variable() -> None:
     source = "".join(Path(str(module.__file__)).read_text() for module in (config.settings, config.gunicorn))
     read = set(re.findall(r"""env\.\w+\(\s*["']([A-Z_]+)["']""", source))
     example = re.findall(r"(?m)^#?([A-Z_]+)=", (ROOT / ".env.example").read_text())
     assert sorted(read) == sorted(example)
 
 
-def test_defaults_are_those_of_the_example(read: Settings, tmp_path: Path) -> None:
+def test_defaults_match_the_example(read: Settings, tmp_path: Path) -> None:
     example = (ROOT / ".env.example").read_text()
     (tmp_path / "all").write_text(re.sub(r"(?m)^#([A-Z_]+=)", r"\1", example).replace("DEBUG=true", ""))
     plain = read(DATABASE_URL="")
@@ -55,12 +55,12 @@ def test_debug_relaxes_cookies_and_hsts(read: Settings) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a-token-that-only-the-scraper-has"])
-def test_scraper_is_not_redirected_where_it_may_ask(read: Settings, token: str) -> None:
+def test_metrics_are_not_redirected_to_tls_if_enabled(read: Settings, token: str) -> None:
     exempt = read(METRICS_TOKEN=token, SECURE_SSL_REDIRECT="on")["SECURE_REDIRECT_EXEMPT"]
     assert any(re.search(path, "metrics") for path in exempt) is bool(token)
 
 
-def test_requests_are_measured_where_somebody_may_ask(read: Settings) -> None:
+def test_requests_are_measured_only_if_metrics_are_enabled(read: Settings) -> None:
     measuring = "config.serving.metrics.Measuring"
     assert measuring not in read(METRICS_TOKEN="")["MIDDLEWARE"]
     assert read(METRICS_TOKEN="a-token-that-only-the-scraper-has")["MIDDLEWARE"][0] == measuring
@@ -77,7 +77,7 @@ def test_lifetimes_are_seconds(read: Settings) -> None:
     assert settings["TOKENS_GRACE_PERIOD"] == timedelta(0)
 
 
-def test_issuer_is_the_public_url_and_audience_the_issuer(read: Settings) -> None:
+def test_issuer_defaults_to_the_public_url_and_audience_to_the_issuer(read: Settings) -> None:
     settings = read(PUBLIC_URL="https://auth.example.com/")
     assert settings["PUBLIC_URL"] == "https://auth.example.com"
     assert settings["SIMPLE_JWT"]["ISSUER"] == settings["SIMPLE_JWT"]["AUDIENCE"] == "https://auth.example.com"
@@ -85,11 +85,11 @@ def test_issuer_is_the_public_url_and_audience_the_issuer(read: Settings) -> Non
     assert read(JWT_ISSUER="us")["SIMPLE_JWT"]["AUDIENCE"] == "us"
 
 
-def test_public_url_is_this_machines_port_by_default(read: Settings) -> None:
+def test_public_url_defaults_to_localhost_and_the_port(read: Settings) -> None:
     assert read(PORT="8080", PUBLIC_URL="")["PUBLIC_URL"] == "http://localhost:8080"
 
 
-def test_path_of_the_public_url_is_that_of_cookies_and_files(read: Settings) -> None:
+def test_path_of_the_public_url_applies_to_cookies_and_files(read: Settings) -> None:
     settings = read(PUBLIC_URL="https://example.com/sso/", SECURE_SSL_REDIRECT="on", METRICS_TOKEN="x" * 16)
     assert settings["FORCE_SCRIPT_NAME"] == "/sso"
     assert settings["STATIC_URL"] == "/sso/static/"
@@ -100,12 +100,12 @@ def test_path_of_the_public_url_is_that_of_cookies_and_files(read: Settings) -> 
         assert any(re.search(exempt, path) for exempt in settings["SECURE_REDIRECT_EXEMPT"])
 
 
-def test_cookie_for_other_sites_is_secure_in_debug_too(read: Settings) -> None:
+def test_cookie_for_other_sites_is_secure_even_in_debug(read: Settings) -> None:
     settings = read(DEBUG="true", REFRESH_COOKIE_SAMESITE="none")
     assert (settings["TOKENS_COOKIE_SAMESITE"], settings["TOKENS_COOKIE_SECURE"]) == ("None", True)
 
 
-def test_unknown_variable_of_the_file_is_named(read: Settings, tmp_path: Path) -> None:
+def test_unknown_variable_in_the_file_is_reported(read: Settings, tmp_path: Path) -> None:
     (tmp_path / "env").write_text(
         "# FOO=1\nREFRESH_COKIE_NAME=rt\nexport PORT=8000\nWORKERS=2\nEMPTY=\nMETRICS_TOKEN=\n"
     )
@@ -129,7 +129,7 @@ def test_lists_are_split_at_commas(read: Settings) -> None:
     assert settings["TOKENS_INTROSPECTION_CREDENTIALS"] == {"orders": "s3cr:et", "bills": "other"}
 
 
-def test_passwords_are_checked_as_the_deployment_says(read: Settings) -> None:
+def test_password_validators_follow_the_settings(read: Settings) -> None:
     *_, last = read()["AUTH_PASSWORD_VALIDATORS"]
     assert last == {"NAME": "accounts.validators.ForbiddenWordsValidator", "OPTIONS": {"words": []}}
     settings = read(PASSWORD_FORBIDDEN_WORDS="Acme, roadrunner", PWNED_PASSWORDS="on")
@@ -138,7 +138,7 @@ def test_passwords_are_checked_as_the_deployment_says(read: Settings) -> None:
     assert pwned == {"NAME": "accounts.pwned_passwords.PwnedPasswordsValidator"}
 
 
-def test_verification_that_is_required_is_told_at_every_login(read: Settings) -> None:
+def test_login_hint_mentions_required_verification(read: Settings) -> None:
     settings = read()
     assert (settings["EMAIL_VERIFICATION_REQUIRED"], settings.get("TOKENS_LOGIN_HINT")) == (False, None)
     settings = read(EMAIL_VERIFICATION="required")
@@ -146,14 +146,14 @@ def test_verification_that_is_required_is_told_at_every_login(read: Settings) ->
     assert settings["TOKENS_LOGIN_HINT"] == HINT
 
 
-def test_proxies_are_believed_only_where_there_are_some(read: Settings) -> None:
+def test_forwarded_headers_are_trusted_only_with_proxies(read: Settings) -> None:
     assert "SECURE_PROXY_SSL_HEADER" not in read()
     settings = read(TRUSTED_PROXIES="2")
     assert settings["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
     assert settings["USE_X_FORWARDED_HOST"] is True
 
 
-def test_sqlite_is_kept_beside_manage_py(read: Settings) -> None:
+def test_sqlite_file_lies_beside_manage_py(read: Settings) -> None:
     database = read(DATABASE_URL="")["DATABASES"]["default"]
     assert database["NAME"] == str(ROOT / "db.sqlite3")
     assert database["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
@@ -161,7 +161,7 @@ def test_sqlite_is_kept_beside_manage_py(read: Settings) -> None:
     assert read(DATABASE_URL="sqlite://:memory:")["DATABASES"]["default"]["NAME"] == ":memory:"
 
 
-def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
+def test_postgresql_keeps_no_state_in_a_connection(read: Settings) -> None:
     url = "postgresql://latchkey:s%40crt@db.example.com:6432/latchkey?sslmode=require&conn_max_age=0"
     database = read(DATABASE_URL=url)["DATABASES"]["default"]
     assert (database["USER"], database["PASSWORD"], database["PORT"]) == ("latchkey", "s@crt", 6432)
@@ -171,13 +171,13 @@ def test_postgresql_keeps_nothing_in_a_connection(read: Settings) -> None:
     assert not database["OPTIONS"].keys() & {"options", "prepare_threshold", "assume_role", "isolation_level"}
 
 
-def test_statements_are_prepared_where_that_is_asked_for(read: Settings) -> None:
+def test_statements_are_prepared_if_configured(read: Settings) -> None:
     settings = read(DATABASE_URL="postgresql://user@host/name", DATABASE_PREPARED_STATEMENTS="true")
     options = settings["DATABASES"]["default"]["OPTIONS"]
     assert (options["server_side_binding"], options["prepare_threshold"]) == (True, 5)
 
 
-def test_one_timeout_is_for_both_engines(read: Settings) -> None:
+def test_one_timeout_applies_to_both_engines(read: Settings) -> None:
     postgresql = "postgresql://db.example.com/latchkey"
     options = read(DATABASE_URL=postgresql)["DATABASES"]["default"]["OPTIONS"]
     assert options["connect_timeout"] == 10
@@ -186,7 +186,7 @@ def test_one_timeout_is_for_both_engines(read: Settings) -> None:
     assert read(DATABASE_URL="")["DATABASES"]["default"]["OPTIONS"]["timeout"] == 8
 
 
-def test_redis_is_not_waited_for(read: Settings) -> None:
+def test_redis_has_short_timeouts(read: Settings) -> None:
     cache = read(CACHE_URL="redis://cache.example.com:6379/0")["CACHES"]["default"]
     assert cache["LOCATION"] == "redis://cache.example.com:6379/0"
     assert cache["OPTIONS"] == {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
@@ -249,7 +249,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("EMAIL_URL", "pigeon://secret", "smtp+tls://"),
     ],
 )
-def test_malformed_value_is_refused_in_a_sentence(read: Settings, name: str, value: str, reason: str) -> None:
+def test_malformed_value_is_refused_with_a_clear_message(read: Settings, name: str, value: str, reason: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         read(**{name: value})
     sentence = str(caught.value)

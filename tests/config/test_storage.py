@@ -10,7 +10,7 @@ from pytest_django import Settings
 from config.serving.storage import StaticFilesStorage
 
 
-def test_scripts_import_each_other_by_names_that_change_with_what_they_hold(settings: Settings, tmp_path: Path) -> None:
+def test_scripts_import_each_other_by_hashed_names(settings: Settings, tmp_path: Path) -> None:
     settings.STATIC_ROOT = tmp_path
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
     settings.STORAGES = {"staticfiles": {"BACKEND": f"{StaticFilesStorage.__module__}.{StaticFilesStorage.__name__}"}}

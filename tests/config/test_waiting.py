@@ -24,7 +24,7 @@ def limited() -> Iterator[None]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite answers or fails by itself")
-def test_answer_is_not_waited_for_longer_than_the_timeout(settings: Any) -> None:
+def test_statement_is_given_up_after_the_timeout(settings: Any) -> None:
     settings.DATABASE_TIMEOUT = 1
     with limited(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.1), 1")
@@ -39,7 +39,7 @@ def test_answer_is_not_waited_for_longer_than_the_timeout(settings: Any) -> None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_connection_that_is_limited_works_as_before() -> None:
+def test_connection_with_a_timeout_works() -> None:
     with limited(), connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
@@ -49,7 +49,7 @@ def test_connection_that_is_limited_works_as_before() -> None:
 
 
 @pytest.mark.django_db
-def test_other_engines_are_left_alone() -> None:
+def test_other_engines_are_unchanged() -> None:
     sqlite = ConnectionHandler({"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})["default"]
     sqlite.connect()
     before = type(sqlite.connection)

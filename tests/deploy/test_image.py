@@ -9,12 +9,12 @@ from tests.deploy.image import DOCKERFILE, HOME, ROOT, Image, steps
 from tests.tools import HADOLINT
 
 
-def test_linter_has_nothing_to_say() -> None:
+def test_linter_reports_nothing() -> None:
     done = subprocess.run([str(HADOLINT), str(DOCKERFILE)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_build_sees_what_it_copies_and_nothing_else() -> None:
+def test_build_context_contains_only_what_is_copied() -> None:
     copied = [rest.split()[0].rstrip("/") for name, rest in steps(DOCKERFILE.read_text()) if name == "COPY"]
     lines = (ROOT / "deploy/Dockerfile.dockerignore").read_text().splitlines()
     assert sorted(line[1:] for line in lines if line.startswith("!")) == sorted(copied[:-1])
@@ -22,13 +22,13 @@ def test_build_sees_what_it_copies_and_nothing_else() -> None:
     assert lines[1] == "*"
 
 
-def test_image_runs_as_nobody_in_particular() -> None:
+def test_image_runs_as_an_unprivileged_user_by_number() -> None:
     [user] = [rest for name, rest in steps(DOCKERFILE.read_text()) if name == "USER"]
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)
     assert {rest for name, rest in steps(DOCKERFILE.read_text()) if name == "WORKDIR"} == {HOME}
 
 
-def test_image_has_what_the_project_has_been_tried_with() -> None:
+def test_image_uses_the_tested_versions() -> None:
     lines = (ROOT / "deploy/requirements.txt").read_text().splitlines()
     tried = (ROOT / "requirements-dev.txt").read_text().splitlines()
     assert "-r ../requirements.txt" in lines

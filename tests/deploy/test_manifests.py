@@ -37,7 +37,7 @@ def test_compose_file_follows_the_specification(tmp_path: Path) -> None:
         run(CHECK_JSONSCHEMA, "--builtin-schema", "vendor.compose-spec", broken)
 
 
-def test_compose_file_sets_what_there_is() -> None:
+def test_compose_file_sets_known_variables() -> None:
     compose = yaml.safe_load(COMPOSE.read_text())
     server, migrate = compose["services"]["server"], compose["services"]["migrate"]
     assert server["environment"].keys() <= VARIABLES
@@ -89,7 +89,7 @@ def find(value: Any, key: str) -> list[dict[str, Any]]:
     return ([value] if key in value else []) + [found for item in value.values() for found in find(item, key)]
 
 
-def test_probes_ask_what_the_server_answers() -> None:
+def test_probes_use_existing_endpoints() -> None:
     probes = [probe["httpGet"] for manifest in manifests() for probe in find(manifest, "httpGet")]
     assert [probe["path"] for probe in probes] == ["/health/live", "/health/live", "/health/ready"]
     # By the address of the pod: no Host is set, and tests/api/test_health.py answers any.
@@ -111,19 +111,19 @@ def units(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_units_are_understood(units: list[Path]) -> None:
+def test_units_are_valid(units: list[Path]) -> None:
     assert len(units) == 3
     assert run(SYSTEMD_ANALYZE, "verify", "--man=no", *units) == ""
     units[-1].write_text(units[-1].read_text().replace("ProtectHome=", "ProtectHouse="))
     assert "ProtectHouse" in run(SYSTEMD_ANALYZE, "verify", "--man=no", units[-1])
 
 
-def test_unit_exposes_little(units: list[Path]) -> None:
+def test_unit_is_hardened(units: list[Path]) -> None:
     [service] = [unit for unit in units if unit.name == "latchkey.service"]
     run(SYSTEMD_ANALYZE, "security", "--offline=yes", "--threshold=25", "--no-pager", service)
 
 
-def test_units_run_what_there_is() -> None:
+def test_units_run_existing_commands() -> None:
     text = "".join(unit.read_text() for unit in sorted(DEPLOY.glob("systemd/*.service")))
     started = re.findall(r"(?m)^Exec\w+=/srv/latchkey/\.venv/bin/python (.*)$", text)
     commands = [line.split()[1] for line in started if line.startswith("manage.py")]

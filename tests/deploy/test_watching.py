@@ -44,7 +44,7 @@ def expressions() -> list[str]:
     ]
 
 
-def test_alerts_fire_for_their_causes_and_for_nothing_else(tmp_path: Path) -> None:
+def test_alerts_fire_for_their_causes_only(tmp_path: Path) -> None:
     (tmp_path / "tests.yml").write_text(TESTS.read_text().replace("ALERTS", str(RULES)))
     promtool("test", "rules", tmp_path / "tests.yml")
     scenes = yaml.safe_load(TESTS.read_text())["tests"]
@@ -58,7 +58,7 @@ def test_page_says_what_to_do_at_each_alert() -> None:
     assert re.findall(r"(?m)^### (\w+)$", page) == [*alerts()]
 
 
-def test_configuration_is_understood(tmp_path: Path) -> None:
+def test_configuration_is_valid(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(SCRAPER)
     (tmp_path / "prometheus.yml").write_text(
@@ -141,7 +141,7 @@ def wait_for(fact: Any) -> None:
         sleep(0.2)
 
 
-def test_every_panel_gets_an_answer(ask: Any) -> None:
+def test_every_panel_has_data(ask: Any) -> None:
     assert len(expressions()) > 10
     for expression in expressions():
         if "> 0" in expression:

@@ -18,14 +18,14 @@ def other_database(host: Host) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("other_database")
 @pytest.mark.parametrize("environment", [{}, {"ATOMIC": "1"}, {"NAIVE": "1"}, {"ATOMIC": "1", "SESSIONS_IN": "people"}])
-def test_wherever_a_project_puts_it(host: Host, environment: dict[str, str]) -> None:
+def test_app_works_wherever_a_project_mounts_it(host: Host, environment: dict[str, str]) -> None:
     host.environment |= environment
     host.manage("check", "--fail-level", "WARNING")
     host.test()
 
 
 @pytest.mark.usefixtures("other_database")
-def test_what_cant_work_is_a_check_that_says_so(host: Host) -> None:
+def test_unsupported_setups_are_reported_by_a_check(host: Host) -> None:
     host.environment |= {"USERS_IN": "people", "COOKIE_PATH": "/auth"}
     printed = host.manage("check", fails=True)
     assert "(latchkey.E020) Users are in DATABASES['people'], but must be in 'default' with the sessions" in printed

@@ -6,7 +6,7 @@ from tests.hosts.conftest import Host
 from tests.wheel import ROOT
 
 
-def test_wheel_holds_the_whole_app_and_nothing_else(host_python: Path) -> None:
+def test_wheel_contains_the_whole_app_and_nothing_else(host_python: Path) -> None:
     [wheel] = host_python.parent.parent.parent.glob("*.whl")
     tracked = subprocess.run(["git", "ls-files", "tokens"], cwd=ROOT, capture_output=True, text=True, check=True)
     files = {f"latchkey{name.removeprefix('tokens')}" for name in tracked.stdout.splitlines()}

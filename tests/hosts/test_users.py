@@ -6,7 +6,7 @@ MODELS = ("ByUUID", "ByCode", "ByNumber", "InTeams", "Hidden", "Person", "Member
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_whatever_the_user_model_is(host: Host, model: str) -> None:
+def test_every_user_model_works(host: Host, model: str) -> None:
     host.environment["AUTH_USER_MODEL"] = f"people.{model}"
     # The admin is for Django's own kind of user.
     if model != "ByUUID":

@@ -74,7 +74,9 @@ def is_over() -> bool:
     return bool(Session.objects.get().revoked_reason == Reason.REUSED)
 
 
-def test_thief_before_is_seen_at_the_owners_next_refresh(owner: Party, thief: Party, clock: TimeMachineFixture) -> None:
+def test_thief_who_refreshes_first_is_detected_at_the_owners_next_refresh(
+    owner: Party, thief: Party, clock: TimeMachineFixture
+) -> None:
     assert thief.works()
     clock.shift(timedelta(seconds=TURN))
     assert owner.refresh().json()["code"] == "token_reused"
@@ -83,7 +85,7 @@ def test_thief_before_is_seen_at_the_owners_next_refresh(owner: Party, thief: Pa
     assert thief.use() == 401
 
 
-def test_alternating_thief_is_seen(owner: Party, thief: Party, clock: TimeMachineFixture) -> None:
+def test_alternating_thief_is_detected(owner: Party, thief: Party, clock: TimeMachineFixture) -> None:
     turns = 0
     while not is_over():
         thief.works()
@@ -94,7 +96,7 @@ def test_alternating_thief_is_seen(owner: Party, thief: Party, clock: TimeMachin
     assert turns <= 2
 
 
-def test_thief_who_rotates_early_and_keeps_quiet_holds_a_dead_token(
+def test_thief_who_rotates_early_and_waits_has_a_dead_token(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     assert thief.refresh().status_code == 200
@@ -106,7 +108,7 @@ def test_thief_who_rotates_early_and_keeps_quiet_holds_a_dead_token(
     assert is_over()
 
 
-def test_thief_who_polls_is_seen(owner: Party, thief: Party, clock: TimeMachineFixture) -> None:
+def test_polling_thief_is_detected(owner: Party, thief: Party, clock: TimeMachineFixture) -> None:
     stolen, polls = thief.refresh_token, 0
     while not is_over():
         thief.refresh(stolen)
@@ -115,7 +117,7 @@ def test_thief_who_polls_is_seen(owner: Party, thief: Party, clock: TimeMachineF
     assert polls == 5  # the rotation, three late retries, and the one that is reuse
 
 
-def test_thief_who_polls_within_the_grace_period_arms_nothing(
+def test_polling_within_the_grace_period_does_not_extend_it(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     stolen = owner.refresh_token
@@ -127,7 +129,7 @@ def test_thief_who_polls_within_the_grace_period_arms_nothing(
     assert thief.refresh(stolen).json()["code"] == "token_reused"
 
 
-def test_nothing_that_a_thief_can_read_tells_that_the_owner_has_refreshed(
+def test_no_endpoint_reveals_to_a_thief_that_the_owner_refreshed(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     stolen = thief.refresh_token
@@ -143,7 +145,7 @@ def test_nothing_that_a_thief_can_read_tells_that_the_owner_has_refreshed(
     assert readable(thief, stolen) == before
 
 
-def test_thief_who_polls_verify_learns_of_a_refresh_when_it_is_too_late(
+def test_thief_who_polls_verify_learns_of_a_refresh_too_late(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     stolen, polls = thief.refresh_token, 0
@@ -157,7 +159,7 @@ def test_thief_who_polls_verify_learns_of_a_refresh_when_it_is_too_late(
 
 
 @pytest.mark.parametrize("kind", ["refresh", "access"])
-def test_thief_who_rotates_early_and_polls_what_that_gave_learns_of_the_late_retry_for_nothing(
+def test_thief_who_polls_a_given_up_token_gains_nothing(
     owner: Party, thief: Party, clock: TimeMachineFixture, kind: str
 ) -> None:
     stolen = thief.refresh_token
@@ -172,7 +174,7 @@ def test_thief_who_rotates_early_and_polls_what_that_gave_learns_of_the_late_ret
     assert is_over()
 
 
-def test_owner_goes_on_where_a_thief_looks_at_what_was_given_up_and_stops(
+def test_owner_continues_after_a_thief_verifies_a_given_up_token(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     assert thief.refresh().status_code == 200
@@ -189,9 +191,7 @@ def test_owner_goes_on_where_a_thief_looks_at_what_was_given_up_and_stops(
 
 
 @pytest.mark.parametrize("held", ["the newest", "the exchanged", "the given up"])
-def test_thief_is_out_once_the_owner_has_changed_the_password(
-    owner: Party, thief: Party, clock: TimeMachineFixture, held: str
-) -> None:
+def test_password_change_locks_the_thief_out(owner: Party, thief: Party, clock: TimeMachineFixture, held: str) -> None:
     if held == "the exchanged":
         assert owner.works()
     if held == "the given up":
@@ -223,7 +223,7 @@ def test_hoarded_access_tokens_die_with_the_session(owner: Party, clock: TimeMac
         assert thief.use() == 401
 
 
-def test_thief_within_the_grace_period_is_not_seen_until_one_refresh_is_missed(
+def test_thief_within_the_grace_period_is_detected_at_the_first_missed_refresh(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
     """What a grace period leaves; the attack model says so."""
@@ -239,7 +239,7 @@ def test_thief_within_the_grace_period_is_not_seen_until_one_refresh_is_missed(
     assert is_over()
 
 
-def test_without_a_grace_period_that_thief_is_seen(
+def test_thief_is_detected_at_once_without_a_grace_period(
     owner: Party, thief: Party, clock: TimeMachineFixture, settings: Settings
 ) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(0)
@@ -292,7 +292,7 @@ def codes_of(thief: Party) -> set[str]:
 
 
 @pytest.mark.parametrize("has_a_key", [False, True])
-def test_thief_of_both_tokens_is_refused_everywhere_while_the_owner_goes_on(
+def test_thief_without_the_key_is_refused_while_the_owner_continues(
     bound: Party, clock: TimeMachineFixture, has_a_key: bool
 ) -> None:
     expected = {"dpop_key_mismatch"} if has_a_key else {"dpop_proof_required"}
@@ -308,7 +308,7 @@ def test_thief_of_both_tokens_is_refused_everywhere_while_the_owner_goes_on(
     assert SecurityEvent.objects.filter(kind=kinds.TOKEN_UNPROVEN).exists()
 
 
-def test_thief_who_reads_a_request_on_its_way_can_not_send_it_again(bound: Party, key: Prover) -> None:
+def test_intercepted_request_cannot_be_replayed(bound: Party, key: Prover) -> None:
     """The proof that was read works once, and for that call alone."""
     url, token = "http://testserver/api/me/", bound.access
     read: Any = {"HTTP_AUTHORIZATION": f"DPoP {token}", "HTTP_DPOP": key.prove("GET", url, token)}

@@ -20,7 +20,7 @@ def test_named_tests_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["attack-model.md", "asvs.md"])
-def test_every_line_that_is_met_names_a_test(page: str) -> None:
+def test_every_requirement_met_names_a_test(page: str) -> None:
     rows = [line for line in (ROOT / "docs" / page).read_text().splitlines() if line.startswith("| ")]
     lacking = [row for row in rows if "| met |" in row and not any(name for _, name in NAMED.findall(row))]
     assert lacking == []

@@ -220,7 +220,7 @@ class Story(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
-def test_account_has_the_factors_of_the_model_and_nobody_gets_in_without(settings: Settings, counts: Counts) -> None:
+def test_factors_match_the_model_and_are_always_required(settings: Settings, counts: Counts) -> None:
     settings.TOKENS_THROTTLING = False
     settings.PASSKEY_RP_ID, settings.PASSKEY_ORIGINS = "localhost", ["http://localhost:8000"]
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -178,7 +178,7 @@ def send(
 
 
 @pytest.mark.django_db
-def test_nasty_bodies_get_an_answer_and_leave_nothing(stranger: Client, counts: Counts) -> None:
+def test_hostile_bodies_get_an_answer_and_change_nothing(stranger: Client, counts: Counts) -> None:
     before, sent = rows(), 0
     for method, path in endpoints():
         if method != "GET":
@@ -190,7 +190,7 @@ def test_nasty_bodies_get_an_answer_and_leave_nothing(stranger: Client, counts: 
 
 
 @pytest.mark.django_db
-def test_nasty_values_get_an_answer_and_leave_nothing(stranger: Client, counts: Counts) -> None:
+def test_hostile_values_get_an_answer_and_change_nothing(stranger: Client, counts: Counts) -> None:
     before, sent = rows(), 0
     for method, path in endpoints():
         if method != "GET":
@@ -202,7 +202,7 @@ def test_nasty_values_get_an_answer_and_leave_nothing(stranger: Client, counts: 
 
 
 @pytest.mark.django_db
-def test_nasty_headers_and_cookies_get_an_answer_and_leave_nothing(stranger: Client, counts: Counts) -> None:
+def test_hostile_headers_and_cookies_get_an_answer_and_change_nothing(stranger: Client, counts: Counts) -> None:
     before, sent = rows(), 0
     for method, path in endpoints():
         for headers in HEADERS:
@@ -229,7 +229,7 @@ def never_seen_before(number: int) -> Iterator[tuple[str, str, Any, dict[str, st
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="what a process remembers does not depend on the database")
 @pytest.mark.django_db(transaction=True)
-def test_memory_does_not_grow_by_what_strangers_send(settings: Settings, rf: RequestFactory) -> None:
+def test_memory_does_not_grow_with_hostile_input(settings: Settings, rf: RequestFactory) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     few = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 20}}
     settings.CACHES = {"default": few}  # full before it is measured
@@ -265,7 +265,7 @@ def test_memory_does_not_grow_by_what_strangers_send(settings: Settings, rf: Req
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL refuses more")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("who", ["nobody", "staff"])
-def test_what_the_schema_allows_gets_an_answer_that_it_names(
+def test_every_request_in_the_schema_gets_a_documented_answer(
     who: str, counts: Counts, subtests: pytest.Subtests
 ) -> None:
     manager: Any = get_user_model()._default_manager
@@ -291,7 +291,7 @@ def test_what_the_schema_allows_gets_an_answer_that_it_names(
 
 
 @pytest.mark.django_db
-def test_no_text_is_a_token_but_those_that_were_issued(django_user_model: Any, counts: Counts) -> None:
+def test_no_other_text_is_accepted_as_a_token(django_user_model: Any, counts: Counts) -> None:
     """The parser on texts at random, and on genuine tokens with something changed in them."""
     session = sessions.start(django_user_model._default_manager.create_user("ann", password="x"))
     genuine = [str(RefreshToken.of(session)), str(AccessToken.of(session))]

@@ -127,7 +127,7 @@ def test_parallel_refreshes_all_get_the_same_token(
     counts.add("Parallel refreshes", f"{PARALLEL} at once, {row}", rounds=rounds, refreshes=PARALLEL * rounds)
 
 
-def test_thief_without_the_key_gets_nothing_and_costs_nothing_among_the_owners_requests(server: str, ann: Any) -> None:
+def test_thief_without_the_key_gains_nothing_amid_the_owners_requests(server: str, ann: Any) -> None:
     owner, thief = Prover(), Prover()
     held = sign_in(ann, owner)
     request = by_cookie(held.refresh)
@@ -276,7 +276,7 @@ def prune() -> None:
 
 
 @pytest.mark.parametrize("first", OPERATIONS)
-def test_pairs_over_http_end_as_if_one_came_after_the_other(
+def test_pairs_of_requests_are_serialisable(
     server: str, settings: Settings, counts: Counts, first: str, subtests: pytest.Subtests
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # as the server's

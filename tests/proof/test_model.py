@@ -307,7 +307,7 @@ def cheap(settings: Settings) -> None:
 
 
 @pytest.mark.django_db
-def test_every_answer_is_the_models(cheap: None, counts: Counts) -> None:
+def test_every_answer_matches_the_model(cheap: None, counts: Counts) -> None:
     asked["answers"] = 0
     run_state_machine_as_test(
         Story,

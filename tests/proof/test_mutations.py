@@ -15,13 +15,13 @@ SHORT = MUTATIONS[:1]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.guarantee)
-def test_line_is_there(mutation: Mutation) -> None:
+def test_mutated_line_exists(mutation: Mutation) -> None:
     assert (ROOT / mutation.file).read_text().count(mutation.line) == 1
     path, _, name = mutation.test.partition("::")
     assert f"def {name}" in (ROOT / path).read_text()
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS if LONG else SHORT, ids=lambda mutation: mutation.guarantee)
-def test_broken_line_is_noticed(mutation: Mutation, tmp_path: Path, counts: Counts) -> None:
+def test_every_mutation_fails_a_test(mutation: Mutation, tmp_path: Path, counts: Counts) -> None:
     assert is_noticed(mutation, tmp_path)
     counts.add("Lines broken on purpose", mutation.guarantee, noticed=1)

@@ -200,7 +200,7 @@ def beside() -> Iterator[psycopg.Connection[Any]]:
 
 
 @on_postgresql
-def test_read_only_database_is_read(site: Site, counts: Counts) -> None:
+def test_reads_work_on_a_read_only_database(site: Site, counts: Counts) -> None:
     ann = register("ann")
     site.set("SET default_transaction_read_only = on")
     requests = assert_writes_fail_and_reads_do_not(site.url, ann)
@@ -210,7 +210,7 @@ def test_read_only_database_is_read(site: Site, counts: Counts) -> None:
 
 
 @on_postgresql
-def test_use_that_has_to_be_written_down_waits_for_a_read_only_database(site: Site) -> None:
+def test_first_use_is_503_on_a_read_only_database(site: Site) -> None:
     """To a late retry, a request whose use was not written would look as if its token had never arrived."""
     ann = register("ann")
     answer = send(site.url, by_cookie(ann.refresh))
@@ -221,7 +221,7 @@ def test_use_that_has_to_be_written_down_waits_for_a_read_only_database(site: Si
 
 
 @on_postgresql
-def test_database_without_a_connection_left_is_unavailable(site: Site, timeout: int, counts: Counts) -> None:
+def test_database_without_free_connections_is_503(site: Site, timeout: int, counts: Counts) -> None:
     ann, before = register("ann"), everything()
     execute(f"ALTER ROLE {site.role} CONNECTION LIMIT 0")
     site.disconnect()
@@ -239,7 +239,7 @@ def test_database_without_a_connection_left_is_unavailable(site: Site, timeout: 
 @on_postgresql
 @impatient
 @pytest.mark.parametrize("delay", [None, LATE] if LONG else [None])
-def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts, delay: int | None) -> None:
+def test_slow_database_is_503_after_the_timeout(site: Site, counts: Counts, delay: int | None) -> None:
     """Too late, or not at all while it lasts."""
     ann = register("ann")
     assert [answer.status for answer in ask_at_once(site.url, *[me(ann.access)] * 8)] == [200] * 8
@@ -259,7 +259,7 @@ def test_database_that_answers_late_is_not_waited_for(site: Site, counts: Counts
 
 @on_postgresql
 @impatient
-def test_row_that_somebody_holds_keeps_nobody_else(site: Site, counts: Counts) -> None:
+def test_locked_row_delays_no_other_session(site: Site, counts: Counts) -> None:
     ann, bob = register("ann"), register("bob")
     with beside() as somebody:
         somebody.execute("SELECT FROM latchkey_session ORDER BY id LIMIT 1 FOR UPDATE")
@@ -361,7 +361,7 @@ def fill(disk: Path) -> Path:
 
 @on_postgresql
 @pytest.mark.skipif(not LONG, reason="part of make proof")
-def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts) -> None:
+def test_full_disk_of_postgresql_is_503(small_disk: Path, counts: Counts) -> None:
     with servers(small_disk) as (server, _):
         migrate(server.url)
         with serve(server.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
@@ -387,7 +387,7 @@ def test_full_disk_of_postgresql_is_unavailable(small_disk: Path, counts: Counts
 
 @on_postgresql
 @pytest.mark.skipif(not LONG, reason="part of make proof")
-def test_postgresql_that_has_no_room_for_its_log_and_stops_is_unavailable(small_disk: Path, counts: Counts) -> None:
+def test_postgresql_stopped_by_a_full_wal_disk_is_503(small_disk: Path, counts: Counts) -> None:
     with servers() as (server, _):
         migrate(server.url)
         server.close()
@@ -426,7 +426,7 @@ def file(transactional_db: None) -> Path:
 
 @on_sqlite
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="only Linux limits a process from outside")
-def test_full_disk_of_sqlite_is_unavailable(file: Path, counts: Counts) -> None:
+def test_full_disk_of_sqlite_is_503(file: Path, counts: Counts) -> None:
     ann = register("ann")
     with start(f"sqlite:///{file}", THROTTLING="off") as url:
         # Nobody needs rights for a disk that takes no more from these processes.
@@ -458,7 +458,7 @@ def full_disk_for(processes: list[psutil.Process]) -> Iterator[None]:
 
 
 @on_sqlite
-def test_read_only_file_is_read(file: Path, counts: Counts) -> None:
+def test_reads_work_on_a_read_only_file(file: Path, counts: Counts) -> None:
     ann = register("ann")
     with start(f"sqlite:///{file}?init_command={quote('PRAGMA query_only = ON')}", THROTTLING="off") as url:
         requests = assert_writes_fail_and_reads_do_not(url, ann)
@@ -468,7 +468,7 @@ def test_read_only_file_is_read(file: Path, counts: Counts) -> None:
 
 
 @on_sqlite
-def test_file_that_somebody_holds_is_not_waited_for(file: Path, counts: Counts) -> None:
+def test_locked_sqlite_file_is_503_after_the_timeout(file: Path, counts: Counts) -> None:
     ann = register("ann")
     with start(f"sqlite:///{file}", THROTTLING="off", DATABASE_TIMEOUT=str(TIMEOUT)) as url:
         with closing(sqlite3.connect(file, isolation_level=None)) as somebody:

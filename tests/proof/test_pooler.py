@@ -102,7 +102,7 @@ def elsewhere(transactional_db: None) -> Iterator[None]:
     execute(f"ALTER DATABASE {database} RESET timezone")
 
 
-def test_pooling_by_transaction_changes_nothing(elsewhere: None, counts: Counts) -> None:
+def test_transaction_pooling_changes_nothing(elsewhere: None, counts: Counts) -> None:
     ann = register("ann")
     with pooler() as database_url, start(database_url, THROTTLING="off") as url:
         for _ in range(ROUNDS):
@@ -119,7 +119,7 @@ def test_pooling_by_transaction_changes_nothing(elsewhere: None, counts: Counts)
 
 
 @pytest.mark.parametrize("patience", [1, 120] if LONG else [120])
-def test_pool_that_ran_dry_is_unavailable(transactional_db: None, counts: Counts, patience: int) -> None:
+def test_exhausted_pool_is_503(transactional_db: None, counts: Counts, patience: int) -> None:
     """PgBouncer drops waiting clients after its own patience, if that is shorter than the server's."""
     ann = register("ann")
     asked = [by_cookie(ann.refresh), me(ann.access), log_in("ann"), Request("GET", "/health/ready")]

@@ -60,7 +60,7 @@ def assert_only_guesses_are_limited(url: str, name: str) -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Redis comes and goes beside either database")
-def test_redis_that_comes_and_goes_needs_no_restart(database_url: str, tmp_path: Path, counts: Counts) -> None:
+def test_redis_outage_needs_no_restart(database_url: str, tmp_path: Path, counts: Counts) -> None:
     ann, port = register("ann"), free_port()
     with start(database_url, CACHE_URL=f"redis://127.0.0.1:{port}/0") as url:
         assert_only_guesses_are_limited(url, "nobody")

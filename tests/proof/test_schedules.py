@@ -169,7 +169,7 @@ them, each beside a thief without the key, and the three of them together; `make
 
 @pytest.mark.parametrize("state", ["young", "late", "expired"])
 @pytest.mark.parametrize("first", [*OPERATIONS, *THEFTS] if LONG else [COMMON[0], "refresh without the key"])
-def test_pairs_of_operations_end_as_if_one_came_after_the_other(
+def test_pairs_of_operations_are_serialisable(
     stage: Stage, counts: Counts, state: str, first: str, subtests: pytest.Subtests
 ) -> None:
     others = OPERATIONS if LONG or first in OPERATIONS else COMMON
@@ -181,7 +181,7 @@ def test_pairs_of_operations_end_as_if_one_came_after_the_other(
 
 @pytest.mark.parametrize("state", ["young", "late"])
 @pytest.mark.parametrize("names", list(combinations_with_replacement(COMMON, 3)) if LONG else [COMMON], ids=", ".join)
-def test_triples_of_short_operations_end_as_if_one_came_after_the_other(
+def test_triples_of_short_operations_are_serialisable(
     stage: Stage, counts: Counts, state: str, names: tuple[str, ...]
 ) -> None:
     counts.add("Interleavings of three operations", state, schedules=Watch(stage, state, names).explore())

@@ -70,20 +70,20 @@ def program_of(*command: str) -> Verify:
     return verify
 
 
-def test_python_asks_for_the_proof(issuer: str, ann: Any, tmp_path: Path) -> None:
+def test_python_service_checks_the_proof(issuer: str, ann: Any, tmp_path: Path) -> None:
     documents.write(tmp_path, DOCUMENT, "verify_with_joserfc.py", "prove_with_joserfc.py", host=issuer)
 
     assert_asks_for_the_proof(program_of(sys.executable, str(tmp_path / "prove_with_joserfc.py")), issuer, ann)
 
 
-def test_node_asks_for_the_proof(issuer: str, ann: Any, tmp_path: Path) -> None:
+def test_node_service_checks_the_proof(issuer: str, ann: Any, tmp_path: Path) -> None:
     install_jose(tmp_path)
     documents.write(tmp_path, DOCUMENT, "prove-with-jose.mjs", host=issuer)
 
     assert_asks_for_the_proof(program_of("node", str(tmp_path / "prove-with-jose.mjs")), issuer, ann)
 
 
-def test_another_django_project_asks_for_the_proof(issuer: str, orders: str, ann: Any) -> None:
+def test_another_django_project_checks_the_proof(issuer: str, orders: str, ann: Any) -> None:
     prover, url = Prover(), f"{orders}/orders"
     token = bound(issuer, prover).access
     proof = prover.prove("GET", url, token)
@@ -100,7 +100,7 @@ def test_another_django_project_asks_for_the_proof(issuer: str, orders: str, ann
         assert (answer.status, answer.body["code"]) == (401, code)
 
 
-def test_clients_written_with_npms_packages_get_along(issuer: str, ann: Any, tmp_path: Path) -> None:
+def test_clients_using_npm_packages_interoperate(issuer: str, ann: Any, tmp_path: Path) -> None:
     install_jose(tmp_path)
     shutil.copy(NODE / "interoperate.mjs", tmp_path)
 

@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "algorithm"), [("ed25519.pem", "EdDSA"), ("p256.pem", "ES256"), ("rsa.pem", "RS256")])
-def test_key_made_as_shown_signs_and_is_its_owners_alone(
+def test_key_made_as_shown_signs_and_is_private(
     ann: Any, made: Path, settings: Settings, name: str, algorithm: str
 ) -> None:
     settings.TOKENS_SIGNING_KEYS = [str(made / name)]
@@ -46,7 +46,7 @@ def test_public_half_made_as_shown_verifies(made: Path, settings: Settings) -> N
     assert [key.private is not None for key in keys.access_keys()] == [True, False]
 
 
-def test_keys_of_ones_own_are_rotated_as_shown(ann: Any, made: Path, settings: Settings) -> None:
+def test_own_keys_are_rotated_as_shown(ann: Any, made: Path, settings: Settings) -> None:
     files = {"old.pem": str(made / "ed25519.pem"), "new.pem": str(made / "rsa.pem")}
     steps = re.findall(r"\| \d \| `((?:\w+\.pem,?)+)` \|", (documents.DOCS / "keys.md").read_text())
     assert steps == ["old.pem,new.pem", "new.pem,old.pem", "new.pem"]
@@ -93,5 +93,5 @@ def test_claims_are_added_as_shown(ann: Any, tmp_path: Path, settings: Settings,
         ("keys.md", "Wait five minutes"),
     ],
 )
-def test_documents_name_the_numbers_in_the_code(document: str, claimed: str) -> None:
+def test_documents_match_the_numbers_in_the_code(document: str, claimed: str) -> None:
     assert claimed in (documents.DOCS / document).read_text()

@@ -95,14 +95,14 @@ def test_secret_key_is_rotated_with_everybody_signed_in(fleet: tuple[Server, Ser
     assert old not in first.key_set()
 
 
-def test_swapping_without_the_first_step_is_why_there_is_one(fleet: tuple[Server, Server]) -> None:
+def test_skipping_the_first_step_breaks_verification(fleet: tuple[Server, Server]) -> None:
     first, second = fleet
     first.configure(NEW, OLD)
 
     assert not sign_in(first.url).is_signed_in(second.url)
 
 
-def test_server_does_not_start_with_a_key_that_it_could_not_use(ann: Any, database_url: str) -> None:
+def test_server_does_not_start_with_an_unusable_key(ann: Any, database_url: str) -> None:
     with (
         pytest.raises(RuntimeError, match=r"The signing key /nowhere/key\.pem can't be read: No such file"),
         serve(database_url, SIGNING_KEYS="/nowhere/key.pem"),

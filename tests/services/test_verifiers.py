@@ -124,7 +124,7 @@ def test_another_django_project_decides_by_the_groups(issuer: str, orders: str, 
     assert call("GET", f"{orders}/all-orders", Authorization=f"Bearer {client.access}").status == 200
 
 
-def test_settings_of_the_other_project_pass_djangos_checks(tmp_path: Path) -> None:
+def test_other_projects_settings_pass_djangos_checks(tmp_path: Path) -> None:
     documents.write(tmp_path, DOCUMENT, "settings.py", "urls.py", host=documents.HOST)
     environment = {
         "DJANGO_SETTINGS_MODULE": "settings",

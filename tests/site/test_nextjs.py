@@ -36,7 +36,7 @@ def tutorial(tmp_path: Path) -> Iterator[tuple[str, str, BrowserContext]]:
         yield url, server, stack.enter_context(browser())
 
 
-def test_server_of_next_keeps_and_renews_the_tokens(tutorial: tuple[str, str, BrowserContext]) -> None:
+def test_nextjs_server_keeps_and_renews_the_tokens(tutorial: tuple[str, str, BrowserContext]) -> None:
     url, server, context = tutorial
     assert httpx.post(f"{server}/auth/register", json=ADA, trust_env=False).status_code == 201
     page = context.new_page()

@@ -38,7 +38,7 @@ def tutorial(tmp_path: Path) -> Iterator[tuple[str, BrowserContext]]:
         yield url, stack.enter_context(browser())
 
 
-def test_page_from_nothing_does_what_the_tutorial_says(tutorial: tuple[str, BrowserContext]) -> None:
+def test_page_built_from_scratch_does_what_the_tutorial_says(tutorial: tuple[str, BrowserContext]) -> None:
     url, context = tutorial
     first = context.new_page()
     first.goto(url)

@@ -60,7 +60,7 @@ def test_every_page_is_in_the_site(site: Path) -> None:
         ("unknown.md", "# A page that nobody finds", "unknown.md"),
     ],
 )
-def test_site_with_a_fault_is_not_built(site: Path, tmp_path: Path, page: str, text: str, complaint: str) -> None:
+def test_site_with_an_error_is_not_built(site: Path, tmp_path: Path, page: str, text: str, complaint: str) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / page).open("a") as file:
@@ -71,7 +71,7 @@ def test_site_with_a_fault_is_not_built(site: Path, tmp_path: Path, page: str, t
 
 
 @pytest.mark.parametrize("name", diagrams.DIAGRAMS)
-def test_diagram_is_the_one_that_is_drawn(name: str) -> None:
+def test_diagrams_are_up_to_date(name: str) -> None:
     assert (diagrams.IMAGES / f"{name}.svg").read_text() == diagrams.DIAGRAMS[name](), "run make diagrams"
 
 
@@ -138,14 +138,14 @@ def visitor(served: str) -> Iterator[Page]:
     assert faults == []
 
 
-def test_visitor_of_every_page_asks_no_other_host(visitor: Page, site: Path, served: str) -> None:
+def test_no_page_of_the_site_requests_another_host(visitor: Page, site: Path, served: str) -> None:
     for page in sorted(site.rglob("index.html")):
         visitor.goto(f"{served}/{page.relative_to(site)}")
         broken = visitor.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
         assert broken == []
 
 
-def test_visitor_searches_and_chooses_the_dark(visitor: Page) -> None:
+def test_search_and_dark_mode_work(visitor: Page) -> None:
     visitor.get_by_role("textbox", name="Search").click()
     visitor.keyboard.type("late retry")
     expect(visitor.locator(".md-search-result__item").first).to_contain_text("late retries")

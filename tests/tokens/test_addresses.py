@@ -28,11 +28,11 @@ from tokens.models import Session
         ("a:b:c", None),
     ],
 )
-def test_address_is_read_in_every_form(rf: RequestFactory, given: str, address: str | None) -> None:
+def test_address_is_parsed_in_every_form(rf: RequestFactory, given: str, address: str | None) -> None:
     assert requests.client_of(rf.get("/", REMOTE_ADDR=given)).ip_address == address
 
 
-def test_address_that_is_missing_is_told_to_the_log_once(rf: RequestFactory, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_address_is_logged_once(rf: RequestFactory, caplog: pytest.LogCaptureFixture) -> None:
     requests._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING, "tokens.http.requests"):
         for given in ("", "nonsense", "192.0.2.1:80", ""):
@@ -40,7 +40,7 @@ def test_address_that_is_missing_is_told_to_the_log_once(rf: RequestFactory, cap
     assert [record.getMessage()[:26] for record in caplog.records] == ["REMOTE_ADDR has no address"]
 
 
-def test_clients_whose_address_comes_with_a_port_have_limits_of_their_own(ann: Any, settings: Settings) -> None:
+def test_clients_with_a_port_in_their_address_have_separate_limits(ann: Any, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (1, 60.0)}
     browser = Browser()
     assert browser.login("ann", "wrong", REMOTE_ADDR="192.0.2.1:50000").status_code == 401

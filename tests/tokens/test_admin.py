@@ -114,7 +114,7 @@ def live() -> list[Session]:
 # Looking at sessions
 
 
-def test_list_tells_status_user_device_and_times(ann: Any, admin_client: Http) -> None:
+def test_list_shows_status_user_device_and_times(ann: Any, admin_client: Http) -> None:
     session = sessions.start(ann, FIREFOX)
     page = admin_client.get(SESSIONS)
     assert (column(page, "user"), column(page, "status")) == (["ann"], ["live"])
@@ -132,7 +132,7 @@ def test_status_says_how_a_session_ended(every_status: dict[str, Session], admin
     assert shown == every_status
 
 
-def test_list_says_when_a_session_ended_by_whom_and_from_where(
+def test_list_shows_when_a_session_ended_by_whom_and_from_where(
     ann: Any, admin_user: Any, clerk: Clerk, settings: Settings, time_machine: TimeMachineFixture
 ) -> None:
     settings.TIME_ZONE = "UTC"
@@ -150,7 +150,7 @@ def test_list_says_when_a_session_ended_by_whom_and_from_where(
     assert "by clerk" in column(http.get(SESSIONS), "ended")[0]
 
 
-def test_list_names_nobody_where_no_person_ended_a_session(ann: Any, admin_client: Http) -> None:
+def test_list_names_nobody_if_no_person_ended_a_session(ann: Any, admin_client: Http) -> None:
     sessions.revoke(sessions.start(ann), Reason.COMMAND)
     (ended,) = column(admin_client.get(SESSIONS), "ended")
     assert ended
@@ -159,7 +159,7 @@ def test_list_names_nobody_where_no_person_ended_a_session(ann: Any, admin_clien
 
 
 @pytest.mark.parametrize(("reason", "sort"), [(None, "live"), (Reason.LOGOUT, "ended"), (Reason.REUSED, "reused")])
-def test_status_is_seen_at_a_glance(ann: Any, admin_client: Http, reason: Reason | None, sort: str) -> None:
+def test_status_has_a_colour(ann: Any, admin_client: Http, reason: Reason | None, sort: str) -> None:
     session = sessions.start(ann)
     if reason:
         sessions.revoke(session, reason)
@@ -177,7 +177,7 @@ def test_status_is_seen_at_a_glance(ann: Any, admin_client: Http, reason: Reason
         ("ended", ["ended by a password change", "ended: signed out", "user deactivated"]),
     ],
 )
-def test_status_filter_finds_what_the_column_says(
+def test_status_filter_matches_the_column(
     every_status: dict[str, Session], admin_client: Http, value: str, expected: list[str]
 ) -> None:
     page = admin_client.get(f"{SESSIONS}?status={value}")
@@ -185,9 +185,7 @@ def test_status_filter_finds_what_the_column_says(
     assert page.context["cl"].result_count == len(expected)
 
 
-def test_status_filter_does_without_a_column_for_deactivation(
-    ann: Any, admin_client: Http, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_status_filter_works_without_is_active(ann: Any, admin_client: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions.start(ann)
     find = get_user_model()._meta.get_field
 
@@ -217,7 +215,7 @@ def test_list_is_newest_first(ann: Any, admin_client: Http) -> None:
 
 
 @pytest.mark.parametrize("path", [SESSIONS, EVENTS])
-def test_date_hierarchy_leads_from_years_to_a_day(
+def test_date_hierarchy_goes_from_years_to_days(
     ann: Any, admin_user: Any, settings: Settings, time_machine: TimeMachineFixture, path: str
 ) -> None:
     settings.TIME_ZONE = "Asia/Kathmandu"
@@ -244,7 +242,7 @@ def test_date_hierarchy_of_an_empty_list_is_empty(admin_client: Http, path: str)
 
 
 @pytest.mark.parametrize("path", [SESSIONS, EVENTS])
-def test_list_reads_a_page_at_one_end_of_the_key(ann: Any, admin_client: Http, path: str) -> None:
+def test_list_reads_one_page_by_primary_key(ann: Any, admin_client: Http, path: str) -> None:
     sessions.start(ann)
     with CaptureQueriesContext(connection) as captured:
         admin_client.get(path)
@@ -268,19 +266,17 @@ def test_search_finds_by_user_address_and_session(ann: Any, bob: Any, admin_clie
 
 
 @pytest.mark.parametrize("term", ["nobody", NOBODY, NOBODY[1:], "%", "_", "ann bob", "x" * 5000, b"\xed\xa0\x80"])
-def test_search_for_anything_else_finds_nothing(ann: Any, admin_client: Http, term: str | bytes) -> None:
+def test_other_search_terms_find_nothing(ann: Any, admin_client: Http, term: str | bytes) -> None:
     sessions.start(ann, FIREFOX)
     assert listed(admin_client.get(SESSIONS, {"q": term})) == []
 
 
 @pytest.mark.parametrize("term", ["'", '"', "\0"])
-def test_search_for_nothing_at_all_is_no_error(ann: Any, admin_client: Http, term: str) -> None:
+def test_empty_search_is_no_error(ann: Any, admin_client: Http, term: str) -> None:
     assert admin_client.get(SESSIONS, {"q": term}).status_code == 200
 
 
-def test_search_does_without_an_address_of_the_user(
-    ann: Any, admin_client: Http, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_works_without_an_email_field(ann: Any, admin_client: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     session = sessions.start(ann)
     monkeypatch.setattr(get_user_model(), "EMAIL_FIELD", "nowhere")
     assert listed(admin_client.get(f"{SESSIONS}?q=ann")) == [session]
@@ -288,7 +284,7 @@ def test_search_does_without_an_address_of_the_user(
 
 
 @pytest.mark.parametrize("path", [SESSIONS, EVENTS])
-def test_list_costs_the_same_however_long(ann: Any, bob: Any, admin_client: Http, path: str) -> None:
+def test_list_costs_the_same_at_any_length(ann: Any, bob: Any, admin_client: Http, path: str) -> None:
     sessions.start(ann)
     costs = []
     for _ in range(2):
@@ -301,7 +297,7 @@ def test_list_costs_the_same_however_long(ann: Any, bob: Any, admin_client: Http
     assert len([sql for sql in costs[0] if "COUNT(" in sql]) == 1
 
 
-def test_page_of_a_session_tells_all_that_is_no_secret(ann: Any, admin_client: Http) -> None:
+def test_session_page_shows_everything_but_secrets(ann: Any, admin_client: Http) -> None:
     session = sessions.start(ann, FIREFOX)
     page = admin_client.get(f"{SESSIONS}{session.pk}/change/").content.decode()
     for shown in (str(session.pk), "ann", "live", "Firefox on Linux", FIREFOX.user_agent, "192.0.2.1"):
@@ -333,7 +329,7 @@ def test_no_page_shows_a_secret(ann: Any, admin_client: Http) -> None:
 
 
 @pytest.mark.parametrize("path", [SESSIONS, EVENTS])
-def test_nothing_is_added_or_changed(ann: Any, admin_client: Http, path: str) -> None:
+def test_sessions_cannot_be_added_or_changed(ann: Any, admin_client: Http, path: str) -> None:
     session = sessions.start(ann)
     row = session if path == SESSIONS else SecurityEvent.objects.get()
     assert admin_client.get(f"{path}add/").status_code == 403
@@ -351,9 +347,7 @@ def test_staff_without_a_permission_sees_nothing(ann: Any, clerk: Clerk, path: s
 # Revoking
 
 
-def test_selected_sessions_are_revoked_and_no_other(
-    ann: Any, bob: Any, browser: Browser, app: App, clerk: Clerk
-) -> None:
+def test_only_selected_sessions_are_revoked(ann: Any, bob: Any, browser: Browser, app: App, clerk: Clerk) -> None:
     first, second = live()
     other = sessions.start(bob)
     page = act(clerk("view_session", "change_session"), "revoke_selected", first, second)
@@ -378,7 +372,7 @@ def test_only_a_superuser_ends_the_session_of_a_superuser(
 
 
 @pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users", "delete_selected", "delete"])
-def test_staff_ends_no_session_of_those_who_may_do_more(ann: Any, bob: Any, clerk: Clerk, action: str) -> None:
+def test_staff_cannot_end_sessions_of_users_with_more_rights(ann: Any, bob: Any, clerk: Clerk, action: str) -> None:
     theirs, his = sessions.start(ann), sessions.start(bob)
     ann.user_permissions.set(Permission.objects.filter(codename="add_logentry"))
     http = clerk("view_session", "change_session", "delete_session")
@@ -401,7 +395,7 @@ def test_revocation_is_logged_for_its_owner_and_for_the_staff(ann: Any, clerk: C
     assert entry.get_change_message() == "Revoked."
 
 
-def test_what_has_ended_is_not_revoked_again(every_status: dict[str, Session], admin_client: Http) -> None:
+def test_ended_session_is_not_revoked_again(every_status: dict[str, Session], admin_client: Http) -> None:
     expired, revoked = every_status["expired"], every_status["ended: signed out"]
     page = act(admin_client, "revoke_selected", expired, revoked)
     assert messages_of(page) == ["There were no active sessions to revoke."]
@@ -420,7 +414,7 @@ def test_all_sessions_of_the_chosen_users_are_revoked(
 
 
 @pytest.mark.parametrize("action", ["revoke_selected", "revoke_all_of_users", "delete_selected"])
-def test_list_that_shrinks_on_the_way_is_gone_through_to_the_end(
+def test_list_that_shrinks_meanwhile_is_processed_to_the_end(
     ann: Any, bob: Any, admin_client: Http, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     monkeypatch.setattr(admin, "BATCH_SIZE", 1)
@@ -457,7 +451,7 @@ def test_deletion_ends_the_session_and_is_logged(ann: Any, browser: Browser, cle
     assert (entry.object_id, entry.action_flag) == (str(session.pk), DELETION)
 
 
-def test_deletion_of_what_has_ended_is_no_news(every_status: dict[str, Session], admin_client: Http) -> None:
+def test_deletion_of_an_ended_session_is_not_announced(every_status: dict[str, Session], admin_client: Http) -> None:
     ended = [every_status["expired"], every_status["ended: signed out"]]
     before = SecurityEvent.objects.count()
     page = act(admin_client, "delete_selected", *ended, post="yes")
@@ -476,7 +470,7 @@ def test_deletion_needs_its_permission(ann: Any, clerk: Clerk) -> None:
 # The security log
 
 
-def test_log_is_listed_newest_first_in_words(ann: Any, browser: Browser, admin_client: Http) -> None:
+def test_log_is_listed_newest_first_in_readable_words(ann: Any, browser: Browser, admin_client: Http) -> None:
     browser.logout()
     browser.login(password="wrong")
     page = admin_client.get(EVENTS)
@@ -504,7 +498,7 @@ def test_log_is_searched_by_user_address_and_session(ann: Any, bob: Any, admin_c
     assert column(page, "user") == ["ann"]
 
 
-def test_log_is_not_deleted_even_by_a_superuser(ann: Any, admin_client: Http) -> None:
+def test_not_even_a_superuser_deletes_the_log(ann: Any, admin_client: Http) -> None:
     sessions.start(ann)
     event = SecurityEvent.objects.get()
     assert "delete_selected" not in admin_client.get(EVENTS).content.decode()

@@ -475,9 +475,7 @@ def state() -> Any:
         too_much,
     ],
 )
-def test_attack_is_refused_everywhere_and_changes_nothing(
-    genuine: Genuine, attacks: Callable[[Genuine], Attacks]
-) -> None:
+def test_every_attack_is_refused_and_changes_nothing(genuine: Genuine, attacks: Callable[[Genuine], Attacks]) -> None:
     before = state()
     for name, token in list(attacks(genuine)):
         for place, present in (FOR_ACCESS_TOKENS | FOR_REFRESH_TOKENS | FOR_STAFF).items():
@@ -492,7 +490,7 @@ def test_attack_is_refused_everywhere_and_changes_nothing(
         assert state() == before, name
 
 
-def test_holder_of_the_signing_key_alone_gets_into_nobody_elses_session(genuine: Genuine) -> None:
+def test_signing_key_alone_does_not_open_a_session(genuine: Genuine) -> None:
     token = access_token(genuine.claims(sub="0"))
 
     for place, present in (FOR_ACCESS_TOKENS | FOR_STAFF).items():
@@ -502,7 +500,7 @@ def test_holder_of_the_signing_key_alone_gets_into_nobody_elses_session(genuine:
 
 
 @pytest.mark.parametrize(("place", "present"), FOR_ACCESS_TOKENS.items(), ids=FOR_ACCESS_TOKENS.keys())
-def test_access_token_made_as_the_attacks_are_passes(genuine: Genuine, place: str, present: Present) -> None:
+def test_access_token_built_by_the_attack_code_is_accepted(genuine: Genuine, place: str, present: Present) -> None:
     token = access_token(genuine.claims())
 
     assert introspect(genuine, token).data["active"]
@@ -510,7 +508,7 @@ def test_access_token_made_as_the_attacks_are_passes(genuine: Genuine, place: st
 
 
 @pytest.mark.parametrize(("place", "present"), FOR_REFRESH_TOKENS.items(), ids=FOR_REFRESH_TOKENS.keys())
-def test_refresh_token_made_as_the_attacks_are_passes(genuine: Genuine, place: str, present: Present) -> None:
+def test_refresh_token_built_by_the_attack_code_is_accepted(genuine: Genuine, place: str, present: Present) -> None:
     token = refresh_token(genuine.refresh_claims())
 
     assert introspect(genuine, token).data["active"]
@@ -518,7 +516,7 @@ def test_refresh_token_made_as_the_attacks_are_passes(genuine: Genuine, place: s
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh"])
-def test_token_made_as_the_attacks_are_is_revoked(genuine: Genuine, kind: str) -> None:
+def test_token_built_by_the_attack_code_is_revoked(genuine: Genuine, kind: str) -> None:
     token = {"access": genuine.access, "refresh": genuine.refresh}[kind]
 
     assert revoke(genuine, token).status_code == 200
@@ -531,7 +529,7 @@ def test_token_made_as_the_attacks_are_is_revoked(genuine: Genuine, kind: str) -
     ("path", "field"),
     [("/api/token/refresh/", "refresh"), ("/api/token/verify/", "token"), ("/api/token/blacklist/", "refresh")],
 )
-def test_value_of_another_type_in_a_body_is_a_clients_error(db: None, path: str, field: str, value: Any) -> None:
+def test_value_of_the_wrong_type_in_a_body_is_a_client_error(db: None, path: str, field: str, value: Any) -> None:
     response = APIClient().post(path, {field: value}, format="json")
 
     # DRF takes a number for text.

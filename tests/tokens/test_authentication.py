@@ -59,18 +59,18 @@ def http() -> APIClient:
     return APIClient()
 
 
-def test_token_in_the_header_lets_in(browser: Browser, ann: Any) -> None:
+def test_token_in_the_header_is_accepted(browser: Browser, ann: Any) -> None:
     response = browser.get("/guarded")
     assert response.status_code == 200
     assert response.json()["user"] == str(ann.pk)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_scheme_is_read_without_regard_to_case(browser: Browser, http: APIClient, scheme: str) -> None:
+def test_scheme_is_case_insensitive(browser: Browser, http: APIClient, scheme: str) -> None:
     assert http.get("/guarded", HTTP_AUTHORIZATION=f"{scheme} {browser.access}").status_code == 200
 
 
-def test_header_and_its_schemes_are_simplejwts_settings(browser: Browser, http: APIClient, settings: Settings) -> None:
+def test_header_and_schemes_follow_simplejwts_settings(browser: Browser, http: APIClient, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "AUTH_HEADER_TYPES": "JWT"}
     assert http.get("/guarded", HTTP_AUTHORIZATION=f"Bearer {browser.access}").status_code == 401
     assert http.get("/guarded", HTTP_AUTHORIZATION=f"JWT {browser.access}").status_code == 200
@@ -95,26 +95,26 @@ def test_invalid_token_is_not_valid(db: None, http: APIClient, token: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/guarded", "/stateless"])
-def test_refresh_token_in_place_of_an_access_token_is_not_valid(browser: Browser, path: str) -> None:
+def test_refresh_token_is_not_an_access_token(browser: Browser, path: str) -> None:
     response = browser.get(path, access=browser.cookie)
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
 
 
 @pytest.mark.parametrize("path", ["/guarded", "/stateless"])
-def test_expired_token_is_told_apart(browser: Browser, settings: Settings, path: str) -> None:
+def test_expired_token_has_its_own_code(browser: Browser, settings: Settings, path: str) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ACCESS_TOKEN_LIFETIME": timedelta(seconds=-1)}
     browser.login()
     response = browser.get(path)
     assert (response.status_code, response.json()["code"]) == (401, "token_expired")
 
 
-def test_access_token_of_an_earlier_generation_stays_good(browser: Browser) -> None:
+def test_access_token_of_an_earlier_generation_stays_valid(browser: Browser) -> None:
     earlier = browser.access
     browser.refresh()
     assert browser.get("/guarded", access=earlier).status_code == 200
 
 
-def test_stateless_guard_knows_the_user_from_the_claims(browser: Browser, ann: Any) -> None:
+def test_stateless_guard_builds_the_user_from_claims(browser: Browser, ann: Any) -> None:
     ann.groups.create(name="editors")
     browser.refresh()
     browser.logout()
@@ -122,12 +122,12 @@ def test_stateless_guard_knows_the_user_from_the_claims(browser: Browser, ann: A
     assert browser.get("/staff").status_code == 403
 
 
-def test_stateless_guard_asks_the_database_nothing(browser: Browser, django_assert_num_queries: Any) -> None:
+def test_stateless_guard_makes_no_query(browser: Browser, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert browser.get("/stateless").status_code == 200
 
 
-def test_stateless_guard_lets_staff_in_by_the_claim(ann: Any) -> None:
+def test_stateless_guard_reads_staff_from_the_claim(ann: Any) -> None:
     ann.is_staff = True
     ann.save()
     browser = Browser()

@@ -18,7 +18,7 @@ def user(name: str, *rights: str, **flags: bool) -> Any:
     return made
 
 
-def test_everybody_acts_on_those_alone_who_may_do_no_more() -> None:
+def test_users_act_only_on_users_without_more_rights() -> None:
     root, toor = (user(name, is_superuser=True) for name in ("root", "toor"))
     chief, clerk, helper = user("chief", "add_session", "view_session"), user("clerk", "view_session"), user("helper")
     peers = user("peer", "view_session", is_active=False)
@@ -33,12 +33,12 @@ def test_everybody_acts_on_those_alone_who_may_do_no_more() -> None:
         assert within_reach(actor, everybody) == reached[actor.get_username()]
 
 
-def test_rights_of_the_deactivated_count_as_well() -> None:
+def test_rights_of_deactivated_users_count() -> None:
     clerk, off = user("clerk", "view_session"), user("off", "add_session", is_active=False)
     assert not may_act_on(clerk, off)
 
 
-def test_users_without_permissions_reach_each_other() -> None:
+def test_users_without_permissions_may_act_on_each_other() -> None:
     class Plain:
         is_active = True
 

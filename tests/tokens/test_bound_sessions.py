@@ -120,13 +120,13 @@ def events() -> list[tuple[str, int]]:
 # The tokens
 
 
-def test_access_token_names_its_key(app: App, prover: Prover) -> None:
+def test_access_token_has_the_thumbprint_of_its_key(app: App, prover: Prover) -> None:
     assert claims_of(app.access)["cnf"] == {"jkt": prover.jkt}
     assert "cnf" not in claims_of(app.refresh_token)
     assert Session.objects.get().jkt == prover.jkt
 
 
-def test_access_token_of_an_unbound_session_names_none(ann: Any) -> None:
+def test_access_token_of_an_unbound_session_has_no_thumbprint(ann: Any) -> None:
     assert "cnf" not in claims_of(str(AccessToken.for_user(ann)))
     assert Session.objects.get().jkt == ""
 
@@ -136,7 +136,7 @@ def test_session_can_be_bound_without_a_login(ann: Any, prover: Prover) -> None:
     assert token["cnf"] == {"jkt": prover.jkt} == {"jkt": token.session.jkt}
 
 
-def test_every_session_has_to_be_bound_where_that_is_required(ann: Any, prover: Prover, settings: Settings) -> None:
+def test_every_session_must_be_bound_if_required(ann: Any, prover: Prover, settings: Settings) -> None:
     settings.TOKENS_DPOP = "required"
     for kind in (AccessToken, RefreshToken):
         with pytest.raises(ProofRequired):
@@ -147,7 +147,7 @@ def test_every_session_has_to_be_bound_where_that_is_required(ann: Any, prover: 
 
 @pytest.mark.parametrize("cnf", [None, "jkt", [], {}, {"jkt": ""}, {"jkt": 1}, {"x5t#S256": "a"}, {"jkt": "a", "b": 1}])
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
-def test_token_that_is_bound_in_another_way_is_not_valid(app: App, cnf: Any, url: str) -> None:
+def test_token_with_another_confirmation_method_is_not_valid(app: App, cnf: Any, url: str) -> None:
     token = access_token({**claims_of(app.access), "cnf": cnf})
     for scheme in ("Bearer", "DPoP"):
         assert call(token, scheme=scheme, url=url).json()["code"] == "token_not_valid"
@@ -158,7 +158,7 @@ def test_token_that_is_bound_in_another_way_is_not_valid(app: App, cnf: Any, url
 
 @pytest.mark.parametrize("alg", dpop.ALGORITHMS)
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
-def test_token_with_its_proof_lets_in(ann: Any, alg: str, url: str) -> None:
+def test_token_with_its_proof_is_accepted(ann: Any, alg: str, url: str) -> None:
     prover = Prover(alg)
     token = str(AccessToken.for_user(ann, jkt=prover.jkt))
     assert call(token, prover.prove("GET", SITE + url, token), url=url).status_code == 200
@@ -166,7 +166,7 @@ def test_token_with_its_proof_lets_in(ann: Any, alg: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["dpop", "DPOP"])
-def test_scheme_is_read_without_regard_to_case(app: App, prover: Prover, scheme: str) -> None:
+def test_scheme_is_case_insensitive(app: App, prover: Prover, scheme: str) -> None:
     proof = prover.prove("GET", f"{SITE}/guarded", app.access)
     assert call(app.access, proof, scheme=scheme).status_code == 200
 
@@ -184,7 +184,7 @@ def test_bound_token_without_a_proof_is_refused(app: App, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
-def test_bound_token_as_a_bearer_token_is_refused_though_the_proof_is_good(app: App, prover: Prover, url: str) -> None:
+def test_bound_token_as_bearer_is_refused_even_with_a_proof(app: App, prover: Prover, url: str) -> None:
     proof = prover.prove("GET", SITE + url, app.access)
     assert_refused(call(app.access, scheme="Bearer", url=url), "dpop_proof_required")
     assert_refused(call(app.access, proof, scheme="Bearer", url=url), "dpop_proof_required")
@@ -221,7 +221,7 @@ def test_proof_of_another_call_is_refused(app: App, prover: Prover, method: str,
     assert events() == []
 
 
-def test_there_has_to_be_one_proof(app: App, prover: Prover) -> None:
+def test_exactly_one_proof_is_required(app: App, prover: Prover) -> None:
     """Servers join what comes in two headers of one name."""
     proofs = [prover.prove("GET", f"{SITE}/guarded", app.access) for _ in range(2)]
     for proof in ("", "nonsense", app.access, ",".join(proofs), ", ".join(proofs)):
@@ -230,7 +230,7 @@ def test_there_has_to_be_one_proof(app: App, prover: Prover) -> None:
 
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
 @pytest.mark.parametrize("claims", [{"iat": 1}, {"nonce": "unknown"}])
-def test_proof_of_another_time_is_asked_for_a_nonce(app: App, prover: Prover, url: str, claims: Any) -> None:
+def test_proof_with_a_wrong_time_needs_a_nonce(app: App, prover: Prover, url: str, claims: Any) -> None:
     response = call(app.access, prover.prove("GET", SITE + url, app.access, **claims), url=url)
     assert_refused(response, "use_dpop_nonce")
     proof = prover.prove("GET", SITE + url, app.access, iat=1, nonce=response["DPoP-Nonce"])
@@ -238,7 +238,7 @@ def test_proof_of_another_time_is_asked_for_a_nonce(app: App, prover: Prover, ur
 
 
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
-def test_unbound_token_is_no_dpop_token(ann: Any, prover: Prover, url: str) -> None:
+def test_unbound_token_is_refused_under_the_dpop_scheme(ann: Any, prover: Prover, url: str) -> None:
     token = str(AccessToken.for_user(ann))
     response = call(token, prover.prove("GET", SITE + url, token), url=url)
     assert (response.status_code, response.json()["code"]) == (401, "token_not_valid")
@@ -246,11 +246,11 @@ def test_unbound_token_is_no_dpop_token(ann: Any, prover: Prover, url: str) -> N
 
 
 @pytest.mark.parametrize("url", ["/guarded", "/stateless"])
-def test_unbound_token_is_none_of_a_proofs_business(ann: Any, url: str) -> None:
+def test_unbound_token_ignores_a_proof(ann: Any, url: str) -> None:
     assert call(str(AccessToken.for_user(ann)), "nonsense", scheme="Bearer", url=url).status_code == 200
 
 
-def test_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) -> None:
+def test_session_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) -> None:
     """A thief with the signing key alone can leave out what binds the token."""
     token = str(AccessToken.for_user(ann, jkt=prover.jkt))
     unbound = access_token({name: value for name, value in claims_of(token).items() if name != "cnf"})
@@ -259,7 +259,7 @@ def test_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) -> None:
     assert_refused(call(rebound, thief.prove("GET", f"{SITE}/guarded", rebound)), "dpop_key_mismatch")
 
 
-def test_refused_request_uses_nothing(app: App, prover: Prover) -> None:
+def test_refused_request_does_not_count_as_use(app: App, prover: Prover) -> None:
     """Neither the token, whose first use would confirm it, nor the proof."""
     app.refresh()
     proof = prover.prove("GET", f"{SITE}/guarded", app.access)
@@ -286,12 +286,12 @@ def test_superseded_token_without_its_key_ends_no_session(app: App, time_machine
     assert app.refresh(stolen).json()["code"] == "token_reused"
 
 
-def test_ended_session_is_told_before_any_proof_is_judged(app: App) -> None:
+def test_ended_session_is_reported_before_the_proof_is_checked(app: App) -> None:
     app.blacklist(app.refresh_token)
     assert call(app.access).json()["code"] == "token_revoked"
 
 
-def test_cache_that_is_gone_is_503_and_lets_nobody_pass(app: App, prover: Prover, settings: Settings) -> None:
+def test_unreachable_cache_is_503(app: App, prover: Prover, settings: Settings) -> None:
     settings.CACHES = AWAY
     for url in ("/guarded", "/stateless"):
         proof = prover.prove("GET", SITE + url, app.access)
@@ -303,7 +303,7 @@ def test_cache_that_is_gone_is_503_and_lets_nobody_pass(app: App, prover: Prover
     assert call(app.access, prover.prove("GET", f"{SITE}/guarded", app.access)).status_code == 200
 
 
-def test_step_that_sees_no_proof_refuses_a_bound_token(app: App) -> None:
+def test_guard_step_without_a_proof_refuses_a_bound_token(app: App) -> None:
     claims = AccessToken.claims(app.access)
     with pytest.raises(ProofRequired):
         sessions.accept(claims)
@@ -314,7 +314,7 @@ def test_step_that_sees_no_proof_refuses_a_bound_token(app: App) -> None:
 # The URL
 
 
-def test_host_and_path_are_those_that_the_client_sent(app: App, prover: Prover) -> None:
+def test_proof_url_has_the_host_and_path_that_the_client_sent(app: App, prover: Prover) -> None:
     proof = prover.prove("GET", "http://LOCALHOST:8000/guarded?page=1#part", app.access)
     assert call(app.access, proof, HTTP_HOST="localhost:8000").status_code == 200
 
@@ -330,20 +330,20 @@ def test_host_and_path_are_those_that_the_client_sent(app: App, prover: Prover) 
         ("", "https://auth.example.com/guarded", 401),
     ],
 )
-def test_public_url_will_do_as_well(
+def test_proof_may_name_the_public_url(
     app: App, prover: Prover, settings: Settings, public_url: str, htu: str, status: int
 ) -> None:
     settings.TOKENS_PUBLIC_URL = public_url
     assert call(app.access, prover.prove("GET", htu, app.access)).status_code == status
 
 
-def test_public_url_may_already_be_in_the_path(app: App, prover: Prover, settings: Settings) -> None:
+def test_public_url_prefix_may_already_be_in_the_path(app: App, prover: Prover, settings: Settings) -> None:
     settings.TOKENS_PUBLIC_URL = "https://auth.example.com/below"
     proof = prover.prove("GET", "https://auth.example.com/below/guarded", app.access)
     assert call(app.access, proof, SCRIPT_NAME="/below").status_code == 200
 
 
-def test_host_with_an_impossible_port_is_no_error(app: App, prover: Prover) -> None:
+def test_host_with_an_invalid_port_is_no_server_error(app: App, prover: Prover) -> None:
     proof = prover.prove("GET", f"{SITE}/guarded", app.access)
     assert_refused(call(app.access, proof, HTTP_HOST="testserver:99999"), "invalid_dpop_proof")
 
@@ -361,20 +361,20 @@ def test_refresh_with_its_proof_and_a_nonce_rotates(app: App, prover: Prover) ->
     assert Session.objects.get().generation == 1
 
 
-def test_retry_gives_the_same_token_again_with_a_proof_of_its_own(app: App) -> None:
+def test_retry_with_a_new_proof_returns_the_same_token(app: App) -> None:
     first = app.refresh_token
     given = app.refresh().json()["refresh"]
     assert app.refresh(first).json()["refresh"] == given
 
 
-def test_refresh_without_a_nonce_is_asked_for_one(app: App, prover: Prover) -> None:
+def test_refresh_without_a_nonce_is_challenged(app: App, prover: Prover) -> None:
     response = refresh(app.refresh_token, prover.prove("POST", REFRESH))
     assert_refused(response, "use_dpop_nonce")
     proof = prover.prove("POST", REFRESH, iat=1, nonce=response["DPoP-Nonce"])
     assert refresh(app.refresh_token, proof).status_code == 200
 
 
-def test_nonce_is_good_for_a_while_and_not_for_ever(app: App, prover: Prover, time_machine: TimeMachineFixture) -> None:
+def test_nonce_expires(app: App, prover: Prover, time_machine: TimeMachineFixture) -> None:
     minute = int(timezone.now().timestamp()) // 60 * 60 + 60
     time_machine.move_to(minute, tick=False)
     nonce = dpop.newest_nonce()
@@ -399,7 +399,7 @@ def refusals_of_a_refresh(prover: Prover) -> list[tuple[str | None, str]]:
     ]
 
 
-def test_refused_refresh_costs_the_session_nothing(app: App, prover: Prover) -> None:
+def test_refused_refresh_does_not_change_the_session(app: App, prover: Prover) -> None:
     before = Session.objects.values().get()
     for proof, code in refusals_of_a_refresh(prover):
         assert_refused(refresh(app.refresh_token, proof), code)
@@ -407,7 +407,7 @@ def test_refused_refresh_costs_the_session_nothing(app: App, prover: Prover) -> 
     assert app.refresh().status_code == 200
 
 
-def test_refused_refresh_clears_no_cookie(browser: Browser, prover: Prover) -> None:
+def test_refused_refresh_keeps_the_cookie(browser: Browser, prover: Prover) -> None:
     browser.http = APIClient(headers={"user-agent": "a thief's"})
     browser.cookie = str(RefreshToken.of(Session.objects.get()))
     for proof in (None, "nonsense", prover.prove("POST", f"{SITE}/auth/refresh-token")):
@@ -424,7 +424,7 @@ def test_browser_refreshes_by_its_cookie(browser: Browser, prover: Prover) -> No
     assert browser.get("/guarded").status_code == 200
 
 
-def test_unbound_session_stays_so_whatever_proof_comes_along(ann: Any, prover: Prover) -> None:
+def test_unbound_session_stays_unbound_despite_a_proof(ann: Any, prover: Prover) -> None:
     token = str(RefreshToken.for_user(ann))
     for proof in (prover.prove("POST", REFRESH, nonce=dpop.newest_nonce()), prover.prove("POST", REFRESH), "nonsense"):
         response = refresh(token, proof)
@@ -434,14 +434,14 @@ def test_unbound_session_stays_so_whatever_proof_comes_along(ann: Any, prover: P
     assert Session.objects.get().jkt == ""
 
 
-def test_unbound_browser_is_told_bearer(ann: Any) -> None:
+def test_unbound_browser_gets_a_bearer_challenge(ann: Any) -> None:
     browser = Browser()
     browser.cookie = str(RefreshToken.for_user(ann))
     assert browser.refresh().json()["tokenType"] == "Bearer"
 
 
 @pytest.mark.parametrize("mode", ["optional", "required", "off"])
-def test_bound_session_demands_its_proof_whatever_is_set(
+def test_bound_session_needs_its_proof_under_every_setting(
     app: App, browser: Browser, settings: Settings, mode: str
 ) -> None:
     settings.TOKENS_DPOP = mode
@@ -451,7 +451,7 @@ def test_bound_session_demands_its_proof_whatever_is_set(
     assert browser.get("/guarded").status_code == 200
 
 
-def test_unbound_session_runs_out_where_new_ones_are_bound(ann: Any, settings: Settings) -> None:
+def test_existing_unbound_session_continues_if_keys_become_required(ann: Any, settings: Settings) -> None:
     token = RefreshToken.for_user(ann)
     settings.TOKENS_DPOP = "required"
     assert call(str(token.access_token), scheme="Bearer").status_code == 200
@@ -461,7 +461,7 @@ def test_unbound_session_runs_out_where_new_ones_are_bound(ann: Any, settings: S
 # What needs no key
 
 
-def test_ending_needs_no_key(app: App, browser: Browser) -> None:
+def test_ending_a_session_needs_no_key(app: App, browser: Browser) -> None:
     http = APIClient()
     assert http.post("/api/token/blacklist/", {"refresh": app.refresh_token}, format="json").status_code == 200
     form = "application/x-www-form-urlencoded"
@@ -469,13 +469,13 @@ def test_ending_needs_no_key(app: App, browser: Browser) -> None:
     assert Session.objects.filter(revoked_at=None).count() == 0
 
 
-def test_verifying_needs_no_key(app: App) -> None:
+def test_verifying_a_token_needs_no_key(app: App) -> None:
     for token in (app.access, app.refresh_token):
         assert APIClient().post("/api/token/verify/", {"token": token}, format="json").status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh_token"])
-def test_introspection_names_the_key(app: App, prover: Prover, ann: Any, kind: str) -> None:
+def test_introspection_returns_the_thumbprint(app: App, prover: Prover, ann: Any, kind: str) -> None:
     ann.is_staff = True
     ann.save()
     form = "application/x-www-form-urlencoded"
@@ -488,7 +488,7 @@ def test_introspection_names_the_key(app: App, prover: Prover, ann: Any, kind: s
     assert asked.json()["cnf"] == {"jkt": prover.jkt}
 
 
-def test_introspection_of_an_unbound_token_names_none(ann: Any, app: App) -> None:
+def test_introspection_of_an_unbound_token_returns_no_thumbprint(ann: Any, app: App) -> None:
     ann.is_staff = True
     ann.save()
     form, token = "application/x-www-form-urlencoded", AccessToken.for_user(ann)
@@ -517,7 +517,7 @@ def test_logout_without_the_proof_is_refused(browser: Browser) -> None:
 # The nonce
 
 
-def test_every_answer_to_a_proof_tells_the_newest_nonce(app: App, prover: Prover) -> None:
+def test_every_answer_to_a_proof_has_the_newest_nonce(app: App, prover: Prover) -> None:
     newest = dpop.newest_nonce()
     for response in (
         call(app.access, prover.prove("GET", f"{SITE}/guarded", app.access)),
@@ -530,19 +530,19 @@ def test_every_answer_to_a_proof_tells_the_newest_nonce(app: App, prover: Prover
         assert response["DPoP-Nonce"] == newest
 
 
-def test_who_has_the_newest_nonce_is_not_told_again(app: App, prover: Prover) -> None:
+def test_client_with_the_newest_nonce_does_not_get_it_again(app: App, prover: Prover) -> None:
     proof = prover.prove("GET", f"{SITE}/guarded", app.access, nonce=dpop.newest_nonce())
     response = call(app.access, proof)
     assert response.status_code == 200
     assert "DPoP-Nonce" not in response
 
 
-def test_who_proves_nothing_is_told_no_nonce(app: App) -> None:
+def test_client_without_a_proof_gets_no_nonce(app: App) -> None:
     assert "DPoP-Nonce" not in call(app.access)
     assert "DPoP-Nonce" not in APIClient().get("/.well-known/jwks.json")
 
 
-def test_refusal_tells_the_nonce_without_the_middleware_too(app: App, prover: Prover, settings: Settings) -> None:
+def test_refusal_has_the_nonce_even_without_the_middleware(app: App, prover: Prover, settings: Settings) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "DPoPNonce" not in name]
     assert_refused(refresh(app.refresh_token, prover.prove("POST", REFRESH)), "use_dpop_nonce")
     assert "DPoP-Nonce" not in call(app.access, "nonsense")
@@ -551,7 +551,7 @@ def test_refusal_tells_the_nonce_without_the_middleware_too(app: App, prover: Pr
 # Requests and answers
 
 
-def test_stranger_is_asked_for_a_proof_unless_none_is_taken(db: None, settings: Settings) -> None:
+def test_challenge_offers_dpop_unless_it_is_off(db: None, settings: Settings) -> None:
     for url in ("/guarded", "/stateless"):
         assert APIClient().get(url)["WWW-Authenticate"] == f'Bearer realm="api", DPoP realm="api", {ALGORITHMS}'
     settings.TOKENS_DPOP = "off"
@@ -559,7 +559,7 @@ def test_stranger_is_asked_for_a_proof_unless_none_is_taken(db: None, settings: 
         assert APIClient().get(url)["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
-def test_token_without_its_key_is_logged_once_an_hour(app: App, time_machine: TimeMachineFixture) -> None:
+def test_use_without_the_key_is_logged_once_an_hour(app: App, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(timezone.now().replace(minute=0, second=0) + timedelta(hours=1))
     app.refresh()
     thief = Prover()
@@ -575,13 +575,13 @@ def test_token_without_its_key_is_logged_once_an_hour(app: App, time_machine: Ti
     assert sorted(events()) == [("token_unproven", 1), ("token_unproven", 4)]
 
 
-def test_each_session_has_a_line_of_its_own(app: App, browser: Browser) -> None:
+def test_use_without_the_key_is_logged_per_session(app: App, browser: Browser) -> None:
     call(app.access)
     call(browser.access)
     assert events() == [("token_unproven", 1)] * 2
 
 
-def test_faulty_proof_of_the_owner_is_no_event(app: App, prover: Prover) -> None:
+def test_invalid_proof_with_the_right_key_is_not_an_event(app: App, prover: Prover) -> None:
     proof = prover.prove("GET", f"{SITE}/guarded", app.access)
     for _ in range(2):
         call(app.access, proof)
@@ -590,7 +590,7 @@ def test_faulty_proof_of_the_owner_is_no_event(app: App, prover: Prover) -> None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_user_who_is_deleted_in_that_moment_is_no_error(app: App, ann: Any) -> None:
+def test_user_deleted_at_that_moment_is_no_server_error(app: App, ann: Any) -> None:
     session = Session.objects.select_related("user").get()
     ann.delete()
     with pytest.raises(KeyMismatch):
@@ -613,7 +613,7 @@ def proving(url: str, body: Any, proof: str | None, **extra: Any) -> Any:
 
 @pytest.mark.parametrize("alg", dpop.ALGORITHMS)
 @pytest.mark.parametrize("mode", ["optional", "required"])
-def test_login_with_a_proof_begins_a_bound_session(ann: Any, settings: Settings, alg: str, mode: str) -> None:
+def test_login_with_a_proof_starts_a_bound_session(ann: Any, settings: Settings, alg: str, mode: str) -> None:
     settings.TOKENS_DPOP = mode
     prover = Prover(alg)
     cookie = proving("/auth/login", LOGIN, prover.prove("POST", f"{SITE}/auth/login"))
@@ -625,14 +625,14 @@ def test_login_with_a_proof_begins_a_bound_session(ann: Any, settings: Settings,
 
 
 @pytest.mark.parametrize("mode", ["optional", "off"])
-def test_login_without_a_proof_begins_an_unbound_session(ann: Any, settings: Settings, mode: str) -> None:
+def test_login_without_a_proof_starts_an_unbound_session(ann: Any, settings: Settings, mode: str) -> None:
     settings.TOKENS_DPOP = mode
     response = proving("/auth/login", LOGIN, None)
     assert (response.status_code, response.json()["tokenType"]) == (200, "Bearer")
     assert "cnf" not in claims_of(response.json()["accessToken"])
 
 
-def test_proof_is_ignored_where_none_is_taken(ann: Any, prover: Prover, settings: Settings) -> None:
+def test_proof_is_ignored_if_dpop_is_off(ann: Any, prover: Prover, settings: Settings) -> None:
     settings.TOKENS_DPOP = "off"
     for proof in (prover.prove("POST", f"{SITE}/auth/login"), "nonsense"):
         assert proving("/auth/login", LOGIN, proof).json()["tokenType"] == "Bearer"
@@ -640,7 +640,7 @@ def test_proof_is_ignored_where_none_is_taken(ann: Any, prover: Prover, settings
 
 
 @pytest.mark.parametrize("url", ["/auth/login", "/api/token/"])
-def test_login_is_refused_before_the_password_and_the_limits(ann: Any, url: str, settings: Settings) -> None:
+def test_login_proof_is_checked_before_password_and_limits(ann: Any, url: str, settings: Settings) -> None:
     settings.TOKENS_DPOP = "required"
     settings.TOKENS_LIMITS = {"login": (1, 60.0)}
     prover = Prover()
@@ -660,7 +660,7 @@ def test_login_is_refused_before_the_password_and_the_limits(ann: Any, url: str,
     assert proving(url, LOGIN, prover.prove("POST", SITE + url)).status_code == 200
 
 
-def test_client_whose_clock_is_wrong_gets_in_by_a_nonce(ann: Any, prover: Prover) -> None:
+def test_client_with_a_wrong_clock_signs_in_with_a_nonce(ann: Any, prover: Prover) -> None:
     refused = proving("/auth/login", LOGIN, prover.prove("POST", f"{SITE}/auth/login", iat=1))
     assert_refused(refused, "use_dpop_nonce")
     proof = prover.prove("POST", f"{SITE}/auth/login", iat=1, nonce=refused["DPoP-Nonce"])
@@ -668,7 +668,7 @@ def test_client_whose_clock_is_wrong_gets_in_by_a_nonce(ann: Any, prover: Prover
 
 
 @pytest.mark.parametrize("client", [Browser, App])
-def test_client_that_proves_everything_goes_on_like_any_other(ann: Any, prover: Prover, client: Any) -> None:
+def test_bound_client_works_like_any_other(ann: Any, prover: Prover, client: Any) -> None:
     one = client()
     one.http = ProvingClient(prover)
     assert one.login().status_code == 200
@@ -698,7 +698,7 @@ def challenged(url: str, prover: Prover | None) -> str:
 
 @pytest.mark.usefixtures("second_factor")
 @pytest.mark.parametrize(("first", "second"), STEPS)
-def test_second_step_takes_the_key_of_the_first(ann: Any, prover: Prover, first: str, second: str) -> None:
+def test_second_step_needs_the_key_of_the_first(ann: Any, prover: Prover, first: str, second: str) -> None:
     answer = {"challenge": challenged(first, prover), "code": "4711"}
     response = proving(second, answer, prover.prove("POST", SITE + second))
     assert response.status_code == 200
@@ -708,7 +708,7 @@ def test_second_step_takes_the_key_of_the_first(ann: Any, prover: Prover, first:
 @pytest.mark.usefixtures("second_factor")
 @pytest.mark.parametrize(("first", "second"), STEPS)
 @pytest.mark.parametrize(("at_first", "then"), [("own", "another"), ("own", None), (None, "own")])
-def test_second_step_takes_no_other_key(
+def test_second_step_refuses_another_key(
     ann: Any, first: str, second: str, at_first: str | None, then: str | None
 ) -> None:
     provers = {"own": Prover(), "another": Prover(), None: None}
@@ -720,7 +720,7 @@ def test_second_step_takes_no_other_key(
 
 
 @pytest.mark.usefixtures("second_factor")
-def test_second_step_judges_the_proof_first(ann: Any, prover: Prover) -> None:
+def test_second_step_checks_the_proof_first(ann: Any, prover: Prover) -> None:
     answer = {"challenge": challenged("/auth/login", prover), "code": "4711"}
     url = "/auth/login/second-factor"
     assert_refused(proving(url, answer, "nonsense"), "invalid_dpop_proof")
@@ -730,7 +730,7 @@ def test_second_step_judges_the_proof_first(ann: Any, prover: Prover) -> None:
 
 
 @pytest.mark.usefixtures("second_factor")
-def test_challenge_from_before_keys_were_required_is_void(ann: Any, settings: Settings) -> None:
+def test_unbound_challenge_is_void_once_keys_are_required(ann: Any, settings: Settings) -> None:
     answer = {"challenge": challenged("/auth/login", None), "code": "4711"}
     settings.TOKENS_DPOP = "required"
     response = proving("/auth/login/second-factor", answer, None)
@@ -747,7 +747,7 @@ def trusting(jkt: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_proof_is_enough_for_a_request_that_has_to_look_again(app: App, prover: Prover) -> None:
+def test_one_proof_is_enough_if_the_row_is_read_twice(app: App, prover: Prover) -> None:
     """The first use of a new token finds that its row has changed meanwhile."""
     app.refresh()
     newest = Session.objects.get()
@@ -759,7 +759,7 @@ def test_one_proof_is_enough_for_a_request_that_has_to_look_again(app: App, prov
     assert Session.objects.get().generation == newest.generation + 1
 
 
-def test_refresh_token_that_is_not_exchanged_needs_its_proof_too(app: App, settings: Settings) -> None:
+def test_refresh_without_rotation_needs_its_proof_too(app: App, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ROTATE_REFRESH_TOKENS": False}
     assert_refused(refresh(app.refresh_token), "dpop_proof_required")
     answer = app.http.post("/api/token/refresh/", {"refresh": app.refresh_token}, format="json")
@@ -767,7 +767,7 @@ def test_refresh_token_that_is_not_exchanged_needs_its_proof_too(app: App, setti
     assert answer.json().keys() == {"access"}
 
 
-def test_serializer_without_a_request_can_prove_nothing(app: App, ann: Any, settings: Settings) -> None:
+def test_serializer_without_a_request_has_no_proof(app: App, ann: Any, settings: Settings) -> None:
     with pytest.raises(ProofRequired):
         TokenRefreshSerializer(data={"refresh": app.refresh_token}).is_valid()
     login = {ann.USERNAME_FIELD: "ann", "password": PASSWORD}
@@ -794,7 +794,7 @@ class OwnPair(TokenObtainPairSerializer):
 
 
 @pytest.mark.parametrize("serializer", [Own, OwnPair])
-def test_session_that_a_projects_own_serializer_starts_has_the_key_of_the_login(
+def test_session_started_by_a_projects_serializer_has_the_key_of_the_login(
     ann: Any, prover: Prover, rf: RequestFactory, settings: Settings, serializer: Any
 ) -> None:
     login = {ann.USERNAME_FIELD: "ann", "password": PASSWORD}
@@ -807,7 +807,7 @@ def test_session_that_a_projects_own_serializer_starts_has_the_key_of_the_login(
     assert Session.objects.get().jkt == prover.jkt
 
 
-def test_step_of_the_guard_by_itself_refuses_a_bound_token(app: App) -> None:
+def test_guard_step_called_alone_refuses_a_bound_token(app: App) -> None:
     with pytest.raises(Refused) as raised:
         JWTAuthentication().get_validated_token(app.access)
     assert isinstance(raised.value.refusal, ProofRequired)

@@ -41,7 +41,7 @@ def claims(session: Any) -> dict[str, Any]:
     return {}
 
 
-def test_the_settings_of_the_tests_are_clean() -> None:
+def test_test_settings_pass_every_check() -> None:
     assert not messages()
 
 
@@ -58,7 +58,7 @@ RETIRED = {"E": {14}, "W": set[int]()}
 """What no check says any more; no other one is to say it."""
 
 
-def test_no_id_is_left_out_and_none_is_given_anew() -> None:
+def test_check_ids_are_consecutive_and_unique() -> None:
     source = Path(checks.__file__).read_text()
     for letter, retired in RETIRED.items():
         numbers = {int(number) for number in re.findall(rf'"latchkey\.{letter}(\d+)"', source)}
@@ -66,14 +66,14 @@ def test_no_id_is_left_out_and_none_is_given_anew() -> None:
         assert sorted(numbers | retired) == list(range(1, len(numbers | retired) + 1))
 
 
-def test_message_is_a_sentence_and_ends_the_command(settings: Settings) -> None:
+def test_error_message_is_a_sentence_and_stops_the_command(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
     assert messages() == [Error("TOKENS_GRACE_PERIOD must be from 0 to 60 seconds.", id="latchkey.E006")]
     with pytest.raises(SystemCheckError, match=r"latchkey\.E006"):
         call_command("check")
 
 
-def test_security_can_be_checked_alone(settings: Settings) -> None:
+def test_security_tag_can_be_checked_alone(settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(seconds=61)
     settings.TOKENS_MAX_SESSIONS_PER_USER = -1
     assert [message.id for message in run_checks(tags=[Tags.security])] == ["latchkey.E006"]
@@ -112,12 +112,12 @@ def test_each_weak_former_secret_is_an_error(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_weak_secrets_are_nobodys_business_in_debug(settings: Settings) -> None:
+def test_weak_secrets_are_allowed_in_debug(settings: Settings) -> None:
     settings.DEBUG, settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = True, "weak", ["feeble"]
     assert not found()
 
 
-def test_weak_secrets_are_nobodys_business_in_tests(settings: Settings) -> None:
+def test_weak_secrets_are_allowed_in_tests(settings: Settings) -> None:
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "weak", ["feeble"]
     assert not found()
 
@@ -125,7 +125,7 @@ def test_weak_secrets_are_nobodys_business_in_tests(settings: Settings) -> None:
 # The cookie
 
 
-def test_cookie_without_secure_is_warned_of_outside_debug(settings: Settings) -> None:
+def test_cookie_without_secure_is_a_warning_outside_debug(settings: Settings) -> None:
     settings.TOKENS_COOKIE_SECURE = False
     assert found() == ["latchkey.W001"]
     settings.DEBUG = True
@@ -138,7 +138,7 @@ def test_cookie_without_secure_does_not_stop_the_start(settings: Settings) -> No
 
 
 @pytest.mark.parametrize("name", ["refresh token", "refresh;token", "refresh=token", "réfresh", "a,b", "a/b", "a\n"])
-def test_cookie_name_that_is_no_token_is_an_error(settings: Settings, name: str) -> None:
+def test_invalid_cookie_name_is_an_error(settings: Settings, name: str) -> None:
     settings.TOKENS_COOKIE_NAME = name
     assert found() == ["latchkey.E003"]
 
@@ -155,7 +155,7 @@ def test_cookie_name_that_is_no_token_is_an_error(settings: Settings, name: str)
         ("Host-rt", "/auth", False, []),
     ],
 )
-def test_cookie_name_keeps_what_its_prefix_promises(
+def test_cookie_name_prefix_is_enforced(
     settings: Settings, name: str, path: str, secure: bool, expected: list[str]
 ) -> None:
     settings.DEBUG = True
@@ -226,7 +226,7 @@ def test_cookie_path_covers_the_endpoints_wherever_they_are_included(
     assert Error(sentence, id="latchkey.E005") in messages()
 
 
-def test_cookie_path_that_cant_be_checked_is_told(settings: Settings) -> None:
+def test_uncheckable_cookie_path_is_reported(settings: Settings) -> None:
     settings.ROOT_URLCONF = "nowhere.urls"
     assert list(checks.check_cookie_path()) == [
         Warning(
@@ -237,7 +237,7 @@ def test_cookie_path_that_cant_be_checked_is_told(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("urls", ["rest_framework.urls", None])
-def test_cookie_path_is_free_without_endpoints(settings: Settings, urls: str | None) -> None:
+def test_cookie_path_is_not_checked_without_endpoints(settings: Settings, urls: str | None) -> None:
     settings.TOKENS_COOKIE_PATH = "/elsewhere"
     settings.ROOT_URLCONF = urls
     assert not list(checks.check_cookie_path())
@@ -280,21 +280,19 @@ def test_lifetimes_are_positive_and_in_order(
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, []), (1, ["latchkey.W002"])])
-def test_short_session_is_not_longer_than_one_that_is_remembered(
-    settings: Settings, seconds: int, expected: list[str]
-) -> None:
+def test_short_session_must_not_outlast_a_remembered_one(settings: Settings, seconds: int, expected: list[str]) -> None:
     settings.TOKENS_SHORT_SESSION_LIFETIME = settings.TOKENS_SESSION_LIFETIME = timedelta(days=7)
     settings.TOKENS_SHORT_SESSION_LIFETIME += timedelta(seconds=seconds)
     assert found() == expected
 
 
 @pytest.mark.parametrize("name", ["SHORT_SESSION_LIFETIME", "RECENT_SIGN_IN"])
-def test_nothing_lasts_for_no_time(settings: Settings, name: str) -> None:
+def test_lifetimes_must_not_be_zero(settings: Settings, name: str) -> None:
     setattr(settings, f"TOKENS_{name}", timedelta())
     assert messages() == [Error(f"TOKENS_{name} must be longer than zero.", id="latchkey.E007")]
 
 
-def test_log_that_is_kept_for_no_time_is_an_error(settings: Settings) -> None:
+def test_log_retention_must_not_be_zero(settings: Settings) -> None:
     settings.TOKENS_EVENT_LIFETIME = timedelta()
     assert messages() == [Error("TOKENS_EVENT_LIFETIME must be longer than zero.", id="latchkey.E007")]
 
@@ -318,12 +316,12 @@ def pem(tmp_path: Path) -> Path:
     return path
 
 
-def test_signing_keys_that_can_be_used_are_fine(settings: Settings, pem: Path) -> None:
+def test_usable_signing_keys_are_fine(settings: Settings, pem: Path) -> None:
     settings.TOKENS_SIGNING_KEYS = [pem]
     assert not found()
 
 
-def test_signing_key_that_everybody_may_read_is_warned_of(settings: Settings, pem: Path, tmp_path: Path) -> None:
+def test_world_readable_signing_key_is_a_warning(settings: Settings, pem: Path, tmp_path: Path) -> None:
     key = Ed25519PrivateKey.generate().public_key()
     public = tmp_path / "public.pem"
     public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -390,7 +388,7 @@ def test_feed_read_over_tls_is_fine(settings: Settings) -> None:
     "origin",
     ["https://app.example", "http://localhost:3000", "https://[::1]:8443", "capacitor://localhost", "https://app:80"],
 )
-def test_trusted_origin_as_browsers_write_it_is_fine(settings: Settings, origin: str) -> None:
+def test_well_formed_trusted_origin_is_fine(settings: Settings, origin: str) -> None:
     settings.TOKENS_TRUSTED_ORIGINS = [origin]
     assert not found()
 
@@ -412,7 +410,7 @@ def test_trusted_origin_as_browsers_write_it_is_fine(settings: Settings, origin:
         "*",
     ],
 )
-def test_trusted_origin_that_no_browser_sends_is_an_error(settings: Settings, origin: str) -> None:
+def test_malformed_trusted_origin_is_an_error(settings: Settings, origin: str) -> None:
     settings.TOKENS_TRUSTED_ORIGINS = ["https://app.example", origin]
     assert found() == ["latchkey.E011"]
 
@@ -442,7 +440,7 @@ def test_no_limits_on_guessing_are_a_warning_outside_debug(settings: Settings) -
 
 
 @pytest.mark.parametrize(("mode", "ids"), [("optional", ["W009"]), ("required", ["W009"]), ("off", [])])
-def test_proofs_and_any_host_do_not_go_together(settings: Settings, mode: str, ids: list[str]) -> None:
+def test_dpop_with_any_host_allowed_is_an_error(settings: Settings, mode: str, ids: list[str]) -> None:
     settings.TOKENS_DPOP, settings.ALLOWED_HOSTS = mode, ["example.com", "*"]
     assert found() == [f"latchkey.{name}" for name in ids]
     settings.ALLOWED_HOSTS = ["example.com"]
@@ -464,7 +462,7 @@ HOOKS = {
     "path", ["nowhere.claims", "claims", ".claims", "tokens.checks.nothing", "tokens.checks.RULES"]
 )
 @pytest.mark.parametrize("setting", HOOKS)
-def test_hook_from_nowhere_is_an_error(settings: Settings, setting: str, path: str) -> None:
+def test_hook_that_cannot_be_imported_is_an_error(settings: Settings, setting: str, path: str) -> None:
     setattr(settings, setting, path)
     assert found() == ["latchkey.E013"]
     assert messages()[0].msg.startswith(f"{setting} must name {HOOKS[setting]}")
@@ -497,9 +495,7 @@ NONE = "django.core.cache.backends.dummy.DummyCache"
         (SESSIONS, OWN, ["latchkey.W013"]),
     ],
 )
-def test_exchange_needs_sessions_that_end_for_all_servers(
-    settings: Settings, engine: str, cache: str, expected: list[str]
-) -> None:
+def test_exchange_needs_server_side_sessions(settings: Settings, engine: str, cache: str, expected: list[str]) -> None:
     settings.SESSION_ENGINE = engine
     settings.CACHES = {"default": {"BACKEND": cache, "LOCATION": "sessions"}}
     assert not found()
@@ -511,7 +507,7 @@ class SessionStore(SessionBase):
     """An engine of the project's own."""
 
 
-def test_exchange_needs_the_middleware_of_sessions(settings: Settings) -> None:
+def test_exchange_needs_the_session_middleware(settings: Settings) -> None:
     settings.TOKENS_SESSION_EXCHANGE = "tests.tokens.test_exchange.signed_in_by"
     settings.MIDDLEWARE = ["nowhere.Middleware", "tests.tokens.test_exchange.somebody_else"]
     sentence = "TOKENS_SESSION_EXCHANGE needs SessionMiddleware and AuthenticationMiddleware in MIDDLEWARE."
@@ -531,7 +527,7 @@ def test_hasher_without_its_package_is_a_warning(settings: Settings) -> None:
     assert "BCryptSHA256PasswordHasher" in messages()[0].msg
 
 
-def test_list_of_hashers_that_is_djangos_own_is_fine(settings: Settings) -> None:
+def test_djangos_default_hashers_are_fine(settings: Settings) -> None:
     del settings.PASSWORD_HASHERS
     assert not found()
 
@@ -550,7 +546,7 @@ def test_legacy_with_the_old_settings_is_fine(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "value", [[], {}, {"UNTIL": "tomorrow"}, LEGACY | {"COOKIES": "refresh"}, LEGACY | {"ISSUER": 1}]
 )
-def test_legacy_that_is_none_is_an_error(settings: Settings, value: Any) -> None:
+def test_malformed_legacy_setting_is_an_error(settings: Settings, value: Any) -> None:
     settings.TOKENS_LEGACY = value
     assert found() == ["latchkey.E015"]
 
@@ -566,7 +562,7 @@ def test_legacy_that_is_none_is_an_error(settings: Settings, value: Any) -> None
     ({"USER_ID_FIELD": "uid"}, "latchkey.E025"),
     ({"SIGNING_KEY": "secret"}, "latchkey.W014"),
 ])  # fmt: skip
-def test_legacy_that_cant_be_is_named(settings: Settings, wrong: dict[str, Any], expected: str) -> None:
+def test_impossible_legacy_settings_are_named(settings: Settings, wrong: dict[str, Any], expected: str) -> None:
     settings.TOKENS_LEGACY = LEGACY | wrong
     assert found() == [expected]
 
@@ -580,7 +576,7 @@ def test_tables_of_the_blacklist_without_its_app_are_an_error(settings: Settings
     assert found() == ["latchkey.E026"]
 
 
-def test_tables_that_cant_be_looked_at_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_tables_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def down(cursor: object = None) -> Any:
         raise OperationalError("no route to host")
 
@@ -669,13 +665,13 @@ def test_setting_of_simplejwt_of_the_wrong_type_is_an_error(settings: Settings, 
 
 
 @pytest.mark.parametrize("issuer", [1, " "])
-def test_issuer_that_is_no_name_is_an_error(settings: Settings, issuer: object) -> None:
+def test_malformed_issuer_is_an_error(settings: Settings, issuer: object) -> None:
     settings.SIMPLE_JWT = {"ISSUER": issuer, "AUDIENCE": "https://api.example"}
     assert found() == ["latchkey.E015"]
 
 
 @pytest.mark.parametrize("simple_jwt", [None, [], "HS256"])
-def test_simple_jwt_that_is_no_dictionary_is_an_error(settings: Settings, simple_jwt: object) -> None:
+def test_simple_jwt_that_is_not_a_dictionary_is_an_error(settings: Settings, simple_jwt: object) -> None:
     settings.SIMPLE_JWT = simple_jwt
     assert set(found()) == {"latchkey.E015"}
 
@@ -711,7 +707,7 @@ def test_every_setting_of_simplejwt_has_an_effect_or_is_named() -> None:
     assert not known & set(checks.WITHOUT_EFFECT)
 
 
-def test_misspelt_setting_is_named_with_what_is_meant(settings: Settings) -> None:
+def test_misspelt_setting_is_named_with_a_suggestion(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIM": timedelta(minutes=1), "X": 1}
     assert messages() == [
         Warning(
@@ -724,7 +720,7 @@ def test_misspelt_setting_is_named_with_what_is_meant(settings: Settings) -> Non
 
 
 @pytest.mark.parametrize(("rotates", "expected"), [(True, []), (False, ["latchkey.W008"]), ("no", ["latchkey.E015"])])
-def test_refresh_without_rotation_is_warned_of(settings: Settings, rotates: Any, expected: list[str]) -> None:
+def test_refresh_without_rotation_is_a_warning(settings: Settings, rotates: Any, expected: list[str]) -> None:
     settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": rotates}
     assert found() == expected
 
@@ -753,12 +749,12 @@ class PlainSerializer(TokenRefreshSerializer):
         ("TOKEN_BLACKLIST_SERIALIZER", "nowhere.V", "a subclass of tokens.serializers.TokenBlacklistSerializer"),
     ],
 )
-def test_what_cant_be_used_at_a_login_is_an_error(settings: Settings, name: str, value: Any, wanted: str) -> None:
+def test_unusable_login_setting_is_an_error(settings: Settings, name: str, value: Any, wanted: str) -> None:
     settings.SIMPLE_JWT = {name: value}
     assert messages() == [Error(f"SIMPLE_JWT['{name}'] must name {wanted}, not {value!r}.", id="latchkey.E017")]
 
 
-def test_what_can_be_used_at_a_login_is_fine(settings: Settings) -> None:
+def test_usable_login_setting_is_fine(settings: Settings) -> None:
     settings.SIMPLE_JWT = {
         "USER_AUTHENTICATION_RULE": found,
         "ON_LOGIN_FAILED": f"{__name__}.found",
@@ -770,7 +766,7 @@ def test_what_can_be_used_at_a_login_is_fine(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("value", [1, ["path"]])
-def test_what_is_no_path_is_of_the_wrong_type(settings: Settings, value: Any) -> None:
+def test_value_that_is_not_a_path_has_the_wrong_type(settings: Settings, value: Any) -> None:
     settings.SIMPLE_JWT = {"JSON_ENCODER": value, "ON_LOGIN_FAILED": value}
     assert found() == ["latchkey.E015", "latchkey.E015"]
 
@@ -778,7 +774,7 @@ def test_what_is_no_path_is_of_the_wrong_type(settings: Settings, value: Any) ->
 # The user model and the databases
 
 
-def test_user_model_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_user_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "get_user_model", lambda: Session)
     sentence = (
         "AUTH_USER_MODEL must be a subclass of AbstractBaseUser: sessions end when its session auth hash changes."
@@ -786,7 +782,7 @@ def test_user_model_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch)
     assert list(checks.check_user_model()) == [Error(sentence, id="latchkey.E018")]
 
 
-def test_database_of_another_kind_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_database_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
     assert list(checks.check_databases()) == [
         Error(

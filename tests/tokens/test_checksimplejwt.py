@@ -60,7 +60,7 @@ class Guarded(APIView):
     authentication_classes = [Cookies]
 
 
-def test_project_that_is_moved_has_nothing_left(project: Path) -> None:
+def test_moved_project_has_no_findings(project: Path) -> None:
     write(
         project,
         "from tokens.tokens import RefreshToken\nfrom os import sep\nfrom . import here\n",
@@ -68,7 +68,7 @@ def test_project_that_is_moved_has_nothing_left(project: Path) -> None:
     findings_of(left=0)
 
 
-def test_folder_may_be_another(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_folder_can_be_chosen(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     write(elsewhere, "import rest_framework_simplejwt.tokens\n")
     assert findings_of(str(elsewhere), left=1)[0].startswith("shop/code.py:1: ")
@@ -89,7 +89,7 @@ def test_folder_may_be_another(project: Path, tmp_path_factory: pytest.TempPathF
     ("from rest_framework_simplejwt.tokens import SlidingToken", "Sliding tokens are not supported"),
     ("from tokens.tokens import SlidingToken", "Sliding tokens are not supported"),
 ])  # fmt: skip
-def test_import_is_named_with_its_place_and_the_way_out(project: Path, line: str, way: str) -> None:
+def test_import_is_reported_with_its_place_and_replacement(project: Path, line: str, way: str) -> None:
     write(project, f"\n{line}\n")
     [finding] = findings_of(left=1)
     assert finding.startswith("shop/code.py:2: ")
@@ -98,14 +98,14 @@ def test_import_is_named_with_its_place_and_the_way_out(project: Path, line: str
     findings_of(left=0)
 
 
-def test_what_is_none_of_the_projects_files_is_not_read(project: Path) -> None:
+def test_files_outside_the_project_are_not_read(project: Path) -> None:
     for name in ("venv/lib/a.py", ".venv/a.py", "node_modules/a.py", "shop/migrations/0001.py", "shop/notes.txt"):
         write(project, "import rest_framework_simplejwt\n", name)
     write(project, "", "venv/pyvenv.cfg")
     findings_of(left=0)
 
 
-def test_file_that_cant_be_read_is_named(project: Path) -> None:
+def test_unreadable_file_is_reported(project: Path) -> None:
     write(project, "print 'Python 2'\n")
     assert findings_of(left=1)[0].startswith("shop/code.py: The file can't be read: ")
 
@@ -124,7 +124,7 @@ def test_file_that_cant_be_read_is_named(project: Path) -> None:
     ("RefreshToken", "'A docstring.'", ""),
     ("Somebody", "def validate(self, attrs): return {}", ""),
 ])  # fmt: skip
-def test_override_that_has_no_effect_is_named(project: Path, base: str, member: str, left: str) -> None:
+def test_override_without_effect_is_reported(project: Path, base: str, member: str, left: str) -> None:
     own = "from tokens.x import JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView\n"
     write(project, f"{own}\n\nclass Own({base}):\n    {member}\n")
     findings = findings_of(left=1 if left else 0)
@@ -133,7 +133,7 @@ def test_override_that_has_no_effect_is_named(project: Path, base: str, member: 
     findings_of(left=0)
 
 
-def test_settings_without_effect_are_named_where_they_stand(project: Path, settings: Settings) -> None:
+def test_settings_without_effect_are_reported_with_their_place(project: Path, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**MOVED, "ALGORITHM": "HS256", "SLIDING_TOKEN_LIFETIME": 1, "TYPO": 1}
     write(project, "DEBUG = True\nSIMPLE_JWT = {\n    **{},\n    'ALGORITHM': 'HS256',\n}\n", "shop/settings.py")
     algorithm, sliding, typo = findings_of(left=3)
@@ -142,7 +142,7 @@ def test_settings_without_effect_are_named_where_they_stand(project: Path, setti
     assert typo == "settings: SIMPLE_JWT['TYPO'] is not a setting."
 
 
-def test_clients_that_may_not_rotate_are_named(project: Path, settings: Settings) -> None:
+def test_clients_that_may_not_rotate_are_reported(project: Path, settings: Settings) -> None:
     settings.SIMPLE_JWT = {}
     write(project, "SIMPLE_JWT = {}\n", "shop/settings.py")
     assert findings_of(left=1)[0].startswith("shop/settings.py:1: SIMPLE_JWT doesn't contain ROTATE_REFRESH_TOKENS.")
@@ -157,7 +157,7 @@ def test_clients_that_may_not_rotate_are_named(project: Path, settings: Settings
     ("DJOSER", {"SERIALIZERS": {"a": "rest_framework_simplejwt.serializers.TokenObtainPairSerializer"}}),
     ("REST_AUTH", {"JWT_TOKEN_CLAIMS_SERIALIZER": serializers.TokenObtainPairSerializer}),
 ])  # fmt: skip
-def test_settings_of_others_that_name_simplejwts_classes(
+def test_other_packages_settings_with_simplejwts_classes_are_reported(
     project: Path, settings: Settings, setting: str, value: dict[str, Any]
 ) -> None:
     setattr(settings, setting, value)
@@ -186,7 +186,7 @@ def test_blacklists_command_must_not_come_before_ours(project: Path, settings: S
     assert finding.what.startswith("INSTALLED_APPS must list tokens before rest_framework_simplejwt.token_blacklist, ")
 
 
-def test_urls_that_lead_to_simplejwts_views_and_guards(project: Path, settings: Settings) -> None:
+def test_urls_of_simplejwts_views_and_guards_are_reported(project: Path, settings: Settings) -> None:
     class Urls(ModuleType):
         urlpatterns = [
             path("api/", include([path("login/", views.TokenObtainPairView.as_view())])),
@@ -205,7 +205,7 @@ def test_urls_that_lead_to_simplejwts_views_and_guards(project: Path, settings: 
     assert [line.partition(" ")[0] for line in findings_of(left=2)] == ["settings:", "/api/login/:"]
 
 
-def test_class_of_the_projects_own_is_named_with_its_place(
+def test_projects_own_class_is_reported_with_its_place(
     project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(
@@ -229,6 +229,6 @@ def test_class_of_the_projects_own_is_named_with_its_place(
     assert findings_of(left=2)[1].startswith("/made/: ")
 
 
-def test_urls_that_cant_be_read_are_named(settings: Settings) -> None:
+def test_unreadable_urls_are_reported(settings: Settings) -> None:
     settings.ROOT_URLCONF = "nowhere.urls"
     assert findings_of(left=1)[0].startswith("ROOT_URLCONF: The URLs can't be read: ")

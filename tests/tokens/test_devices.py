@@ -33,12 +33,12 @@ IPHONE = "Mobile Safari on iOS"
         ("(" * 256, "Unknown device"),
     ],
 )
-def test_user_agent_is_called_as_a_person_would(user_agent: str, device: str) -> None:
+def test_user_agent_gets_a_readable_name(user_agent: str, device: str) -> None:
     with override("en"):
         assert devices.describe(user_agent) == device
 
 
-def test_only_listed_names_are_shown() -> None:
+def test_only_known_names_are_shown() -> None:
     # As far as a regular expression of the parser hands its text through.
     assert devices.describe("Prize 555-0100-iPhone/1 CFNetwork/1 Darwin/22") in {"iOS", "macOS"}
     assert set(devices.FAMILIAR) <= devices.BROWSERS | devices.SYSTEMS
@@ -53,5 +53,5 @@ def test_only_listed_names_are_shown() -> None:
         ("Shop/1.2", "Bank/1.2", False),
     ],
 )
-def test_versions_make_no_other_device_and_unknown_names_do(one: str, other: str, alike: bool) -> None:
+def test_another_version_is_the_same_device_and_an_unknown_name_is_not(one: str, other: str, alike: bool) -> None:
     assert (devices.likeness(one) == devices.likeness(other)) is alike

@@ -96,19 +96,19 @@ def number(value: int, length: int = 32) -> str:
 
 
 @pytest.mark.parametrize("alg", dpop.ALGORITHMS)
-def test_proof_of_each_algorithm_is_good(alg: str) -> None:
+def test_proof_of_each_algorithm_is_accepted(alg: str) -> None:
     prover = Prover(alg)
     assert judge(proof(prover, jti="once")) == Proof(prover.jkt, "once", "GET", TARGET, NOW + 61)
 
 
-def test_thumbprint_is_that_of_the_rfc() -> None:
+def test_thumbprint_matches_the_rfc() -> None:
     """RFC 8037, appendix A.3."""
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     _, _, thumbprint = dpop._key("EdDSA", jwk)
     assert thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 
 
-def test_example_of_the_rfc_is_good(clock: TimeMachineFixture) -> None:
+def test_example_of_the_rfc_is_accepted(clock: TimeMachineFixture) -> None:
     """RFC 9449, section 4.1; its thumbprint is in section 6.1."""
     clock.move_to(1_562_262_616, tick=False)
     text = (
@@ -121,19 +121,19 @@ def test_example_of_the_rfc_is_good(clock: TimeMachineFixture) -> None:
     assert (found.jkt, found.jti) == ("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", "-BwC3ESc6acc2lTc")
 
 
-def test_what_else_the_key_and_the_claims_say_is_ignored() -> None:
+def test_unknown_members_of_key_and_claims_are_ignored() -> None:
     jwk = {**holder.jwk, "kid": "1", "use": "enc", "alg": "none", "key_ops": ["encrypt"], "x5u": "https://evil.example"}
     assert judge(written(holder.header(jwk=jwk))).jkt == holder.jkt
     assert judge(proof(exp=1, nbf=NOW + 99, iss="somebody", aud=[])).jkt == holder.jkt
 
 
-def test_access_token_is_proven_only_where_one_is_presented() -> None:
+def test_ath_is_required_only_with_an_access_token() -> None:
     for text in (holder.prove("GET", URL), proof()):
         assert judge(text, access_token=None).jkt == holder.jkt
 
 
 @pytest.mark.parametrize("jti", ["a", "a" * 128, "ü" * 128, " ", "\ud800"])
-def test_jti_is_any_text_of_128_characters_at_most(jti: str) -> None:
+def test_jti_has_at_most_128_characters(jti: str) -> None:
     found = judge(proof(jti=jti))
     dpop.spend(found)
     assert found.jti == jti
@@ -148,7 +148,7 @@ def proof_of(length: int) -> str:
     return next(text for text in padded if len(text) == length)
 
 
-def test_proof_is_4096_bytes_at_most() -> None:
+def test_proof_has_at_most_4096_bytes() -> None:
     assert judge(proof_of(4096)).jkt == holder.jkt
     with pytest.raises(ProofNotValid):
         judge(proof_of(4097))
@@ -371,7 +371,7 @@ def test_forged_proof_is_refused(forge_one: Callable[[], str]) -> None:
         judge(text, nonce_required=True)
 
 
-def test_key_of_order_1_would_sign_everything() -> None:
+def test_low_order_key_is_refused() -> None:
     """Nothing but the list of such keys keeps it out."""
     protected, claims, signature = small_order(b"\1" + b"\0" * 31).split(".")
     key = Ed25519PublicKey.from_public_bytes(b"\1" + b"\0" * 31)
@@ -394,7 +394,7 @@ def test_key_of_order_1_would_sign_everything() -> None:
         "https://example.com/api%2Fme%2f",
     ],
 )
-def test_url_has_many_spellings(htu: str) -> None:
+def test_every_spelling_of_the_url_is_accepted(htu: str) -> None:
     assert judge(proof(htu=htu)).target == TARGET
 
 
@@ -412,11 +412,11 @@ def test_url_has_many_spellings(htu: str) -> None:
         ("http://[::1]:8000/", Target("http://[::1]:8000", "/")),
     ],
 )
-def test_url_is_compared_as_it_is_meant(htu: str, target: Target) -> None:
+def test_url_is_compared_after_normalising(htu: str, target: Target) -> None:
     assert dpop.judge(holder.prove("GET", htu), "GET", [target]).target == target
 
 
-def test_any_of_the_targets_will_do() -> None:
+def test_any_of_the_targets_is_accepted() -> None:
     public = Target("https://public.example", "/below/api/me/")
     text = holder.prove("GET", "https://public.example/below/api/me/")
     assert dpop.judge(text, "GET", [TARGET, public]).target == public
@@ -428,12 +428,12 @@ def test_any_of_the_targets_will_do() -> None:
 
 
 @pytest.mark.parametrize("age", [60, 0, -5])
-def test_proof_may_be_a_minute_old_and_a_little_ahead(age: int) -> None:
+def test_proof_may_be_a_minute_old_and_slightly_ahead(age: int) -> None:
     assert judge(proof(iat=NOW - age)).expires_at == NOW - age + 61
 
 
 @pytest.mark.parametrize("iat", [NOW - 61, NOW + 6, 0, -1, 10**300])
-def test_proof_of_another_time_needs_a_nonce(iat: int) -> None:
+def test_proof_with_a_wrong_clock_needs_a_nonce(iat: int) -> None:
     with pytest.raises(NonceRequired):
         judge(proof(iat=iat))
     assert judge(proof(iat=iat, nonce=dpop.newest_nonce())).expires_at == NOW + 180
@@ -446,7 +446,7 @@ def test_nonce_can_be_required() -> None:
 
 
 @pytest.mark.parametrize(("age", "good"), [(0, True), (59, True), (179, True), (180, False)])
-def test_nonce_is_good_in_three_minutes(clock: TimeMachineFixture, age: int, good: bool) -> None:
+def test_nonce_is_valid_in_three_minutes(clock: TimeMachineFixture, age: int, good: bool) -> None:
     nonce = dpop.newest_nonce()
     clock.shift(age)
     text = proof(nonce=nonce)
@@ -458,7 +458,7 @@ def test_nonce_is_good_in_three_minutes(clock: TimeMachineFixture, age: int, goo
             judge(text)
 
 
-def test_nonce_of_the_coming_minute_is_unknown(clock: TimeMachineFixture) -> None:
+def test_nonce_of_the_next_minute_is_unknown(clock: TimeMachineFixture) -> None:
     clock.shift(60)
     nonce = dpop.newest_nonce()
     clock.move_to(NOW + 59, tick=False)
@@ -467,12 +467,12 @@ def test_nonce_of_the_coming_minute_is_unknown(clock: TimeMachineFixture) -> Non
 
 
 @pytest.mark.parametrize("nonce", ["", "nonsense", "é", "\ud800", "A" * 22])
-def test_nonce_that_we_did_not_give_is_refused_though_the_time_is_right(nonce: str) -> None:
+def test_foreign_nonce_is_refused_even_with_the_right_time(nonce: str) -> None:
     with pytest.raises(NonceRequired):
         judge(proof(nonce=nonce))
 
 
-def test_nonce_is_good_under_a_former_key(settings: Settings) -> None:
+def test_nonce_of_a_former_key_is_valid(settings: Settings) -> None:
     nonce = dpop.newest_nonce()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another " * 8, [settings.SECRET_KEY]
     assert dpop.newest_nonce() != nonce
@@ -482,20 +482,20 @@ def test_nonce_is_good_under_a_former_key(settings: Settings) -> None:
         judge(proof(nonce=nonce))
 
 
-def test_nonce_has_128_bits_and_says_nothing() -> None:
+def test_nonce_has_128_bits_and_reveals_nothing() -> None:
     assert len(compact.decode_strictly(dpop.newest_nonce())) == 16
     secret = keys.secrets_for("dpop nonce")[0]
     minute = (NOW // 60).to_bytes(8, "big")
     assert dpop.newest_nonce() == encode(hmac.digest(secret, minute, "sha256")[:16])
 
 
-def test_forger_is_not_told_to_come_back_with_a_nonce() -> None:
+def test_forged_proof_gets_no_nonce_challenge() -> None:
     """What is wrong and late is just wrong."""
     with pytest.raises(ProofNotValid):
         judge(proof(iat=0, ath="wrong"))
 
 
-def test_newest_nonce_is_told_to_who_does_not_have_it(clock: TimeMachineFixture) -> None:
+def test_newest_nonce_is_sent_to_clients_without_it(clock: TimeMachineFixture) -> None:
     former = dpop.newest_nonce()
     assert dpop.nonce_for(proof(nonce=former)) is None
     clock.shift(60)
@@ -506,7 +506,7 @@ def test_newest_nonce_is_told_to_who_does_not_have_it(clock: TimeMachineFixture)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "a.b.c", "e30.W10.e30", "a." + "W" * 3000 + ".a", "é.é.é"])
-def test_newest_nonce_is_told_whatever_was_sent(text: str) -> None:
+def test_newest_nonce_is_sent_for_any_proof(text: str) -> None:
     assert dpop.nonce_for(text) == dpop.newest_nonce()
 
 
@@ -529,7 +529,7 @@ def assert_works_once(clock: TimeMachineFixture, found: Proof, lifetime: int) ->
 
 
 @pytest.mark.parametrize("iat", [NOW - 60, NOW, NOW + 5])
-def test_proof_works_once_for_as_long_as_it_is_good(clock: TimeMachineFixture, iat: int) -> None:
+def test_proof_works_once_while_it_is_valid(clock: TimeMachineFixture, iat: int) -> None:
     assert_works_once(clock, judge(proof(iat=iat)), iat - NOW + 61)
 
 
@@ -540,12 +540,12 @@ def test_proof_works_once_in_a_shared_cache(clock: TimeMachineFixture, iat: int)
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_proof_with_a_nonce_works_once_for_as_long_as_the_nonce_is_good(clock: TimeMachineFixture) -> None:
+def test_proof_with_a_nonce_works_once_while_the_nonce_is_valid(clock: TimeMachineFixture) -> None:
     assert_works_once(clock, judge(proof(iat=0, nonce=dpop.newest_nonce())), 180)
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_used_proof_is_forgotten_when_it_is_good_nowhere(clock: TimeMachineFixture) -> None:
+def test_used_proof_is_forgotten_once_it_has_expired(clock: TimeMachineFixture) -> None:
     """Not at once, since the clock of another server may be behind by a minute."""
     found = judge(proof())
     dpop.spend(found)
@@ -555,7 +555,7 @@ def test_used_proof_is_forgotten_when_it_is_good_nowhere(clock: TimeMachineFixtu
     assert is_first(found)
 
 
-def test_used_proof_is_forgotten_in_its_own_process_too(clock: TimeMachineFixture) -> None:
+def test_used_proof_is_forgotten_in_its_process_once_it_has_expired(clock: TimeMachineFixture) -> None:
     found = judge(proof())
     dpop.spend(found)
     clock.move_to(NOW + 61 + 61, tick=False)
@@ -573,7 +573,7 @@ def test_cache_that_drops_entries_is_not_relied_on(settings: Settings, dummy: bo
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_proofs_are_told_apart_by_key_method_url_and_jti(request: pytest.FixtureRequest, shared: bool) -> None:
+def test_proofs_are_identified_by_key_method_url_and_jti(request: pytest.FixtureRequest, shared: bool) -> None:
     if shared:
         request.getfixturevalue("shared_cache")
     jti = encode(str(NOW).encode())
@@ -590,18 +590,18 @@ def test_proofs_are_told_apart_by_key_method_url_and_jti(request: pytest.Fixture
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_cache_holds_a_hash_and_no_text_of_the_client(tmp_path: Path) -> None:
+def test_cache_contains_a_hash_and_no_client_text(tmp_path: Path) -> None:
     dpop.spend(judge(proof(jti="secret of a client")))
     [entry] = tmp_path.iterdir()
     assert b"secret" not in entry.read_bytes()
 
 
-def test_spelling_of_the_url_makes_no_other_proof() -> None:
+def test_another_spelling_of_the_url_is_the_same_proof() -> None:
     spellings = [proof(jti="one of many", htu=htu) for htu in (URL, URL.upper().replace("API/ME", "api/me"))]
     assert [is_first(judge(text)) for text in spellings] == [True, False]
 
 
-def test_cache_that_is_gone_lets_nobody_pass(settings: Settings) -> None:
+def test_unreachable_cache_refuses_proofs(settings: Settings) -> None:
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
     }
@@ -609,14 +609,14 @@ def test_cache_that_is_gone_lets_nobody_pass(settings: Settings) -> None:
         dpop.spend(judge(proof()))
 
 
-def test_table_forgets_one_for_another_on_its_place_and_grows_no_further() -> None:
+def test_table_replaces_entries_and_does_not_grow() -> None:
     table = Table(places=1)
     size = len(table._entries)
     assert [table.add(entry, NOW + 1) for entry in (b"a", b"a", b"b", b"a")] == [True, False, True, True]
     assert len(table._entries) == size == 16
 
 
-def test_nobody_can_foresee_who_shares_a_place() -> None:
+def test_table_positions_are_unpredictable() -> None:
     """One who could would have a proof forgotten by a proof of their own, and then use it again."""
     entries = [str(index).encode() for index in range(64)]
 
@@ -651,7 +651,7 @@ print(len(entries), len(os.fdopen(read, "rb").read()))
 """
 
 
-def test_processes_that_were_forked_share_the_table() -> None:
+def test_forked_processes_share_the_table() -> None:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings_tokens"}
     command = [sys.executable, "-c", FORKS]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -660,7 +660,7 @@ def test_processes_that_were_forked_share_the_table() -> None:
 
 
 @pytest.mark.parametrize("has_fcntl", [True, False], ids=["on a Mac", "on Windows"])
-def test_table_needs_nothing_that_only_linux_has(monkeypatch: pytest.MonkeyPatch, has_fcntl: bool) -> None:
+def test_table_works_without_linux_features(monkeypatch: pytest.MonkeyPatch, has_fcntl: bool) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)
     if not has_fcntl:
         monkeypatch.setitem(sys.modules, "fcntl", None)  # its import fails
@@ -671,7 +671,7 @@ def test_table_needs_nothing_that_only_linux_has(monkeypatch: pytest.MonkeyPatch
     assert [table.add(b"a", NOW + 1), table.add(b"a", NOW + 1)] == [True, False]
 
 
-def test_parallel_calls_with_one_proof_get_through_once() -> None:
+def test_parallel_calls_with_one_proof_succeed_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(50):
             found = judge(proof())

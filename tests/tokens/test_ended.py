@@ -74,7 +74,7 @@ def falls_silent(reader: Reader) -> bool:
     return False
 
 
-def test_ended_session_is_told_once(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
+def test_ended_session_is_in_the_feed_once(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
     session, _ = sessions.start(ann), sessions.start(ann)
     assert reader.read() == []
     sessions.revoke(session, Reason.LOGOUT)
@@ -116,7 +116,7 @@ ENDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_each_way_of_ending_is_told(ann: Any, reader: Reader, settings: Settings, end: str) -> None:
+def test_each_way_of_ending_is_in_the_feed(ann: Any, reader: Reader, settings: Settings, end: str) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = 1 if end == "cap" else 0
     session = sessions.start(ann)
     assert reader.read() == []
@@ -138,7 +138,7 @@ def test_reuse_is_told(ann: Any, reader: Reader) -> None:
     assert reader.read() == [(claims_of(app.access)["sid"], "reused")]
 
 
-def test_deletion_in_the_admin_is_told(ann: Any, reader: Reader, admin_client: Any) -> None:
+def test_deletion_in_the_admin_is_in_the_feed(ann: Any, reader: Reader, admin_client: Any) -> None:
     session = sessions.start(ann)
     reader.read()
     admin_client.post(f"/admin/latchkey/session/{session.pk}/delete/", {"post": "yes"})
@@ -146,7 +146,7 @@ def test_deletion_in_the_admin_is_told(ann: Any, reader: Reader, admin_client: A
     assert reader.read() == [(str(session.pk), "staff")]
 
 
-def test_what_changes_no_password_is_not_told(ann: Any, reader: Reader) -> None:
+def test_other_changes_are_not_in_the_feed(ann: Any, reader: Reader) -> None:
     sessions.start(ann)
     ann.email = "ann@example.org"
     ann.save()
@@ -155,7 +155,7 @@ def test_what_changes_no_password_is_not_told(ann: Any, reader: Reader) -> None:
     assert reader.read() == []
 
 
-def test_changed_password_is_told_once_however_often_the_user_is_saved(ann: Any, reader: Reader) -> None:
+def test_changed_password_is_in_the_feed_once(ann: Any, reader: Reader) -> None:
     session = sessions.start(ann)
     for _ in range(2):
         change_through_the_model(ann)
@@ -163,7 +163,7 @@ def test_changed_password_is_told_once_however_often_the_user_is_saved(ann: Any,
     assert reader.read() == [(str(session.pk), "password"), (str(session.pk), "deleted")]
 
 
-def test_session_that_had_ended_is_not_told_again_by_the_deletion(ann: Any, clock: TimeMachineFixture) -> None:
+def test_deleting_an_ended_session_adds_no_entry(ann: Any, clock: TimeMachineFixture) -> None:
     revoked, expired = sessions.start(ann), sessions.start(ann)
     sessions.revoke(revoked, Reason.LOGOUT)
     clock.move_to(expired.expires_at + timedelta(seconds=LIFE - 1))
@@ -174,7 +174,7 @@ def test_session_that_had_ended_is_not_told_again_by_the_deletion(ann: Any, cloc
     assert [row.session for row in feed.read().ended] == [lately.pk]
 
 
-def test_undone_end_is_not_told(ann: Any, reader: Reader) -> None:
+def test_rolled_back_end_is_not_in_the_feed(ann: Any, reader: Reader) -> None:
     session = sessions.start(ann)
     with transaction.atomic():
         sessions.revoke(session, Reason.LOGOUT)
@@ -183,7 +183,7 @@ def test_undone_end_is_not_told(ann: Any, reader: Reader) -> None:
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time.")
-def test_end_that_is_committed_late_is_told(ann: Any, reader: Reader) -> None:
+def test_late_commit_is_in_the_feed(ann: Any, reader: Reader) -> None:
     early, late = sessions.start(ann), sessions.start(get_user_model()._default_manager.create_user("bob"))
     written, read = Event(), Event()
 
@@ -210,7 +210,7 @@ def test_end_that_is_committed_late_is_told(ann: Any, reader: Reader) -> None:
     assert falls_silent(reader)
 
 
-def test_none_is_missed_among_many(ann: Any, reader: Reader) -> None:
+def test_parallel_ends_are_all_in_the_feed(ann: Any, reader: Reader) -> None:
     begun = [sessions.start(ann) for _ in range(12)]
     seen: set[str] = set()
 
@@ -231,9 +231,7 @@ def test_none_is_missed_among_many(ann: Any, reader: Reader) -> None:
 # What is answered
 
 
-def test_answer_holds_what_ended_within_the_life_of_an_access_token(
-    ann: Any, reader: Reader, clock: TimeMachineFixture
-) -> None:
+def test_feed_covers_the_lifetime_of_an_access_token(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
     session = sessions.start(ann)
     reader.read()
     sessions.revoke(session, Reason.LOGOUT)
@@ -244,7 +242,7 @@ def test_answer_holds_what_ended_within_the_life_of_an_access_token(
     assert reader.ask(reader.next).json()["ended"] == []
 
 
-def test_cursor_is_good_for_the_life_of_an_access_token(
+def test_cursor_is_valid_for_the_lifetime_of_an_access_token(
     transactional_db: None, reader: Reader, clock: TimeMachineFixture
 ) -> None:
     reader.read()
@@ -258,7 +256,7 @@ def test_cursor_is_good_for_the_life_of_an_access_token(
     )
 
 
-def test_cursor_of_a_database_that_was_further_is_gone(transactional_db: None, reader: Reader) -> None:
+def test_cursor_from_before_a_restore_is_gone(transactional_db: None, reader: Reader) -> None:
     reader.read()
     at = str(reader.next).partition("-")[0]
     assert reader.ask(f"{at}-{'9' * 19}").json()["code"] == "cursor_expired"
@@ -267,14 +265,12 @@ def test_cursor_of_a_database_that_was_further_is_gone(transactional_db: None, r
 @pytest.mark.parametrize(
     "after", ["x", "1", "1-", "-1", "1-1-1", "1-x", "\u0661-\u0661", "1" * 13 + "-1", "\0", "1" * 5000]
 )
-def test_what_is_no_cursor_is_a_field_error(transactional_db: None, reader: Reader, after: str) -> None:
+def test_malformed_cursor_is_a_field_error(transactional_db: None, reader: Reader, after: str) -> None:
     response = reader.ask(after)
     assert (response.status_code, response.json().keys()) == (400, {"after"})
 
 
-def test_reader_who_asks_on_is_answered_the_same_until_something_ends(
-    ann: Any, reader: Reader, clock: TimeMachineFixture
-) -> None:
+def test_poll_gets_the_same_answer_until_something_ends(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
     session = sessions.start(ann)
     reader.read()
     first = reader.ask(reader.next)
@@ -286,7 +282,7 @@ def test_reader_who_asks_on_is_answered_the_same_until_something_ends(
     assert reader.ask(reader.next, **tag).status_code == 200
 
 
-def test_reader_who_asks_on_gets_a_new_cursor_before_the_old_one_expires(
+def test_poll_gets_a_new_cursor_before_the_old_one_expires(
     transactional_db: None, reader: Reader, clock: TimeMachineFixture
 ) -> None:
     reader.read()
@@ -297,9 +293,7 @@ def test_reader_who_asks_on_gets_a_new_cursor_before_the_old_one_expires(
     assert response.json()["next"] != former
 
 
-def test_same_answer_to_a_reader_without_a_cursor_is_not_sent_again(
-    ann: Any, reader: Reader, clock: TimeMachineFixture
-) -> None:
+def test_unchanged_answer_without_a_cursor_is_304(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
     sessions.revoke(sessions.start(ann), Reason.LOGOUT)
     tag = reader.ask()["ETag"]
     assert reader.ask(**{"If-None-Match": tag}).status_code == 304
@@ -320,7 +314,7 @@ def test_wrong_credentials_are_refused(transactional_db: None, reader: Reader) -
     assert response["WWW-Authenticate"] == 'Basic realm="api"'
 
 
-def test_staff_are_no_service(ann: Any, reader: Reader) -> None:
+def test_staff_cannot_read_the_feed(ann: Any, reader: Reader) -> None:
     ann.is_staff = ann.is_superuser = True
     ann.save()
     browser = Browser()
@@ -331,7 +325,7 @@ def test_staff_are_no_service(ann: Any, reader: Reader) -> None:
 # What it costs
 
 
-def test_feed_that_nobody_may_read_costs_nothing(ann: Any, settings: Settings, django_assert_num_queries: Any) -> None:
+def test_feed_without_readers_costs_nothing(ann: Any, settings: Settings, django_assert_num_queries: Any) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {}
     sessions.revoke(sessions.start(ann), Reason.LOGOUT)
     sessions.start(ann)
@@ -340,7 +334,9 @@ def test_feed_that_nobody_may_read_costs_nothing(ann: Any, settings: Settings, d
     assert not Ended.objects.exists()
 
 
-def test_end_costs_two_statements_more(ann: Any, settings: Settings, django_assert_num_queries: Any) -> None:
+def test_ending_with_a_feed_costs_two_more_statements(
+    ann: Any, settings: Settings, django_assert_num_queries: Any
+) -> None:
     one, other = sessions.start(ann), sessions.start(ann)
     with django_assert_num_queries(4 + 2):
         sessions.revoke(one, Reason.LOGOUT)
@@ -349,7 +345,7 @@ def test_end_costs_two_statements_more(ann: Any, settings: Settings, django_asse
         sessions.revoke(other, Reason.LOGOUT)
 
 
-def test_reading_costs_two_statements(ann: Any, reader: Reader, django_assert_num_queries: Any) -> None:
+def test_reading_the_feed_costs_two_statements(ann: Any, reader: Reader, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         reader.read()
 
@@ -364,9 +360,7 @@ def test_table_does_not_grow_without_the_command(ann: Any, clock: TimeMachineFix
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], [], ["--batch-size", "2"]])
-def test_command_deletes_what_nobody_is_told_any_more(
-    ann: Any, clock: TimeMachineFixture, arguments: list[str]
-) -> None:
+def test_command_deletes_entries_past_their_lifetime(ann: Any, clock: TimeMachineFixture, arguments: list[str]) -> None:
     for _ in range(5):
         sessions.revoke(sessions.start(ann), Reason.LOGOUT)
     clock.shift(1)

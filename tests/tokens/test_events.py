@@ -27,7 +27,7 @@ def kinds() -> list[str]:
     return list(SecurityEvent.objects.order_by("created_at", "id").values_list("kind", flat=True))
 
 
-def test_login_is_logged_with_who_and_where(ann: Any) -> None:
+def test_login_is_logged_with_user_and_address(ann: Any) -> None:
     browser = Browser(user_agent="A" * 300)
     browser.login(REMOTE_ADDR="192.0.2.7")
     event = SecurityEvent.objects.get()
@@ -37,7 +37,7 @@ def test_login_is_logged_with_who_and_where(ann: Any) -> None:
     assert (session.ip_address, session.user_agent) == ("192.0.2.7", "A" * 256)
 
 
-def test_sender_without_an_address_is_logged_without_one(ann: Any) -> None:
+def test_client_without_an_address_is_logged_without_one(ann: Any) -> None:
     Browser().login(REMOTE_ADDR="")
     assert SecurityEvent.objects.get().ip_address is None
 
@@ -110,7 +110,7 @@ ELSEWHERE: Any = {"REMOTE_ADDR": "203.0.113.66", "HTTP_USER_AGENT": "curl/8.5.0"
         ({}, False),
     ],
 )
-def test_retry_from_elsewhere_is_answered_and_logged(app: App, changes: Any, logged: bool) -> None:
+def test_retry_from_another_address_is_answered_and_logged(app: App, changes: Any, logged: bool) -> None:
     first = app.refresh_token
     answer = app.refresh()
     retry = app.http.post("/api/token/refresh/", {"refresh": first}, format="json", **changes)
@@ -137,7 +137,7 @@ def test_retries_of_a_session_within_an_hour_share_a_row(app: App, time_machine:
 
 
 @pytest.mark.parametrize("how", ["logout", "logout-all", "revoke", "blacklist"])
-def test_session_that_its_owner_ends_says_so(ann: Any, browser: Browser, how: str) -> None:
+def test_session_ended_by_its_owner_says_so(ann: Any, browser: Browser, how: str) -> None:
     access = browser.access
     where: Any = {"REMOTE_ADDR": "192.0.2.7"}
     match how:
@@ -153,7 +153,7 @@ def test_session_that_its_owner_ends_says_so(ann: Any, browser: Browser, how: st
     assert (session.revoked_by, session.revoked_from) == ("ann", "192.0.2.7")
 
 
-def test_reuse_is_nobody_s_doing_and_says_where_it_came_from(app: App, settings: Settings) -> None:
+def test_reuse_has_no_actor_and_logs_the_address(app: App, settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD, settings.TOKENS_LATE_RETRY = timedelta(), False
     first = app.refresh_token
     app.refresh()
@@ -163,14 +163,14 @@ def test_reuse_is_nobody_s_doing_and_says_where_it_came_from(app: App, settings:
     assert (session.revoked_reason, session.revoked_by, session.revoked_from) == ("reused", "", "192.0.2.66")
 
 
-def test_name_of_who_ended_a_session_may_be_long(ann: Any) -> None:
+def test_long_username_of_the_actor_is_logged(ann: Any) -> None:
     session = sessions.start(ann)
     ann.username = "a" * 300
     sessions.revoke(session, Reason.REVOKED, by=ann)
     assert Session.objects.get().revoked_by == session.revoked_by == "a" * 254
 
 
-def test_revoking_others_is_logged_a_row_a_session(ann: Any) -> None:
+def test_revoking_other_sessions_logs_one_row_each(ann: Any) -> None:
     mine, *others = (sessions.start(ann) for _ in range(3))
     assert sessions.revoke_others(mine, Reason.REVOKED) == 2
     assert sessions.revoke_others(mine, Reason.REVOKED) == 0
@@ -188,12 +188,12 @@ def test_eviction_is_logged_with_the_login_that_caused_it(app: App, settings: Se
     assert sorted(kinds()) == ["login", "login", "session_revoked"]
 
 
-def test_what_other_apps_tell_is_recorded(ann: Any) -> None:
+def test_events_of_other_apps_are_recorded(ann: Any) -> None:
     events.announce(table.REAUTHENTICATED, ann)
     assert kinds() == ["reauthenticated"]
 
 
-def test_signals_tell_the_life_of_a_session(ann: Any) -> None:
+def test_signals_cover_the_life_of_a_session(ann: Any) -> None:
     heard: list[tuple[str, Any]] = []
 
     def started(session: Session, **kwargs: Any) -> None:
@@ -229,7 +229,7 @@ def test_signals_tell_the_life_of_a_session(ann: Any) -> None:
     assert heard == [("started", 0), ("rotated", 1), ("revoked", "reused"), ("reused", "reused")]
 
 
-def test_password_of_a_failed_login_is_nowhere_in_the_log(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_password_of_a_failed_login_is_not_logged(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
     Browser().login(password=PASSWORD + "!")
     assert PASSWORD not in caplog.text
     assert PASSWORD not in str(list(SecurityEvent.objects.values()))
@@ -240,9 +240,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_events_go_to_the_logger_as_json_once_they_are_committed(
-    caplog: pytest.LogCaptureFixture, django_user_model: Any
-) -> None:
+def test_events_are_logged_as_json_after_commit(caplog: pytest.LogCaptureFixture, django_user_model: Any) -> None:
     ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
     caplog.set_level("INFO", "latchkey.security")
     with transaction.atomic():
@@ -257,9 +255,7 @@ def test_events_go_to_the_logger_as_json_once_they_are_committed(
 
 
 @pytest.mark.parametrize("name", ["ann", "nobody"])
-def test_failed_logins_go_to_the_logger_for_unknown_names_too(
-    ann: Any, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
+def test_failed_logins_of_unknown_names_are_logged_too(ann: Any, caplog: pytest.LogCaptureFixture, name: str) -> None:
     caplog.set_level("INFO", "latchkey.security")
     Browser("agent").login(name, "wrong", REMOTE_ADDR="192.0.2.7")
     user = ann.pk if name == "ann" else None
@@ -292,7 +288,7 @@ def other(tmp_path: Path, settings: Settings, transactional_db: None) -> Iterato
     del connections["other"], connections.databases["other"]
 
 
-def test_login_is_told_of_once_its_own_database_has_committed(
+def test_login_is_announced_after_its_own_database_commits(
     other: None, caplog: pytest.LogCaptureFixture, django_user_model: Any
 ) -> None:
     caplog.set_level("INFO", "latchkey.security")
@@ -308,7 +304,7 @@ def test_login_is_told_of_once_its_own_database_has_committed(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_change_is_not_announced_for_a_user_who_is_gone(django_user_model: Any) -> None:
+def test_change_is_not_announced_for_a_deleted_user(django_user_model: Any) -> None:
     ann = django_user_model._default_manager.create_user("ann", email="ann@example.com", password=PASSWORD)
     session = sessions.start(ann)
     django_user_model._default_manager.get(pk=ann.pk).delete()

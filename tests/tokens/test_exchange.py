@@ -106,7 +106,7 @@ def test_session_may_be_short(http: APIClient, door: str) -> None:
     assert session_of(http.post(door, {"remember": False})).remembered is False
 
 
-def test_copy_of_the_cookie_is_worth_nothing_afterwards(http: APIClient, door: str) -> None:
+def test_copied_cookie_is_worthless_after_the_exchange(http: APIClient, door: str) -> None:
     copied = http.cookies["sessionid"].value
     http.post(door)
     thief = APIClient()
@@ -124,7 +124,7 @@ def revived(http: APIClient, kept: dict[str, Any]) -> APIClient:
     return http
 
 
-def test_session_that_its_engine_brings_back_is_not_exchanged_again(http: APIClient, door: str) -> None:
+def test_restored_django_session_is_not_exchanged_again(http: APIClient, door: str) -> None:
     kept = dict(http.session.items())
     http.post(door)
 
@@ -133,7 +133,7 @@ def test_session_that_its_engine_brings_back_is_not_exchanged_again(http: APICli
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_at_once_one_is_let_in(transactional_db: None, django_user_model: Any, door: str) -> None:
+def test_one_of_many_parallel_exchanges_succeeds(transactional_db: None, django_user_model: Any, door: str) -> None:
     ann = django_user_model._default_manager.create_user("ann", password=PASSWORD)
     cookie = signed_in(ann).cookies["sessionid"].value
     before = Session.objects.count()
@@ -148,14 +148,14 @@ def test_of_many_at_once_one_is_let_in(transactional_db: None, django_user_model
 
 
 @pytest.mark.usefixtures("db")
-def test_nobody_is_let_in_without_a_django_session(browser: Browser, door: str) -> None:
+def test_exchange_needs_a_django_session(browser: Browser, door: str) -> None:
     for http in (APIClient(), browser.http):
         response = http.post(door, HTTP_AUTHORIZATION=f"Bearer {browser.access}")
         assert code(response) == (401, "not_authenticated")
         assert response["WWW-Authenticate"].startswith('Bearer realm="api"')
 
 
-def test_it_is_not_there_unless_it_is_set(http: APIClient, settings: Settings, door: str) -> None:
+def test_exchange_does_not_exist_unless_enabled(http: APIClient, settings: Settings, door: str) -> None:
     settings.TOKENS_SESSION_EXCHANGE = None
 
     assert code(http.post(door)) == (404, "not_found")
@@ -163,7 +163,7 @@ def test_it_is_not_there_unless_it_is_set(http: APIClient, settings: Settings, d
 
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
-def test_other_sites_can_not_make_a_browser_exchange(http: APIClient, door: str, headers: dict[str, str]) -> None:
+def test_other_sites_cannot_trigger_an_exchange(http: APIClient, door: str, headers: dict[str, str]) -> None:
     assert code(http.post(door, headers=headers)) == (403, "cross_site_request")
     assert is_signed_in(http)
 
@@ -223,7 +223,7 @@ def test_project_may_refuse(http: APIClient, door: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["pwd", ["two words"], [""], [1], ["a" * 31]])
-def test_methods_that_are_none_are_a_defect_of_the_project(http: APIClient, door: str, wrong: Any) -> None:
+def test_invalid_methods_are_an_error_of_the_project(http: APIClient, door: str, wrong: Any) -> None:
     methods[0] = wrong
 
     with pytest.raises(TypeError, match=r"signed_in_by has to return names of RFC 8176"):
@@ -242,9 +242,7 @@ def test_user_who_is_deactivated_or_forbidden_gets_no_session(
     assert code(later.post(door)) == (401, "not_authenticated")
 
 
-def test_user_whom_the_middleware_found_otherwise_is_not_the_holder(
-    http: APIClient, settings: Settings, door: str
-) -> None:
+def test_user_authenticated_by_other_means_is_not_exchanged(http: APIClient, settings: Settings, door: str) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.somebody_else"]
 
     assert code(http.post(door)) == (401, "not_authenticated")
@@ -259,20 +257,18 @@ def somebody_else(get_response: Any) -> Any:
     return middleware
 
 
-def test_user_whom_the_manager_hides_gets_no_session(
-    http: APIClient, ann: Any, door: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hidden_user_gets_no_session(http: APIClient, ann: Any, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokens.domain.users.shown", lambda _: type(ann)._default_manager.none())
 
     assert code(http.post(door)) == REFUSED
 
 
-def test_sign_in_without_a_session_has_none_to_stamp(ann: Any, door: str) -> None:
+def test_login_without_a_django_session_is_not_stamped(ann: Any, door: str) -> None:
     for request in (None, HttpRequest()):
         user_logged_in.send(type(ann), request=request, user=ann)
 
 
-def test_sign_in_to_something_else_is_no_sign_in_to_the_session(http: APIClient, ann: Any, door: str) -> None:
+def test_login_of_another_user_does_not_stamp_the_session(http: APIClient, ann: Any, door: str) -> None:
     kept = http.session
     del kept[STAMP]
     request: Any = HttpRequest()
@@ -357,16 +353,14 @@ class TestKeys:
         return {"HTTP_DPOP": prover.prove("POST", f"http://testserver{door}")}
 
     @pytest.mark.parametrize("mode", ["optional", "required"])
-    def test_session_is_bound_to_the_key_that_is_proved(
+    def test_session_is_bound_to_the_proved_key(
         self, http: APIClient, settings: Settings, door: str, mode: str
     ) -> None:
         settings.TOKENS_DPOP, prover = mode, Prover()
 
         assert session_of(http.post(door, **self.proof(prover, door))).jkt == prover.jkt
 
-    def test_required_key_is_judged_first_and_uses_nothing_up(
-        self, http: APIClient, settings: Settings, door: str
-    ) -> None:
+    def test_required_key_is_checked_first(self, http: APIClient, settings: Settings, door: str) -> None:
         settings.TOKENS_DPOP = "required"
 
         assert code(http.post(door)) == (401, "dpop_proof_required")
@@ -374,7 +368,7 @@ class TestKeys:
         assert http.post(door, **self.proof(Prover(), door)).status_code == 200
 
 
-def test_outage_ends_nothing(http: APIClient, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outage_keeps_the_django_session(http: APIClient, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("gone")
 

@@ -44,7 +44,7 @@ def result(*arguments: str) -> str:
     return flush(*arguments).splitlines()[-1]
 
 
-def test_session_goes_when_it_has_expired_and_not_before(ann: Any, clock: TimeMachineFixture) -> None:
+def test_session_is_deleted_once_expired_and_not_before(ann: Any, clock: TimeMachineFixture) -> None:
     session = sessions.start(ann)
     clock.move_to(session.expires_at - SECOND)
     assert result() == "Deleted 0 expired sessions and 0 old security events."
@@ -53,7 +53,7 @@ def test_session_goes_when_it_has_expired_and_not_before(ann: Any, clock: TimeMa
     assert not Session.objects.exists()
 
 
-def test_live_session_stays_among_expired_ones(ann: Any, clock: TimeMachineFixture) -> None:
+def test_active_session_stays_among_expired_ones(ann: Any, clock: TimeMachineFixture) -> None:
     for _ in range(3):
         sessions.start(ann)
     clock.shift(WEEK - SECOND)
@@ -74,7 +74,7 @@ def test_revoked_session_stays_until_it_expires(ann: Any, clock: TimeMachineFixt
     assert not Session.objects.exists()
 
 
-def test_expired_session_is_kept_for_so_many_days(ann: Any, clock: TimeMachineFixture) -> None:
+def test_expired_session_is_kept_for_the_given_days(ann: Any, clock: TimeMachineFixture) -> None:
     session = sessions.start(ann)
     clock.move_to(session.expires_at + timedelta(days=2) - SECOND)
     flush("--keep", "2")
@@ -85,13 +85,13 @@ def test_expired_session_is_kept_for_so_many_days(ann: Any, clock: TimeMachineFi
 
 
 @pytest.mark.parametrize("days", [30_000, 999_999_999])
-def test_keeping_since_before_the_epoch_keeps_all(ann: Any, clock: TimeMachineFixture, days: int) -> None:
+def test_very_long_retention_keeps_everything(ann: Any, clock: TimeMachineFixture, days: int) -> None:
     sessions.start(ann)
     clock.shift(YEAR - SECOND)
     assert flush("--keep", str(days)) == NOTHING
 
 
-def test_security_events_go_after_their_lifetime(ann: Any, clock: TimeMachineFixture) -> None:
+def test_security_events_are_deleted_after_their_lifetime(ann: Any, clock: TimeMachineFixture) -> None:
     sessions.start(ann)
     clock.shift(YEAR - SECOND)
     assert result() == "Deleted 1 expired session and 0 old security events."
@@ -100,7 +100,7 @@ def test_security_events_go_after_their_lifetime(ann: Any, clock: TimeMachineFix
     assert not SecurityEvent.objects.exists()
 
 
-def test_security_events_have_a_lifetime_by_setting(ann: Any, clock: TimeMachineFixture, settings: Settings) -> None:
+def test_security_event_lifetime_is_a_setting(ann: Any, clock: TimeMachineFixture, settings: Settings) -> None:
     settings.TOKENS_EVENT_LIFETIME = WEEK
     sessions.start(ann)
     clock.shift(WEEK)
@@ -123,7 +123,7 @@ def test_dry_run_counts_and_deletes_nothing(ann: Any, clock: TimeMachineFixture)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 7, 100_000])
-def test_batches_of_any_size_leave_nothing_out(ann: Any, clock: TimeMachineFixture, size: int) -> None:
+def test_any_batch_size_deletes_everything(ann: Any, clock: TimeMachineFixture, size: int) -> None:
     for _ in range(6):
         sessions.start(ann)
         clock.shift(SECOND)
@@ -132,7 +132,7 @@ def test_batches_of_any_size_leave_nothing_out(ann: Any, clock: TimeMachineFixtu
     assert (Session.objects.count(), SecurityEvent.objects.count()) == (0, 0)
 
 
-def test_rows_are_deleted_unseen_one_range_a_transaction(ann: Any, clock: TimeMachineFixture) -> None:
+def test_rows_are_deleted_by_range_one_transaction_each(ann: Any, clock: TimeMachineFixture) -> None:
     for _ in range(4):
         sessions.start(ann)
     clock.shift(WEEK)
@@ -150,7 +150,7 @@ def test_rows_are_deleted_unseen_one_range_a_transaction(ann: Any, clock: TimeMa
     assert [query["sql"].split()[0] for query in captured].count("SAVEPOINT") == 3
 
 
-def test_what_is_too_young_to_have_expired_is_not_even_looked_at(ann: Any, clock: TimeMachineFixture) -> None:
+def test_rows_too_young_to_have_expired_are_not_scanned(ann: Any, clock: TimeMachineFixture) -> None:
     sessions.start(ann)
     with CaptureQueriesContext(connection) as captured:
         assert flush("--keep=1") == NOTHING
@@ -170,7 +170,7 @@ def week(ann: Any, clock: TimeMachineFixture) -> None:
     clock.shift(3 * DAY - SECOND)
 
 
-def test_lines_tell_of_each_tenth_of_the_way(week: None) -> None:
+def test_progress_is_printed_at_each_tenth(week: None) -> None:
     assert flush("--batch-size=1").splitlines() == [
         " 10% of the sessions, 2 deleted",
         " 20% of the sessions, 3 deleted",
@@ -183,7 +183,7 @@ def test_lines_tell_of_each_tenth_of_the_way(week: None) -> None:
     ]
 
 
-def test_tenths_that_were_passed_in_one_step_are_told_of_once(week: None) -> None:
+def test_tenths_passed_in_one_step_are_printed_once(week: None) -> None:
     assert flush("--batch-size=5", "--dry-run").splitlines() == [
         " 40% of the sessions, 3 found",
         "100% of the sessions, 3 found",
@@ -191,7 +191,7 @@ def test_tenths_that_were_passed_in_one_step_are_told_of_once(week: None) -> Non
     ]
 
 
-def test_terminal_gets_a_bar_that_grows(week: None) -> None:
+def test_terminal_gets_a_progress_bar(week: None) -> None:
     steps = flush("--batch-size=5", out=Terminal()).split("\r")
     assert steps == [
         "",
@@ -200,7 +200,7 @@ def test_terminal_gets_a_bar_that_grows(week: None) -> None:
     ]
 
 
-def test_quiet_run_prints_the_result_only(ann: Any, clock: TimeMachineFixture) -> None:
+def test_quiet_run_prints_only_the_result(ann: Any, clock: TimeMachineFixture) -> None:
     sessions.start(ann)
     clock.shift(WEEK)
     assert flush("--verbosity=0") == "Deleted 1 expired session and 0 old security events.\n"
@@ -240,7 +240,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("out", [StringIO(), Terminal()])
-def test_interruption_undoes_one_batch_and_tells_what_was_done(
+def test_interruption_rolls_back_one_batch_and_reports_the_rest(
     django_user_model: Any, clock: TimeMachineFixture, out: StringIO
 ) -> None:
     ann = django_user_model._default_manager.create_user("ann")
@@ -258,7 +258,7 @@ def test_interruption_undoes_one_batch_and_tells_what_was_done(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_share_the_work(django_user_model: Any, clock: TimeMachineFixture) -> None:
+def test_two_parallel_runs_share_the_work(django_user_model: Any, clock: TimeMachineFixture) -> None:
     ann = django_user_model._default_manager.create_user("ann")
     for _ in range(40):
         sessions.start(ann)
@@ -277,7 +277,7 @@ def impatient() -> str:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no single rows")
-def test_row_that_another_holds_is_left_to_it(django_user_model: Any, clock: TimeMachineFixture) -> None:
+def test_locked_row_is_skipped(django_user_model: Any, clock: TimeMachineFixture) -> None:
     ann = django_user_model._default_manager.create_user("ann")
     held = [sessions.start(ann) for _ in range(3)][1]
     clock.shift(WEEK)

@@ -80,7 +80,7 @@ def test_ended_session_is_refused_within_the_interval(
 
 
 @pytest.mark.parametrize("max_age", [timedelta(seconds=10), None])
-def test_feed_that_was_never_read_is_an_outage_unless_the_service_goes_on_without(
+def test_unread_feed_is_an_outage_unless_optional(
     ann: Any, settings: Settings, issuer: Publisher, max_age: timedelta | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.TOKENS_ENDED_URL, settings.TOKENS_ENDED_MAX_AGE = address(issuer), max_age
@@ -114,9 +114,7 @@ def is_out(follower: Follower) -> bool:
         return True
 
 
-def test_feed_that_falls_silent_is_an_outage_after_a_while(
-    issuer: Publisher, an_hour_passes: Callable[[], None]
-) -> None:
+def test_silent_feed_is_an_outage_after_a_while(issuer: Publisher, an_hour_passes: Callable[[], None]) -> None:
     follower = Follower(address(issuer))
     assert not follower.has_ended(SID)
     issuer.status, before = 500, issuer.requests
@@ -129,7 +127,7 @@ def test_feed_that_falls_silent_is_an_outage_after_a_while(
     assert soon(lambda: not is_out(follower))
 
 
-def test_what_was_told_is_remembered_through_an_outage(settings: Settings, issuer: Publisher) -> None:
+def test_ended_sessions_are_remembered_through_an_outage(settings: Settings, issuer: Publisher) -> None:
     settings.TOKENS_ENDED_MAX_AGE = timedelta()
     tell(issuer, SID)
     follower = Follower(address(issuer))
@@ -139,7 +137,7 @@ def test_what_was_told_is_remembered_through_an_outage(settings: Settings, issue
     assert follower.has_ended(SID)
 
 
-def test_reader_goes_on_from_where_it_was(issuer: Publisher) -> None:
+def test_reader_continues_from_its_cursor(issuer: Publisher) -> None:
     issuer.headers = {"ETag": 'W/"x"'}
     follower = Follower(address(issuer))
     assert not follower.has_ended(SID)
@@ -160,7 +158,7 @@ def test_unchanged_feed_counts_as_read(issuer: Publisher, an_hour_passes: Callab
 
 
 @pytest.mark.parametrize("status", [400, 410])
-def test_reader_whose_cursor_is_refused_begins_anew(issuer: Publisher, status: int) -> None:
+def test_reader_with_a_refused_cursor_starts_over(issuer: Publisher, status: int) -> None:
     follower = Follower(address(issuer))
     assert not follower.has_ended(SID)
     issuer.status = status
@@ -183,7 +181,7 @@ def test_reader_whose_cursor_is_refused_begins_anew(issuer: Publisher, status: i
         b" " * 5000,
     ],
 )
-def test_what_is_no_feed_is_an_outage(issuer: Publisher, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+def test_malformed_feed_is_an_outage(issuer: Publisher, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     monkeypatch.setattr(following, "MAX_ENDED", 3)
     monkeypatch.setattr(following, "FEED_LENGTH", 4000)
     issuer.body = body
@@ -191,7 +189,7 @@ def test_what_is_no_feed_is_an_outage(issuer: Publisher, monkeypatch: pytest.Mon
         Follower(address(issuer)).has_ended(SID)
 
 
-def test_session_is_forgotten_when_no_token_of_it_can_be_good(settings: Settings, issuer: Publisher) -> None:
+def test_session_is_forgotten_once_its_tokens_have_expired(settings: Settings, issuer: Publisher) -> None:
     settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=1)}
     tell(issuer, SID, 1)
     follower = Follower(address(issuer))
@@ -200,7 +198,7 @@ def test_session_is_forgotten_when_no_token_of_it_can_be_good(settings: Settings
     assert soon(lambda: not follower.has_ended(SID))
 
 
-def test_nobody_asks_while_no_request_comes(issuer: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_is_idle_without_requests(issuer: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "IDLE", 0.3)
     follower = Follower(address(issuer))
     assert not follower.has_ended(SID)

@@ -10,7 +10,7 @@ from tokens.http.errors import answer, exception_handler
 
 
 @pytest.mark.parametrize("error", [OperationalError("refused"), InterfaceError("closed"), InternalError("read-only")])
-def test_database_that_cant_be_reached_is_unavailable(error: Exception) -> None:
+def test_unreachable_database_is_unavailable(error: Exception) -> None:
     response = exception_handler(error, {})
     assert response is not None
     assert (response.status_code, response.data["code"]) == (503, "unavailable")
@@ -29,22 +29,22 @@ def test_djangos_own_errors_have_the_one_shape(error: Exception, status: int, co
     assert response.data.keys() == {"detail", "code"}
 
 
-def test_validation_error_without_a_field_is_an_object_too() -> None:
+def test_validation_error_without_a_field_is_an_object() -> None:
     response = exception_handler(ValidationError("wrong"), {})
     assert response is not None
     assert (response.status_code, response.data) == (400, {"non_field_errors": ["wrong"]})
 
 
-def test_defect_stays_one() -> None:
+def test_programming_error_is_not_hidden() -> None:
     assert exception_handler(ZeroDivisionError(), {}) is None
 
 
-def test_views_that_are_not_drfs_answer_alike() -> None:
+def test_plain_django_views_answer_the_same_way() -> None:
     response = answer(OperationalError("refused"))
     assert (response.status_code, response["Retry-After"], response["Content-Type"]) == (503, "5", "application/json")
     assert b'"code": "unavailable"' in response.content
 
 
-def test_defect_in_a_view_that_is_not_drfs_stays_one() -> None:
+def test_programming_error_in_a_plain_view_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         answer(ZeroDivisionError())

@@ -38,12 +38,12 @@ def refresh(ann: Any) -> dict[str, Any]:
     return claims_of(str(RefreshToken.for_user(ann)))
 
 
-def test_headers_are_exactly_these(app: App) -> None:
+def test_token_headers_are_exact(app: App) -> None:
     assert header_of(app.access) == {"alg": "EdDSA", "kid": keys.access_keys()[0].kid, "typ": "at+jwt"}
     assert header_of(app.refresh_token) == {"alg": "HS256", "typ": "rt+jwt"}
 
 
-def test_refresh_token_names_no_key_and_no_audience(refresh: dict[str, Any]) -> None:
+def test_refresh_token_has_no_kid_and_no_audience(refresh: dict[str, Any]) -> None:
     assert refresh.keys() == {"iss", "sub", "sid", "jti", "iat", "exp", "generation", "token_type"}
 
 
@@ -69,7 +69,7 @@ def test_clock_of_the_issuer_may_be_a_minute_ahead(
 
 
 @pytest.mark.parametrize(("left", "accepted"), [(1, True), (0, False)])
-def test_token_expires_at_its_second(
+def test_token_expires_to_the_second(
     clock: TimeMachineFixture, access: dict[str, Any], left: int, accepted: bool
 ) -> None:
     token = access_token({**access, "exp": NOW + left})
@@ -81,7 +81,7 @@ def test_token_expires_at_its_second(
             jwt.access.decode(token)
 
 
-def test_simplejwts_own_check_knows_the_leeway(clock: TimeMachineFixture, ann: Any, settings: Settings) -> None:
+def test_simplejwts_own_check_respects_the_leeway(clock: TimeMachineFixture, ann: Any, settings: Settings) -> None:
     token = AccessToken.for_user(ann)
     clock.shift(15 * 60 + 30)
 
@@ -92,7 +92,7 @@ def test_simplejwts_own_check_knows_the_leeway(clock: TimeMachineFixture, ann: A
     token.check_exp(current_time=timezone.now())
 
 
-def test_what_is_wrong_and_expired_is_just_wrong(access: dict[str, Any]) -> None:
+def test_forged_expired_token_is_not_valid(access: dict[str, Any]) -> None:
     """Who can't make tokens learns nothing of when they expire."""
     for token in (
         access_token({**access, "exp": 1, "iss": "https://attacker.example"}),
@@ -103,25 +103,25 @@ def test_what_is_wrong_and_expired_is_just_wrong(access: dict[str, Any]) -> None
         assert not isinstance(raised.value, TokenBackendExpiredToken)
 
 
-def test_token_as_bytes_is_read_too(access: dict[str, Any]) -> None:
+def test_token_as_bytes_is_accepted(access: dict[str, Any]) -> None:
     assert jwt.access.decode(access_token(access).encode()) == access
 
 
 @pytest.mark.parametrize("token", [None, 1, [], {}, b"\xff", "é"])
-def test_what_is_no_token_at_all_is_refused(token: Any) -> None:
+def test_arbitrary_text_is_refused(token: Any) -> None:
     for backend in (jwt.access, jwt.refresh):
         for verify in (True, False):
             with pytest.raises(TokenBackendError):
                 backend.decode(token, verify=verify)
 
 
-def test_unverified_claims_are_read_from_any_signature(access: dict[str, Any]) -> None:
+def test_unverified_claims_are_read_under_any_signature(access: dict[str, Any]) -> None:
     assert jwt.access.decode(forge({}, access, hs(b"")), verify=False) == access
 
 
 @pytest.mark.parametrize("audience", ["https://api.example", ["https://api.example", "https://other.example"]])
 @pytest.mark.parametrize("accepted", ["https://api.example", ["https://api.example", "https://third.example"]])
-def test_audiences_have_to_have_one_in_common(ann: Any, settings: Settings, audience: Any, accepted: Any) -> None:
+def test_audiences_must_intersect(ann: Any, settings: Settings, audience: Any, accepted: Any) -> None:
     settings.SIMPLE_JWT = {"AUDIENCE": audience}
     token = str(AccessToken.for_user(ann))
 
@@ -136,7 +136,7 @@ def test_audiences_have_to_have_one_in_common(ann: Any, settings: Settings, audi
 # Length
 
 
-def test_token_of_4096_bytes_is_read_and_of_4097_is_not(access: dict[str, Any]) -> None:
+def test_token_has_at_most_4096_bytes(access: dict[str, Any]) -> None:
     longest = next(
         token
         for filling in range(2000, 4000)
@@ -149,7 +149,7 @@ def test_token_of_4096_bytes_is_read_and_of_4097_is_not(access: dict[str, Any]) 
             jwt.access.decode(longest + "A" * (length - len(longest)))
 
 
-def test_groups_that_do_not_fit_are_left_out(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_groups_are_omitted_if_too_long(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
     """A token that every server refuses would lock out users in many groups."""
     groups = [Group(name=f"a group with a name of some length, number {number:04}") for number in range(200)]
     ann.groups.set(Group.objects.bulk_create(groups))
@@ -177,7 +177,7 @@ def long_claim(session: Session) -> dict[str, Any]:
     return {"x": "x" * 4000}
 
 
-def test_claims_of_the_hook_that_do_not_fit_are_a_mistake_of_the_project(ann: Any, settings: Settings) -> None:
+def test_too_long_hook_claims_are_an_error_of_the_project(ann: Any, settings: Settings) -> None:
     settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.long_claim"
 
     with pytest.raises(ValueError, match="The access token would be longer than 4096 bytes"):
@@ -187,7 +187,7 @@ def test_claims_of_the_hook_that_do_not_fit_are_a_mistake_of_the_project(ann: An
 # What an access token says of the user, and what a project adds
 
 
-def test_groups_are_read_anew_at_every_refresh_without_a_further_statement(
+def test_groups_are_read_at_every_refresh_without_an_extra_statement(
     app: App, ann: Any, django_assert_num_queries: Any
 ) -> None:
     assert claims_of(app.access)["groups"] == []
@@ -223,7 +223,7 @@ def impostor(session: Session) -> dict[str, Any]:
     return dict.fromkeys(RESERVED, "forged") | {"tenant": "acme"}
 
 
-def test_hook_overrides_no_claim_of_the_servers_own(ann: Any, settings: Settings) -> None:
+def test_hook_cannot_override_reserved_claims(ann: Any, settings: Settings) -> None:
     settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.impostor"
 
     claims = claims_of(str(AccessToken.for_user(ann)))
@@ -313,7 +313,7 @@ def test_rsa_key_signs_in_one_way_only(rsa_key: rsa.RSAPrivateKey, access: dict[
     assert_refused(forge(header("RS384"), access, pkcs1))
 
 
-def test_p256_signature_has_one_form_only(ec_key: ec.EllipticCurvePrivateKey, access: dict[str, Any]) -> None:
+def test_p256_signature_has_a_single_form(ec_key: ec.EllipticCurvePrivateKey, access: dict[str, Any]) -> None:
     def der(message: bytes) -> bytes:
         return ec_key.sign(message, ec.ECDSA(SHA256()))
 
@@ -322,14 +322,14 @@ def test_p256_signature_has_one_form_only(ec_key: ec.EllipticCurvePrivateKey, ac
 
 
 @pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\0" * 63 + b"\1", b"\0" * 63, b"\0" * 65])
-def test_p256_signature_of_no_point_is_refused(
+def test_degenerate_p256_signature_is_refused(
     ec_key: ec.EllipticCurvePrivateKey, access: dict[str, Any], signature: bytes
 ) -> None:
     assert_refused(forge(header("ES256"), access, lambda _: signature))
 
 
 @pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\1" + b"\0" * 63, b"\0" * 63, b"\0" * 65])
-def test_ed25519_signature_of_no_point_is_refused(access: dict[str, Any], signature: bytes) -> None:
+def test_degenerate_ed25519_signature_is_refused(access: dict[str, Any], signature: bytes) -> None:
     assert_refused(forge(header("EdDSA"), access, lambda _: signature))
 
 
@@ -345,7 +345,7 @@ def test_ed25519_signature_is_not_malleable(access: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b.c", "null", "e30.e30.e30", "W10.e30.e30", "[" * 3000])
-def test_text_that_is_no_token_is_no_refresh_token(token: str) -> None:
+def test_arbitrary_text_is_not_a_refresh_token(token: str) -> None:
     assert not jwt.is_refresh(token)
 
 
@@ -362,9 +362,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> jwt.Signed:
     return nothing
 
 
-def test_signature_is_verified_once_for_each_token(
-    app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signature_is_verified_once_per_token(app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch) -> None:
     AccessToken.claims(app.access)
     monkeypatch.setattr(jwt, "_algorithms", {})  # no signature can be verified any more
     AccessToken.claims(app.access)
@@ -377,9 +375,7 @@ def test_refused_token_is_not_remembered(access: dict[str, Any], signed: jwt.Sig
     assert not signed.known
 
 
-def test_no_more_tokens_are_remembered_than_a_process_has_room_for(
-    app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remembered_tokens_are_bounded(app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwt, "REMEMBERED", 2)
     for _ in range(3):
         AccessToken.claims(app.access)
@@ -394,7 +390,7 @@ def test_remembered_token_expires(clock: TimeMachineFixture, app: App) -> None:
         AccessToken.claims(app.access)
 
 
-def test_remembered_token_of_a_key_taken_out_is_refused(app: App, settings: Settings) -> None:
+def test_remembered_token_of_a_removed_key_is_refused(app: App, settings: Settings) -> None:
     AccessToken.claims(app.access)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another " * 8, [settings.SECRET_KEY]
     AccessToken.claims(app.access)
@@ -411,12 +407,12 @@ def test_remembered_token_of_another_issuer_is_refused(app: App, settings: Setti
 
 
 @pytest.mark.parametrize("sid", [None, 1, "", "nonsense", "01A20CF1-7A10-7B8A-BEBC-6713BE378FEA"])
-def test_session_is_named_by_a_uuid_as_we_write_it(access: dict[str, Any], sid: object) -> None:
+def test_sid_must_be_a_canonical_uuid(access: dict[str, Any], sid: object) -> None:
     with pytest.raises(TokenNotValid):
         AccessToken.claims(access_token({**access, "sid": sid}))
 
 
-def test_claim_that_comes_twice_is_refused(access: dict[str, Any]) -> None:
+def test_duplicate_claim_is_refused(access: dict[str, Any]) -> None:
     with pytest.raises(TokenNotValid):
         AccessToken.claims(access_token(json.dumps(access).encode()[:-1] + b', "sub": "1"}'))
 

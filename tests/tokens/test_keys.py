@@ -116,7 +116,7 @@ def test_key_set_names_each_key_once(settings: Settings) -> None:
 # Read from files
 
 
-def test_kid_is_the_thumbprint_of_rfc_8037(settings: Settings, pem: PemFile) -> None:
+def test_okp_kid_is_the_thumbprint_of_rfc_8037(settings: Settings, pem: PemFile) -> None:
     seed = urlsafe_b64decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
     settings.TOKENS_SIGNING_KEYS = [pem(ed25519.Ed25519PrivateKey.from_private_bytes(seed))]
 
@@ -134,7 +134,7 @@ def test_kid_is_the_thumbprint_of_rfc_8037(settings: Settings, pem: PemFile) -> 
     }
 
 
-def test_kid_is_the_thumbprint_of_rfc_7638(settings: Settings, pem: PemFile) -> None:
+def test_ec_and_rsa_kid_is_the_thumbprint_of_rfc_7638(settings: Settings, pem: PemFile) -> None:
     modulus = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiF"
         "V4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9"
@@ -191,7 +191,7 @@ def test_first_file_signs_and_the_rest_verify(ann: Any, settings: Settings, pem:
     assert header_of(app.access)["kid"] != former
 
 
-def test_key_is_published_before_it_signs_by_its_public_half_too(settings: Settings, pem: PemFile) -> None:
+def test_key_can_be_published_before_it_signs(settings: Settings, pem: PemFile) -> None:
     signing, coming = ed(), p256()
     settings.TOKENS_SIGNING_KEYS = [pem(signing), pem(coming.public_key())]
 
@@ -253,7 +253,7 @@ UNUSABLE = "it must be Ed25519, P-256, or RSA with 2048 bits or more."
     ],
 )
 @pytest.mark.parametrize("place", [0, 1], ids=["signs", "verifies"])
-def test_file_that_cant_be_used_is_named_with_the_reason(
+def test_unusable_file_is_named_with_the_reason(
     settings: Settings, pem: PemFile, make: Callable[[], Any], reason: str, place: int
 ) -> None:
     path = pem(make())
@@ -270,7 +270,7 @@ def test_file_that_cant_be_used_is_named_with_the_reason(
     ("path", "reason"),
     [("/nowhere/key.pem", "No such file or directory"), ("/", "Is a directory")],
 )
-def test_file_that_cant_be_read_is_named_with_the_reason(settings: Settings, path: str, reason: str) -> None:
+def test_unreadable_file_is_named_with_the_reason(settings: Settings, path: str, reason: str) -> None:
     settings.TOKENS_SIGNING_KEYS = [path]
 
     with pytest.raises(ImproperlyConfigured) as raised:
@@ -279,7 +279,7 @@ def test_file_that_cant_be_read_is_named_with_the_reason(settings: Settings, pat
     assert str(raised.value) == f"The signing key {path} can't be read: {reason}."
 
 
-def test_first_file_has_to_hold_a_private_key(settings: Settings, pem: PemFile) -> None:
+def test_first_file_must_contain_a_private_key(settings: Settings, pem: PemFile) -> None:
     path = pem(ed().public_key())
     settings.TOKENS_SIGNING_KEYS = [path, pem(ed())]
 
@@ -328,7 +328,7 @@ def test_two_servers_accept_each_others_tokens_at_every_step(ann: Any, configura
             assert app.verify(app.access).status_code == 200
 
 
-def test_retry_across_the_change_is_equal_in_its_claims(app: App) -> None:
+def test_retry_across_key_rotation_has_the_same_claims(app: App) -> None:
     with server(OLD, NEW):
         app = App()
         app.login()
@@ -342,7 +342,7 @@ def test_retry_across_the_change_is_equal_in_its_claims(app: App) -> None:
     assert again != given
 
 
-def test_secret_key_is_rotated_with_everybody_signed_in_and_the_old_key_leaves_the_set(
+def test_secret_key_rotation_keeps_everyone_signed_in(
     ann: Any,
 ) -> None:
     app, idle = App(), App()
@@ -375,7 +375,7 @@ def test_rotation_renews_the_passwords_fingerprint(app: App) -> None:
         assert session.auth_hash == session.user.get_session_auth_hash()
 
 
-def test_password_change_ends_sessions_across_the_change_too(ann: Any) -> None:
+def test_password_change_ends_sessions_across_key_rotation(ann: Any) -> None:
     app = App()
     with server(OLD):
         app.login()
@@ -422,7 +422,7 @@ def test_fetched_key_verifies_by_the_name_its_server_gave_it(publisher: Publishe
     assert asdict(key) == asdict(replace(keys._key(private.public_key()), kid="1"))
 
 
-def test_key_set_is_fetched_once_and_again_when_it_is_old(publisher: Publisher, key_set_clock: KeySetClock) -> None:
+def test_key_set_is_cached_until_it_is_old(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     for _ in range(3):
         assert keys.access_key("1")
@@ -438,7 +438,7 @@ def test_key_set_is_fetched_once_and_again_when_it_is_old(publisher: Publisher, 
     assert publisher.requests == 2
 
 
-def test_unknown_names_cause_one_request_in_a_while(publisher: Publisher, key_set_clock: KeySetClock) -> None:
+def test_unknown_kids_cause_one_request_per_cooldown(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
 
@@ -475,7 +475,7 @@ def test_new_key_is_found_before_the_set_is_old(publisher: Publisher, key_set_cl
     ],
     ids=["500", "404", "empty", "binary", "list", "object", "no keys", "no key", "nested"],
 )
-def test_server_that_answers_nonsense_is_unreachable(
+def test_malformed_key_set_counts_as_unreachable(
     publisher: Publisher, caplog: pytest.LogCaptureFixture, status: int, body: bytes
 ) -> None:
     publisher.status, publisher.body = status, body
@@ -488,7 +488,7 @@ def test_server_that_answers_nonsense_is_unreachable(
     assert f"The key set {publisher.url} " in caplog.text
 
 
-def test_server_that_does_not_answer_is_unreachable(settings: Settings) -> None:
+def test_silent_server_counts_as_unreachable(settings: Settings) -> None:
     with publishing() as publisher:
         pass
     settings.SIMPLE_JWT = {"JWK_URL": publisher.url}
@@ -497,7 +497,7 @@ def test_server_that_does_not_answer_is_unreachable(settings: Settings) -> None:
         keys.access_key("1")
 
 
-def test_outage_spares_the_keys_that_are_known_for_a_while(publisher: Publisher, key_set_clock: KeySetClock) -> None:
+def test_known_keys_survive_an_outage_for_a_while(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
     publisher.status = 503
@@ -517,13 +517,13 @@ def test_outage_spares_the_keys_that_are_known_for_a_while(publisher: Publisher,
     assert keys.access_key("1")
 
 
-def test_key_set_that_is_too_long_is_not_read(publisher: Publisher) -> None:
+def test_too_long_key_set_is_not_read(publisher: Publisher) -> None:
     publisher.publish(jwk_of(ed(), kid="1"), "x" * keys.KEY_SET_LENGTH)
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("1")
 
 
-def test_key_set_that_never_ends_is_given_up(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_key_set_is_abandoned(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     # A clock by which each part takes longer than the whole may.
     monkeypatch.setattr(download, "monotonic", count(step=download.TIMEOUT + 1).__next__)
@@ -531,7 +531,7 @@ def test_key_set_that_never_ends_is_given_up(publisher: Publisher, monkeypatch: 
         keys.access_key("1")
 
 
-def test_known_key_waits_for_nobody(publisher: Publisher, key_set_clock: KeySetClock) -> None:
+def test_known_key_is_never_waited_for(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     assert keys.access_key("1")
     key_set_clock.now += keys.KEY_SET_MAX_AGE + 1
@@ -541,7 +541,7 @@ def test_known_key_waits_for_nobody(publisher: Publisher, key_set_clock: KeySetC
     assert publisher.requests == 1
 
 
-def test_who_waited_for_a_new_set_fetches_none(publisher: Publisher, key_set_clock: KeySetClock) -> None:
+def test_waiting_request_uses_the_fetched_set(publisher: Publisher, key_set_clock: KeySetClock) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: keys.access_key("1"), range(4)))
@@ -581,7 +581,7 @@ UNUSABLE_JWKS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("make", UNUSABLE_JWKS.values(), ids=UNUSABLE_JWKS.keys())
-def test_unusable_member_of_a_key_set_is_passed_over(publisher: Publisher, make: Callable[[], Any]) -> None:
+def test_unusable_member_of_a_key_set_is_skipped(publisher: Publisher, make: Callable[[], Any]) -> None:
     jwk = make()
     named = {"kid": "unusable", **jwk} if isinstance(jwk, dict) else jwk
     publisher.publish(named, jwk_of(ed(), kid="1"))
@@ -591,6 +591,6 @@ def test_unusable_member_of_a_key_set_is_passed_over(publisher: Publisher, make:
 
 
 @pytest.mark.parametrize("kid", [None, 1, True, ["1"], {"1": 1}])
-def test_name_that_is_no_text_names_no_key(publisher: Publisher, kid: object) -> None:
+def test_kid_that_is_not_text_is_ignored(publisher: Publisher, kid: object) -> None:
     assert keys.access_key(kid) is None
     assert publisher.requests == 0

@@ -127,7 +127,7 @@ def blacklist(token: str) -> None:
 # The exchange
 
 
-def test_old_token_is_exchanged_for_those_of_a_session(clock: TimeMachineFixture, token: str, ann: Any) -> None:
+def test_old_token_is_exchanged_for_a_session(clock: TimeMachineFixture, token: str, ann: Any) -> None:
     clock.shift(HOUR)
     answer = refreshed(token, headers={"user-agent": "an app"}, REMOTE_ADDR="192.0.2.7")
     assert (answer.status_code, [*answer.json()]) == (200, ["refresh", "access"])
@@ -143,7 +143,7 @@ def test_old_token_is_exchanged_for_those_of_a_session(clock: TimeMachineFixture
     assert refreshed(answer.json()["refresh"]).status_code == 200
 
 
-def test_exchange_is_counted_in_the_log_and_is_no_sign_in(
+def test_exchange_is_logged_but_is_not_a_sign_in(
     token: str,
     caplog: pytest.LogCaptureFixture,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
@@ -154,7 +154,7 @@ def test_exchange_is_counted_in_the_log_and_is_no_sign_in(
     assert [json.loads(record.message)["event"] for record in caplog.records] == ["legacy_exchanged"]
 
 
-def test_no_setting_no_old_token(settings: Settings, token: str, ann: Any) -> None:
+def test_old_tokens_are_refused_without_the_setting(settings: Settings, token: str, ann: Any) -> None:
     settings.TOKENS_LEGACY = None
     assert code(refreshed(token)) == "token_not_valid"
     assert code(App().verify(token)) == "token_not_valid"
@@ -167,7 +167,7 @@ def test_no_setting_no_old_token(settings: Settings, token: str, ann: Any) -> No
         assert not model._default_manager.exists()
 
 
-def test_retries_late_retries_and_reuse_are_those_of_any_session(clock: TimeMachineFixture, token: str) -> None:
+def test_retries_late_retries_and_reuse_work_as_for_any_session(clock: TimeMachineFixture, token: str) -> None:
     first = refreshed(token).json()
     assert refreshed(token).json()["refresh"] == first["refresh"]
     clock.shift(HOUR)
@@ -181,7 +181,7 @@ def test_retries_late_retries_and_reuse_are_those_of_any_session(clock: TimeMach
 
 
 @pytest.mark.parametrize("name", ["refresh", "refreshToken"])
-def test_old_cookie_is_taken_and_the_new_one_wins(ann: Any, token: str, name: str) -> None:
+def test_old_cookie_is_accepted_and_the_new_one_wins(ann: Any, token: str, name: str) -> None:
     http, header = APIClient(), f"{name}={token}"
     answer = http.post("/auth/refresh-token", headers={"cookie": header})
     assert (answer.status_code, claims_of(answer.json()["accessToken"])["auth_time"]) == (200, 0)
@@ -205,7 +205,7 @@ def test_sign_in_beside_an_old_cookie_ends_its_session(ann: Any, token: str) -> 
     assert Session.objects.live().count() == 1
 
 
-def test_claims_that_the_project_had_added_stay(settings: Settings, ann: Any) -> None:
+def test_custom_claims_are_kept(settings: Settings, ann: Any) -> None:
     answer = refreshed(issued(ann, name="Ann", groups=["mine"], hash_password=get_md5_hash_password(ann.password)))
     claims = claims_of(answer.json()["access"])
     assert (claims["name"], claims["groups"]) == ("Ann", [])
@@ -213,7 +213,7 @@ def test_claims_that_the_project_had_added_stay(settings: Settings, ann: Any) ->
     assert claims_of(refreshed(answer.json()["refresh"]).json()["access"])["name"] == "Ann"
 
 
-def test_claims_that_are_too_long_are_left_out(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_long_claims_are_dropped(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert "name" not in claims_of(refreshed(issued(ann, name="a" * 1500)).json()["access"])
     assert "Left out the claims" in caplog.text
 
@@ -236,7 +236,7 @@ def test_absolute_end_is_counted_from_the_exchange(clock: TimeMachineFixture, se
     assert code(refreshed(token)) == "token_expired"
 
 
-def test_without_rotation_the_old_token_goes_on(clock: TimeMachineFixture, settings: Settings, token: str) -> None:
+def test_old_token_continues_without_rotation(clock: TimeMachineFixture, settings: Settings, token: str) -> None:
     settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": False, "REFRESH_TOKEN_LIFETIME": 2 * HOUR}
     for _ in range(3):
         answer = refreshed(token)
@@ -251,7 +251,7 @@ def test_without_rotation_the_old_token_goes_on(clock: TimeMachineFixture, setti
     assert code(refreshed(token)) == "token_reused"
 
 
-def test_old_and_new_tokens_cost_what_they_have_to(app: App, token: str) -> None:
+def test_old_and_new_tokens_cost_the_pinned_statements(app: App, token: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         assert app.refresh().status_code == 200
     assert len(queries) == 2
@@ -264,7 +264,7 @@ def test_old_and_new_tokens_cost_what_they_have_to(app: App, token: str) -> None
 # Refusals
 
 
-def test_verifying_answers_as_a_refresh_would_and_begins_nothing(
+def test_verifying_answers_like_a_refresh_and_starts_no_session(
     clock: TimeMachineFixture, token: str, ann: Any
 ) -> None:
     assert App().verify(token).json() == {}
@@ -285,7 +285,7 @@ def test_verifying_answers_as_a_refresh_would_and_begins_nothing(
 
 @pytest.mark.parametrize("exchanged", [False, True])
 @pytest.mark.parametrize("door", ["blacklist", "revoke", "class"])
-def test_old_token_is_ended_by_itself(token: str, door: str, exchanged: bool) -> None:
+def test_old_token_can_be_ended(token: str, door: str, exchanged: bool) -> None:
     if exchanged:
         refreshed(token)
     match door:
@@ -301,7 +301,7 @@ def test_old_token_is_ended_by_itself(token: str, door: str, exchanged: bool) ->
     assert Session.objects.get().revoked_reason == Reason.LOGOUT
 
 
-def test_class_begins_the_session_once_it_is_needed(token: str, ann: Any) -> None:
+def test_refresh_token_class_starts_the_session_when_needed(token: str, ann: Any) -> None:
     refresh = RefreshToken(token)
     assert (refresh["user_id"], Session.objects.exists()) == (str(ann.pk), False)
     assert seen(str(refresh.access_token)).data == "ann"
@@ -338,7 +338,7 @@ ENDINGS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("exchanged", [False, True])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_ends_all_sessions_ends_old_tokens(
+def test_ending_all_sessions_ends_old_tokens(
     clock: TimeMachineFixture, ann: Any, token: str, ending: str, exchanged: bool
 ) -> None:
     access = access_to(ann)
@@ -362,9 +362,7 @@ def test_other_saves_of_a_user_end_nothing(ann: Any, token: str) -> None:
     assert refreshed(token).status_code == 200
 
 
-def test_what_simplejwt_issues_after_a_changed_password_is_good_though_nobody_has_looked_yet(
-    clock: TimeMachineFixture, ann: Any, token: str
-) -> None:
+def test_old_token_issued_after_a_password_change_is_accepted(clock: TimeMachineFixture, ann: Any, token: str) -> None:
     for change in (change_password, assign_hash):
         change(ann)
         clock.shift(HOUR)
@@ -372,7 +370,7 @@ def test_what_simplejwt_issues_after_a_changed_password_is_good_though_nobody_ha
     assert code(refreshed(token)) == "token_revoked"
 
 
-def test_password_changed_past_save_ends_those_of_whom_one_was_seen(ann: Any, token: str) -> None:
+def test_password_changed_by_a_queryset_update_ends_known_old_tokens(ann: Any, token: str) -> None:
     access, other = access_to(ann), issued(ann)
     assert seen(access).status_code == 200
     get_user_model()._default_manager.filter(pk=ann.pk).update(password=make_password("quite another horse"))
@@ -381,7 +379,7 @@ def test_password_changed_past_save_ends_those_of_whom_one_was_seen(ann: Any, to
 
 
 @pytest.mark.parametrize("was_seen", [False, True])
-def test_hash_that_is_upgraded_ends_nothing(ann: Any, token: str, was_seen: bool) -> None:
+def test_upgraded_hash_ends_nothing(ann: Any, token: str, was_seen: bool) -> None:
     access = access_to(ann)
     if was_seen:
         seen(access)
@@ -400,7 +398,7 @@ def test_sessions_of_users_who_are_ended_in_the_admin(admin_client: Any, ann: An
 
 
 @pytest.mark.parametrize("exchanged", [False, True])
-def test_password_in_the_token_has_to_be_the_users(ann: Any, window: dict[str, Any], exchanged: bool) -> None:
+def test_password_fingerprint_in_the_token_must_match(ann: Any, window: dict[str, Any], exchanged: bool) -> None:
     window["REVOKE_TOKEN_CLAIM"] = "pw"
     token, access = issued(ann, pw=get_md5_hash_password(ann.password)), access_to(ann, pw="another")
     if exchanged:
@@ -411,9 +409,7 @@ def test_password_in_the_token_has_to_be_the_users(ann: Any, window: dict[str, A
 
 
 @pytest.mark.parametrize("gone", ["flushed", "deleted", "revoked and flushed"])
-def test_session_that_is_gone_is_never_revived(
-    clock: TimeMachineFixture, settings: Settings, token: str, gone: str
-) -> None:
+def test_deleted_session_is_never_revived(clock: TimeMachineFixture, settings: Settings, token: str, gone: str) -> None:
     settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": HOUR, "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5)}
     refreshed(token)
     if "revoked" in gone:
@@ -436,7 +432,7 @@ def test_session_that_is_gone_is_never_revived(
 
 
 @pytest.mark.parametrize("fate", ["inactive", "deleted", "refused by the rule"])
-def test_user_who_may_not_go_on_is_refused(settings: Settings, ann: Any, token: str, fate: str) -> None:
+def test_inactive_user_is_refused(settings: Settings, ann: Any, token: str, fate: str) -> None:
     access = access_to(ann)
     match fate:
         case "inactive":
@@ -450,7 +446,7 @@ def test_user_who_may_not_go_on_is_refused(settings: Settings, ann: Any, token: 
     assert not Session.objects.exists()
 
 
-def test_token_that_the_old_tables_have_blacklisted_is_refused(ann: Any, token: str) -> None:
+def test_blacklisted_old_token_is_refused(ann: Any, token: str) -> None:
     other, unknown = issued(ann), issued(ann)
     assert refreshed(other).status_code == 200
     with tables():
@@ -463,7 +459,9 @@ def test_token_that_the_old_tables_have_blacklisted_is_refused(ann: Any, token: 
     assert Session.objects.count() == 2
 
 
-def test_issued_before_the_end_of_the_window(clock: TimeMachineFixture, ann: Any, window: dict[str, Any]) -> None:
+def test_old_token_must_be_issued_before_the_window_closes(
+    clock: TimeMachineFixture, ann: Any, window: dict[str, Any]
+) -> None:
     window["UNTIL"] = make_naive(times.now() + HOUR)  # as a project may write it
     early = issued(ann), access_to(ann)
     clock.shift(2 * HOUR)
@@ -494,7 +492,7 @@ def forged(ann: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("wrong", forged(None))
-def test_what_simplejwt_has_not_issued_is_refused(settings: Settings, ann: Any, token: str, wrong: str) -> None:
+def test_forged_old_token_is_refused(settings: Settings, ann: Any, token: str, wrong: str) -> None:
     changes, options = forged(ann)[wrong]
     for text in (token, access_to(ann)):
         bad = signed({**claims_of(text), **changes}, **{"key": settings.SECRET_KEY, "algorithm": "HS256", **options})
@@ -503,7 +501,7 @@ def test_what_simplejwt_has_not_issued_is_refused(settings: Settings, ann: Any, 
     assert not Session.objects.exists()
 
 
-def test_same_jti_for_somebody_else_is_refused(settings: Settings, ann: Any, token: str) -> None:
+def test_same_jti_for_another_user_is_refused(settings: Settings, ann: Any, token: str) -> None:
     bob = get_user_model()._default_manager.create_user("bob", email="bob@example.com", password="another horse")
     refreshed(token)
     stolen = signed({**claims_of(token), "user_id": str(bob.pk)}, settings.SECRET_KEY, algorithm="HS256")
@@ -520,7 +518,7 @@ def test_same_jti_for_somebody_else_is_refused(settings: Settings, ann: Any, tok
     ({"USER_ID_CLAIM": "uid"}, {}, 401),
     ({"USER_ID_CLAIM": "uid", "USER_ID_FIELD": "username"}, {"uid": "ann"}, 200),
 ])  # fmt: skip
-def test_former_settings_decide(
+def test_former_settings_apply(
     ann: Any, window: dict[str, Any], settings_: dict[str, Any], claims: dict[str, Any], status: int
 ) -> None:
     window |= settings_
@@ -528,7 +526,7 @@ def test_former_settings_decide(
     assert seen(access_to(ann, **claims)).status_code == status
 
 
-def test_former_asymmetric_key(ann: Any, token: str, window: dict[str, Any]) -> None:
+def test_former_asymmetric_key_verifies(ann: Any, token: str, window: dict[str, Any]) -> None:
     key = generate_private_key(SECP256R1())
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -542,7 +540,7 @@ def test_former_asymmetric_key(ann: Any, token: str, window: dict[str, Any]) -> 
 # Access tokens
 
 
-def test_old_access_token_lets_in_until_it_expires(clock: TimeMachineFixture, ann: Any) -> None:
+def test_old_access_token_works_until_it_expires(clock: TimeMachineFixture, ann: Any) -> None:
     access = access_to(ann)
     assert seen(access).data == "ann"
     assert seen(access, permission=RecentSignIn).data["code"] == "reauthentication_required"
@@ -573,7 +571,7 @@ def test_old_access_token_passes_the_checks_that_a_project_adds(ann: Any) -> Non
     assert seen(access_to(ann), Strict).status_code == 401
 
 
-def test_neither_the_steps_nor_other_guards_take_one(ann: Any) -> None:
+def test_guard_steps_and_other_guards_refuse_old_access_tokens(ann: Any) -> None:
     access = access_to(ann)
     with pytest.raises(InvalidToken):
         JWTAuthentication().get_validated_token(access)
@@ -583,7 +581,7 @@ def test_neither_the_steps_nor_other_guards_take_one(ann: Any) -> None:
     assert seen(access, scheme="DPoP").status_code == 401
 
 
-def test_neither_kind_stands_for_the_other(ann: Any, token: str) -> None:
+def test_old_access_and_refresh_tokens_are_not_interchangeable(ann: Any, token: str) -> None:
     assert seen(token).status_code == 401
     assert refreshed(access_to(ann)).status_code == 401
     for act, text in ((legacy.present, access_to(ann)), (legacy.accept, token)):
@@ -592,7 +590,7 @@ def test_neither_kind_stands_for_the_other(ann: Any, token: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_user_deleted_as_an_old_token_is_judged(ann: Any) -> None:
+def test_user_deleted_during_an_exchange_is_refused(ann: Any) -> None:
     access = access_to(ann)
     with just_before("INSERT", lambda: type(ann)._default_manager.filter(pk=ann.pk).delete()):
         assert seen(access).data["code"] == "token_revoked"
@@ -602,7 +600,7 @@ def test_user_deleted_as_an_old_token_is_judged(ann: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_twenty_at_once_are_one_session(token: str) -> None:
+def test_twenty_parallel_exchanges_start_one_session(token: str) -> None:
     answers = in_parallel(*[lambda: str(RefreshToken.of(sessions.rotate(RefreshToken.claims(token, UNKNOWN))))] * 20)
     assert len(set(answers)) == 1, answers
     assert isinstance(answers[0], str)
@@ -610,7 +608,7 @@ def test_twenty_at_once_are_one_session(token: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ending_everybodys_sessions_reaches_an_exchange_under_way(token: str) -> None:
+def test_ending_everyones_sessions_reaches_an_exchange_in_progress(token: str) -> None:
     """The command locks nobody, and an exchange has looked before it is committed."""
 
     def end() -> None:
@@ -624,7 +622,7 @@ def test_ending_everybodys_sessions_reaches_an_exchange_under_way(token: str) ->
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
-def test_blacklisting_under_way_beats_an_exchange(token: str) -> None:
+def test_blacklisting_in_progress_beats_an_exchange(token: str) -> None:
     with tables():
         outstand(token)
         begun = Event()
@@ -646,7 +644,7 @@ def test_blacklisting_under_way_beats_an_exchange(token: str) -> None:
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
-def test_exchange_under_way_beats_blacklisting_which_then_holds_for_the_old_token(token: str) -> None:
+def test_exchange_in_progress_beats_blacklisting(token: str) -> None:
     with tables():
         outstand(token)
         begun = Event()
@@ -669,7 +667,7 @@ def test_exchange_under_way_beats_blacklisting_which_then_holds_for_the_old_toke
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
-def test_ending_all_sessions_reaches_an_exchange_under_way(ann: Any, token: str) -> None:
+def test_ending_a_users_sessions_reaches_an_exchange_in_progress(ann: Any, token: str) -> None:
     begun = Event()
 
     def exchange() -> None:

@@ -36,7 +36,7 @@ def test_tries_beyond_the_limit_are_throttled_for_known_and_unknown_names_alike(
     assert response["Retry-After"] == "60"
 
 
-def test_right_password_is_not_judged_once_throttled(ann: Any) -> None:
+def test_right_password_is_not_checked_once_throttled(ann: Any) -> None:
     for _ in range(3):
         fail()
     assert Browser().login(REMOTE_ADDR="192.0.2.1").status_code == 429
@@ -51,7 +51,7 @@ def test_limit_covers_both_transports_and_every_spelling(ann: Any) -> None:
     assert App().login("Ann", "wrong").status_code == 429
 
 
-def test_one_more_try_comes_with_each_interval(ann: Any, clock: TimeMachineFixture) -> None:
+def test_each_interval_gives_back_one_try(ann: Any, clock: TimeMachineFixture) -> None:
     for _ in range(3):
         fail()
     clock.shift(59)
@@ -67,7 +67,7 @@ def test_success_gives_back_all_tries(ann: Any) -> None:
     assert [fail() for _ in range(4)] == [401, 401, 401, 429]
 
 
-def test_tries_of_others_do_not_lock_the_owner_out(ann: Any, clock: TimeMachineFixture) -> None:
+def test_strangers_tries_do_not_lock_the_owner_out(ann: Any, clock: TimeMachineFixture) -> None:
     Browser().login(REMOTE_ADDR="198.51.100.1")
     for last in range(5):
         assert fail(address=f"192.0.2.{last}") == 401
@@ -76,7 +76,7 @@ def test_tries_of_others_do_not_lock_the_owner_out(ann: Any, clock: TimeMachineF
     assert Browser().login(REMOTE_ADDR="198.51.100.1").status_code == 200
 
 
-def test_owner_whose_address_of_ipv6_changes_within_its_network_is_not_locked_out(ann: Any) -> None:
+def test_owner_with_a_changing_ipv6_address_is_not_locked_out(ann: Any) -> None:
     Browser().login(REMOTE_ADDR="2001:db8::1")
     for last in range(5):
         fail(address=f"192.0.2.{last}")
@@ -84,7 +84,7 @@ def test_owner_whose_address_of_ipv6_changes_within_its_network_is_not_locked_ou
     assert Browser().login(REMOTE_ADDR="2001:db8::2").status_code == 200
 
 
-def test_known_and_unknown_names_are_throttled_by_the_same_work(ann: Any) -> None:
+def test_throttling_known_and_unknown_names_takes_the_same_work(ann: Any) -> None:
     statements = []
     for name in ("ann", "nobody"):
         for last in range(5):
@@ -104,14 +104,14 @@ def test_addresses_of_one_ipv6_network_count_as_one(ann: Any) -> None:
     assert fail(address="2001:db8:0:1::1") == 401
 
 
-def test_addresses_of_ipv4_count_for_themselves_on_a_socket_for_both_versions(ann: Any) -> None:
+def test_ipv4_mapped_addresses_count_separately(ann: Any) -> None:
     assert [fail(address="::ffff:192.0.2.1") for _ in range(3)] == [401, 401, 401]
     assert fail(address="192.0.2.1") == 429
     assert fail(address="::ffff:192.0.2.2") == 401
     assert SecurityEvent.objects.get().ip_address == "192.0.2.2"
 
 
-def test_sender_without_an_address_is_limited_too(ann: Any) -> None:
+def test_client_without_an_address_is_limited_too(ann: Any) -> None:
     assert [fail(address="") for _ in range(4)] == [401, 401, 401, 429]
 
 
@@ -128,9 +128,7 @@ def test_throttling_can_be_switched_off(ann: Any, settings: Settings) -> None:
     assert not Bucket.objects.exists()
 
 
-def test_try_that_is_overtaken_is_not_refused_for_it(
-    db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overtaken_try_is_not_refused(db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.TOKENS_LIMITS = {"password": (2, 60.0)}
     readings = iter([100.5, 100.0, 100.6, 100.7, 100.8, 100.9])
     monkeypatch.setattr(limits, "time", lambda: next(readings))
@@ -150,9 +148,7 @@ def test_parallel_tries_are_counted_exactly(settings: Settings) -> None:
 
 
 @pytest.mark.django_db
-def test_clock_that_was_ahead_keeps_nobody_out_for_longer_than_the_bucket_holds(
-    clock: TimeMachineFixture, settings: Settings
-) -> None:
+def test_clock_that_was_ahead_does_not_extend_a_lockout(clock: TimeMachineFixture, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"password": (3, 60.0)}
 
     def spend() -> int:
@@ -175,9 +171,7 @@ def test_clock_that_was_ahead_keeps_nobody_out_for_longer_than_the_bucket_holds(
 
 
 @pytest.mark.django_db
-def test_limit_that_was_made_narrower_holds_no_longer_than_the_new_one(
-    settings: Settings, clock: TimeMachineFixture
-) -> None:
+def test_tightened_limit_does_not_extend_a_lockout(settings: Settings, clock: TimeMachineFixture) -> None:
     settings.TOKENS_LIMITS = {"password": (100, 600.0)}
     for _ in range(100):
         limits.spend("password", "1")
@@ -188,7 +182,7 @@ def test_limit_that_was_made_narrower_holds_no_longer_than_the_new_one(
     limits.spend("password", "1")
 
 
-def test_spellings_that_are_one_to_the_look_up_are_one_to_the_limit(ann: Any) -> None:
+def test_spellings_of_one_user_share_one_limit(ann: Any) -> None:
     # The same name in small letters; in capitals, with its marks apart and in another order; with the micro sign.
     spellings = [
         "\u03bc\u03b1\u0390\u03bf\u03c5",
@@ -198,7 +192,7 @@ def test_spellings_that_are_one_to_the_look_up_are_one_to_the_limit(ann: Any) ->
     assert [fail(spelling) for spelling in (*spellings, spellings[0])] == [401, 401, 401, 429]
 
 
-def test_manager_says_what_its_look_up_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_manager_defines_equal_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
     manager: Any = get_user_model()._default_manager
     monkeypatch.setattr(manager, "key_of", lambda name: name[:1], raising=False)
     assert users.key_of("Ann") == "A"
@@ -206,7 +200,7 @@ def test_manager_says_what_its_look_up_compares(monkeypatch: pytest.MonkeyPatch)
     assert users.key_of("\uff21nn") == "ann"
 
 
-def test_address_that_floods_is_throttled(ann: Any, settings: Settings) -> None:
+def test_flooding_address_is_throttled(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLE_RATES = {"refresh": "2/min"}
     assert [Browser().refresh(REMOTE_ADDR="192.0.2.1").status_code for _ in range(3)] == [401, 401, 429]
     assert Browser().refresh(REMOTE_ADDR="192.0.2.2").status_code == 401
@@ -222,12 +216,12 @@ def test_throttled_refresh_leaves_the_cookie(browser: Browser, settings: Setting
     assert browser.cookie == cookie
 
 
-def test_flood_is_let_through_with_throttling_off(ann: Any, settings: Settings) -> None:
+def test_flood_passes_with_throttling_off(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING, settings.TOKENS_THROTTLE_RATES = False, {"refresh": "1/min"}
     assert [Browser().refresh().status_code for _ in range(2)] == [401, 401]
 
 
-def test_cache_that_is_gone_throttles_nobody(
+def test_unreachable_cache_throttles_nobody(
     browser: Browser, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CACHES = {

@@ -19,7 +19,7 @@ from tokens.models import Bucket, Cutoff, FormerToken, Session, uuid7, uuid7_flo
 from tokens.tokens import AccessToken
 
 
-def test_uuid7_is_that_of_rfc_9562() -> None:
+def test_uuid7_follows_rfc_9562() -> None:
     # Appendix A.6: the same moment, whose random bits are 0 here.
     moment = datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
     assert str(uuid7_floor(moment)) == "017f22e2-79b0-7000-8000-000000000000"
@@ -28,7 +28,7 @@ def test_uuid7_is_that_of_rfc_9562() -> None:
     assert uuid7_floor(moment) <= uuid7(moment) < uuid7_floor(datetime(2022, 2, 22, 19, 22, 23, tzinfo=UTC))
 
 
-def test_rows_are_called_by_their_keys(ann: Any) -> None:
+def test_rows_are_named_by_their_keys(ann: Any) -> None:
     session = sessions.start(ann)
     assert str(session) == str(session.pk)
     assert str(Bucket(slot=7)) == "7"
@@ -36,7 +36,7 @@ def test_rows_are_called_by_their_keys(ann: Any) -> None:
     assert str(Cutoff(user=ann)) == str(ann.pk)
 
 
-def test_groups_are_asked_for_where_they_were_not_fetched(ann: Any) -> None:
+def test_groups_are_fetched_if_missing(ann: Any) -> None:
     ann.groups.create(name="editors")
     sessions.start(ann)
     assert AccessToken.of(Session.objects.get())["groups"] == ["editors"]
@@ -56,7 +56,7 @@ def _no_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "field",
     [FieldDoesNotExist(), CharField(), Session._meta.get_field("user"), ManyToManyField(Bucket)],
 )
-def test_groups_of_another_kind_are_none(monkeypatch: pytest.MonkeyPatch, field: Any) -> None:
+def test_unsupported_groups_are_ignored(monkeypatch: pytest.MonkeyPatch, field: Any) -> None:
     def get_field(name: str) -> Any:
         if isinstance(field, Exception):
             raise field

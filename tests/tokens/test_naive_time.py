@@ -27,7 +27,7 @@ def naive(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("moment", NIGHT, ids=["before", "after"])
-def test_tokens_of_that_night_are_as_good_as_any(ann: Any, time_machine: TimeMachineFixture, moment: datetime) -> None:
+def test_tokens_work_during_the_dst_change(ann: Any, time_machine: TimeMachineFixture, moment: datetime) -> None:
     time_machine.move_to(moment, tick=False)
     app = App()
     assert app.login().status_code == 200
@@ -41,7 +41,7 @@ def test_tokens_of_that_night_are_as_good_as_any(ann: Any, time_machine: TimeMac
     assert (row.created_at, row.rotated_at) == (moment, moment + timedelta(minutes=75))
 
 
-def test_grace_period_of_that_night_lasts_no_hour(ann: Any, time_machine: TimeMachineFixture) -> None:
+def test_grace_period_is_not_an_hour_longer_at_the_dst_change(ann: Any, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(NIGHT[0], tick=False)
     browser = Browser()
     browser.login()
@@ -53,7 +53,7 @@ def test_grace_period_of_that_night_lasts_no_hour(ann: Any, time_machine: TimeMa
     assert Session.objects.get().revoked_at == NIGHT[1]
 
 
-def test_what_has_expired_is_flushed(ann: Any, time_machine: TimeMachineFixture) -> None:
+def test_expired_sessions_are_flushed_with_naive_times(ann: Any, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to(NIGHT[0], tick=False)
     old, young = sessions.start(ann), sessions.start(ann)
     Session.objects.filter(pk=old.pk).update(expires_at=NIGHT[0])
@@ -67,7 +67,7 @@ def test_what_has_expired_is_flushed(ann: Any, time_machine: TimeMachineFixture)
 
 
 @pytest.mark.usefixtures("django_sign_in")
-def test_sessions_are_ended_and_listed(
+def test_sessions_are_ended_and_listed_with_naive_times(
     ann: Any, admin_user: Any, client: Any, time_machine: TimeMachineFixture
 ) -> None:
     time_machine.move_to(NIGHT[1], tick=False)
@@ -81,7 +81,7 @@ def test_sessions_are_ended_and_listed(
 
 
 @pytest.mark.parametrize("use_tz", [False, True])
-def test_time_is_stored_and_compared_as_the_same_moment(ann: Any, settings: Settings, use_tz: bool) -> None:
+def test_naive_time_is_stored_and_compared_as_the_same_moment(ann: Any, settings: Settings, use_tz: bool) -> None:
     settings.USE_TZ = use_tz
     session = sessions.start(ann)
     for moment in NIGHT:
@@ -105,7 +105,7 @@ def test_identifiers_sort_by_their_moment() -> None:
     assert uuid7(NIGHT[0]) < uuid7(NIGHT[1])
 
 
-def test_no_time_of_the_app_depends_on_the_project() -> None:
+def test_app_times_do_not_depend_on_project_settings() -> None:
     fields = [field for model in apps.get_app_config("latchkey").get_models() for field in model._meta.fields]
     assert {type(field) for field in fields if isinstance(field, models.DateTimeField)} == {UTCDateTimeField}
     for path in Path(times.__file__).parent.rglob("*.py"):

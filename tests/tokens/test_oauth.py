@@ -119,7 +119,7 @@ def test_get_is_not_allowed(db: None, path: str) -> None:
 # Introspection (RFC 7662)
 
 
-def test_access_token_is_told_whole(app: App, ann: Any) -> None:
+def test_access_token_introspection_is_complete(app: App, ann: Any) -> None:
     ann.groups.set([Group.objects.create(name="writers"), Group.objects.create(name="editors")])
     claims = claims_of(app.access)
 
@@ -142,7 +142,7 @@ def test_access_token_is_told_whole(app: App, ann: Any) -> None:
     }
 
 
-def test_refresh_token_is_told_whole(app: App, ann: Any) -> None:
+def test_refresh_token_introspection_is_complete(app: App, ann: Any) -> None:
     claims = claims_of(app.refresh_token)
 
     response = introspect(app.refresh_token)
@@ -162,7 +162,7 @@ def test_refresh_token_is_told_whole(app: App, ann: Any) -> None:
     }
 
 
-def test_who_the_user_is_comes_from_the_row_and_not_from_the_claims(app: App, ann: Any) -> None:
+def test_introspection_reads_the_user_from_the_row(app: App, ann: Any) -> None:
     ann.username = "anne"
     ann.save()
 
@@ -186,7 +186,7 @@ def test_superseded_refresh_token_is_active_while_a_refresh_would_accept_it(
 
 
 @pytest.mark.parametrize("end", ["revoked", "deactivated", "password", "deleted", "expired"])
-def test_token_of_an_ended_session_is_inactive_and_nothing_else_is_told(
+def test_token_of_an_ended_session_is_inactive_and_nothing_more(
     app: App, ann: Any, end: str, time_machine: TimeMachineFixture
 ) -> None:
     match end:
@@ -208,7 +208,7 @@ def test_token_of_an_ended_session_is_inactive_and_nothing_else_is_told(
         assert (response.status_code, response.data) == (200, {"active": False})
 
 
-def test_introspecting_is_no_use(app: App) -> None:
+def test_introspecting_does_not_count_as_use(app: App) -> None:
     app.refresh()
     assert not Session.objects.get().confirmed
 
@@ -236,7 +236,7 @@ def test_user_who_is_not_staff_is_forbidden(app: App) -> None:
     assert (response.status_code, response.data["code"]) == (403, "permission_denied")
 
 
-def test_staff_is_who_is_staff_now(app: App, ann: Any) -> None:
+def test_introspection_checks_current_staff_status(app: App, ann: Any) -> None:
     ann.is_staff = True
     ann.save()
     app.refresh()
@@ -306,23 +306,23 @@ def test_malformed_credentials_are_refused(app: App, authorization: str) -> None
 
 
 @pytest.mark.parametrize("authorization", ["Negotiate AAAA", "Digest x", "billing", "\xff"])
-def test_credentials_of_another_scheme_are_none(app: App, authorization: str) -> None:
+def test_credentials_of_another_scheme_are_ignored(app: App, authorization: str) -> None:
     response = introspect(app.access, authorization)
 
     assert (response.status_code, response.data["code"]) == (401, "not_authenticated")
 
 
-def test_credentials_are_taken_as_a_form_encodes_them_too(app: App) -> None:
+def test_form_encoded_credentials_are_accepted(app: App) -> None:
     """RFC 6749, section 2.3.1."""
     assert introspect(app.access, basic("billing", quote_plus(SECRET))).data["active"]
 
 
-def test_any_of_the_credentials_will_do(app: App) -> None:
+def test_any_of_the_credentials_is_accepted(app: App) -> None:
     assert introspect(app.access, basic("search", "another secret")).data["active"]
 
 
 @pytest.mark.parametrize("configured", [{}, {"billing": "x"}])
-def test_without_credentials_configured_none_is_right(app: App, settings: Settings, configured: Any) -> None:
+def test_no_credentials_are_accepted_if_none_are_configured(app: App, settings: Settings, configured: Any) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = configured
 
     assert introspect(app.access).status_code == 401
@@ -330,7 +330,7 @@ def test_without_credentials_configured_none_is_right(app: App, settings: Settin
 
 
 @pytest.mark.parametrize("name", ["billing", "unknown"])
-def test_wrong_secret_and_unknown_name_cost_the_same_comparisons(
+def test_wrong_secret_and_unknown_name_take_the_same_comparisons(
     app: App, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     compared: list[tuple[int, int]] = []
@@ -354,7 +354,7 @@ def get(path: str, **headers: Any) -> Any:
     return APIClient().get(path, **headers)
 
 
-def test_key_set_holds_the_keys_now_valid_and_nothing_private() -> None:
+def test_key_set_contains_current_public_keys_only() -> None:
     with override_settings(SECRET_KEY="a new key " * 6, SECRET_KEY_FALLBACKS=["a former key " * 5]):
         published = get("/.well-known/jwks.json").json()
         assert published == keys.key_set()
@@ -364,7 +364,7 @@ def test_key_set_holds_the_keys_now_valid_and_nothing_private() -> None:
         assert jwk.keys() == {"kty", "crv", "x", "kid", "use", "alg"}
 
 
-def test_metadata_tells_what_there_is(app: App, settings: Settings) -> None:
+def test_metadata_lists_the_endpoints(app: App, settings: Settings) -> None:
     settings.TOKENS_PUBLIC_URL = "https://auth.example/below"
     settings.ALLOWED_HOSTS = ["*"]
     assert get("/.well-known/oauth-authorization-server", HTTP_HOST="evil.example").json() == {
@@ -383,7 +383,7 @@ def test_metadata_tells_what_there_is(app: App, settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("issuer", "start"), [("https://auth.example", "https://auth.example/"), ("latchkey", "http://testserver/")]
 )
-def test_metadata_is_at_the_issuer_if_that_is_a_url(settings: Settings, issuer: str, start: str) -> None:
+def test_metadata_is_below_the_issuer_url(settings: Settings, issuer: str, start: str) -> None:
     if hasattr(settings, "TOKENS_PUBLIC_URL"):
         del settings.TOKENS_PUBLIC_URL
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ISSUER": issuer}
@@ -393,7 +393,7 @@ def test_metadata_is_at_the_issuer_if_that_is_a_url(settings: Settings, issuer: 
     assert set(response["Cache-Control"].split(", ")) == {kept_by, "max-age=300"}
 
 
-def test_endpoints_of_the_metadata_work_as_it_says(app: App) -> None:
+def test_endpoints_in_the_metadata_work(app: App) -> None:
     metadata = get("/.well-known/oauth-authorization-server").json()
     path = {name: urlsplit(url).path for name, url in metadata.items() if isinstance(url, str)}
 
@@ -411,7 +411,7 @@ def at_a_url(settings: Settings) -> None:
 
 @pytest.mark.usefixtures("at_a_url")
 @pytest.mark.parametrize("path", PUBLISHED)
-def test_published_document_may_be_kept_by_anybody(path: str) -> None:
+def test_published_document_is_cacheable(path: str) -> None:
     response = get(path)
 
     assert response.status_code == 200
@@ -424,7 +424,7 @@ def test_published_document_may_be_kept_by_anybody(path: str) -> None:
 
 @pytest.mark.usefixtures("at_a_url")
 @pytest.mark.parametrize("path", PUBLISHED)
-def test_unchanged_document_is_not_sent_again(path: str) -> None:
+def test_unchanged_document_is_304(path: str) -> None:
     etag = get(path)["ETag"]
 
     for condition in (etag, f"W/{etag}", f'"another", {etag}', "*"):
@@ -467,7 +467,7 @@ def test_head_answers_as_get_without_the_body(path: str) -> None:
         {"HTTP_COOKIE": "refreshToken=nonsense"},
     ],
 )
-def test_published_document_is_the_same_for_all(path: str, headers: dict[str, str]) -> None:
+def test_published_document_is_the_same_for_everyone(path: str, headers: dict[str, str]) -> None:
     response = get(path, **headers)
 
     assert (response.status_code, response.content) == (200, get(path).content)
@@ -475,7 +475,7 @@ def test_published_document_is_the_same_for_all(path: str, headers: dict[str, st
 
 @pytest.mark.parametrize("path", PUBLISHED)
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_published_document_is_only_read(path: str, method: str) -> None:
+def test_published_document_is_read_only(path: str, method: str) -> None:
     response = getattr(APIClient(), method)(path, {"keys": []}, format="json")
 
     assert response.status_code == 405
@@ -492,7 +492,7 @@ def test_published_document_costs_no_statement(db: None, path: str, django_asser
 # Guesses at a service's credentials
 
 
-def test_refusals_of_services_are_remembered_side_by_side(
+def test_refused_credentials_are_limited_per_service(
     app: App, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "REFUSED", {})
@@ -502,7 +502,7 @@ def test_refusals_of_services_are_remembered_side_by_side(
         assert answers == [401, 429, 429]
 
 
-def test_wrong_credentials_of_a_service_are_limited_and_right_ones_cost_nothing(
+def test_wrong_service_credentials_are_limited_and_right_ones_are_not_counted(
     app: App, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(authentication, "REFUSED", {("service", "long", "gone"): 0.0})

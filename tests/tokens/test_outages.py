@@ -37,13 +37,13 @@ class Act:
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_act_that_was_given_up_is_tried_again(sqlstate: str, failures: int) -> None:
+def test_aborted_transaction_is_retried(sqlstate: str, failures: int) -> None:
     act = Act(sqlstate, failures)
     assert retried(act)() == "done"
     assert act.tries == failures + 1
 
 
-def test_third_try_is_the_last() -> None:
+def test_transaction_is_tried_three_times_at_most() -> None:
     act = Act("40001", failures=3)
     with pytest.raises(OperationalError):
         retried(act)()
@@ -51,14 +51,14 @@ def test_third_try_is_the_last() -> None:
 
 
 @pytest.mark.parametrize(("sqlstate", "error"), [("57014", OperationalError), ("23505", IntegrityError)])
-def test_other_errors_are_not_tried_again(sqlstate: str, error: type[Exception]) -> None:
+def test_other_errors_are_not_retried(sqlstate: str, error: type[Exception]) -> None:
     act = Act(sqlstate, failures=1)
     with pytest.raises(error):
         retried(act)()
     assert act.tries == 1
 
 
-def test_part_of_a_transaction_is_not_tried_again_but_the_whole() -> None:
+def test_only_whole_transactions_are_retried() -> None:
     act = Act("40001", failures=1)
 
     @retried
@@ -74,7 +74,7 @@ def test_part_of_a_transaction_is_not_tried_again_but_the_whole() -> None:
     assert act.tries == 1
 
 
-def test_theft_is_told_although_a_receiver_was_given_up_once(ann: Any) -> None:
+def test_theft_is_announced_although_a_receiver_failed_once(ann: Any) -> None:
     session = sessions.start(ann)
     stolen = dict(RefreshToken.of(session).payload)
     for _ in range(2):
@@ -95,7 +95,7 @@ def test_theft_is_told_although_a_receiver_was_given_up_once(ann: Any) -> None:
     assert act.tries == 2
 
 
-def test_log_is_told_what_happened_and_no_row() -> None:
+def test_error_log_names_the_failure_and_no_row() -> None:
     with pytest.raises(OperationalError) as caught, connection.cursor() as cursor:
         cursor.execute("DO $$ BEGIN RAISE 'full' USING ERRCODE = '53100', DETAIL = 'the row of ann'; END $$")
     assert describe(caught.value) == "53100: full"

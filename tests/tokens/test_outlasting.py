@@ -85,7 +85,7 @@ def is_a_view(value: Any) -> bool:
     return is_one and not issubclass(value, views.SlidingView)
 
 
-def test_views_of_the_project_are_wrapped_and_ours_are_not(app: App) -> None:
+def test_project_views_are_wrapped_and_ours_are_not(app: App) -> None:
     assert get_guarded(app.access).data is True
     ours: list[Any] = [value for value in vars(views).values() if is_a_view(value)]
     assert len(ours) > 10
@@ -93,7 +93,7 @@ def test_views_of_the_project_are_wrapped_and_ours_are_not(app: App) -> None:
         assert set(connections) == view.as_view()._non_atomic_requests
 
 
-def test_session_that_the_guard_has_ended_stays_so(app: App) -> None:
+def test_session_ended_by_the_guard_stays_ended(app: App) -> None:
     Session.objects.update(generation=1)
     given_up = str(RefreshToken.of(Session.objects.get()).access_token)
     Session.objects.update(generation=2)
@@ -103,7 +103,7 @@ def test_session_that_the_guard_has_ended_stays_so(app: App) -> None:
     assert get_guarded(app.access).status_code == 401
 
 
-def test_reuse_in_a_view_of_the_projects_own_ends_the_session(app: App, settings: Settings) -> None:
+def test_reuse_in_a_project_view_ends_the_session(app: App, settings: Settings) -> None:
     settings.TOKENS_LATE_RETRY = False
     Session.objects.update(generation=1, rotated_at="2020-01-01T00:00:00Z")
     assert post("/refresh", refresh=app.refresh_token).status_code == 403
@@ -111,14 +111,14 @@ def test_reuse_in_a_view_of_the_projects_own_ends_the_session(app: App, settings
     assert events_of("token_reused") == 1
 
 
-def test_guesses_in_a_view_of_the_projects_own_are_counted(ann: Any, settings: Settings) -> None:
+def test_guesses_in_a_project_view_are_counted(ann: Any, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (2, 600)}
     answers = [post("/login", username="ann", password="wrong").status_code for _ in range(4)]
     assert answers == [403, 403, 429, 429]
     assert SecurityEvent.objects.get(kind="login_failed").count == 2
 
 
-def test_what_was_committed_is_not_done_again(ann: Any) -> None:
+def test_committed_work_is_not_repeated(ann: Any) -> None:
     done = []
     with transaction.atomic():
         outlast(lambda: done.append("again"), "default")
@@ -128,7 +128,7 @@ def test_what_was_committed_is_not_done_again(ann: Any) -> None:
     assert events_of("login") == 1
 
 
-def test_nothing_is_done_again_without_a_transaction_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_repeated_without_atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     outlast(lambda: done.append("outside"), "default")
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", False)
@@ -137,7 +137,7 @@ def test_nothing_is_done_again_without_a_transaction_for_each_request(monkeypatc
     assert done == []
 
 
-def test_outage_is_told_and_the_next_is_done_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_outage_is_logged_and_the_next_step_still_runs(caplog: pytest.LogCaptureFixture) -> None:
     done = []
 
     def fail() -> None:
@@ -153,7 +153,7 @@ def test_outage_is_told_and_the_next_is_done_all_the_same(caplog: pytest.LogCapt
     ]
 
 
-def test_try_that_is_over_the_limit_by_then_is_no_error(settings: Settings) -> None:
+def test_repeated_try_over_the_limit_is_no_error(settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (1, 600)}
     undo(lambda: limits.spend("login", "ann"))
     limits.spend("login", "ann")

@@ -62,7 +62,7 @@ def outcome(act: Callable[[], Any]) -> Any:
 # In a chosen order
 
 
-def test_loser_of_a_race_hands_out_the_winners_token(session: Session, django_assert_num_queries: Any) -> None:
+def test_loser_of_a_race_returns_the_winners_token(session: Session, django_assert_num_queries: Any) -> None:
     claims = refresh(session)
     won: list[Session] = []
     with just_before(UPDATE, lambda: won.append(sessions.rotate(claims))):
@@ -71,7 +71,7 @@ def test_loser_of_a_race_hands_out_the_winners_token(session: Session, django_as
     assert Session.objects.get().generation == 1
 
 
-def test_loser_of_a_race_undoes_nothing_that_came_after(session: Session) -> None:
+def test_loser_of_a_race_does_not_undo_later_changes(session: Session) -> None:
     claims = refresh(session)
 
     def rotate_twice() -> None:
@@ -98,24 +98,24 @@ def test_loser_of_a_race_without_a_grace_period_is_reuse(session: Session, setti
     assert Session.objects.get().revoked_reason == Reason.REUSED
 
 
-def test_revocation_beats_a_rotation_under_way(session: Session) -> None:
+def test_revocation_beats_a_rotation_in_progress(session: Session) -> None:
     with just_before(UPDATE, lambda: sessions.revoke(session, Reason.LOGOUT)), pytest.raises(TokenRevoked):
         rotated(session)
     assert Session.objects.get().generation == 0
 
 
-def test_deletion_beats_a_rotation_under_way(session: Session) -> None:
+def test_deletion_beats_a_rotation_in_progress(session: Session) -> None:
     with just_before(UPDATE, Session.objects.all().delete), pytest.raises(TokenRevoked):
         rotated(session)
 
 
-def test_revocation_beats_a_use_under_way(session: Session) -> None:
+def test_revocation_beats_a_use_in_progress(session: Session) -> None:
     claims = access(rotated(session))
     with just_before(UPDATE, lambda: sessions.revoke(session, Reason.LOGOUT)), pytest.raises(TokenRevoked):
         sessions.accept(claims)
 
 
-def test_use_beats_a_late_retry_under_way(session: Session) -> None:
+def test_use_beats_a_late_retry_in_progress(session: Session) -> None:
     first = refresh(session)
     used = access(rotated(session))
     age(session)
@@ -124,7 +124,7 @@ def test_use_beats_a_late_retry_under_way(session: Session) -> None:
 
 
 @pytest.mark.parametrize("kind", [access, refresh])
-def test_late_retry_beats_a_use_under_way(session: Session, kind: Callable[[Session], dict[str, Any]]) -> None:
+def test_late_retry_beats_a_use_in_progress(session: Session, kind: Callable[[Session], dict[str, Any]]) -> None:
     first = refresh(session)
     used = kind(rotated(session))
     use = sessions.accept if kind is access else sessions.rotate
@@ -137,7 +137,7 @@ def test_late_retry_beats_a_use_under_way(session: Session, kind: Callable[[Sess
         use(used)
 
 
-def test_loser_of_two_late_retries_hands_out_the_winners_token(session: Session) -> None:
+def test_loser_of_two_late_retries_returns_the_winners_token(session: Session) -> None:
     first = refresh(session)
     rotated(session)
     age(session)
@@ -148,13 +148,13 @@ def test_loser_of_two_late_retries_hands_out_the_winners_token(session: Session)
     assert Session.objects.get().generation == 2
 
 
-def test_two_uses_at_once_confirm_once_each(session: Session) -> None:
+def test_two_parallel_uses_confirm_once(session: Session) -> None:
     used = access(rotated(session))
     with just_before(UPDATE, lambda: sessions.accept(used)):
         assert sessions.accept(used).confirmed
 
 
-def test_use_of_an_access_token_survives_a_rotation_under_way(session: Session) -> None:
+def test_use_of_an_access_token_survives_a_rotation_in_progress(session: Session) -> None:
     current = rotated(session)
     used, renewed = access(current), refresh(current)
 
@@ -166,7 +166,7 @@ def test_use_of_an_access_token_survives_a_rotation_under_way(session: Session) 
         assert sessions.accept(used).generation == 2
 
 
-def test_second_reuse_at_once_finds_the_session_revoked(session: Session) -> None:
+def test_parallel_second_reuse_finds_the_session_revoked(session: Session) -> None:
     first = refresh(session)
     current = rotated(session)
     age(session)
@@ -190,7 +190,7 @@ def test_fingerprint_renewed_meanwhile_is_not_overwritten(ann: Any, session: Ses
     assert refresh(sessions.rotate(refresh(current))) == refresh(current)
 
 
-def test_revoking_all_reaches_a_session_that_a_password_change_began_meanwhile(ann: Any, session: Session) -> None:
+def test_revoking_all_reaches_a_session_started_by_a_parallel_password_change(ann: Any, session: Session) -> None:
     changed = type(ann).objects.get(pk=ann.pk)
     changed.set_password("quite another horse")
     changed.save()
@@ -198,7 +198,7 @@ def test_revoking_all_reaches_a_session_that_a_password_change_began_meanwhile(a
     assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 1
 
 
-def test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew(ann: Any, session: Session) -> None:
+def test_revoking_all_reaches_a_session_with_a_refresh_in_progress(ann: Any, session: Session) -> None:
     claims = refresh(session)
     Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
     with just_before(UPDATE, lambda: sessions.revoke_all(ann, Reason.LOGOUT_ALL)), pytest.raises(TokenRevoked):
@@ -206,7 +206,7 @@ def test_revoking_all_reaches_a_session_that_a_refresh_under_way_may_yet_renew(a
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
-def test_login_leaves_a_session_that_a_refresh_under_way_renews(ann: Any, session: Session) -> None:
+def test_login_keeps_a_session_with_a_refresh_in_progress(ann: Any, session: Session) -> None:
     claims, renewed = refresh(session), Event()
     Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
 
@@ -224,18 +224,18 @@ def test_login_leaves_a_session_that_a_refresh_under_way_renews(ann: Any, sessio
     assert sessions.rotate(claims).generation == 1
 
 
-def test_revoking_all_sessions_of_a_user_deleted_meanwhile_ends_none(ann: Any, session: Session) -> None:
+def test_revoking_all_sessions_of_a_just_deleted_user_ends_none(ann: Any, session: Session) -> None:
     type(ann).objects.filter(pk=ann.pk).delete()
     assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 0
 
 
-def test_failed_login_of_a_user_deleted_meanwhile_is_just_that(ann: Any) -> None:
+def test_failed_login_of_a_just_deleted_user_is_just_failed(ann: Any) -> None:
     with just_before('INSERT INTO "latchkey_securityevent"', lambda: type(ann).objects.filter(pk=ann.pk).delete()):
         assert authenticate(username="ann", password="wrong") is None
     assert not SecurityEvent.objects.exists()
 
 
-def test_login_of_a_user_deleted_meanwhile_is_refused(ann: Any) -> None:
+def test_login_of_a_just_deleted_user_is_refused(ann: Any) -> None:
     type(ann).objects.filter(pk=ann.pk).delete()
     with pytest.raises(NoActiveAccount):
         sessions.start(ann)
@@ -286,7 +286,7 @@ def test_cap_holds_under_parallel_logins(ann: Any, settings: Settings, _round: i
 
 
 @pytest.mark.parametrize("_round", range(ROUNDS))
-def test_revoking_all_at_once_ends_each_session_once(ann: Any, _round: int) -> None:
+def test_parallel_revoke_all_ends_each_session_once(ann: Any, _round: int) -> None:
     for _ in range(THREADS):
         sessions.start(ann)
     results = in_parallel(*[lambda: sessions.revoke_all(ann, Reason.LOGOUT_ALL)] * 4)

@@ -21,7 +21,7 @@ def columns(row: Model) -> dict[str, tuple[type, Any]]:
 
 
 @pytest.mark.parametrize("groups", [False, True])
-def test_row_is_read_as_by_django(ann: Any, groups: bool) -> None:
+def test_compiled_read_equals_djangos(ann: Any, groups: bool) -> None:
     ann.groups.set([Group.objects.create(name="editors"), Group.objects.create(name="café")])
     session = sessions.start(ann, Client("2001:db8::1", "Agent"))
     read_once, again = (read(session.pk, "default", groups=groups) for _ in range(2))
@@ -35,7 +35,7 @@ def test_row_is_read_as_by_django(ann: Any, groups: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [False, True])
-def test_one_statement_reads_all(ann: Any, groups: bool, django_assert_num_queries: Any) -> None:
+def test_one_statement_reads_everything(ann: Any, groups: bool, django_assert_num_queries: Any) -> None:
     session = sessions.start(ann)
     with django_assert_num_queries(1):
         found = read(session.pk, "default", groups=groups)
@@ -45,12 +45,12 @@ def test_one_statement_reads_all(ann: Any, groups: bool, django_assert_num_queri
 
 
 @pytest.mark.django_db
-def test_row_that_is_not_there_is_none() -> None:
+def test_missing_row_is_none() -> None:
     assert read(uuid4(), "default") is None
 
 
 @pytest.mark.django_db
-def test_statement_is_compiled_once_for_each_connection() -> None:
+def test_statement_is_compiled_once_per_connection() -> None:
     connections["default"].__dict__.pop("latchkey_compiled", None)
     read(uuid4(), "default")
     (compiled,) = connections["default"].__dict__["latchkey_compiled"].values()

@@ -117,7 +117,7 @@ def test_sign_in_is_recent_for_ten_minutes(browser: Browser, clock: Clock, url: 
 
 
 @BOTH
-def test_refresh_is_no_sign_in(browser: Browser, clock: Clock, url: str) -> None:
+def test_refresh_does_not_count_as_a_sign_in(browser: Browser, clock: Clock, url: str) -> None:
     clock.shift(601)
     assert browser.refresh().status_code == 200
     assert_too_old(browser.get(url))
@@ -125,7 +125,7 @@ def test_refresh_is_no_sign_in(browser: Browser, clock: Clock, url: str) -> None
 
 @BOTH
 @pytest.mark.parametrize(("seconds", "status"), [(30, 200), (31, 401)])
-def test_limit_is_a_setting(
+def test_recent_sign_in_limit_is_a_setting(
     browser: Browser, clock: Clock, settings: Settings, url: str, seconds: int, status: int
 ) -> None:
     settings.TOKENS_RECENT_SIGN_IN = timedelta(seconds=30)
@@ -133,7 +133,7 @@ def test_limit_is_a_setting(
     assert browser.get(url).status_code == status
 
 
-def test_view_can_have_a_limit_of_its_own(browser: Browser, clock: Clock) -> None:
+def test_view_can_have_its_own_limit(browser: Browser, clock: Clock) -> None:
     clock.shift(60)
     assert browser.get("/very-sensitive").status_code == 200
     clock.shift(1)
@@ -142,7 +142,7 @@ def test_view_can_have_a_limit_of_its_own(browser: Browser, clock: Clock) -> Non
 
 
 @BOTH
-def test_nobody_is_asked_to_sign_in_as_everywhere(db: None, url: str) -> None:
+def test_anonymous_request_is_refused_as_everywhere(db: None, url: str) -> None:
     response = APIClient().get(url)
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
     assert response["WWW-Authenticate"] == CHALLENGES
@@ -161,12 +161,12 @@ def test_users_without_permission_are_not_asked_to_sign_in_again(browser: Browse
     assert_too_old(browser.get("/for-staff"))
 
 
-def test_refusal_is_the_same_whatever_else_lets_in(browser: Browser, clock: Clock) -> None:
+def test_refusal_is_the_same_beside_other_authentication_classes(browser: Browser, clock: Clock) -> None:
     clock.shift(601)
     assert_too_old(browser.get("/without-challenge"))
 
 
-def test_refusal_has_its_status_and_challenge_without_the_handler_of_ours(browser: Browser, clock: Clock) -> None:
+def test_refusal_has_its_status_and_challenge_without_our_handler(browser: Browser, clock: Clock) -> None:
     clock.shift(601)
     response = browser.get("/stock-handler")
     assert response.status_code == 401
@@ -174,16 +174,14 @@ def test_refusal_has_its_status_and_challenge_without_the_handler_of_ours(browse
     assert response.data["detail"].code == "reauthentication_required"
 
 
-def test_session_that_knows_no_sign_in_is_refused(ann: Any) -> None:
+def test_session_without_a_sign_in_time_is_refused(ann: Any) -> None:
     http = APIClient()
     assert http.login(username="ann", password=PASSWORD)
     assert_too_old(http.get("/without-challenge"))
 
 
 @BOTH
-def test_copy_of_an_older_token_is_no_younger_for_a_sign_in_that_was_renewed(
-    browser: Browser, clock: Clock, url: str
-) -> None:
+def test_renewal_does_not_refresh_a_copied_older_token(browser: Browser, clock: Clock, url: str) -> None:
     clock.shift(601)
     sessions.reauthenticate(row())
     assert_too_old(browser.get(url))
@@ -192,7 +190,7 @@ def test_copy_of_an_older_token_is_no_younger_for_a_sign_in_that_was_renewed(
 
 
 @BOTH
-def test_sign_in_that_lies_ahead_is_none(browser: Browser, clock: Clock, url: str) -> None:
+def test_sign_in_time_in_the_future_is_ignored(browser: Browser, clock: Clock, url: str) -> None:
     clock.shift(-60)
     assert browser.get(url).status_code == 200
     Session.objects.update(created_at=timezone.now() + timedelta(days=30))
@@ -201,7 +199,7 @@ def test_sign_in_that_lies_ahead_is_none(browser: Browser, clock: Clock, url: st
     assert_too_old(browser.get(url))
 
 
-def test_guard_costs_no_statement_more_without_second_factors(
+def test_guard_costs_no_extra_statement_without_second_factors(
     browser: Browser, settings: Settings, django_assert_num_queries: Any
 ) -> None:
     settings.TOKENS_SECOND_FACTOR = None
@@ -251,9 +249,7 @@ def test_session_that_has_ended_is_not_renewed(browser: Browser, clock: Clock) -
     assert not SecurityEvent.objects.filter(kind="reauthenticated").exists()
 
 
-def test_session_that_nobody_has_used_for_long_is_not_renewed(
-    browser: Browser, clock: Clock, settings: Settings
-) -> None:
+def test_expired_idle_session_is_not_renewed(browser: Browser, clock: Clock, settings: Settings) -> None:
     """What ends all sessions looks for those that could still be refreshed, so no other may last on."""
     settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": timedelta(minutes=5)}
     session = sessions.start(row().user)
@@ -267,12 +263,12 @@ def test_session_that_nobody_has_used_for_long_is_not_renewed(
         sessions.reauthenticate(session)
 
 
-def test_sign_in_is_as_old_as_the_login_at_first(browser: Browser) -> None:
+def test_sign_in_time_starts_at_the_login(browser: Browser) -> None:
     assert row().authenticated_at == row().created_at
     assert claims_of(browser.access)["auth_time"] == int(row().created_at.timestamp())
 
 
-def test_renewed_token_is_of_the_generation_that_it_stands_in_for(ann: Any) -> None:
+def test_renewed_token_keeps_the_generation(ann: Any) -> None:
     token = AccessToken.for_user(ann)
     sessions.rotate({**claims_of(str(token)), "jti": row().jti(0)})
     renewed = AccessToken.from_claims(token.payload, row()).renew()

@@ -39,14 +39,14 @@ def lives(response: Any) -> Any:
 
 
 @pytest.mark.parametrize("remember", [None, True])
-def test_session_is_remembered_unless_told_otherwise(ann: Any, remember: bool | None) -> None:
+def test_session_is_remembered_by_default(ann: Any, remember: bool | None) -> None:
     assert lives(Browser().login(remember=remember)) == 604800
     session = Session.objects.get()
     assert session.remembered
     assert session.ends_at() == START + timedelta(days=90)
 
 
-def test_cookie_of_a_session_not_remembered_ends_with_the_browser(ann: Any, clock: Clock) -> None:
+def test_cookie_of_a_short_session_ends_with_the_browser(ann: Any, clock: Clock) -> None:
     browser = Browser()
     answers = [browser.login(remember=False)]
     first = browser.cookie
@@ -68,7 +68,7 @@ def test_cookie_of_a_session_not_remembered_ends_with_the_browser(ann: Any, cloc
     assert not Session.objects.get().remembered
 
 
-def test_late_retry_leaves_it_at_that(library: Browser, clock: Clock) -> None:
+def test_late_retry_keeps_the_choice(library: Browser, clock: Clock) -> None:
     first = library.cookie
     library.refresh()
     clock.shift(11)
@@ -77,7 +77,7 @@ def test_late_retry_leaves_it_at_that(library: Browser, clock: Clock) -> None:
     assert claims_of(library.cookie)["exp"] == (START + SHORT).timestamp()
 
 
-def test_session_not_remembered_ends_after_twelve_hours_however_busy(library: Browser, clock: Clock) -> None:
+def test_short_session_ends_after_twelve_hours_despite_use(library: Browser, clock: Clock) -> None:
     for _ in range(11):
         clock.shift(HOUR)
         assert library.refresh().status_code == 200
@@ -91,14 +91,14 @@ def test_session_not_remembered_ends_after_twelve_hours_however_busy(library: Br
     assert library.post("/auth/logout-all", access=library.access).json()["code"] == "token_expired"
 
 
-def test_one_browser_is_remembered_and_the_other_is_not(browser: Browser, library: Browser, clock: Clock) -> None:
+def test_each_browser_has_its_own_choice(browser: Browser, library: Browser, clock: Clock) -> None:
     clock.shift(SHORT)
     assert library.refresh().json()["code"] == "token_expired"
     assert lives(browser.refresh()) == 604800
     assert Session.objects.live().get().remembered
 
 
-def test_how_long_is_a_setting(ann: Any, clock: Clock, settings: Settings) -> None:
+def test_short_session_lifetime_is_a_setting(ann: Any, clock: Clock, settings: Settings) -> None:
     settings.TOKENS_SHORT_SESSION_LIFETIME = HOUR
     browser = Browser()
     browser.login(remember=False)
@@ -108,14 +108,14 @@ def test_how_long_is_a_setting(ann: Any, clock: Clock, settings: Settings) -> No
     assert claims_of(browser.cookie)["exp"] == (START + 2 * HOUR).timestamp()
 
 
-def test_no_session_outlasts_one_that_is_remembered(ann: Any, settings: Settings) -> None:
+def test_short_session_never_outlasts_a_remembered_one(ann: Any, settings: Settings) -> None:
     settings.TOKENS_SESSION_LIFETIME = HOUR
     browser = Browser()
     browser.login(remember=False)
     assert claims_of(browser.cookie)["exp"] == (START + HOUR).timestamp()
 
 
-def test_idle_end_comes_first_where_it_is_shorter(ann: Any, settings: Settings) -> None:
+def test_shorter_idle_end_comes_first(ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "REFRESH_TOKEN_LIFETIME": HOUR}
     browser = Browser()
     browser.login(remember=False)
@@ -123,7 +123,7 @@ def test_idle_end_comes_first_where_it_is_shorter(ann: Any, settings: Settings) 
 
 
 @pytest.mark.parametrize("value", [None, 0, 1, "false", "on", "", 0.0, [], [False], {}])
-def test_anything_but_a_boolean_is_a_field_error(ann: Any, value: object) -> None:
+def test_remember_must_be_a_boolean(ann: Any, value: object) -> None:
     body = json.dumps({"username": "ann", "password": PASSWORD, "remember": value})
     response = APIClient().post("/auth/login", body, content_type="application/json")
     assert (response.status_code, response.json().keys()) == (400, {"remember"})
@@ -131,21 +131,21 @@ def test_anything_but_a_boolean_is_a_field_error(ann: Any, value: object) -> Non
     assert not Session.objects.exists()
 
 
-def test_body_transport_has_no_cookie_and_no_say(ann: Any) -> None:
+def test_body_transport_ignores_remember(ann: Any) -> None:
     body = {"username": "ann", "password": PASSWORD, "remember": False}
     response = App().http.post("/api/token/", body, format="json")
     assert (response.status_code, response.json().keys()) == (200, {"access", "refresh"})
     assert Session.objects.get().remembered
 
 
-def test_logout_clears_the_cookie_all_the_same(library: Browser) -> None:
+def test_logout_clears_the_cookie_of_a_short_session(library: Browser) -> None:
     response = library.logout()
     assert (response.status_code, response.cookies["refreshToken"].value) == (204, "")
     assert response.cookies["refreshToken"]["max-age"] == 0
 
 
 @pytest.mark.parametrize(("early", "left"), [(SECOND, 2), (timedelta(), 1)])
-def test_flush_takes_a_session_when_it_has_ended_and_not_those_around_it(
+def test_flush_deletes_an_ended_short_session_only(
     browser: Browser, library: Browser, clock: Clock, early: timedelta, left: int
 ) -> None:
     clock.move_to(START + SHORT - early, tick=False)

@@ -29,14 +29,14 @@ from tokens.models import SecurityEvent
         (1, "[", "127.0.0.1"),
     ],
 )
-def test_address_is_what_the_trusted_proxies_say(
+def test_address_comes_from_the_trusted_proxies(
     rf: RequestFactory, settings: Settings, proxies: int, forwarded: str, address: str
 ) -> None:
     settings.TOKENS_TRUSTED_PROXIES = proxies
     assert client_of(rf.get("/", headers={"x-forwarded-for": forwarded})).ip_address == address
 
 
-def test_nobody_is_known_without_a_request() -> None:
+def test_client_is_unknown_without_a_request() -> None:
     assert client_of(None) == UNKNOWN
 
 
@@ -54,7 +54,7 @@ def names_are_numbers(monkeypatch: pytest.MonkeyPatch, ann: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("names_are_numbers")
-def test_name_that_can_be_none_is_nobodys() -> None:
+def test_impossible_username_matches_nobody() -> None:
     assert users.as_name("12") == 12
     for name in ("ann", "-1", "9" * 30, None):
         with pytest.raises((ValidationError, FieldDoesNotExist)):

@@ -49,7 +49,7 @@ def live() -> list[Session]:
     return list(Session.objects.live().order_by("pk"))
 
 
-def test_sessions_of_a_user_end_and_nobody_elses(ann: Any, bob: Any, browser: Browser, app: App) -> None:
+def test_only_the_users_sessions_end(ann: Any, bob: Any, browser: Browser, app: App) -> None:
     others = sessions.start(bob)
     assert revoke("--user=ann", "--noinput") == [
         "This will revoke 2 active sessions of ann.",
@@ -61,7 +61,7 @@ def test_sessions_of_a_user_end_and_nobody_elses(ann: Any, bob: Any, browser: Br
     assert SecurityEvent.objects.filter(user=ann, kind="session_revoked").count() == 2
 
 
-def test_single_session_ends_and_no_other(ann: Any, time_machine: TimeMachineFixture) -> None:
+def test_only_the_named_session_ends(ann: Any, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     one, other = sessions.start(ann, FIREFOX), sessions.start(ann, FIREFOX)
     assert revoke(f"--session={one.pk}", "--no-input") == [
@@ -84,7 +84,7 @@ def test_all_sessions_end_in_batches(ann: Any, bob: Any, monkeypatch: pytest.Mon
     assert SecurityEvent.objects.filter(kind="session_revoked").count() == 5
 
 
-def test_what_has_ended_already_stays_as_it_is(ann: Any, time_machine: TimeMachineFixture) -> None:
+def test_ended_sessions_are_not_changed(ann: Any, time_machine: TimeMachineFixture) -> None:
     sessions.start(ann)
     time_machine.move_to(timezone.now() + timedelta(days=7))
     sessions.revoke(sessions.start(ann), Reason.LOGOUT)
@@ -99,7 +99,7 @@ def test_sessions_that_a_password_change_ended_are_not_counted(ann: Any) -> None
     assert revoke("--user=ann", "--noinput") == ["Nothing to revoke: there are no active sessions of ann."]
 
 
-def test_yes_goes_on(ann: Any, typed: Typist) -> None:
+def test_yes_continues(ann: Any, typed: Typist) -> None:
     sessions.start(ann)
     typed("yes\n")
     assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Revoked 1 active session."]
@@ -107,14 +107,14 @@ def test_yes_goes_on(ann: Any, typed: Typist) -> None:
 
 
 @pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", "YES!\n", ""])
-def test_anything_else_ends_nothing(ann: Any, typed: Typist, answer: str) -> None:
+def test_other_answers_end_nothing(ann: Any, typed: Typist, answer: str) -> None:
     session = sessions.start(ann)
     typed(answer)
     assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Nothing was revoked."]
     assert live() == [session]
 
 
-def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_confirmation_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions.start(ann)
     monkeypatch.setattr("sys.stdin", StringIO())
     assert revoke("--user=ann") == ["This will revoke 1 active session of ann.", "Revoked 1 active session."]
@@ -132,7 +132,7 @@ def test_nobody_is_asked_without_a_terminal(ann: Any, monkeypatch: pytest.Monkey
         (["--user=ann", "--all"], "Error: argument --all: not allowed with argument --user"),
     ],
 )
-def test_nothing_ends_for_what_there_is_not(ann: Any, arguments: list[str], sentence: str) -> None:
+def test_unknown_arguments_end_nothing(ann: Any, arguments: list[str], sentence: str) -> None:
     session = sessions.start(ann)
     with pytest.raises(CommandError, match=f"^{re.escape(sentence)}"):
         revoke(*arguments, "--noinput")

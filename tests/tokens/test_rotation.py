@@ -62,7 +62,7 @@ def assert_reused(response: Any) -> None:
     assert SecurityEvent.objects.filter(kind="token_reused", session=row().pk).count() == 1
 
 
-def test_first_use_of_a_logins_token_rotates_however_young(app: App) -> None:
+def test_login_token_rotates_at_its_first_use(app: App) -> None:
     first = app.refresh_token
     assert app.refresh().status_code == 200
     assert app.refresh_token != first
@@ -81,7 +81,7 @@ def test_retry_within_the_grace_period_gives_the_same_token_byte_for_byte(app: A
     assert row().generation == 1
 
 
-def test_burst_gives_a_young_token_back_unchanged_and_confirms_it(app: App, clock: Clock) -> None:
+def test_burst_returns_a_fresh_token_unchanged_and_confirms_it(app: App, clock: Clock) -> None:
     app.refresh()
     second = app.refresh_token
     later(clock, GRACE - 0.001)
@@ -98,7 +98,7 @@ def test_token_is_rotated_again_once_the_grace_period_is_over(app: App, clock: C
     assert (row().generation, row().predecessor, row().confirmed) == (2, 1, False)
 
 
-def test_late_retry_is_exchanged_anew(app: App, clock: Clock) -> None:
+def test_late_retry_gets_a_new_token(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     lost = app.refresh_token
@@ -108,7 +108,7 @@ def test_late_retry_is_exchanged_anew(app: App, clock: Clock) -> None:
     assert (row().generation, row().predecessor, row().confirmed) == (2, 0, False)
 
 
-def test_late_retry_has_a_grace_period_of_its_own(app: App, clock: Clock) -> None:
+def test_late_retry_has_its_own_grace_period(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     later(clock, GRACE + 1)
@@ -147,7 +147,7 @@ def test_access_token_given_up_by_a_late_retry_is_reuse(browser: Browser, clock:
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
-def test_given_up_access_token_is_recognised_until_the_next_ordinary_rotation(browser: Browser, clock: Clock) -> None:
+def test_given_up_access_token_is_detected_until_the_next_ordinary_rotation(browser: Browser, clock: Clock) -> None:
     first = browser.cookie
     browser.refresh()
     lost = browser.access
@@ -169,7 +169,7 @@ def test_verifying_a_given_up_access_token_is_refused_without_consequence(app: A
     assert row().revoked_at is None
 
 
-def test_retry_is_reuse_once_somebody_has_looked_at_what_was_given_up(app: App, clock: Clock) -> None:
+def test_retry_is_reuse_after_a_given_up_token_was_verified(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     lost = app.refresh_token, app.access
@@ -182,7 +182,7 @@ def test_retry_is_reuse_once_somebody_has_looked_at_what_was_given_up(app: App, 
     assert_reused(app.refresh(first))
 
 
-def test_look_at_what_was_given_up_costs_the_owner_nothing(app: App, clock: Clock) -> None:
+def test_verifying_a_given_up_token_does_not_affect_the_owner(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     lost = app.access
@@ -212,7 +212,7 @@ def test_late_retry_after_a_use_is_reuse(browser: Browser, clock: Clock, used: s
 
 
 @pytest.mark.parametrize("look", ["verify", "refused logout", "earlier access token"])
-def test_what_is_no_use_leaves_the_late_retry_good(browser: Browser, clock: Clock, look: str) -> None:
+def test_verification_and_refusals_keep_the_late_retry_valid(browser: Browser, clock: Clock, look: str) -> None:
     first, earlier = browser.cookie, browser.access
     browser.refresh()
     match look:
@@ -229,7 +229,7 @@ def test_what_is_no_use_leaves_the_late_retry_good(browser: Browser, clock: Cloc
     assert browser.refresh(first).status_code == 200
 
 
-def test_older_token_is_reuse_and_nothing_works_from_then_on(browser: Browser, clock: Clock) -> None:
+def test_older_token_is_reuse_and_ends_the_session(browser: Browser, clock: Clock) -> None:
     first = browser.cookie
     browser.refresh()
     later(clock, GRACE)
@@ -260,7 +260,7 @@ def test_superseded_token_that_has_expired_is_just_expired(app: App, clock: Cloc
     assert app.refresh().status_code == 200
 
 
-def test_without_late_retry_a_late_retry_is_reuse(app: App, clock: Clock, settings: Settings) -> None:
+def test_late_retry_is_reuse_if_turned_off(app: App, clock: Clock, settings: Settings) -> None:
     settings.TOKENS_LATE_RETRY = False
     first = app.refresh_token
     app.refresh()
@@ -268,14 +268,14 @@ def test_without_late_retry_a_late_retry_is_reuse(app: App, clock: Clock, settin
     assert_reused(app.refresh(first))
 
 
-def test_without_a_grace_period_every_use_rotates(app: App, settings: Settings) -> None:
+def test_every_use_rotates_without_a_grace_period(app: App, settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(0)
     for generation in (1, 2, 3):
         app.refresh()
         assert claims_of(app.refresh_token)["generation"] == generation
 
 
-def test_without_a_grace_period_a_retry_is_a_late_one(app: App, settings: Settings) -> None:
+def test_retry_is_late_without_a_grace_period(app: App, settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(0)
     first = app.refresh_token
     app.refresh()
@@ -292,7 +292,7 @@ def test_grace_period_is_read_when_it_is_used(app: App, clock: Clock, settings: 
     assert app.refresh(first).json()["refresh"] == second
 
 
-def test_a_clock_behind_that_of_the_server_that_rotated_changes_nothing(app: App, clock: Clock) -> None:
+def test_server_clock_behind_the_rotating_server_changes_nothing(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     second = app.refresh_token
@@ -301,7 +301,7 @@ def test_a_clock_behind_that_of_the_server_that_rotated_changes_nothing(app: App
     assert app.refresh().json()["refresh"] == second
 
 
-def test_clock_that_was_wrong_arms_no_grace_period_for_as_long(browser: Browser, clock: Clock) -> None:
+def test_wrong_clock_does_not_extend_the_grace_period(browser: Browser, clock: Clock) -> None:
     first = browser.cookie
     later(clock, 30 * 60)
     browser.refresh()
@@ -310,7 +310,7 @@ def test_clock_that_was_wrong_arms_no_grace_period_for_as_long(browser: Browser,
     assert_reused(browser.refresh(first))
 
 
-def test_session_of_a_clock_that_was_wrong_is_rotated_at_its_next_use(app: App, clock: Clock) -> None:
+def test_session_stored_by_a_wrong_clock_is_rotated_at_its_next_use(app: App, clock: Clock) -> None:
     first = app.refresh_token
     app.refresh()
     Session.objects.update(rotated_at=row().rotated_at + timedelta(days=30))
@@ -320,9 +320,7 @@ def test_session_of_a_clock_that_was_wrong_is_rotated_at_its_next_use(app: App, 
 
 
 @pytest.mark.parametrize(("ahead", "answer"), [(8, 200), (10, 401)])
-def test_a_clock_ahead_takes_as_much_from_the_grace_period(
-    browser: Browser, clock: Clock, ahead: int, answer: int
-) -> None:
+def test_server_clock_ahead_shortens_the_grace_period(browser: Browser, clock: Clock, ahead: int, answer: int) -> None:
     first = browser.cookie
     browser.refresh()
     browser.http.post("/auth/introspect", HTTP_AUTHORIZATION=f"Bearer {browser.access}")
@@ -330,7 +328,7 @@ def test_a_clock_ahead_takes_as_much_from_the_grace_period(
     assert browser.refresh(first).status_code == answer
 
 
-def test_a_clock_behind_rotates_all_the_same_without_a_grace_period(app: App, clock: Clock, settings: Settings) -> None:
+def test_server_clock_behind_still_rotates_without_a_grace_period(app: App, clock: Clock, settings: Settings) -> None:
     settings.TOKENS_GRACE_PERIOD = timedelta(0)
     app.refresh()
     later(clock, -3)
@@ -338,7 +336,7 @@ def test_a_clock_behind_rotates_all_the_same_without_a_grace_period(app: App, cl
     assert row().generation == 2
 
 
-def test_idle_end_moves_with_each_rotation_and_the_absolute_end_does_not(app: App, clock: Clock) -> None:
+def test_rotation_moves_the_idle_end_but_not_the_absolute_end(app: App, clock: Clock) -> None:
     day = 86400
     start = claims_of(app.refresh_token)["iat"]
     for days in range(6, 90, 6):
@@ -359,12 +357,12 @@ def test_access_token_does_not_outlive_the_absolute_end(app: App, settings: Sett
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(604799, 200), (604800, 401)])
-def test_refresh_token_is_good_for_a_week(app: App, clock: Clock, seconds: int, status: int) -> None:
+def test_refresh_token_is_valid_for_a_week(app: App, clock: Clock, seconds: int, status: int) -> None:
     later(clock, seconds - 0.25)
     assert app.refresh().status_code == status
 
 
-def test_session_that_is_rotated_is_not_kept_without_its_refresh_token(app: App) -> None:
+def test_rotated_session_is_not_kept_without_its_refresh_token(app: App) -> None:
     app.refresh()
     before = row().rotated_at
     with pytest.raises(TokenNotValid):
@@ -372,7 +370,7 @@ def test_session_that_is_rotated_is_not_kept_without_its_refresh_token(app: App)
     assert row().rotated_at == before
 
 
-def test_session_that_has_expired_is_not_kept(ann: Any, clock: Clock) -> None:
+def test_expired_session_is_not_kept(ann: Any, clock: Clock) -> None:
     session = sessions.start(ann)
     later(clock, 604801)
     with pytest.raises(TokenExpired):

@@ -48,7 +48,7 @@ def test_right_answer_signs_in(ann: Any, client: type[Browser | App]) -> None:
 
 
 @pytest.mark.parametrize("client", [Browser, App])
-def test_wrong_answer_is_refused_in_the_words_of_the_factor(ann: Any, client: type[Browser | App]) -> None:
+def test_wrong_answer_is_refused_with_the_factors_message(ann: Any, client: type[Browser | App]) -> None:
     one = client()
     response = one.answer(challenge(one), "4712")
     assert response.status_code == 401
@@ -57,9 +57,7 @@ def test_wrong_answer_is_refused_in_the_words_of_the_factor(ann: Any, client: ty
 
 
 @pytest.mark.parametrize("client", [Browser, App])
-def test_challenge_is_worth_nothing_once_no_second_factor_is_asked_for(
-    ann: Any, settings: Settings, client: type[Browser | App]
-) -> None:
+def test_challenge_is_void_without_a_second_factor(ann: Any, settings: Settings, client: type[Browser | App]) -> None:
     one = client()
     given = challenge(one)
     settings.TOKENS_SECOND_FACTOR = None
@@ -76,7 +74,7 @@ def test_challenge_carries_whether_to_remember(ann: Any, remember: bool) -> None
 
 @pytest.mark.parametrize("client", [Browser, App])
 @pytest.mark.parametrize("state", ["wrong", "deactivated"])
-def test_wrong_password_and_deactivated_account_are_answered_as_without(
+def test_wrong_password_and_deactivated_account_reveal_no_factor(
     ann: Any, settings: Settings, client: type[Browser | App], state: str
 ) -> None:
     type(ann)._default_manager.update(is_active=state != "deactivated")
@@ -89,7 +87,7 @@ def test_wrong_password_and_deactivated_account_are_answered_as_without(
 
 
 @pytest.mark.parametrize("client", [Browser, App])
-def test_user_of_whom_nothing_is_demanded_is_signed_in(
+def test_user_without_a_second_factor_is_signed_in(
     ann: Any, django_user_model: Any, client: type[Browser | App]
 ) -> None:
     django_user_model._default_manager.create_user("bob", email="bob@example.com", password="another horse battery")
@@ -98,13 +96,13 @@ def test_user_of_whom_nothing_is_demanded_is_signed_in(
     assert claims_of(one.access)["amr"] == ["pwd"]
 
 
-def test_right_password_gives_back_all_tries(ann: Any, settings: Settings) -> None:
+def test_right_password_resets_the_tries(ann: Any, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (2, 60.0)}
     answers = [Browser().login(password=password) for password in ("wrong", "correct horse battery staple") * 2]
     assert [answer.json()["code"] for answer in answers] == ["invalid_credentials", "second_factor_required"] * 2
 
 
-def test_tokens_tell_how_the_user_has_signed_in_through_all_refreshes(ann: Any) -> None:
+def test_amr_stays_through_all_refreshes(ann: Any) -> None:
     session = sessions.start(ann, amr=["pwd", "otp"])
     assert AccessToken.of(session)["amr"] == ["pwd", "otp"]
     assert AccessToken.of(Session.objects.get())["amr"] == ["pwd", "otp"]

@@ -26,11 +26,11 @@ def log_in(path: str, **body: Any) -> Any:
 
 @pytest.mark.parametrize("path", LOGINS)
 @pytest.mark.parametrize("typed", [" ann", "ann ", "\tann\u00a0\n"])
-def test_spaces_around_the_name_do_not_count(ann: Any, path: str, typed: str) -> None:
+def test_spaces_around_the_name_are_ignored(ann: Any, path: str, typed: str) -> None:
     assert log_in(path, username=typed).status_code == 200
 
 
-def test_spaces_around_the_name_give_no_further_tries(ann: Any, settings: Settings) -> None:
+def test_spaces_around_the_name_give_no_extra_tries(ann: Any, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (2, 60.0)}
     names = ("ann", " ann", "ann ")
     assert [log_in("/auth/login", username=name, password="wrong").status_code for name in names] == [401, 401, 429]
@@ -38,7 +38,7 @@ def test_spaces_around_the_name_give_no_further_tries(ann: Any, settings: Settin
 
 @pytest.mark.parametrize("path", LOGINS)
 @pytest.mark.parametrize(("field", "limit"), [("username", IDENTIFIER_LENGTH), ("password", PASSWORD_LENGTH)])
-def test_length_is_judged_before_a_try_is_spent(
+def test_length_is_checked_before_a_try_is_spent(
     ann: Any, settings: Settings, path: str, field: str, limit: int
 ) -> None:
     settings.TOKENS_LIMITS = {"login": (1, 60.0)}
@@ -50,7 +50,7 @@ def test_length_is_judged_before_a_try_is_spent(
 @pytest.mark.parametrize(
     ("name", "password"), [("a" + "\u0301" * 100_000, PASSWORD), ("ann", "a" + "\u0301" * 100_000)]
 )
-def test_no_caller_has_long_text_normalised_or_hashed(
+def test_too_long_text_is_neither_normalised_nor_hashed(
     ann: Any, monkeypatch: pytest.MonkeyPatch, name: str, password: str
 ) -> None:
     def spend(*bucket: str) -> None:
@@ -61,7 +61,7 @@ def test_no_caller_has_long_text_normalised_or_hashed(
         signing_in.sign_in(name, password)
 
 
-def test_long_password_of_who_is_signed_in_is_just_wrong(ann: Any) -> None:
+def test_too_long_current_password_is_just_wrong(ann: Any) -> None:
     assert not signing_in.check_password(ann, "a" + "\u0301" * 100_000)
     assert signing_in.check_password(ann, PASSWORD)
 
@@ -77,14 +77,14 @@ def test_password_is_confirmed_in_another_unicode_form(ann: Any) -> None:
 
 @pytest.mark.parametrize("path", LOGINS)
 @pytest.mark.parametrize("name", ["x", "Ann's phone", "\N{SNOWMAN}" * 64, "  padded  "])
-def test_session_is_called_as_the_client_calls_itself(ann: Any, path: str, name: str) -> None:
+def test_session_has_the_name_sent_by_the_client(ann: Any, path: str, name: str) -> None:
     assert log_in(path, deviceName=name).status_code == 200
     assert Session.objects.get().device_name == name.strip()
 
 
 @pytest.mark.parametrize("path", LOGINS)
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb", "a\u202eb", "a\u200bb", None, [], {}])
-def test_name_of_a_device_that_is_none_is_refused_by_field(ann: Any, path: str, name: Any) -> None:
+def test_invalid_device_name_is_a_field_error(ann: Any, path: str, name: Any) -> None:
     response = log_in(path, deviceName=name)
     assert (response.status_code, response.json().keys()) == (400, {"deviceName"})
     assert not Session.objects.exists()
@@ -101,7 +101,7 @@ def test_login_in_the_same_browser_replaces_the_session(ann: Any, browser: Brows
     assert browser.refresh().status_code == 200
 
 
-def test_cookie_of_an_earlier_generation_is_as_good_a_sign_of_the_session(ann: Any, browser: Browser) -> None:
+def test_cookie_of_an_earlier_generation_identifies_the_session(ann: Any, browser: Browser) -> None:
     first = browser.cookie
     assert browser.refresh().status_code == 200
     browser.cookie = first
@@ -110,7 +110,7 @@ def test_cookie_of_an_earlier_generation_is_as_good_a_sign_of_the_session(ann: A
     assert not SecurityEvent.objects.filter(kind=TOKEN_REUSED).exists()
 
 
-def test_session_that_is_replaced_makes_the_room(ann: Any, browser: Browser, settings: Settings) -> None:
+def test_replaced_session_frees_its_place(ann: Any, browser: Browser, settings: Settings) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = 2
     elsewhere = Browser()
     elsewhere.login()
@@ -120,7 +120,7 @@ def test_session_that_is_replaced_makes_the_room(ann: Any, browser: Browser, set
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b.c"])
-def test_cookie_that_is_no_token_replaces_nothing(ann: Any, browser: Browser, cookie: str) -> None:
+def test_malformed_cookie_replaces_nothing(ann: Any, browser: Browser, cookie: str) -> None:
     other = Browser()
     other.cookie = cookie
     assert other.login().status_code == 200
@@ -134,7 +134,7 @@ def test_two_cookies_replace_nothing(ann: Any, browser: Browser) -> None:
     assert not Session.objects.exclude(revoked_at=None).exists()
 
 
-def test_session_that_has_ended_stays_as_it_ended(ann: Any, browser: Browser) -> None:
+def test_ended_session_keeps_its_reason(ann: Any, browser: Browser) -> None:
     token = browser.cookie
     browser.logout()
     browser.cookie = token
@@ -142,7 +142,7 @@ def test_session_that_has_ended_stays_as_it_ended(ann: Any, browser: Browser) ->
     assert set(Session.objects.values_list("revoked_reason", flat=True)) == {"", Reason.LOGOUT}
 
 
-def test_login_that_is_refused_replaces_nothing(ann: Any, browser: Browser) -> None:
+def test_refused_login_replaces_nothing(ann: Any, browser: Browser) -> None:
     assert browser.login(password="wrong").status_code == 401
     assert browser.refresh().status_code == 200
 
@@ -179,7 +179,7 @@ def with_bcrypt(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("encoded", MALFORMED)
-def test_hash_that_cannot_be_judged_is_a_refused_login(
+def test_unreadable_hash_is_a_refused_login(
     ann: Any, with_bcrypt: None, encoded: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     type(ann)._default_manager.update(password=encoded)
@@ -191,7 +191,7 @@ def test_hash_that_cannot_be_judged_is_a_refused_login(
 
 
 @pytest.mark.parametrize("encoded", MALFORMED)
-def test_hash_that_cannot_be_judged_confirms_nothing(ann: AbstractBaseUser, with_bcrypt: None, encoded: str) -> None:
+def test_unreadable_hash_confirms_nothing(ann: AbstractBaseUser, with_bcrypt: None, encoded: str) -> None:
     ann.password = encoded
     assert not signing_in.check_password(ann, PASSWORD)
 
@@ -199,12 +199,12 @@ def test_hash_that_cannot_be_judged_confirms_nothing(ann: AbstractBaseUser, with
 # What the domain is given
 
 
-def test_request_goes_to_the_backends_and_the_client_to_the_session(ann: Any, rf: RequestFactory) -> None:
+def test_backends_get_the_request_and_the_session_gets_the_client(ann: Any, rf: RequestFactory) -> None:
     client = Client("192.0.2.1", "a program")
     session = signing_in.sign_in("ann", PASSWORD, client, request=rf.post("/"))
     assert (session.user, session.ip_address, session.user_agent) == (ann, "192.0.2.1", "a program")
 
 
-def test_app_is_given_no_cookie(ann: Any) -> None:
+def test_app_gets_no_cookie(ann: Any) -> None:
     app = App()
     assert not app.login().cookies

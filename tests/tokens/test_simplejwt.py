@@ -72,7 +72,7 @@ def whoami(request: Request) -> Response:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_public_name_is_there(name: str) -> None:
+def test_every_public_name_exists(name: str) -> None:
     ours, modules = importlib.import_module(f"tokens.{name}"), {f"rest_framework_simplejwt.{name}" for name in MODULES}
     public = {
         key
@@ -87,11 +87,11 @@ def test_every_public_name_is_there(name: str) -> None:
     assert not hasattr(ours, "api_settings")
 
 
-def test_token_user_is_there() -> None:
+def test_token_user_exists() -> None:
     assert models.TokenUser.__mro__[1] is theirs("models").TokenUser
 
 
-def test_header_types_are_those_of_the_settings(settings: Settings) -> None:
+def test_header_types_follow_the_settings(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"AUTH_HEADER_TYPES": "JWT"}
     ours: Any = importlib.import_module("tokens.authentication")
     assert (("JWT",), {b"JWT"}) == (ours.AUTH_HEADER_TYPES, ours.AUTH_HEADER_TYPE_BYTES)
@@ -116,7 +116,7 @@ def urls(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("urls", "ann")
-def test_views_under_urls_of_the_projects_own() -> None:
+def test_views_work_under_the_projects_urls() -> None:
     app = App()
     assert app.login().status_code == 200
     headers = {"authorization": f"Bearer {app.access}"}
@@ -128,7 +128,7 @@ def test_views_under_urls_of_the_projects_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["token_obtain_pair", "token_refresh", "token_verify", "token_blacklist"])
-def test_views_that_are_functions(name: str, app: App) -> None:
+def test_function_views_work(name: str, app: App) -> None:
     body = {
         "token_obtain_pair": CREDENTIALS,
         "token_verify": {"token": app.access},
@@ -136,7 +136,7 @@ def test_views_that_are_functions(name: str, app: App) -> None:
     assert ask(getattr(views, name), **body).status_code == 200
 
 
-def test_spaces_around_a_username_do_not_count(ann: Any) -> None:
+def test_spaces_around_a_username_are_ignored(ann: Any) -> None:
     assert App().login(" ann ").status_code == 200
     assert Browser().login(" ann ").status_code == 200
 
@@ -169,9 +169,7 @@ def test_claims_of_get_token_are_in_every_token_of_the_session(ann: Any) -> None
 
 
 @pytest.mark.parametrize("named", [NamedSerializer, f"{__name__}.NamedSerializer"])
-def test_claims_of_the_serializer_that_the_setting_names_are_in_logins_by_cookie_too(
-    settings: Settings, ann: Any, named: Any
-) -> None:
+def test_claims_of_the_configured_serializer_are_in_cookie_logins_too(settings: Settings, ann: Any, named: Any) -> None:
     settings.SIMPLE_JWT = {"TOKEN_OBTAIN_SERIALIZER": named}
     app, browser = App(), Browser()
     app.login()
@@ -180,7 +178,7 @@ def test_claims_of_the_serializer_that_the_setting_names_are_in_logins_by_cookie
     assert {claims_of(token)["name"] for token in (app.access, browser.access)} == {"Lady ann"}
 
 
-def test_serializers_written_out_as_simplejwts_defaults_are_ours(settings: Settings, app: App) -> None:
+def test_simplejwts_default_serializer_paths_mean_ours(settings: Settings, app: App) -> None:
     settings.SIMPLE_JWT = as_set(settings) | {
         name: value for name, value in api_settings.defaults.items() if isinstance(value, str) and "SERIALIZER" in name
     }
@@ -189,14 +187,14 @@ def test_serializers_written_out_as_simplejwts_defaults_are_ours(settings: Setti
     assert app.blacklist(app.refresh_token).status_code == 200
 
 
-def test_path_of_a_serializer_in_a_view_is_taken(ann: Any) -> None:
+def test_view_may_name_its_serializer_by_path(ann: Any) -> None:
     class View(TokenObtainPairView):
         _serializer_class = f"{__name__}.NamedSerializer"
 
     assert claims_of(ask(View.as_view(), **CREDENTIALS).data["access"])["name"] == "Lady ann"
 
 
-def test_view_without_a_serializer_says_so(ann: Any) -> None:
+def test_view_without_a_serializer_is_a_clear_error(ann: Any) -> None:
     class View(views.TokenViewBase):
         pass
 
@@ -204,7 +202,7 @@ def test_view_without_a_serializer_says_so(ann: Any) -> None:
         ask(View.as_view(), **CREDENTIALS)
 
 
-def test_no_session_begins_where_get_token_refuses(ann: Any) -> None:
+def test_no_session_starts_if_get_token_refuses(ann: Any) -> None:
     class Refusing(TokenObtainPairSerializer):
         @classmethod
         def get_token(cls, user: Any) -> Any:
@@ -231,7 +229,7 @@ def test_get_token_called_once_more_starts_no_second_session(ann: Any) -> None:
     assert Session.objects.count() == 1
 
 
-def test_serializer_that_judges_by_itself_starts_one_session_for_who_asks(ann: Any) -> None:
+def test_serializer_with_its_own_validation_starts_one_session(ann: Any) -> None:
     class ByCard(TokenObtainPairSerializer):
         def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
             assert self.get_token(ann)["sid"] == self.get_token(ann)["sid"]
@@ -247,7 +245,7 @@ def test_serializer_that_judges_by_itself_starts_one_session_for_who_asks(ann: A
     )
 
 
-def test_token_for_somebody_else_is_of_a_session_of_theirs(ann: Any) -> None:
+def test_token_for_another_user_belongs_to_their_session(ann: Any) -> None:
     bob = type(ann)._default_manager.create_user("bob", email="bob@example.com", password=PASSWORD)
 
     class WithFriend(TokenObtainPairSerializer):
@@ -259,7 +257,7 @@ def test_token_for_somebody_else_is_of_a_session_of_theirs(ann: Any) -> None:
     assert subjects == [str(ann.pk), str(bob.pk)]
 
 
-def test_obtain_serializer_judges_and_get_token_starts_the_session(ann: Any) -> None:
+def test_obtain_serializer_authenticates_and_get_token_starts_the_session(ann: Any) -> None:
     class Bare(TokenObtainSerializer):
         def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
             data: dict[str, Any] = super().validate(attrs)
@@ -273,7 +271,7 @@ def test_obtain_serializer_judges_and_get_token_starts_the_session(ann: Any) -> 
     assert answer.data["detail"] == "No active account found with the given credentials"
 
 
-def test_get_token_that_returns_another_token_is_a_mistake_that_says_so(ann: Any) -> None:
+def test_get_token_returning_another_token_is_a_clear_error(ann: Any) -> None:
     class Other(TokenObtainPairSerializer):
         token_class = AccessToken
 
@@ -282,7 +280,7 @@ def test_get_token_that_returns_another_token_is_a_mistake_that_says_so(ann: Any
     assert Session.objects.filter(user=ann).count() <= 1
 
 
-def test_token_of_a_session_that_has_yet_to_begin_cant_be_written(ann: Any) -> None:
+def test_token_of_an_unstarted_session_cannot_be_written(ann: Any) -> None:
     class Eager(TokenObtainPairSerializer):
         @classmethod
         def get_token(cls, user: Any) -> Any:
@@ -296,7 +294,7 @@ def test_token_of_a_session_that_has_yet_to_begin_cant_be_written(ann: Any) -> N
 # Claims
 
 
-def test_claims_are_set_until_the_token_is_written_out(
+def test_claims_can_be_set_until_the_token_is_written(
     ann: Any, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     refresh = RefreshToken.for_user(ann)
@@ -318,7 +316,7 @@ def test_claims_are_set_until_the_token_is_written_out(
     "claim",
     "iss sub aud client_id sid jti iat exp auth_time generation token_type amr cnf".split(),  # noqa: SIM905 (as a sentence)
 )
-def test_reserved_claims_cant_be_set(ann: Any, claim: str) -> None:
+def test_reserved_claims_cannot_be_set(ann: Any, claim: str) -> None:
     refresh = RefreshToken.for_user(ann)
     before = dict(refresh.payload)
     with pytest.raises(ValueError, match=f"claim {claim} can't be set"):
@@ -329,12 +327,12 @@ def test_reserved_claims_cant_be_set(ann: Any, claim: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "claim"), [("set_jti", "jti"), ("set_exp", "exp"), ("set_iat", "iat")])
-def test_methods_that_set_reserved_claims_are_refused_too(ann: Any, method: str, claim: str) -> None:
+def test_methods_setting_reserved_claims_are_refused(ann: Any, method: str, claim: str) -> None:
     with pytest.raises(ValueError, match=f"claim {claim} can't be set"):
         getattr(RefreshToken.for_user(ann), method)()
 
 
-def test_claims_have_1500_bytes_as_they_are_written(ann: Any) -> None:
+def test_claims_have_at_most_1500_bytes(ann: Any) -> None:
     refresh = RefreshToken.for_user(ann)
     most = 1500 - len('{"x":""}')
     refresh["x"] = "a" * most
@@ -348,7 +346,7 @@ def test_claims_have_1500_bytes_as_they_are_written(ann: Any) -> None:
 
 
 @pytest.mark.parametrize(("value", "error"), [(float("nan"), ValueError), (object(), TypeError), ({1, 2}, TypeError)])
-def test_claim_that_is_no_json_is_refused_at_the_assignment(ann: Any, value: Any, error: type[Exception]) -> None:
+def test_claim_that_is_not_json_is_refused_on_assignment(ann: Any, value: Any, error: type[Exception]) -> None:
     refresh = RefreshToken.for_user(ann)
     with pytest.raises(error):
         refresh["x"] = value
@@ -356,7 +354,7 @@ def test_claim_that_is_no_json_is_refused_at_the_assignment(ann: Any, value: Any
 
 
 @pytest.mark.parametrize("encoder", [DjangoJSONEncoder, "django.core.serializers.json.DjangoJSONEncoder"])
-def test_encoder_has_a_say_once(settings: Settings, ann: Any, encoder: Any) -> None:
+def test_json_encoder_is_applied_once(settings: Settings, ann: Any, encoder: Any) -> None:
     settings.SIMPLE_JWT = {"JSON_ENCODER": encoder}
     refresh = RefreshToken.for_user(ann)
     refresh["price"] = Decimal("9.50")
@@ -377,7 +375,7 @@ def test_claims_of_a_session_that_has_ended_are_not_kept(ann: Any) -> None:
     assert Session.objects.get().claims == ""
 
 
-def test_user_is_named_beside_sub(settings: Settings, ann: Any) -> None:
+def test_user_id_claim_is_set_beside_sub(settings: Settings, ann: Any) -> None:
     settings.SIMPLE_JWT = {"USER_ID_CLAIM": "user_id"}
     app = App()
     app.login()
@@ -408,7 +406,7 @@ def test_tokens_are_created_manually(ann: Any) -> None:
         get_tokens_for_user(ann)
 
 
-def test_subclasses_of_the_two_tokens_are_good_for_what_they_change(ann: Any) -> None:
+def test_token_subclasses_keep_their_changes(ann: Any) -> None:
     class Short(AccessToken):
         lifetime = timedelta(seconds=30)
 
@@ -432,12 +430,12 @@ def test_subclasses_of_the_two_tokens_are_good_for_what_they_change(ann: Any) ->
         type("Long", (RefreshToken,), {"lifetime": timedelta(days=400)})
 
 
-def test_lifetimes_are_asked_of_the_class_too(settings: Settings) -> None:
+def test_lifetimes_of_token_classes_are_respected(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=7), "REFRESH_TOKEN_LIFETIME": timedelta(days=3)}
     assert (AccessToken.lifetime, RefreshToken.lifetime) == (timedelta(seconds=7), timedelta(days=3))
 
 
-def test_token_of_another_use_is_refused_with_the_way_out(ann: Any) -> None:
+def test_other_token_types_are_refused_with_a_hint(ann: Any) -> None:
     class EmailToken(Token):
         token_type = "email"
         lifetime = timedelta(hours=1)
@@ -452,7 +450,7 @@ def test_token_of_another_use_is_refused_with_the_way_out(ann: Any) -> None:
             use()
 
 
-def test_backend_is_that_of_the_kind(app: App) -> None:
+def test_token_backend_matches_the_kind(app: App) -> None:
     token = AccessToken(app.access)
     assert token.token_backend.decode(app.access) == token.payload == token.get_token_backend().decode(app.access)
 
@@ -474,12 +472,12 @@ def test_backend_is_that_of_the_kind(app: App) -> None:
         lambda: views.token_refresh_sliding(HttpRequest()),
     ],
 )
-def test_sliding_tokens_are_refused_with_the_way_out(use: Callable[[], Any]) -> None:
+def test_sliding_tokens_are_refused_with_a_hint(use: Callable[[], Any]) -> None:
     with pytest.raises(NotSupported, match="TokenObtainPairView"):
         use()
 
 
-def test_untyped_token_takes_either_kind(app: App) -> None:
+def test_untyped_token_accepts_either_kind(app: App) -> None:
     assert UntypedToken(app.access)["token_type"] == "access"
     assert UntypedToken(app.refresh_token.encode())["token_type"] == "refresh"
     assert str(UntypedToken(app.refresh_token)) == app.refresh_token
@@ -519,7 +517,7 @@ class Tenant(TokenUser):
         return f"of {self.username}"
 
 
-def test_token_user_class_is_the_projects_own(settings: Settings, app: App) -> None:
+def test_token_user_class_is_configurable(settings: Settings, app: App) -> None:
     settings.SIMPLE_JWT = as_set(settings) | {"TOKEN_USER_CLASS": f"{__name__}.Tenant"}
     guard = JWTStatelessUserAuthentication()
     assert guard.get_user(guard.get_validated_token(app.access)).tenant == "of ann"
@@ -543,7 +541,7 @@ class CookieAuthentication(JWTAuthentication):
         return self.get_user(validated_token), validated_token
 
 
-def test_steps_are_those_of_a_cookie_guard(app: App, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_guard_steps_work_for_a_cookie_guard(app: App, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     by_cookie = APIRequestFactory().get("/")
     by_cookie.COOKIES["access"] = app.access
     by_header = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {app.access}")
@@ -559,7 +557,7 @@ def test_steps_are_those_of_a_cookie_guard(app: App, django_assert_num_queries: 
     assert detail == {"detail": "The session has ended. Sign in again.", "code": "token_revoked"}
 
 
-def test_step_that_is_overridden_is_taken(app: App) -> None:
+def test_overridden_guard_step_is_used(app: App) -> None:
     class Guard(JWTAuthentication):
         def get_header(self, request: Request) -> bytes:
             return f"Bearer {request.META['HTTP_X_MINE']}".encode()
@@ -575,23 +573,23 @@ def test_step_that_is_overridden_is_taken(app: App) -> None:
     ("header", "token"),
     [(b"Bearer a.b.c", b"a.b.c"), (b"bearer  a.b.c ", b"a.b.c"), (b"Basic a.b.c", None), (b"", None)],
 )
-def test_raw_token_is_bytes_of_bytes(header: bytes, token: bytes | None) -> None:
+def test_raw_token_is_bytes(header: bytes, token: bytes | None) -> None:
     assert JWTAuthentication().get_raw_token(header) == token
 
 
 @pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"Bearer a.b.c d.e.f"])
-def test_header_of_ours_without_just_one_token_is_refused(header: bytes) -> None:
+def test_header_without_exactly_one_token_is_refused(header: bytes) -> None:
     with pytest.raises(AuthenticationFailed):
         JWTAuthentication().get_raw_token(header)
 
 
-def test_token_user_is_known_by_the_claim_of_the_settings_where_there_is_no_sub(settings: Settings) -> None:
+def test_token_user_falls_back_to_the_configured_claim(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"USER_ID_CLAIM": "user_id"}
     user = TokenUser(AccessToken.from_claims({"user_id": 42}))
     assert (user.id, user.pk, user.groups, user.username) == ("42", "42", [], "")
 
 
-def test_token_user_is_known_by_simplejwts_claim_too() -> None:
+def test_token_user_accepts_simplejwts_claim() -> None:
     user, same, other = (TokenUser(AccessToken.from_claims({"user_id": pk})) for pk in (42, 42, 43))
     assert (user.id, user.pk, str(user)) == ("42", "42", "TokenUser 42")
     assert user == same != other
@@ -599,12 +597,12 @@ def test_token_user_is_known_by_simplejwts_claim_too() -> None:
 
 
 @pytest.mark.parametrize("header", ["Bearer \u2603", "Bearer \udcff", b"Bearer \xff"])
-def test_header_that_is_no_text_of_http_is_refused(header: Any) -> None:
+def test_undecodable_header_is_refused(header: Any) -> None:
     with pytest.raises(InvalidToken):
         JWTAuthentication().authenticate(Request(APIRequestFactory().get("/", HTTP_AUTHORIZATION=header)))
 
 
-def test_header_has_the_name_and_the_types_of_the_settings(settings: Settings, app: App) -> None:
+def test_header_name_and_types_follow_the_settings(settings: Settings, app: App) -> None:
     settings.SIMPLE_JWT = as_set(settings) | {
         "AUTH_HEADER_NAME": "HTTP_X_ACCESS_TOKEN",
         "AUTH_HEADER_TYPES": ("JWT", "Token"),
@@ -614,7 +612,7 @@ def test_header_has_the_name_and_the_types_of_the_settings(settings: Settings, a
     assert APIClient().post("/auth/logout-all").headers["WWW-Authenticate"].startswith('JWT realm="api"')
 
 
-def test_get_user_takes_no_token_that_nobody_has_verified(app: App) -> None:
+def test_get_user_refuses_an_unverified_token(app: App) -> None:
     theirs_of_ann = SimpleJWTAccessToken()
     theirs_of_ann.payload |= claims_of(app.access)
     guard = JWTAuthentication()
@@ -633,7 +631,7 @@ def test_get_user_takes_no_token_that_nobody_has_verified(app: App) -> None:
             guard.get_validated_token(text)
 
 
-def test_get_user_takes_no_bound_token_without_its_proof(ann: Any) -> None:
+def test_get_user_refuses_a_bound_token_without_its_proof(ann: Any) -> None:
     bound = str(AccessToken.for_user(ann, jkt="x" * 43))
     for kind in (AccessToken, UntypedToken):
         with pytest.raises(InvalidToken):
@@ -666,7 +664,7 @@ def test_rule_decides_who_may_sign_in_and_refresh(
     assert list(Session.objects.order_by("pk").values()) == before
 
 
-def test_rule_holds_whatever_opens_the_door(settings: Settings, ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rule_applies_to_every_door(settings: Settings, ann: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SIMPLE_JWT = {"USER_AUTHENTICATION_RULE": rule}
     assert signing_in.start(ann, UNKNOWN, Terms()).user == ann
     monkeypatch.setattr(Rule, "allows", False)
@@ -675,7 +673,7 @@ def test_rule_holds_whatever_opens_the_door(settings: Settings, ann: Any, monkey
     assert Session.objects.count() == 1
 
 
-def test_default_rule_written_out_is_ours(settings: Settings, app: App) -> None:
+def test_simplejwts_default_rule_path_means_ours(settings: Settings, app: App) -> None:
     settings.SIMPLE_JWT = as_set(settings) | {
         "USER_AUTHENTICATION_RULE": f"{theirs('authentication').__name__}.default_user_authentication_rule"
     }
@@ -688,7 +686,7 @@ def test_default_rule_written_out_is_ours(settings: Settings, app: App) -> None:
 
 
 @pytest.mark.parametrize("client", [App, Browser])
-def test_last_login_is_written_where_it_is_wanted(settings: Settings, ann: Any, client: Any) -> None:
+def test_last_login_is_updated_if_configured(settings: Settings, ann: Any, client: Any) -> None:
     client().login()
     ann.refresh_from_db()
     assert ann.last_login is None
@@ -698,7 +696,7 @@ def test_last_login_is_written_where_it_is_wanted(settings: Settings, ann: Any, 
     assert ann.last_login is not None
 
 
-def test_callables_hear_of_logins(settings: Settings, ann: Any) -> None:
+def test_login_callables_are_called(settings: Settings, ann: Any) -> None:
     heard: list[Any] = []
     settings.SIMPLE_JWT = {
         "ON_LOGIN_SUCCESS": lambda user, request: heard.append((user, request.method)),
@@ -712,7 +710,7 @@ def test_callables_hear_of_logins(settings: Settings, ann: Any) -> None:
     assert ann.last_login is None
 
 
-def test_defaults_of_the_callables_written_out_are_ours(settings: Settings, ann: Any) -> None:
+def test_simplejwts_default_callable_paths_mean_ours(settings: Settings, ann: Any) -> None:
     settings.SIMPLE_JWT = {
         f"ON_LOGIN_{name}": f"rest_framework_simplejwt.serializers.default_on_login_{name.lower()}"
         for name in ("SUCCESS", "FAILED")
@@ -727,7 +725,7 @@ def test_defaults_of_the_callables_written_out_are_ours(settings: Settings, ann:
 
 
 @pytest.mark.parametrize("request_", [None, HttpRequest()])
-def test_serializers_work_without_a_request_and_with_djangos_own(ann: Any, request_: Any) -> None:
+def test_serializers_work_without_a_request_and_with_a_django_request(ann: Any, request_: Any) -> None:
     context = {} if request_ is None else {"request": request_}
 
     def validated(serializer: type[Any], **data: str) -> Any:
@@ -744,7 +742,7 @@ def test_serializers_work_without_a_request_and_with_djangos_own(ann: Any, reque
         validated(TokenRefreshSerializer, refresh=pair["refresh"])
 
 
-def test_name_is_called_what_the_serializer_calls_it(settings: Settings, ann: Any) -> None:
+def test_username_field_of_the_serializer_is_used(settings: Settings, ann: Any) -> None:
     class ByEmail(TokenObtainPairSerializer):
         username_field = "email"
 
@@ -771,7 +769,7 @@ def unrotated(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("unrotated")
-def test_refresh_without_rotation_leaves_the_token_as_it_is(app: App) -> None:
+def test_refresh_without_rotation_keeps_the_token(app: App) -> None:
     row = Session.objects.values().get()
     for _ in range(3):
         answer = refreshed(app.refresh_token)
@@ -786,7 +784,7 @@ def test_refresh_without_rotation_leaves_the_token_as_it_is(app: App) -> None:
 
 
 @pytest.mark.usefixtures("unrotated")
-def test_cookie_rotates_all_the_same_and_supersedes(browser: Browser) -> None:
+def test_cookie_rotates_even_without_rotation_and_supersedes(browser: Browser) -> None:
     first = browser.cookie
     assert refreshed(first).status_code == 200
     browser.refresh()
@@ -800,7 +798,7 @@ def test_cookie_rotates_all_the_same_and_supersedes(browser: Browser) -> None:
 
 
 @pytest.mark.usefixtures("unrotated")
-def test_session_that_ends_while_its_token_is_drawn_on_is_told(browser: Browser) -> None:
+def test_session_ended_during_a_refresh_without_rotation_is_reported(browser: Browser) -> None:
     browser.refresh()
 
     def end_it_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

@@ -45,7 +45,7 @@ urlpatterns = [
 """
 
 
-def test_routes_answer_as_the_calls_of_the_page_show(ann: Any, settings: Settings) -> None:
+def test_routes_answer_as_documented(ann: Any, settings: Settings) -> None:
     settings.ROOT_URLCONF = Urls(ROUTES)
     http = APIClient()
 
@@ -80,7 +80,7 @@ def get_tokens_for_user(user):
 """
 
 
-def test_tokens_created_manually_are_of_a_session(ann: Any) -> None:
+def test_tokens_created_manually_have_a_session(ann: Any) -> None:
     example = run(MANUALLY)
     pair = example["get_tokens_for_user"](ann)
 
@@ -167,7 +167,7 @@ urlpatterns = [path('api/token/', TokenObtainSlidingView.as_view(), name='token_
 """
 
 
-def test_sliding_tokens_are_refused_with_the_way_out() -> None:
+def test_sliding_tokens_are_refused_with_a_hint() -> None:
     with pytest.raises(NotSupported, match="Use TokenObtainPairView and TokenRefreshView"):
         run(SLIDING, path=path)
 
@@ -182,7 +182,7 @@ token.blacklist()
 """
 
 
-def test_token_that_is_blacklisted_ends_its_session(app: App) -> None:
+def test_blacklisting_a_token_ends_its_session(app: App) -> None:
     run(BLACKLIST, base64_encoded_token_string=app.refresh_token)
 
     assert Session.objects.get().revoked_reason == Reason.LOGOUT

@@ -104,7 +104,7 @@ def token(ann: Any) -> str:
     return str(AccessToken.for_user(ann))
 
 
-def test_user_is_who_the_claims_say(ann: Any, settings: Settings, django_assert_num_queries: Any) -> None:
+def test_user_is_built_from_the_claims(ann: Any, settings: Settings, django_assert_num_queries: Any) -> None:
     settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.tenant"
     ann.groups.set([Group.objects.create(name="writers"), Group.objects.create(name="editors")])
     ann.is_staff = True
@@ -162,7 +162,7 @@ def test_permission_classes_answer_from_the_claims(token: str, guard: str, djang
 
 
 @pytest.mark.parametrize("superuser", [True, False])
-def test_superuser_has_every_permission_and_nobody_else_any(token: str, superuser: bool) -> None:
+def test_only_a_superuser_has_permissions(token: str, superuser: bool) -> None:
     user = TokenUser(AccessToken.from_claims({**claims_of(token), "is_superuser": superuser}))
 
     assert user.has_perm("latchkey.add_session") is superuser
@@ -183,7 +183,7 @@ def test_users_are_equal_by_their_id(token: str) -> None:
     assert len({user, again, other}) == 2
 
 
-def test_session_that_has_ended_is_let_in_until_the_token_expires(token: str) -> None:
+def test_ended_session_is_accepted_until_the_token_expires(token: str) -> None:
     Session.objects.all().delete()
 
     assert ask(token).status_code == 200
@@ -228,7 +228,7 @@ def test_refresh_token_of_the_issuer_is_refused(issuer: Publisher, ann: Any) -> 
     assert (response.status_code, response.data["code"]) == (401, "token_not_valid")
 
 
-def test_expired_token_of_the_issuer_is_told_apart(issuer: Publisher, token: str) -> None:
+def test_expired_token_of_the_issuer_has_its_own_code(issuer: Publisher, token: str) -> None:
     response = ask(access_token({**claims_of(token), "exp": 1}))
 
     assert (response.status_code, response.data["code"]) == (401, "token_expired")
@@ -243,7 +243,7 @@ def test_token_for_another_audience_or_of_another_issuer_is_refused(
     assert ask(token).data["code"] == "token_not_valid"
 
 
-def test_strangers_make_the_service_ask_for_keys_once(service: Publisher, token: str) -> None:
+def test_unknown_kids_make_the_service_fetch_keys_once(service: Publisher, token: str) -> None:
     for number in range(10):
         response = ask(forge({"alg": "EdDSA", "kid": str(number), "typ": "at+jwt"}, claims_of(token), anybody))
         assert (response.status_code, response.data["code"]) == (401, "token_not_valid")
@@ -252,7 +252,7 @@ def test_strangers_make_the_service_ask_for_keys_once(service: Publisher, token:
 
 
 @pytest.mark.parametrize("guard", ["authenticated", "stock-handler"])
-def test_outage_of_the_issuer_signs_nobody_out(service: Publisher, token: str, guard: str) -> None:
+def test_outage_of_the_issuer_is_503(service: Publisher, token: str, guard: str) -> None:
     service.status = 500
 
     response = ask(token, guard)
@@ -264,7 +264,7 @@ def test_outage_of_the_issuer_signs_nobody_out(service: Publisher, token: str, g
     assert "WWW-Authenticate" not in response
 
 
-def test_outage_is_told_in_the_one_shape(service: Publisher, token: str) -> None:
+def test_outage_has_the_usual_error_shape(service: Publisher, token: str) -> None:
     service.status = 500
 
     assert ask(token).json() == {
@@ -273,7 +273,7 @@ def test_outage_is_told_in_the_one_shape(service: Publisher, token: str) -> None
     }
 
 
-def test_malformed_token_is_refused_without_asking_for_keys(service: Publisher) -> None:
+def test_malformed_token_is_refused_without_fetching_keys(service: Publisher) -> None:
     service.status = 500
 
     for token in ("nonsense", "a.b.c", forge({"alg": "none"}, {}, anybody)):

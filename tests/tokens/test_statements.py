@@ -33,25 +33,25 @@ def costs(expected: int) -> Iterator[None]:
     assert len(statements) == expected, statements
 
 
-def test_login_costs_seven(ann: Any, settings: Settings) -> None:
+def test_login_costs_seven_statements(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     with costs(7):
         Browser().login()
 
 
-def test_limits_on_guessing_cost_a_login_three_more(ann: Any) -> None:
+def test_limits_cost_a_login_three_more_statements(ann: Any) -> None:
     with costs(7 + 3):
         Browser().login()
 
 
-def test_login_that_evicts_costs_nine(browser: Browser, settings: Settings) -> None:
+def test_login_that_evicts_costs_nine_statements(browser: Browser, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     settings.TOKENS_MAX_SESSIONS_PER_USER = 1
     with costs(9):
         Browser().login()
 
 
-def test_login_that_deletes_expired_sessions_costs_eight(
+def test_login_that_prunes_costs_eight_statements(
     browser: Browser, settings: Settings, time_machine: TimeMachineFixture
 ) -> None:
     settings.TOKENS_THROTTLING = False
@@ -61,20 +61,20 @@ def test_login_that_deletes_expired_sessions_costs_eight(
     assert Session.objects.count() == 1
 
 
-def test_refresh_costs_two_and_adds_no_row(browser: Browser) -> None:
+def test_refresh_costs_two_statements_and_adds_no_row(browser: Browser) -> None:
     with costs(2):
         assert browser.refresh().status_code == 200
     assert Session.objects.count() == 1
 
 
-def test_retry_costs_one(app: App) -> None:
+def test_retry_costs_one_statement(app: App) -> None:
     first = app.refresh_token
     app.refresh()
     with costs(1):
         assert app.refresh(first).status_code == 200
 
 
-def test_burst_costs_one_and_another_where_it_confirms(app: App) -> None:
+def test_burst_costs_one_statement_and_one_more_to_confirm(app: App) -> None:
     app.refresh()
     with costs(2):
         app.refresh()
@@ -82,7 +82,7 @@ def test_burst_costs_one_and_another_where_it_confirms(app: App) -> None:
         app.refresh()
 
 
-def test_late_retry_costs_two(app: App, time_machine: TimeMachineFixture) -> None:
+def test_late_retry_costs_two_statements(app: App, time_machine: TimeMachineFixture) -> None:
     first = app.refresh_token
     app.refresh()
     time_machine.move_to(timezone.now() + timedelta(seconds=11))
@@ -90,7 +90,7 @@ def test_late_retry_costs_two(app: App, time_machine: TimeMachineFixture) -> Non
         assert app.refresh(first).status_code == 200
 
 
-def test_guarded_request_costs_one_and_another_for_the_first_after_a_rotation(browser: Browser) -> None:
+def test_guarded_request_costs_one_statement_and_one_more_after_a_rotation(browser: Browser) -> None:
     guard: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {browser.access}"}
     with costs(1):
         browser.http.post("/auth/introspect", **guard)
@@ -102,26 +102,26 @@ def test_guarded_request_costs_one_and_another_for_the_first_after_a_rotation(br
         browser.http.post("/auth/introspect", **guard)
 
 
-def test_verifying_costs_one(app: App) -> None:
+def test_verifying_costs_one_statement(app: App) -> None:
     with costs(1):
         app.verify(app.access)
     with costs(1):
         app.verify(app.refresh_token)
 
 
-def test_logout_costs_five(browser: Browser) -> None:
+def test_logout_costs_five_statements(browser: Browser) -> None:
     with costs(5):
         assert browser.logout().status_code == 204
 
 
-def test_failed_login_costs_three_the_first_of_the_hour_too(ann: Any, settings: Settings) -> None:
+def test_failed_login_costs_three_statements(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     for _ in range(2):
         with costs(3):
             Browser().login(password="wrong")
 
 
-def test_failed_login_of_an_unknown_name_costs_three_too(ann: Any, settings: Settings) -> None:
+def test_failed_login_of_an_unknown_name_costs_three_statements(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     with costs(3):
         Browser().login("nobody")

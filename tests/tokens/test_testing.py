@@ -81,16 +81,14 @@ def test_client_signs_in_by_the_cookie(latchkey_client: APIClient, ann: Any) -> 
     assert code_of(latchkey_client.get("/guarded")) == (401, "token_revoked")
 
 
-def test_client_that_is_not_remembered_has_a_cookie_for_as_long_as_the_browser_runs(
-    latchkey_client: APIClient, ann: Any
-) -> None:
+def test_client_that_is_not_remembered_has_a_session_cookie(latchkey_client: APIClient, ann: Any) -> None:
     session = latchkey_client.sign_in(ann, transport="cookie", remembered=False)
 
     assert latchkey_client.cookies["refreshToken"]["max-age"] == ""
     assert session.expires_at - session.created_at <= timedelta(hours=12)
 
 
-def test_client_signs_in_as_somebody_else(latchkey_client: APIClient, ann: Any, django_user_model: Any) -> None:
+def test_client_can_switch_users(latchkey_client: APIClient, ann: Any, django_user_model: Any) -> None:
     ben = django_user_model._default_manager.create_user("ben", email="ben@example.com")
     latchkey_client.sign_in(ann, transport="cookie")
 
@@ -100,14 +98,14 @@ def test_client_signs_in_as_somebody_else(latchkey_client: APIClient, ann: Any, 
     assert "refreshToken" not in latchkey_client.cookies
 
 
-def test_client_knows_two_transports(latchkey_client: APIClient, ann: Any) -> None:
+def test_client_supports_two_transports(latchkey_client: APIClient, ann: Any) -> None:
     wrong: Any = "cookies"
     with pytest.raises(ValueError, match=r"The transport must be one of header, cookie, not 'cookies'\."):
         latchkey_client.sign_in(ann, transport=wrong)
     assert not Session.objects.exists()
 
 
-def test_nobody_signs_in_as_an_inactive_user(latchkey_client: APIClient, ann: Any) -> None:
+def test_inactive_user_cannot_be_signed_in(latchkey_client: APIClient, ann: Any) -> None:
     ann.is_active = False
     ann.save()
 
@@ -125,29 +123,27 @@ def test_nobody_signs_in_as_an_inactive_user(latchkey_client: APIClient, ann: An
         ({"ago": timedelta(minutes=9)}, 200),
     ],
 )
-def test_sign_in_was_as_long_ago_as_the_test_says(
-    latchkey_client: APIClient, ann: Any, given: SignIn, expected: int
-) -> None:
+def test_sign_in_time_can_be_chosen(latchkey_client: APIClient, ann: Any, given: SignIn, expected: int) -> None:
     latchkey_client.sign_in(ann, **given)
 
     assert latchkey_client.get("/guarded").status_code == 200
     assert latchkey_client.get("/recent").status_code == expected
 
 
-def test_sign_in_past_the_absolute_end_is_over(latchkey_client: APIClient, ann: Any) -> None:
+def test_sign_in_past_the_absolute_end_has_expired(latchkey_client: APIClient, ann: Any) -> None:
     session = latchkey_client.sign_in(ann, ago=timedelta(days=90))
 
     assert code_of(latchkey_client.get("/guarded")) == (401, "token_expired")
     assert session.pk.int >> 80 <= (now() - timedelta(days=90)).timestamp() * 1000
 
 
-def test_sign_in_names_its_methods(latchkey_client: APIClient, ann: Any) -> None:
+def test_sign_in_methods_can_be_chosen(latchkey_client: APIClient, ann: Any) -> None:
     latchkey_client.sign_in(ann, amr=("pwd", "otp", "mfa"))
 
     assert latchkey_client.get("/guarded").data["amr"] == ["pwd", "otp", "mfa"]
 
 
-def test_session_that_ended_refuses_the_tokens_that_the_client_still_has(latchkey_client: APIClient, ann: Any) -> None:
+def test_ended_session_refuses_the_clients_tokens(latchkey_client: APIClient, ann: Any) -> None:
     session = latchkey_client.sign_in(ann, transport="cookie")
 
     latchkey_client.end_session()
@@ -158,12 +154,12 @@ def test_session_that_ended_refuses_the_tokens_that_the_client_still_has(latchke
     assert code_of(latchkey_client.post("/auth/refresh-token")) == (401, "token_revoked")
 
 
-def test_client_without_a_session_ends_none(latchkey_client: APIClient) -> None:
+def test_ending_without_a_session_does_nothing(latchkey_client: APIClient) -> None:
     with pytest.raises(RuntimeError, match=r"Call sign_in first\."):
         latchkey_client.end_session()
 
 
-def test_forced_user_has_a_session_for_every_view(latchkey_client: APIClient, ann: Any) -> None:
+def test_force_authenticate_gives_every_view_a_session(latchkey_client: APIClient, ann: Any) -> None:
     latchkey_client.force_authenticate(ann)
 
     assert latchkey_client.get("/guarded").status_code == 200
@@ -175,7 +171,7 @@ def test_forced_user_has_a_session_for_every_view(latchkey_client: APIClient, an
     assert not Session.objects.live().exists()
 
 
-def test_forced_users_of_other_kinds_are_those_of_drf(
+def test_force_authenticate_without_a_user_works_as_in_drf(
     latchkey_client: APIClient, ann: Any, django_user_model: Any
 ) -> None:
     latchkey_client.force_authenticate(django_user_model(username="nobody"))
@@ -189,7 +185,7 @@ def test_forced_users_of_other_kinds_are_those_of_drf(
 
 
 @pytest.mark.parametrize("url", ["/auth/logout", "/auth/logout-all"])
-def test_stock_client_that_forces_a_user_is_told_what_to_take(ann: Any, url: str) -> None:
+def test_stock_client_with_force_authenticate_gets_a_hint(ann: Any, url: str) -> None:
     client = StockClient()
     client.force_authenticate(ann)
 
@@ -197,7 +193,7 @@ def test_stock_client_that_forces_a_user_is_told_what_to_take(ann: Any, url: str
         client.post(url)
 
 
-def test_limits_are_off_unless_a_test_wants_them(latchkey_client: APIClient, ann: Any, settings: Settings) -> None:
+def test_limits_are_off_by_default_in_tests(latchkey_client: APIClient, ann: Any, settings: Settings) -> None:
     settings.TOKENS_LIMITS = {"login": (1, 60.0)}
     wrong = {"username": "ann", "password": "wrong"}
 
@@ -216,7 +212,7 @@ Make = Callable[..., str]
     [(expired_token, "token_expired"), (revoked_token, "token_revoked"), (reused_token, "token_reused")],
 )
 @pytest.mark.parametrize("leeway", [0, 60])
-def test_tokens_are_refused_for_what_they_are(
+def test_invalid_tokens_are_refused_for_their_reason(
     latchkey_client: APIClient, ann: Any, settings: Settings, make: Make, code: str, leeway: int
 ) -> None:
     settings.SIMPLE_JWT = {"LEEWAY": leeway}
@@ -228,7 +224,7 @@ def test_tokens_are_refused_for_what_they_are(
     assert (code_of(guarded), code_of(refreshed)) == ((401, code), (401, code))
 
 
-def test_kind_that_one_meets_is_the_default(latchkey_client: APIClient, ann: Any) -> None:
+def test_most_common_kind_is_the_default(latchkey_client: APIClient, ann: Any) -> None:
     for token, code in ((expired_token(ann), "token_expired"), (revoked_token(ann), "token_revoked")):
         assert code_of(latchkey_client.get("/guarded", HTTP_AUTHORIZATION=f"Bearer {token}")) == (401, code)
     body = {"refresh": reused_token(ann)}
@@ -241,7 +237,7 @@ def test_reuse_ends_the_session(latchkey_client: APIClient, ann: Any) -> None:
     assert Session.objects.get().revoked_reason == Reason.REUSED
 
 
-def test_session_goes_on_as_any_other(latchkey_client: APIClient, ann: Any) -> None:
+def test_signed_in_client_works_like_any_other(latchkey_client: APIClient, ann: Any) -> None:
     latchkey_client.sign_in(ann, transport="cookie", ago=timedelta(days=2))
 
     with time_machine.travel(now() + timedelta(days=6), tick=False):

@@ -54,7 +54,7 @@ def test_refresh_token_has_the_claims_of_its_row(ann: Any, settings: Settings) -
     }
 
 
-def test_access_token_is_that_of_rfc_9068(ann: Any, settings: Settings) -> None:
+def test_access_token_follows_rfc_9068(ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {}
     ann.groups.create(name="editors")
     access = AccessToken.for_user(ann)
@@ -80,7 +80,7 @@ def test_access_token_is_that_of_rfc_9068(ann: Any, settings: Settings) -> None:
     }
 
 
-def test_lifetimes_issuer_and_audience_are_simplejwts_settings(ann: Any, settings: Settings) -> None:
+def test_lifetimes_issuer_and_audience_follow_simplejwts_settings(ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {
         "ACCESS_TOKEN_LIFETIME": timedelta(minutes=1),
         "REFRESH_TOKEN_LIFETIME": timedelta(hours=1),
@@ -102,7 +102,7 @@ def test_lifetimes_issuer_and_audience_are_simplejwts_settings(ann: Any, setting
 
 
 @pytest.mark.parametrize("leeway", [5, timedelta(seconds=5)])
-def test_leeway_lets_an_expired_token_pass(ann: Any, settings: Settings, leeway: Any) -> None:
+def test_leeway_accepts_a_just_expired_token(ann: Any, settings: Settings, leeway: Any) -> None:
     settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIME": timedelta(seconds=-3)}
     text = str(AccessToken.for_user(ann))
     with pytest.raises(ExpiredTokenError):
@@ -113,7 +113,7 @@ def test_leeway_lets_an_expired_token_pass(ann: Any, settings: Settings, leeway:
     assert token.expires_in == -3
 
 
-def test_token_from_text_is_one_that_would_be_accepted(app: App) -> None:
+def test_token_from_text_must_be_acceptable(app: App) -> None:
     first, access = app.refresh_token, app.access
     assert RefreshToken(first)["generation"] == 0
     assert AccessToken(access.encode())["username"] == "ann"
@@ -128,7 +128,7 @@ def test_token_from_text_is_one_that_would_be_accepted(app: App) -> None:
         AccessToken(access)
 
 
-def test_access_token_of_a_superseded_refresh_token_is_no_use_of_the_newest(app: App) -> None:
+def test_access_token_of_a_superseded_refresh_token_does_not_confirm(app: App) -> None:
     first = RefreshToken(app.refresh_token)
     app.refresh()
     first.check_blacklist()
@@ -144,7 +144,7 @@ def test_token_of_the_other_kind_is_not_valid(app: App) -> None:
         AccessToken(app.refresh_token)
 
 
-def test_expired_token_is_told_apart(ann: Any, settings: Settings) -> None:
+def test_expired_token_has_its_own_code(ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": timedelta(seconds=-1)}
     with pytest.raises(TokenExpired):
         RefreshToken(str(RefreshToken.for_user(ann)))
@@ -172,7 +172,7 @@ def test_claims_of_an_access_token_can_be_set(ann: Any) -> None:
     assert claims_of(str(token))["tenant"] == "acme"
 
 
-def test_hook_adds_claims_to_every_access_token_and_overrides_none(browser: Browser, settings: Settings) -> None:
+def test_hook_adds_claims_and_overrides_none(browser: Browser, settings: Settings) -> None:
     settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.tenant"
     browser.refresh()
     claims = claims_of(browser.access)
@@ -181,6 +181,6 @@ def test_hook_adds_claims_to_every_access_token_and_overrides_none(browser: Brow
 
 
 @pytest.mark.parametrize("kind", [AccessToken, RefreshToken])
-def test_token_without_a_session_is_a_mistake_of_the_caller(kind: type[AccessToken]) -> None:
+def test_token_without_a_session_is_an_error_of_the_caller(kind: type[AccessToken]) -> None:
     with pytest.raises(TypeError, match=f"{kind.__name__}.for_user"):
         kind()

@@ -15,7 +15,7 @@ def detail_of(response: Any) -> str:
     return str(response.json()["detail"])
 
 
-def test_refusals_are_told_in_german(app: App) -> None:
+def test_refusals_are_in_german(app: App) -> None:
     with override("de"):  # a project decides by itself whose language is spoken
         assert detail_of(Browser().http.post("/auth/refresh-token", headers=GERMAN)).startswith("Das Cookie")
         wrong = {"username": "ann", "password": "wrong"}
@@ -26,7 +26,7 @@ def test_refusals_are_told_in_german(app: App) -> None:
         assert (malformed.status_code, detail_of(malformed)) == (400, "Fehlerhafte Anfrage.")
 
 
-def test_names_are_told_in_german() -> None:
+def test_names_are_in_german() -> None:
     with override("de"):
         assert str(kinds.TOKEN_REUSED.label) == "Aktualisierungstoken zweimal verwendet"
         assert str(Reason.STAFF.label) == "von einem Mitarbeiter beendet"

@@ -84,7 +84,7 @@ def test_deactivation_through_any_model_of_the_user_ends_the_sessions_for_good(
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
-def test_fixture_that_is_loaded_ends_nothing(ann: Any) -> None:
+def test_loading_a_fixture_ends_nothing(ann: Any) -> None:
     sessions.start(ann)
     ann.is_active = False
     ann.save_base(raw=True)
@@ -92,7 +92,7 @@ def test_fixture_that_is_loaded_ends_nothing(ann: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "proxy", "child"])
-def test_row_of_a_user_who_stays_active_ends_nothing(ann: Any, defined: dict[str, Any], name: str) -> None:
+def test_saving_an_active_user_ends_nothing(ann: Any, defined: dict[str, Any], name: str) -> None:
     sessions.start(ann)
     row = through(defined[name], ann)
     row.save()
@@ -103,7 +103,7 @@ def test_row_of_a_user_who_stays_active_ends_nothing(ann: Any, defined: dict[str
 
 @pytest.mark.parametrize("name", ["user", "proxy", "child"])
 @pytest.mark.parametrize("end", ["password", "deactivated", "deleted"])
-def test_end_through_any_model_of_the_user_is_told_by_the_feed(
+def test_end_through_any_model_of_the_user_is_in_the_feed(
     ann: Any, defined: dict[str, Any], settings: Settings, name: str, end: str
 ) -> None:
     settings.TOKENS_INTROSPECTION_CREDENTIALS = {"billing": "a secret of its own"}
@@ -181,7 +181,7 @@ def hide(user: Any) -> None:
     get_user_model()._base_manager.filter(pk=user.pk).update(email="deleted@example.com")
 
 
-def test_user_whom_the_default_manager_hides_is_let_in_nowhere(ann: Any, hiding: None) -> None:
+def test_hidden_user_is_refused_everywhere(ann: Any, hiding: None) -> None:
     browser = Browser()
     browser.login()
     assert browser.post("/auth/introspect", access=browser.access).status_code == 403  # let in, and no staff
@@ -191,7 +191,7 @@ def test_user_whom_the_default_manager_hides_is_let_in_nowhere(ann: Any, hiding:
     assert Browser().login().status_code == 401
 
 
-def test_user_whom_a_save_hides_has_no_session_that_comes_back(ann: Any, hiding: None) -> None:
+def test_sessions_of_a_user_hidden_by_a_save_do_not_come_back(ann: Any, hiding: None) -> None:
     browser = Browser()
     browser.login()
     ann.email = "deleted@example.com"
@@ -202,7 +202,7 @@ def test_user_whom_a_save_hides_has_no_session_that_comes_back(ann: Any, hiding:
     assert browser.refresh().json()["code"] == "token_revoked"
 
 
-def test_sessions_of_a_hidden_user_are_ended_all_the_same(ann: Any, hiding: None) -> None:
+def test_sessions_of_a_hidden_user_can_be_ended(ann: Any, hiding: None) -> None:
     session, others = sessions.start(ann), [sessions.start(ann), sessions.start(ann)]
     hide(ann)
     assert sessions.revoke_others(session, Reason.REVOKED) == len(others)
@@ -221,6 +221,6 @@ def test_command_finds_a_hidden_user(ann: Any, hiding: None, capsys: pytest.Capt
             call_command("revoketokens", user=name)
 
 
-def test_manager_that_hides_nobody_costs_no_statement(ann: Any, django_assert_num_queries: Any) -> None:
+def test_manager_that_hides_nobody_costs_no_extra_statement(ann: Any, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert users.is_shown(ann, "default")

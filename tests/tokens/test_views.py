@@ -58,7 +58,7 @@ def test_login_answers_with_an_access_token_and_the_cookie(ann: Any) -> None:
     assert browser.cookie not in response.content.decode()
 
 
-def test_cookie_is_named_and_marked_by_the_settings(ann: Any, settings: Settings) -> None:
+def test_cookie_name_and_attributes_follow_the_settings(ann: Any, settings: Settings) -> None:
     settings.TOKENS_COOKIE_NAME, settings.TOKENS_COOKIE_SECURE = "rt", False
     response = Browser().login()
     assert response.cookies.keys() == {"rt"}
@@ -66,7 +66,9 @@ def test_cookie_is_named_and_marked_by_the_settings(ann: Any, settings: Settings
 
 
 @pytest.mark.parametrize("samesite", ["Lax", "None"])
-def test_cookie_for_another_site_is_set_and_cleared_alike(ann: Any, settings: Settings, samesite: str) -> None:
+def test_cookie_for_another_site_is_set_and_cleared_with_the_same_attributes(
+    ann: Any, settings: Settings, samesite: str
+) -> None:
     settings.TOKENS_COOKIE_SAMESITE = samesite
     extra = {"partitioned": True} if samesite == "None" else {}
     browser = Browser()
@@ -78,7 +80,7 @@ def test_cookie_for_another_site_is_set_and_cleared_alike(ann: Any, settings: Se
 
 
 @pytest.mark.parametrize(("username", "password"), [("nobody", PASSWORD), ("ann", "wrong"), ("off", PASSWORD)])
-def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str, password: str) -> None:
+def test_unknown_wrong_and_deactivated_get_the_same_answer(ann: Any, username: str, password: str) -> None:
     manager: Any = get_user_model()._default_manager
     manager.create_user("off", password=PASSWORD, is_active=False)
     browser = Browser()
@@ -89,7 +91,7 @@ def test_unknown_wrong_and_deactivated_are_refused_alike(ann: Any, username: str
     assert not Session.objects.exists()
 
 
-def test_user_deactivated_once_the_password_was_judged_is_refused_alike(ann: Any, settings: Settings) -> None:
+def test_user_deactivated_after_the_password_check_gets_the_same_answer(ann: Any, settings: Settings) -> None:
     settings.TOKENS_THROTTLING = False
     with just_before("SAVEPOINT", lambda: get_user_model()._default_manager.update(is_active=False)):
         response = Browser().login()
@@ -98,7 +100,7 @@ def test_user_deactivated_once_the_password_was_judged_is_refused_alike(ann: Any
     assert not Session.objects.exists()
 
 
-def test_every_refused_login_is_told_the_hint(ann: Any, settings: Settings) -> None:
+def test_every_refused_login_has_the_hint(ann: Any, settings: Settings) -> None:
     settings.TOKENS_LOGIN_HINT = "Mind the gap."
     for username, password in (("ann", "wrong"), ("nobody", PASSWORD)):
         browser, app = Browser().login(username, password), App().login(username, password)
@@ -107,7 +109,7 @@ def test_every_refused_login_is_told_the_hint(ann: Any, settings: Settings) -> N
     assert Browser().login().status_code == 200
 
 
-def test_password_is_taken_as_typed(ann: Any) -> None:
+def test_password_is_used_as_typed(ann: Any) -> None:
     ann.set_password(f" {PASSWORD} ")
     ann.save()
     assert Browser().login(password=PASSWORD).status_code == 401
@@ -145,7 +147,7 @@ def test_malformed_credentials_are_field_errors(db: None, path: str, body: Any, 
         ("<a/>", "application/xml", 415, "unsupported_media_type"),
     ],
 )
-def test_unreadable_body_is_an_error_of_the_one_shape(
+def test_unreadable_body_has_the_usual_error_shape(
     db: None, body: str, content_type: str, status: int, code: str
 ) -> None:
     response = APIClient().post("/auth/login", body, content_type=content_type)
@@ -164,7 +166,7 @@ def test_form_with_too_many_fields_is_refused(db: None, settings: Settings) -> N
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
 
 
-def test_get_is_not_allowed_where_something_changes(db: None) -> None:
+def test_get_is_not_allowed_for_changes(db: None) -> None:
     response = APIClient().get("/auth/login")
     assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
 
@@ -182,7 +184,7 @@ def test_refresh_answers_with_an_access_token_and_the_cookie(browser: Browser) -
     assert response["Cache-Control"] == "no-store"
 
 
-def test_given_back_cookie_lives_as_long_as_its_token(browser: Browser, time_machine: TimeMachineFixture) -> None:
+def test_returned_cookie_lives_as_long_as_its_token(browser: Browser, time_machine: TimeMachineFixture) -> None:
     time_machine.move_to("2030-01-01T12:00Z", tick=False)
     browser.login()
     browser.refresh()
@@ -214,13 +216,13 @@ def test_two_cookies_of_the_name_are_refused_and_nothing_is_revoked(browser: Bro
 
 
 @pytest.mark.parametrize("line", ["theme=dark,refreshToken={}", "refreshToken={},theme=dark", 'refreshToken="{}"'])
-def test_two_lines_of_cookies_are_one(browser: Browser, line: str) -> None:
+def test_two_cookie_headers_are_joined(browser: Browser, line: str) -> None:
     """A server joins them by a comma, as HTTP/1.1 joins those of any other header."""
     response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=line.format(browser.cookie))
     assert response.status_code == 200
 
 
-def test_two_cookies_in_two_lines_are_refused_and_nothing_is_revoked(browser: Browser) -> None:
+def test_two_cookies_in_two_headers_are_refused_and_nothing_is_revoked(browser: Browser) -> None:
     good = browser.cookie
     response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=f"refreshToken=planted,refreshToken={good}")
     assert_refused(response, "token_not_valid")
@@ -231,12 +233,12 @@ def test_access_token_in_the_cookie_is_refused(browser: Browser) -> None:
     assert_refused(browser.refresh(browser.access), "token_not_valid")
 
 
-def test_refresh_after_the_user_is_gone_is_refused(browser: Browser, ann: Any) -> None:
+def test_refresh_for_a_deleted_user_is_refused(browser: Browser, ann: Any) -> None:
     ann.delete()
     assert_refused(browser.refresh(), "token_revoked")
 
 
-def test_refresh_reads_who_the_user_is_anew(browser: Browser, ann: Any) -> None:
+def test_refresh_reads_the_user_again(browser: Browser, ann: Any) -> None:
     ann.groups.create(name="editors")
     ann.groups.create(name="authors")
     ann.is_staff = True
@@ -259,7 +261,7 @@ def test_logout_ends_the_session_and_clears_the_cookie(browser: Browser) -> None
     assert_refused(browser.post("/auth/logout-all", access=access), "token_revoked")
 
 
-def test_logout_takes_a_superseded_refresh_token(browser: Browser) -> None:
+def test_logout_accepts_a_superseded_refresh_token(browser: Browser) -> None:
     old = browser.cookie
     browser.refresh()
     browser.cookie = old
@@ -288,7 +290,7 @@ def test_logout_needs_a_cookie_of_the_same_session(browser: Browser) -> None:
     assert browser.refresh(mine).status_code == other.refresh().status_code == 200
 
 
-def test_logout_takes_no_genuine_cookie_that_names_another_user(browser: Browser) -> None:
+def test_logout_refuses_a_genuine_cookie_of_another_user(browser: Browser) -> None:
     session = Session.objects.get()
     claims = RefreshToken.claims(browser.cookie)
     assert sessions.belongs(claims, session)
@@ -358,7 +360,7 @@ def test_only_this_host_and_trusted_origins_may_change_anything(
             assert response.json()["code"] == "cross_site_request"
 
 
-def test_request_of_another_site_does_no_work(browser: Browser) -> None:
+def test_cross_site_request_does_no_work(browser: Browser) -> None:
     cookie = browser.cookie
     response = browser.refresh(HTTP_ORIGIN=OTHER)
     assert (response.status_code, response.json()["code"]) == (403, "cross_site_request")
@@ -384,19 +386,19 @@ def test_obtain_with_wrong_credentials_is_refused(ann: Any) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["json", "multipart"])
-def test_refresh_takes_json_and_forms(app: App, content_type: str) -> None:
+def test_refresh_accepts_json_and_forms(app: App, content_type: str) -> None:
     response = app.http.post("/api/token/refresh/", {"refresh": app.refresh_token}, format=content_type)
     assert response.status_code == 200
     assert response.json().keys() == {"access", "refresh"}
 
 
-def test_a_refresh_token_is_the_same_in_either_transport(app: App) -> None:
+def test_refresh_token_works_in_either_transport(app: App) -> None:
     browser = Browser()
     assert browser.refresh(app.refresh_token).status_code == 200
     assert app.refresh(browser.cookie).json()["refresh"] == browser.cookie
 
 
-def test_verify_takes_either_kind_while_it_would_be_accepted(app: App, time_machine: TimeMachineFixture) -> None:
+def test_verify_accepts_either_kind_while_it_is_acceptable(app: App, time_machine: TimeMachineFixture) -> None:
     first = app.refresh_token
     assert app.verify(first).status_code == app.verify(app.access).status_code == 200
     app.refresh()
@@ -409,7 +411,7 @@ def test_verify_takes_either_kind_while_it_would_be_accepted(app: App, time_mach
     assert_refused(app.verify(app.access), "token_revoked")
 
 
-def test_blacklist_takes_a_superseded_token(app: App) -> None:
+def test_blacklist_accepts_a_superseded_token(app: App) -> None:
     first = app.refresh_token
     app.refresh()
     response = app.blacklist(first)
@@ -435,7 +437,7 @@ def test_deactivation_ends_sessions_for_good(browser: Browser, ann: Any) -> None
     assert_refused(browser.refresh(), "token_revoked")
 
 
-def test_deactivation_that_no_signal_tells_of_works_on_the_next_request(browser: Browser, ann: Any) -> None:
+def test_deactivation_without_a_signal_works_on_the_next_request(browser: Browser, ann: Any) -> None:
     type(ann)._default_manager.filter(pk=ann.pk).update(is_active=False)
     assert browser.refresh().json()["code"] == "token_revoked"
 
@@ -448,7 +450,7 @@ def test_password_change_by_any_route_ends_sessions(browser: Browser, ann: Any) 
 
 
 @pytest.mark.parametrize("cap", [1, 3])
-def test_cap_ends_the_session_used_longest_ago(
+def test_cap_ends_the_least_recently_used_session(
     ann: Any, settings: Settings, time_machine: TimeMachineFixture, cap: int
 ) -> None:
     settings.TOKENS_MAX_SESSIONS_PER_USER = cap

@@ -35,7 +35,7 @@ class MovedTests(TestCase):
         self.assertEqual(self.post("token/refresh").status_code, 200)
         self.assertEqual((self.me(), Session.objects.get().generation), (200, 1))
 
-    def test_old_cookies_are_signed_out_for_good(self):
+    def test_old_cookies_stay_signed_out_after_logout(self):
         old = RefreshToken.for_user(self.user)
         self.client.cookies.load({"refresh": str(old)})
         self.assertEqual(self.post("logout").status_code, 200)

@@ -40,7 +40,7 @@ class MountTests(TransactionTestCase):
         self.assertEqual(revoked.status_code, 200)
         self.assertEqual(self.me(pair["access"]).status_code, 401)
 
-    def test_address_is_what_the_proxy_says(self):
+    def test_client_address_comes_from_the_proxy(self):
         for forwarded, address in (("198.51.100.1, 192.0.2.7:80", "192.0.2.7"), ("", "127.0.0.1"), ("x", "127.0.0.1")):
             body = {"username": "ann", "password": "correct horse"}
             pair = self.client.post(
@@ -48,7 +48,7 @@ class MountTests(TransactionTestCase):
             ).json()
             self.assertEqual(self.me(pair["access"]).json()["address"], address)
 
-    def test_reuse_ends_the_session_and_that_stays(self):
+    def test_reuse_revokes_the_session_despite_the_rollback(self):
         for path in ("/shop/v2/api/token/refresh/", "/own/refresh/"):
             pair = self.sign_in()
             newest = self.post(path, refresh=pair["refresh"]).json()
@@ -66,18 +66,18 @@ class MountTests(TransactionTestCase):
         Session.objects.update(generation=2)
         return str(access)
 
-    def test_guard_ends_what_was_given_up_and_that_stays(self):
+    def test_guard_revokes_despite_the_rollback(self):
         self.assertEqual(self.me(self.given_up()).json()["code"], "token_reused")
         self.assertEqual(Session.objects.get().revoked_reason, "reused")
 
-    async def test_guard_does_so_under_asgi_too(self):
+    async def test_guard_revokes_despite_the_rollback_under_asgi(self):
         access = await sync_to_async(self.given_up)()
         answer = await self.async_client.get("/me/", headers={"authorization": f"Bearer {access}"})
         self.assertEqual(answer.json()["code"], "token_reused")
         session = await Session.objects.aget()
         self.assertEqual(session.revoked_reason, "reused")
 
-    def test_guesses_are_counted_in_views_of_the_projects_own(self):
+    def test_guesses_are_counted_in_the_projects_own_views(self):
         for path in ("/own/login/", "/shop/v2/api/token/"):
             answers = [self.post(path, username=f"ann{path}", password="wrong").status_code for _ in range(5)]
             # A view without authenticators answers 403, where ours say what they ask for.
@@ -94,6 +94,6 @@ class MountTests(TransactionTestCase):
         self.assertLess(abs(token.access_token["auth_time"] - now), 5)
         self.assertLess(datetime.now(UTC) - token.access_token.authenticated_at, timedelta(seconds=5))
 
-    def test_sessions_are_where_the_router_has_them(self):
+    def test_sessions_are_in_the_routers_database(self):
         self.sign_in()
         self.assertEqual(Session.objects.using(settings.SESSIONS_IN).count(), 1)

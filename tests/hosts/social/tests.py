@@ -91,23 +91,23 @@ class HeadlessTests(TestCase):
         for wrong in ("made up", "\0", "\ud800"):
             self.assertEqual(post(Client(), f"{APP}/tokens/refresh", {"refresh_token": wrong}).status_code, 400)
 
-    def test_session_of_allauth_ends_with_ours(self):
+    def test_allauths_session_ends_with_ours(self):
         meta = sign_in_by_app().json()["meta"]
         post(Client(), "/auth/logout-all", authorization=f"Bearer {meta['access_token']}")
         self.assertEqual(self.ask(meta).status_code, 410)
 
-    def test_ours_ends_with_that_of_allauth(self):
+    def test_our_session_ends_with_allauths(self):
         meta = sign_in_by_app().json()["meta"]
         Client().delete(f"{APP}/auth/session", headers={"x-session-token": meta["session_token"]})
         self.assertEqual(me(meta["access_token"]).json()["code"], "token_revoked")
         self.assertEqual(self.ask(meta).status_code, 410)
 
-    def test_session_token_is_exchanged_for_nothing_more(self):
+    def test_session_token_is_exchanged_once(self):
         client = Client()
         client.cookies["sessionid"] = sign_in_by_app().json()["meta"]["session_token"]
         self.assertEqual(post(client, "/auth/session").json()["code"], "session_not_exchangeable")
 
-    def test_session_token_that_is_none(self):
+    def test_invalid_session_token(self):
         for token in ("made up", "\0"):
             self.assertEqual(self.ask({"session_token": token}).status_code, 410)
 
@@ -119,7 +119,7 @@ class HeadlessTests(TestCase):
         self.assertEqual(post(Client(), "/api/token/second-factor/", second).status_code, 200)
 
     @override_settings(TOKENS_DPOP="required")
-    def test_key_is_asked_for(self):
+    def test_proof_of_a_key_is_required(self):
         refused = sign_in_by_app()
         self.assertEqual((refused.status_code, refused.json()["code"]), (401, "dpop_proof_required"))
 

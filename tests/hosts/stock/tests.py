@@ -31,6 +31,6 @@ class SignInTests(TestCase):
         self.client.force_login(User.objects.get())
         self.assertContains(self.client.get("/admin/latchkey/session/"), "ann")
 
-    def test_app_called_tokens_is_the_projects_own(self):
+    def test_projects_own_tokens_app_is_not_touched(self):
         self.assertEqual(str(Coin(face="heads")), "heads")
         self.assertEqual(Coin._meta.app_label, "tokens")

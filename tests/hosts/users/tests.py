@@ -51,7 +51,7 @@ class UserTests(TestCase):
         self.assertEqual(logout.status_code, 204)
         self.assertEqual(self.me(pair["access"]).json()["code"], "token_revoked")
 
-    def test_tokens_of_simplejwt_are_taken_until_the_password_changes(self):
+    def test_simplejwt_tokens_are_accepted_until_the_password_changes(self):
         now = int(time())
         tokens = [
             jwt.encode(
@@ -72,7 +72,7 @@ class UserTests(TestCase):
             self.assertEqual(self.me(tokens[2]).json()["code"], "token_revoked")
             self.assertEqual(call_command("check"), None)
 
-    def test_names_that_nobody_has_are_refused(self):
+    def test_unknown_names_are_refused(self):
         for name in ("nobody", "999999999999999999999999", "-1", "1e3", "½"):
             answer = self.post("/api/token/", **{User.USERNAME_FIELD: name, "password": "x"})
             self.assertEqual(answer.status_code, 401, name)
@@ -94,7 +94,7 @@ class UserTests(TestCase):
         self.assertIn(f"of {NAME}", out.getvalue())
         self.assertEqual(self.me(pair["access"]).status_code, 401)
 
-    def test_deletion_leaves_nothing(self):
+    def test_deleted_user_leaves_no_rows(self):
         self.sign_in()
         self.user.delete()
         self.assertFalse(Session.objects.exists())
@@ -109,7 +109,7 @@ class UserTests(TestCase):
         self.assertEqual(self.me(pair["access"]).json()["code"], "token_revoked")
 
     @skipUnless(KIND == "Person", "of a proxy and a child")
-    def test_proxies_and_children_are_heard(self):
+    def test_signals_of_proxy_and_child_models_are_handled(self):
         for model in (models.Regular, models.Member):
             user = model.objects.create_user("x", login=model.__name__)
             token = RefreshToken.for_user(user if model is models.Regular else user.person_ptr)
@@ -121,7 +121,7 @@ class UserTests(TestCase):
             self.assertFalse(Session.objects.filter(pk=token.session.pk).exists())
 
     @skipUnless(KIND == "Hidden", "of a manager that hides")
-    def test_hidden_users_are_nobody_and_their_sessions_can_be_ended(self):
+    def test_hidden_users_cannot_sign_in_and_their_sessions_can_be_ended(self):
         pair = self.sign_in()
         User.objects.update(deleted=True)
         self.assertEqual(self.me(pair["access"]).json()["code"], "token_revoked")
@@ -134,7 +134,7 @@ class UserTests(TestCase):
         call_command("flushexpiredtokens", stdout=StringIO())
 
     @skipUnless(KIND == "Hidden", "of a manager that hides")
-    def test_hidden_user_can_be_deleted_and_starts_no_session(self):
+    def test_hidden_user_can_be_deleted(self):
         self.sign_in()
         self.user.deleted = True
         self.user.save()
@@ -144,5 +144,5 @@ class UserTests(TestCase):
         self.user.delete()
         self.assertFalse(Session.objects.exists())
 
-    def test_model_is_the_one(self):
+    def test_user_model_is_the_expected_one(self):
         self.assertEqual(settings.AUTH_USER_MODEL, f"people.{KIND}")

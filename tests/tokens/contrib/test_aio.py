@@ -58,7 +58,7 @@ def ask(url: str, authorization: str = "", method: str = "get", **headers: str) 
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_token_of_a_live_session_lets_in(app: App, ann: Any, method: str) -> None:
+def test_token_of_an_active_session_is_accepted(app: App, ann: Any, method: str) -> None:
     response = ask("/guarded/ann", f"Bearer {app.access}", method)
 
     assert response.status_code == 200
@@ -68,14 +68,14 @@ def test_token_of_a_live_session_lets_in(app: App, ann: Any, method: str) -> Non
     assert guarded.__doc__ == "Say hello."
 
 
-def test_view_that_asks_itself_is_told_who_it_is_or_that_it_is_nobody(app: App, ann: Any) -> None:
+def test_view_can_check_the_user_itself(app: App, ann: Any) -> None:
     assert ask("/open", f"Bearer {app.access}").json() == {"user": str(ann.pk)}
     assert ask("/open", "Basic YTpi").json() == {"user": None}
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic YTpi"])
 @pytest.mark.usefixtures("db")
-def test_request_without_a_token_is_asked_for_one(authorization: str) -> None:
+def test_request_without_a_token_is_401(authorization: str) -> None:
     response = ask("/guarded/ann", authorization)
 
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
@@ -122,7 +122,7 @@ def test_bound_token_needs_the_proof_of_its_key(ann: Any) -> None:
     assert codes == [required, required, required, "dpop_key_mismatch", "invalid_dpop_proof", None]
 
 
-def test_outage_is_503_and_signs_nobody_out(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outage_is_503_and_ends_no_session(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("gone")
 
@@ -135,19 +135,19 @@ def test_outage_is_503_and_signs_nobody_out(app: App, monkeypatch: pytest.Monkey
     assert ask("/guarded/ann", f"Bearer {app.access}").status_code == 200
 
 
-def test_error_of_the_view_stays_its_own(app: App) -> None:
+def test_errors_of_the_view_are_not_changed(app: App) -> None:
     with pytest.raises(APIException, match="the view's own"):
         ask("/broken", f"Bearer {app.access}")
 
 
-def test_header_is_that_of_the_settings(app: App, settings: Settings) -> None:
+def test_header_follows_the_settings(app: App, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "AUTH_HEADER_NAME": "HTTP_X_TOKEN"}
 
     assert ask("/guarded/ann", f"Bearer {app.access}").status_code == 401
     assert ask("/guarded/ann", **{"x-token": f"Bearer {app.access}"}).status_code == 200
 
 
-def test_sync_views_are_refused_where_they_are_decorated() -> None:
+def test_sync_views_are_refused_at_decoration() -> None:
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
 
@@ -156,7 +156,7 @@ def test_sync_views_are_refused_where_they_are_decorated() -> None:
         aio.login_required(wrong)
 
 
-def test_session_that_ends_is_refused_at_once(app: App) -> None:
+def test_ended_session_is_refused_immediately(app: App) -> None:
     sessions.revoke(Session.objects.get(), Reason.LOGOUT)
 
     assert ask("/guarded/ann", f"Bearer {app.access}").json()["code"] == "token_revoked"

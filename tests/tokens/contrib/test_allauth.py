@@ -71,7 +71,7 @@ def answer_of(act: Callable[[], Any]) -> tuple[int, str]:
     return response.status_code, json.loads(response.content)["code"]
 
 
-def test_login_begins_one_session_however_often_it_is_asked_for(request_of_ann: Any, ann: Any) -> None:
+def test_login_starts_one_session_however_often_it_is_requested(request_of_ann: Any, ann: Any) -> None:
     payload = strategy.create_access_token_payload(request_of_ann)
     again = strategy.create_access_token_payload(request_of_ann)
 
@@ -84,7 +84,7 @@ def test_login_begins_one_session_however_often_it_is_asked_for(request_of_ann: 
     assert STAMP not in request_of_ann.session
 
 
-def test_login_without_a_word_of_how_names_no_method(request_of_ann: Any, settings: Settings) -> None:
+def test_login_without_methods_names_none(request_of_ann: Any, settings: Settings) -> None:
     settings.TOKENS_SESSION_EXCHANGE = None
 
     assert begun_by(request_of_ann)[0].amr == ""
@@ -98,7 +98,7 @@ def test_login_without_a_word_of_how_names_no_method(request_of_ann: Any, settin
         ("TOKENS_SESSION_EXCHANGE", f"{__name__}.refuse", "session_not_exchangeable"),
     ],
 )
-def test_refusal_is_answered_whenever_it_is_asked_for_and_ends_the_sign_in(
+def test_refusal_is_repeated_and_ends_the_sign_in(
     request_of_ann: Any, settings: Settings, setting: str, value: str, code: str
 ) -> None:
     setattr(settings, setting, value)
@@ -109,14 +109,14 @@ def test_refusal_is_answered_whenever_it_is_asked_for_and_ends_the_sign_in(
     assert not Session.objects.exists()
 
 
-def test_session_is_bound_to_the_key_that_is_proved(request_of_ann: Any) -> None:
+def test_session_is_bound_to_the_proved_key(request_of_ann: Any) -> None:
     prover = Prover()
     request_of_ann.META["HTTP_DPOP"] = prover.prove("POST", "http://testserver/_allauth/app/v1/auth/login")
 
     assert begun_by(request_of_ann)[0].jkt == prover.jkt
 
 
-def test_session_token_is_good_while_the_session_is(request_of_ann: Any) -> None:
+def test_session_token_is_valid_as_long_as_the_session(request_of_ann: Any) -> None:
     session, token = begun_by(request_of_ann)
     assert strategy.lookup_session(token) is not None
 
@@ -124,7 +124,7 @@ def test_session_token_is_good_while_the_session_is(request_of_ann: Any) -> None
     assert strategy.lookup_session(token) is None
 
 
-def test_session_token_of_an_expired_session_is_none(request_of_ann: Any) -> None:
+def test_session_token_of_an_expired_session_is_refused(request_of_ann: Any) -> None:
     session, token = begun_by(request_of_ann)
     Session.objects.update(expires_at=session.created_at)
 
@@ -133,11 +133,11 @@ def test_session_token_of_an_expired_session_is_none(request_of_ann: Any) -> Non
 
 @pytest.mark.usefixtures("db")
 @pytest.mark.parametrize("token", ["made-up", "\0", "\ud800"])
-def test_session_token_that_is_none_is_refused(token: str) -> None:
+def test_invalid_session_token_is_refused(token: str) -> None:
     assert strategy.lookup_session(token) is None
 
 
-def test_sign_in_that_is_under_way_is_found(request_of_ann: Any) -> None:
+def test_sign_in_in_progress_is_found(request_of_ann: Any) -> None:
     token = strategy.create_session_token(request_of_ann)
     request_of_ann.session.save()
 
@@ -154,7 +154,7 @@ def test_logout_at_allauth_ends_the_session(request_of_ann: Any) -> None:
     assert session.revoked_reason == Reason.LOGOUT
 
 
-def test_logout_of_something_else_ends_none(request_of_ann: Any) -> None:
+def test_logout_of_another_session_ends_none(request_of_ann: Any) -> None:
     session, _ = begun_by(request_of_ann)
     for request in (HttpRequest(), None):
         user_logged_out.send(type(session.user), request=request, user=session.user)
@@ -181,7 +181,7 @@ def test_refresh_token_is_exchanged(request_of_ann: Any) -> None:
     assert AccessToken(access)["generation"] == RefreshToken(refresh)["generation"] == 1
 
 
-def test_refresh_token_stays_where_tokens_do_not_rotate(request_of_ann: Any, settings: Settings) -> None:
+def test_refresh_token_stays_without_rotation(request_of_ann: Any, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ROTATE_REFRESH_TOKENS": False}
     token = str(RefreshToken.of(begun_by(request_of_ann)[0]))
     renewed = strategy.refresh_token(token)
@@ -192,7 +192,7 @@ def test_refresh_token_stays_where_tokens_do_not_rotate(request_of_ann: Any, set
 
 @pytest.mark.usefixtures("db")
 @pytest.mark.parametrize("token", ["made up", "\0", "\ud800"])
-def test_refresh_token_that_is_none_is_refused(token: str) -> None:
+def test_invalid_refresh_token_is_refused(token: str) -> None:
     assert strategy.refresh_token(token) is None
 
 

@@ -100,7 +100,7 @@ def connect(*protocols: str, **options: Any) -> tuple[bool, Any]:
     return async_to_sync(talk)()
 
 
-def test_token_of_a_live_session_lets_in_and_is_not_handed_on(app: App, ann: Any) -> None:
+def test_token_of_an_active_session_is_accepted_and_not_passed_on(app: App, ann: Any) -> None:
     async def talk() -> None:
         client = Socket("chat", app.access)
         assert await client.open() == (True, "chat")
@@ -114,7 +114,7 @@ def test_token_of_a_live_session_lets_in_and_is_not_handed_on(app: App, ann: Any
     assert gone == [1000]
 
 
-def test_first_use_of_a_rotated_token_is_a_use(app: App) -> None:
+def test_first_use_of_a_rotated_token_confirms_it(app: App) -> None:
     app.refresh()
     assert not Session.objects.get().confirmed
 
@@ -122,13 +122,13 @@ def test_first_use_of_a_rotated_token_is_a_use(app: App) -> None:
     assert Session.objects.get().confirmed
 
 
-def test_subprotocol_is_the_consumers_or_the_first_that_is_no_credential(app: App) -> None:
+def test_subprotocol_is_the_consumers_or_the_first_without_a_credential(app: App) -> None:
     assert connect(app.access, "a", "chat") == (True, "a")
     assert connect(app.access, "a", "chat", consumer=Chat) == (True, "chat")
     assert connect(app.access) == (True, None)
 
 
-def test_other_protocols_are_not_let_through() -> None:
+def test_other_protocols_are_refused() -> None:
     with pytest.raises(ValueError, match="SessionMiddleware guards WebSockets, and this is http"):
         async_to_sync(Socket("chat", type="http").open)()
 
@@ -217,7 +217,7 @@ class TestBoundTokens:
         proof = prover.prove("GET", "http://evil.example/ws", token)
         assert connect(token, proof, headers=[(b"host", b"evil.example")]) == (False, 4401)
 
-    def test_proof_is_none_of_an_unbound_tokens_business(self, app: App, prover: Prover) -> None:
+    def test_unbound_token_ignores_the_proof(self, app: App, prover: Prover) -> None:
         assert connect(app.access, prover.prove("GET", "http://localhost/ws", app.access)) == (False, 4401)
 
 
@@ -273,13 +273,13 @@ def test_open_socket_is_closed_once_its_token_has_expired(app: App, time_machine
     assert closing["reason"] == "token_expired"
 
 
-def test_open_socket_is_no_use_of_its_token(app: App) -> None:
+def test_open_socket_does_not_count_as_use(app: App) -> None:
     stays_open(app.access, while_it_is=after_some_checks)
 
     assert RefreshToken(app.refresh_token).session.generation == 0
 
 
-def test_outage_lets_nobody_in_and_closes_nothing(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outage_refuses_new_sockets_and_closes_none(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("gone")
 

@@ -59,7 +59,7 @@ def ask(url: str, authorization: str = "", **headers: str) -> Any:
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_token_of_a_live_session_lets_in(app: App, ann: Any, url: str) -> None:
+def test_token_of_an_active_session_is_accepted(app: App, ann: Any, url: str) -> None:
     response = ask(url, f"Bearer {app.access}")
 
     sid = AccessToken(app.access)["sid"]
@@ -74,7 +74,7 @@ def test_operation_that_writes_needs_no_csrf_token(app: App) -> None:
 @pytest.mark.parametrize("authorization", ["", "Basic YTpi"])
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.usefixtures("db")
-def test_request_without_a_token_is_left_to_the_next_guard(url: str, authorization: str) -> None:
+def test_request_without_a_token_is_passed_to_the_next_guard(url: str, authorization: str) -> None:
     assert ask(url, authorization).status_code == 401
     assert ask(url, authorization, key="k").status_code == (200 if url.startswith("/handled") else 401)
 
@@ -123,7 +123,7 @@ def test_bound_token_needs_the_proof_of_its_key(ann: Any) -> None:
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_outage_is_503_and_signs_nobody_out(app: App, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_outage_is_503_and_ends_no_session(app: App, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("gone")
 

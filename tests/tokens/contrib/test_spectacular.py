@@ -52,7 +52,7 @@ def test_access_token_is_a_bearer_token(guard: type[JWTAuthentication]) -> None:
     assert schema["paths"]["/guarded"]["get"]["security"] == [{"accessToken": []}]
 
 
-def test_access_token_stands_in_the_header_that_the_settings_name(settings: Settings) -> None:
+def test_access_token_is_in_the_configured_header(settings: Settings) -> None:
     settings.SIMPLE_JWT = {"AUTH_HEADER_TYPES": ["JWT"], "AUTH_HEADER_NAME": "HTTP_X_TOKEN"}
 
     scheme = schema_of(JWTAuthentication)["components"]["securitySchemes"]["accessToken"]
@@ -73,7 +73,7 @@ def test_logout_takes_both_tokens(settings: Settings) -> None:
     assert {"accessToken": [], "refreshToken": []} in schema["paths"]["/guarded"]["get"]["security"]
 
 
-def test_services_have_credentials() -> None:
+def test_services_use_basic_credentials() -> None:
     assert schema_of(ServiceAuthentication)["components"]["securitySchemes"] == {
         "service": {"type": "http", "scheme": "basic"}
     }
@@ -100,7 +100,7 @@ def test_derived_view_inherits_no_description() -> None:
     assert spectacular.Described(OfTheProject.as_view()).view_replacement() is OfTheProject  # type: ignore[no-untyped-call]
 
 
-def test_description_leaves_the_view_as_it_is() -> None:
+def test_describing_does_not_change_the_view() -> None:
     described: Any = spectacular.Described(views.LoginView.as_view()).view_replacement()  # type: ignore[no-untyped-call]
 
     assert issubclass(described, views.LoginView)
