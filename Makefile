@@ -41,6 +41,9 @@ PRODUCTION := ENV_FILE= SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.to
 # Each process that a test starts would compile all it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Node.js trusts a list of its own unless told to trust the system's certificates, which may include a proxy's.
+export NODE_USE_SYSTEM_CA ?= 1
+
 # Twice as many processes as there are cores, since many a test waits for a server.
 PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
 
@@ -109,7 +112,9 @@ proof-peers: $(INSTALLED_DEV)
 deploy-test: $(INSTALLED_DEPLOY)
 	$(PY) -m pytest tests/deploy
 
-NPM := PATH="$(abspath $(VENV)/bin):$$PATH" npm --prefix client
+# Node.js comes from the package index.
+WITH_NODE := PATH="$(abspath $(VENV)/bin):$$PATH"
+NPM := $(WITH_NODE) npm --prefix client
 
 client-test: $(INSTALLED_CLIENT)
 	$(NPM) ci --no-audit --no-fund
@@ -117,9 +122,9 @@ client-test: $(INSTALLED_CLIENT)
 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
 
-docs: $(INSTALLED_DOCS)
+docs: $(INSTALLED_DOCS) $(INSTALLED_CLIENT)
 	$(MKDOCS) build --strict
-	$(PY) -m pytest tests/site
+	$(WITH_NODE) $(PY) -m pytest tests/site
 
 docs-serve: $(INSTALLED_DOCS)
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
