@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -15,8 +16,12 @@ from config.settings import METRICS_TOKEN, PORT, env
 class EscapingLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """Escape control characters in the access log: a path may contain a line break, %0A."""
 
-    def atoms(self, *args: Any) -> dict[str, Any]:
-        atoms = super().atoms(*args)
+    def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+        if self.cfg.access_log_format == access_log_format:
+            # For the few values that this line names, gunicorn would gather all headers and variables.
+            req, resp = [], SimpleNamespace(status=resp.status, sent=resp.sent, headers=[])
+            environ = {name: environ[name] for name in LOGGED if name in environ}
+        atoms = super().atoms(resp, req, environ, request_time)
         return {name: escape(value) if isinstance(value, str) else value for name, value in atoms.items()}
 
 
@@ -66,3 +71,4 @@ errorlog = "-"
 accesslog = "-"
 # The path without its query, which may contain a secret.
 access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(D)sus "%(a)s"'
+LOGGED = ("REMOTE_ADDR", "REQUEST_METHOD", "RAW_URI", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT")

@@ -56,8 +56,11 @@ def test_gunicorn_trusts_no_forwarded_header() -> None:
     assert config.gunicorn.control_socket_disable is True
 
 
-def test_access_log_contains_no_query_and_no_line_break() -> None:
-    logger = config.gunicorn.EscapingLogger(Config())
+@pytest.mark.parametrize("more", ["", " %({via}i)s"])
+def test_access_log_contains_no_query_and_no_line_break(more: str) -> None:
+    configured = Config()
+    configured.set("access_log_format", config.gunicorn.access_log_format + more)
+    logger = config.gunicorn.EscapingLogger(configured)
     environ = {
         "REMOTE_ADDR": "192.0.2.1",
         "REQUEST_METHOD": "GET",
@@ -67,9 +70,10 @@ def test_access_log_contains_no_query_and_no_line_break() -> None:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "HTTP_USER_AGENT": 'quote" \x1b[31m',
     }
-    response = SimpleNamespace(status="200 OK", sent=5, headers=[])
-    atoms = logger.atoms(response, SimpleNamespace(headers=[]), environ, datetime.timedelta(seconds=1))
-    line = config.gunicorn.access_log_format % logger.atoms_wrapper_class(atoms)
+    response, request = SimpleNamespace(status="200 OK", sent=5, headers=[]), SimpleNamespace(headers=[("VIA", "a\n")])
+    atoms = logger.atoms(response, request, environ, datetime.timedelta(seconds=1))
+    line = configured.access_log_format % logger.atoms_wrapper_class(atoms)
     assert '"GET /a\\nb HTTP/1.1" 200 5' in line
+    assert line.endswith("a\\n") is bool(more)
     assert "secret" not in line
     assert line.isprintable()
