@@ -4,13 +4,15 @@ from django.db.backends.postgresql import base
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    health_check_done: bool
+
     def close_if_health_check_failed(self) -> None:
         """Ask the server whether a kept connection still works only if the connection's socket has something to read.
 
         If the server closes the connection, its socket shows it, and the kernel shows it for a lost one. Django's
         statement in each request finds out no more.
         """
-        if self._is_quiet():
+        if not self.health_check_done and self._is_quiet():
             self.health_check_done = True
         super().close_if_health_check_failed()
 
