@@ -362,9 +362,19 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> jwt.Signed:
     return nothing
 
 
-def test_signature_is_verified_once_per_token(app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch) -> None:
-    AccessToken.claims(app.access)
+def test_signature_is_verified_once_per_token(
+    access: dict[str, Any], signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = access_token(access)
+    AccessToken.claims(token)
     monkeypatch.setattr(jwt, "_algorithms", {})  # no signature can be verified any more
+    AccessToken.claims(token)
+
+
+def test_signature_of_this_process_is_not_verified(
+    signed: jwt.Signed, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwt, "_algorithms", {})
     AccessToken.claims(app.access)
 
 
@@ -378,9 +388,8 @@ def test_refused_token_is_not_remembered(access: dict[str, Any], signed: jwt.Sig
 def test_remembered_tokens_are_bounded(app: App, signed: jwt.Signed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwt, "REMEMBERED", 2)
     for _ in range(3):
-        AccessToken.claims(app.access)
         app.refresh()
-    assert len(signed.known) == 1
+        assert 0 < len(signed.known) <= 2
 
 
 def test_remembered_token_expires(clock: TimeMachineFixture, app: App) -> None:

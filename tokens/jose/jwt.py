@@ -43,7 +43,7 @@ RESERVED = (
 """The claims that are a function of the session, so that nobody can set them."""
 
 REMEMBERED = 20_000
-"""Verified access tokens that each process remembers, in 4 MB."""
+"""Genuine access tokens that each process remembers, in 4 MB."""
 
 CLOCK_SKEW = timedelta(minutes=1)
 """How far the clock of the issuing server may be ahead."""
@@ -192,7 +192,9 @@ class AccessBackend(Backend):
     def _sign(self, payload: dict[str, Any]) -> str:
         key, encoder = keys.access_keys()[0], resolve(conf.json_encoder)
         head = _head(self.header_type, key.algorithm, kid=key.kid)
-        return _sign(head, payload, key.private, key.algorithm, encoder)
+        token = _sign(head, payload, key.private, key.algorithm, encoder)
+        _signed.add(token, key)
+        return token
 
     def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
         # Exactly what we write. `jwk`, `jku`, `x5u`, `x5c` and `crit` would let the token say how to verify it.
@@ -226,7 +228,7 @@ class RefreshBackend(Backend):
 
 
 class Signed:
-    """The access tokens whose signatures were verified, by their digests.
+    """The access tokens that this process has signed, or whose signatures it has verified, by their digests.
 
     Cached, since clients use a token many times and a valid signature stays valid. Whether the key is still in use and
     the token unexpired is checked each time. Refused tokens are not cached.
@@ -237,15 +239,22 @@ class Signed:
 
     def has(self, token: str, key: keys.Key) -> bool:
         """Return whether the key has signed the token."""
-        mark = key, sha256(token.encode()).digest()
-        if mark in self.known:
+        if _mark(token, key) in self.known:
             return True
         if not _is_genuine(token, key.public, key.algorithm):
             return False
+        self.add(token, key)
+        return True
+
+    def add(self, token: str, key: keys.Key) -> None:
+        """Remember that the key has signed the token."""
         if len(self.known) >= REMEMBERED:
             self.known.clear()
-        self.known.add(mark)
-        return True
+        self.known.add(_mark(token, key))
+
+
+def _mark(token: str, key: keys.Key) -> tuple[keys.Key, bytes]:
+    return key, sha256(token.encode()).digest()
 
 
 _signed = Signed()
