@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +16,7 @@ os.environ |= {
     "SECRET_KEY": secrets.token_urlsafe(64),
 }
 
+from benchmarks import peers
 from benchmarks.databases import databases
 from benchmarks.logins import TOLERANCE, refused_logins, spread
 from benchmarks.plot import IMAGES, plot
@@ -25,18 +26,22 @@ from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
-BUDGET = 200
-"""Seconds for an engine; a slow machine does fewer rounds."""
+BUDGET = int(os.environ.get("BUDGET", "240"))
+"""Seconds for the rounds of an engine; a slow machine does fewer."""
 
 SESSIONS = 10_000
 AT_ONCE = 1000
 
 
-def measure(engine: str) -> tuple[dict[str, Stack], dict[str, float]]:
-    names = [f"stack{number}" for number in range(len(KINDS))]
+def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], dict[str, float]]:
+    """Measure on that engine; on PostgreSQL also the packages that have one of these Pythons."""
+    others = pythons if engine == "PostgreSQL" else {}
+    names = [f"stack{number}" for number in range(len(KINDS) + len(others))]
     with ExitStack() as running_ones, databases(engine, *names, "logins") as (*those, another):
         print(f"{engine}: starting the servers ...", flush=True)
-        stacks = [running_ones.enter_context(running(*pair)) for pair in zip(KINDS, those, strict=True)]
+        stacks = [running_ones.enter_context(running(*pair)) for pair in zip(KINDS, those, strict=False)]
+        for (name, python), database in zip(others.items(), those[len(KINDS) :], strict=True):
+            stacks.append(running_ones.enter_context(peers.running_peer(name, python, database)))
         started = monotonic()
         for number in range(1, ROUNDS + 1):
             for _ in zip_longest(*(stack.round() for stack in stacks)):
@@ -65,7 +70,8 @@ def ask_with_many(stacks: Sequence[Stack]) -> None:
 
 
 def main() -> None:
-    measured = {engine: measure(engine) for engine in ("SQLite", "PostgreSQL")}
+    pythons = peers.installed()
+    measured = {engine: measure(engine, pythons) for engine in ("SQLite", "PostgreSQL")}
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(measured, SESSIONS))
     stacks, _ = measured["PostgreSQL"]

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -12,6 +12,7 @@ from typing import Any
 CLIENTS = 8
 PASSWORD = "the analytical engine"
 USERS = [f"user-{number}" for number in range(100)]
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 REQUESTS_PER_CONNECTION = 20
 """A connection stays with the worker that accepted it, so a long-lived one may find a busy worker for good."""
@@ -46,19 +47,18 @@ class Measured:
 
 
 def post(path: str, proof: str = "", **body: str) -> bytes:
-    content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{_dpop(proof)}"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+    return request("POST", path, json.dumps(body), {"Content-Type": "application/json", "DPoP": proof})
 
 
 def get(path: str, access: str, proof: str = "") -> bytes:
-    scheme = "DPoP" if proof else "Bearer"
-    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {scheme} {access}\r\n{_dpop(proof)}"
-    return f"{head}\r\n".encode()
+    return request("GET", path, "", {"Authorization": f"{'DPoP' if proof else 'Bearer'} {access}", "DPoP": proof})
 
 
-def _dpop(proof: str) -> str:
-    return f"DPoP: {proof}\r\n" if proof else ""
+def request(method: str, path: str, body: str, headers: Mapping[str, str]) -> bytes:
+    """Return the bytes of a request; headers without a value are left out."""
+    given = {"Host": "127.0.0.1", "User-Agent": AGENT, "Content-Length": str(len(body)) if body else "", **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n{body}".encode()
 
 
 def send(port: int, requests: Sequence[bytes], clients: int) -> Measured:
@@ -93,10 +93,10 @@ def _exchange(connection: socket.socket, request: bytes) -> Answer:
         received += _receive(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
-    length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
+    length = next((int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:")), 0)
     while len(body) < length:
         body += _receive(connection)
-    return Answer(int(lines[0].split()[1]), head, json.loads(body), perf_counter() - start)
+    return Answer(int(lines[0].split()[1]), head, json.loads(body or "null"), perf_counter() - start)
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -1,7 +1,7 @@
 """Make the tables and the users of one of the projects, and count the SQL statements of each operation.
 
-Run in a process of its own, with the project's settings; prints the counts as JSON. With a number, it makes as many
-sessions instead, and prints an access token of each.
+Run in a process of its own, with the project's settings; prints the counts as JSON. Of a package whose paths are others
+it counts none. With a number, it makes as many sessions instead, and prints an access token of each.
 """
 
 import json
@@ -86,6 +86,9 @@ def main() -> None:
         case [guarded]:
             prepare()
             print(json.dumps(statements(guarded)))
+        case []:
+            prepare()
+            import_string("benchmarks.settings.PEER").prepare()
         case [_, number]:
             print(json.dumps([*access_tokens(int(number))]))
 

@@ -10,10 +10,15 @@ from statistics import median
 
 from benchmarks.load import CLIENTS
 from benchmarks.logins import TOLERANCE, TRIES, spread
+from benchmarks.peers import NAMES, PeerStack
 from benchmarks.plot import Bars
 from benchmarks.stacks import ALONE, HASHED, LATCHKEY, LIMITED, SHIPPED, SIMPLEJWT, THEIRS_HASHED, TOGETHER, Stack
+from tests.proof.peers.packages import label
 
 OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "guarded, stateless", "logout")
+SHARED = ("login", "refresh", "guarded", "logout")
+"""What other packages have too."""
+
 COLUMNS = (LATCHKEY, SHIPPED, SIMPLEJWT)
 
 INTRODUCTION = """\
@@ -21,7 +26,11 @@ INTRODUCTION = """\
 
 ![CPU time per request](images/benchmarks-light.svg)
 
-`make bench` measures Latchkey next to SimpleJWT and writes this page. It takes less than fifteen minutes.
+`make bench` measures Latchkey next to SimpleJWT and five other packages, and writes this page. It takes less than
+fifteen minutes. These variables change it:
+
+- `ROUNDS=3 make bench` measures three rounds instead of ten. More rounds give steadier figures.
+- `BUDGET=600 make bench` takes 600 seconds for the rounds on each database instead of 240. A slow machine stops early.
 
 One bare project is served twice: with the app `tokens`, and with SimpleJWT, its rotation and its blacklist switched on.
 Both use the same middleware, the stock user, the same guarded view, gunicorn with 2 workers of 4 threads, and the same
@@ -54,6 +63,7 @@ def page(measured: Measured, sessions: int) -> str:
     parts = [INTRODUCTION, f"Measured on {day} with {versions}, on {machine()}.\n"]
     for engine, (stacks, _) in measured.items():
         parts.append(_engine(engine, stacks, sessions))
+    parts.append(_others(measured["PostgreSQL"][0]))
     parts.append(_logins({engine: medians for engine, (_, medians) in measured.items()}))
     return "\n".join(parts)
 
@@ -89,8 +99,8 @@ def _engine(engine: str, stacks: Mapping[str, Stack], sessions: int) -> str:
 ## {engine}
 
 CPU milliseconds per request: workers + database. The median of {rounds} round{"s" * (rounds != 1)} of
-{ALONE + TOGETHER} requests. The ratio is Latchkey to SimpleJWT, or what the row says; in brackets are the least and the
-greatest of a round.
+{ALONE + TOGETHER} requests ({ALONE} with a real hash). The ratio is Latchkey to SimpleJWT, or what the row says; in
+brackets are the least and the greatest of a round.
 
 {table(("", "Latchkey", "as shipped", "SimpleJWT", "ratio"), costs)}
 
@@ -101,6 +111,33 @@ median of {rounds * ALONE} requests by one client. Statements: SQL, including `B
 
 {latchkey.refreshes} refreshes left {latchkey.rows} rows in Latchkey's tables, and {simplejwt.rows} in SimpleJWT's.
 """
+
+
+def _others(stacks: Mapping[str, Stack]) -> str:
+    latchkey, found = stacks[LATCHKEY.name], [stack for stack in stacks.values() if isinstance(stack, PeerStack)]
+    costs = [("Latchkey", *(_cost(latchkey, each) for each in SHARED), "yes")]
+    costs += [
+        (label(stack.kind.name), *(_cost(stack, each) for each in SHARED), "yes" if stack.ends_at_once else "no")
+        for stack in found
+    ]
+    ratios = [(label(stack.kind.name), *(_ratio(latchkey, stack, each, each) for each in SHARED)) for stack in found]
+    missing = [
+        f"{label(name)} could not be installed, so it is missing here.\n" for name in NAMES if name not in stacks
+    ]
+    return f"""\
+## Other packages
+
+The same requests to other packages on PostgreSQL, in the same rounds as above. Each package has its own environment and
+serves the same bare project, with rotation on, and with reuse protection and immediate revocation where the package has
+them (`tests/proof/peers/packages.py`). django-rest-knox has no refresh tokens. CPU milliseconds per request:
+
+{table(("", *SHARED, "access ends at logout"), costs)}
+
+The ratio is Latchkey to the package.
+
+{table(("", *SHARED), ratios)}
+
+{"".join(missing)}"""
 
 
 def _cost(stack: Stack, operation: str) -> str:
@@ -119,11 +156,14 @@ def _pair(
     name: str, one: Stack, other: Stack, operation: str, against: str, between: Sequence[str] = ("",)
 ) -> Sequence[str]:
     """Return a row of the costs of one operation beside another's, and their ratio with its spread."""
+    return name, _cost(one, operation), *between, _cost(other, against), _ratio(one, other, operation, against)
+
+
+def _ratio(one: Stack, other: Stack, operation: str, against: str) -> str:
     ratios = [
         ours.all / theirs.all for ours, theirs in zip(one.costs[operation], other.costs.get(against, ()), strict=False)
     ]
-    ratio = f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
-    return name, _cost(one, operation), *between, _cost(other, against), ratio
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
 
 
 def _cells(operation: str, latchkey: Stack, simplejwt: Stack) -> Sequence[str]:

@@ -1,14 +1,14 @@
-"""One bare project, with the sign-in that BENCHMARK names: Latchkey's `tokens`, or SimpleJWT."""
+"""One bare project, with the package for the sign-in that BENCHMARK names."""
 
 import os
 from datetime import timedelta
-from typing import Any
 
 from django.conf import global_settings
 
 from config import settings
+from tests.proof.peers.packages import PEERS, Latchkey
 
-LATCHKEY = os.environ["BENCHMARK"] == "Latchkey"
+PEER = PEERS[os.environ["BENCHMARK"]]()
 
 SECRET_KEY = settings.SECRET_KEY
 DATABASES = settings.DATABASES
@@ -17,27 +17,33 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "rest_framework",
-    "tokens" if LATCHKEY else "rest_framework_simplejwt.token_blacklist",
+    *PEER.apps,
 ]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+if PEER.middleware:
+    INSTALLED_APPS += ["django.contrib.sessions", "django.contrib.messages"]
+    MIDDLEWARE += [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        *PEER.middleware,
+    ]
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
 ROOT_URLCONF = "benchmarks.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
-GUARDS = "tokens.authentication" if LATCHKEY else "rest_framework_simplejwt.authentication"
-STATELESS = f"{GUARDS}.{'StatelessJWTAuthentication' if LATCHKEY else 'JWTStatelessUserAuthentication'}"
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [f"{GUARDS}.JWTAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [PEER.guard],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
 # One that costs nothing, or what each comes with: Django's default, and that of the project.
 PASSWORD_HASHERS = {
     "fast": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-    "real": settings.PASSWORD_HASHERS if LATCHKEY else global_settings.PASSWORD_HASHERS,
+    "real": settings.PASSWORD_HASHERS if isinstance(PEER, Latchkey) else global_settings.PASSWORD_HASHERS,
 }[os.environ["BENCHMARK_HASH"]]
 
-SIMPLE_JWT: dict[str, Any] = {} if LATCHKEY else {"ROTATE_REFRESH_TOKENS": True, "BLACKLIST_AFTER_ROTATION": True}
+globals().update(PEER.settings())
 TOKENS_THROTTLING = os.environ["BENCHMARK_LIMITS"] == "on"
 TOKENS_THROTTLE_RATES = {"login": "100000/min", "refresh": "100000/min"}  # the address is always the same
 TOKENS_LIMITS = {"login": (1000, 0.001), "login_anywhere": (1000, 0.001)}  # and the names are few

@@ -1,14 +1,13 @@
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import include, path
+from django.urls import path
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairView, TokenRefreshView
 
-from benchmarks.settings import LATCHKEY, STATELESS
+from benchmarks.settings import PEER
 
 
 def live(request: HttpRequest) -> HttpResponse:
@@ -21,19 +20,12 @@ class Guarded(APIView):
 
 
 class Stateless(Guarded):
-    authentication_classes: Any = (import_string(STATELESS),)
+    authentication_classes: Any = (import_string(PEER.stateless or PEER.guard),)
 
 
 urlpatterns: list[Any] = [
     path("health/live", live),
     path("guarded", Guarded.as_view()),
     path("stateless", Stateless.as_view()),
+    *PEER.urls(),
 ]
-if LATCHKEY:
-    urlpatterns.append(path("", include("tokens.urls")))
-else:
-    urlpatterns += [
-        path("api/token/", TokenObtainPairView.as_view()),
-        path("api/token/refresh/", TokenRefreshView.as_view()),
-        path("api/token/blacklist/", TokenBlacklistView.as_view()),
-    ]

@@ -36,10 +36,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(database_url: str, output: Path | None = None, **environment: str) -> Iterator[str]:
+def serve(
+    database_url: str, output: Path | None = None, *, python: str = sys.executable, **environment: str
+) -> Iterator[str]:
     """Run the server against the database, with these environment variables; yield its base URL.
 
-    It listens on PORT, if given, and else on a free one. What it prints goes into the file, if one is named.
+    It listens on PORT, if given, and else on a free one. What it prints goes into the file, if one is named. `python`
+    is the program that runs it, in case that is not this environment's.
     Raises RuntimeError, with what it printed, if it does not answer.
     """
     port = environment.get("PORT") or str(free_port())
@@ -56,7 +59,7 @@ def serve(database_url: str, output: Path | None = None, **environment: str) -> 
         **environment,
         "PORT": port,
     }
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"]
+    command = [python, "-m", "gunicorn", "-c", "python:config.gunicorn", "config.wsgi"]
     with TemporaryDirectory(prefix="latchkey-server-") as folder:
         printed = output or Path(folder, "output")
         with (

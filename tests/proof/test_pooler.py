@@ -1,13 +1,8 @@
 """PgBouncer between the server and PostgreSQL: each transaction gets another connection, of which there are few."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from time import monotonic, sleep
 
 import psycopg
 import pytest
@@ -15,10 +10,10 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.proof.counts import Counts
+from tests.proof.pooler import pooled
 from tests.proof.size import LONG
 from tests.proof.test_outages import (
     LIVE,
-    PATIENCE,
     ROUNDS,
     TIMEOUT,
     ask_at_once,
@@ -34,8 +29,6 @@ from tests.proof.test_outages import (
     start,
 )
 from tests.proof.wire import Request, by_cookie, me, send, together
-from tests.server import free_port
-from tests.tools import PGBOUNCER
 from tokens.models import Session
 
 pytestmark = on_postgresql
@@ -46,42 +39,11 @@ CONNECTIONS = 2
 @contextmanager
 def pooler(**settings: str) -> Iterator[str]:
     """Run PgBouncer before the test database; yield the DATABASE_URL that leads through it."""
-    database, port = connection.settings_dict, free_port()
-    settings = {
-        "listen_addr": "127.0.0.1",
-        "listen_port": str(port),
-        "unix_socket_dir": "",
-        "auth_type": "any",
-        "pool_mode": "transaction",
-        "default_pool_size": str(CONNECTIONS),
-        # What a transaction leaves behind in its connection is gone before the next.
-        "server_reset_query_always": "1",
-        **settings,
-    }
-    with TemporaryDirectory(prefix="latchkey-pooler-") as folder:
-        Path(folder).chmod(0o755)  # PgBouncer does not run as root
-        file, printed = Path(folder, "pgbouncer.ini"), Path(folder, "output")
-        lines = ["[databases]", f"* = host={database['OPTIONS']['host']} user=postgres", "[pgbouncer]"]
-        file.write_text("\n".join([*lines, *(f"{name} = {value}" for name, value in settings.items())]))
-        user = "nobody" if os.geteuid() == 0 else None
-        command = [str(PGBOUNCER), str(file)]
-        with printed.open("wb") as sink, subprocess.Popen(command, user=user, stdout=sink, stderr=sink) as process:
-            try:
-                url = f"postgresql://postgres@127.0.0.1:{port}/{database['NAME']}"
-                wait_until_it_answers(url, printed)
-                yield url
-            finally:
-                process.kill()
-
-
-def wait_until_it_answers(url: str, printed: Path) -> None:
-    deadline = monotonic() + PATIENCE
-    while True:
-        try:
-            return psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            assert monotonic() < deadline, printed.read_text()
-            sleep(0.05)
+    database = connection.settings_dict
+    # What a transaction leaves behind in its connection is gone before the next.
+    settings = {"server_reset_query_always": "1", **settings}
+    with pooled(database["OPTIONS"]["host"], database["NAME"], CONNECTIONS, **settings) as (url, _):
+        yield url
 
 
 @contextmanager

@@ -9,19 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.proof.peers.packages import ROOT, install, label
 from tests.proof.postgres import servers
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent.parent
-ENVIRONMENT = ROOT / "build" / "peers"
 PAGE = ROOT / "docs" / "proof-peers.md"
-NAMES = (
-    "latchkey-races",
-    "djangorestframework-simplejwt",
-    "dj-rest-auth",
-    "django-allauth",
-    "django-oauth-toolkit",
-)
+NAMES = ("latchkey", "djangorestframework-simplejwt", "dj-rest-auth", "django-allauth", "django-oauth-toolkit")
 ROUNDS = 40
 TIMEOUT = 900  # seconds
 
@@ -48,23 +41,12 @@ The columns:
 """
 
 
-def install() -> str:
-    """Make the environment, unless it is there; return its Python."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-    requirements = str(HERE / "requirements.txt")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements]
-    subprocess.run(pip, check=True)
-    return str(python)
-
-
 def run(name: str, python: str, host: Path) -> dict[str, Any]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "DATABASE_HOST": str(host),
-        "DATABASE_NAME": name,
+        "DATABASE_NAME": f"{name}-races",
     }
     command = [python, str(HERE / "race.py"), name, str(ROUNDS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -74,22 +56,14 @@ def run(name: str, python: str, host: Path) -> dict[str, Any]:
     return figures
 
 
-def versions() -> dict[str, str]:
-    lines = (HERE / "requirements.txt").read_text().splitlines()
-    pinned = [line.partition("==") for line in lines if "==" in line]
-    return {name.partition("[")[0]: version for name, _, version in pinned}
-
-
 def main() -> None:
-    python, known = install(), versions()
     rows = []
     with servers() as (server, _):
         for name in NAMES:
-            server.execute(f'CREATE DATABASE "{name}"', database="postgres")
-            figures = run(name, sys.executable if name == "latchkey-races" else python, server.folder)
-            label = "Latchkey" if name == "latchkey-races" else f"{name} {known[name]}"
+            server.execute(f'CREATE DATABASE "{name}-races"', database="postgres")
+            figures = run(name, install(name), server.folder)
             cells = [figures["forked"], figures["most"], figures["refused"], figures["dead"], figures["retries"]]
-            rows.append(f"| {label} | {' | '.join(map(str, [*cells, figures['statements']]))} |\n")
+            rows.append(f"| {label(name)} | {' | '.join(map(str, [*cells, figures['statements']]))} |\n")
     introduction = INTRODUCTION.format(rounds=ROUNDS, answers=ROUNDS * 8)
     ended = f"\nRun on {datetime.now(UTC):%Y-%m-%d}, with Python {platform.python_version()}.\n"
     PAGE.write_text(introduction + "".join(rows) + ended)
