@@ -7,11 +7,9 @@ tokens still refuses such a header.
 
 import hashlib
 import hmac
-import json
 import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from mmap import mmap
@@ -64,7 +62,7 @@ CLOCK_SKEW = 60
 """Seconds that a used proof is remembered after it expires, since another server's clock may be behind."""
 
 REMEMBERED = 2000
-"""Parsed keys that each process keeps."""
+"""Headers of proofs that each process keeps with their keys. A client writes the same one each time."""
 
 PLACES = 2**18
 """Used proofs that a server remembers without a shared cache, in 4 MB."""
@@ -91,8 +89,7 @@ class Target(NamedTuple):
     """Percent-decoded."""
 
 
-@dataclass(frozen=True)
-class Proof:
+class Proof(NamedTuple):
     """A proof that is valid for a call."""
 
     jkt: str
@@ -157,7 +154,7 @@ def spend(proof: Proof) -> None:
     within one server that loads the app before it forks, or else within one process; a new entry may then displace an
     older proof. Raises ProofNotValid and ReplayStoreUnreachable.
     """
-    used = json.dumps([proof.jkt, proof.method, *proof.target, proof.jti]).encode()
+    used = ascii((proof.jkt, proof.method, *proof.target, proof.jti)).encode()
     forgotten_at = proof.expires_at + CLOCK_SKEW
     cache = caches[DEFAULT_CACHE_ALIAS]
     if isinstance(cache, LocMemCache | DummyCache):
@@ -182,10 +179,11 @@ def nonce_for(text: str) -> str | None:
     """Return the newest nonce, unless the proof, which may be any text, was made with it; then None."""
     newest = newest_nonce()
     try:
-        nonce = compact.parse(compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])).get("nonce")
-    except (ValueError, RecursionError):
-        nonce = None
-    return None if nonce == newest else newest
+        claims = compact.decode(compact.check(text, MAX_LENGTH).split(".")[1])
+    except ValueError:
+        return newest
+    # Looked for as text, since parsing costs more, and a client that gets it in vain loses nothing.
+    return None if newest.encode() in claims else newest
 
 
 class Exclusive:
@@ -223,8 +221,8 @@ class Table:
 
     def add(self, entry: bytes, forgotten_at: int) -> bool:
         """Remember the entry until that second; return whether it is new."""
-        digest = hmac.digest(self._secret, entry, "sha256")
-        place = int.from_bytes(digest[12:20], "big") % self._places * self._ENTRY.size
+        digest = hashlib.blake2b(entry, key=self._secret, digest_size=20).digest()
+        place = int.from_bytes(digest[12:], "big") % self._places * self._ENTRY.size
         with self._lock:
             known, until = self._ENTRY.unpack_from(self._entries, place)
             if known == digest[:12] and time() < until:
@@ -255,15 +253,21 @@ def is_proof(text: str) -> bool:
 def _verify(text: str) -> tuple[str, dict[str, Any]]:
     """Return the thumbprint of the proof's key, and the claims that the key has signed."""
     protected, payload, signature = compact.check(text, MAX_LENGTH).split(".")
-    header = compact.parse(compact.decode_strictly(protected))
-    if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != TYPE:
-        raise ValueError("not the header of a proof")
-    key, algorithm, jkt = _key(header["alg"], header["jwk"])
+    key, algorithm, jkt = _header(protected)
     claims = compact.parse(compact.decode_strictly(payload))
     message = f"{protected}.{payload}".encode()
     if not _algorithms[algorithm].verify(message, key, compact.decode_strictly(signature)):
         raise ValueError("not signed with its key")
     return jkt, claims
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _header(segment: str) -> tuple[Any, str, str]:
+    """Return the public key of a proof's header, the algorithm and the key's thumbprint."""
+    header = compact.parse(compact.decode_strictly(segment))
+    if header.keys() != {"typ", "alg", "jwk"} or header["typ"] != TYPE:
+        raise ValueError("not the header of a proof")
+    return _key(header["alg"], header["jwk"])
 
 
 def _key(alg: Any, jwk: Any) -> tuple[Any, str, str]:
@@ -280,14 +284,12 @@ def _key(alg: Any, jwk: Any) -> tuple[Any, str, str]:
     return found
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _p256(x: str, y: str) -> tuple[Any, str, str]:
     numbers = EllipticCurvePublicNumbers(_integer(x), _integer(y), SECP256R1())
     key = numbers.public_key()  # raises ValueError if it is no point of the curve
     return key, "ES256", keys.thumbprint({"crv": "P-256", "kty": "EC", "x": x, "y": y})
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _ed25519(x: str) -> tuple[Any, str, str]:
     point = _coordinate(x)
     if int.from_bytes(point, "little") % 2**255 % _P in SMALL_ORDER:
@@ -337,5 +339,6 @@ def _minute() -> int:
     return int(time()) // 60
 
 
+@lru_cache(maxsize=16)
 def _nonce(secret: bytes, minute: int) -> str:
     return compact.encode(hmac.digest(secret, minute.to_bytes(8, "big"), "sha256")[:16])
