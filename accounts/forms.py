@@ -27,8 +27,10 @@ from tokens.exceptions import (
     SecondFactorRequired,
     TooManyTries,
 )
+from tokens.http.refusals import ReauthenticationRequired
 from tokens.http.requests import client_of
 from tokens.http.throttles import throttle
+from tokens.models import Session
 from tokens.serializers import CHALLENGE_LENGTH, CODE_LENGTH, CREDENTIAL_LENGTH
 
 from . import page_session
@@ -231,6 +233,19 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
+        if not self.user.has_usable_password():
+            del self.fields["old_password"]
+
+    @property
+    def session(self) -> Session:
+        return cast(page_session.Pass, page_session.current(self.request)).session
+
+    def clean_new_password1(self) -> str:
+        """Require a recent sign-in in place of a password that the account does not have."""
+        if "old_password" not in self.fields and not signing_in.is_recent(self.session):
+            raise ValidationError(ReauthenticationRequired.anew, ReauthenticationRequired.default_code)
+        password: str = self.cleaned_data["new_password1"]
+        return password
 
     def clean_old_password(self) -> str:
         password: str = self.cleaned_data["old_password"]
@@ -244,7 +259,6 @@ class OwnPasswordForm(AdminPasswordChangeForm):
 
         Raises WrongPassword if the password has changed since it was judged, and TokenRevoked.
         """
-        page_pass = cast(page_session.Pass, page_session.current(self.request))
-        session = replace_password(page_pass.session, self.cleaned_data["new_password1"], client_of(self.request))
+        session = replace_password(self.session, self.cleaned_data["new_password1"], client_of(self.request))
         page_session.go_on(self.request, session)
         return session.user

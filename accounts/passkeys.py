@@ -7,7 +7,7 @@ from django.conf import settings
 from django.urls import path
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers, status
-from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound
+from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -38,7 +38,7 @@ from .factors.passkeys import NoPasskey
 from .models import Passkey, User
 from .responses import PasskeyOptions
 from .serializers import EndOthersField
-from .views import SettingUpView
+from .views import NotPossible, SettingUpView
 
 NAME_LENGTH = 64
 
@@ -46,15 +46,6 @@ LOGIN_ERRORS = {
     401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN),
     404: ("not_found",),
 }
-
-
-class NotPossible(APIException):
-    """The account's state does not allow it."""
-
-    status_code = status.HTTP_400_BAD_REQUEST
-
-    def __init__(self, refusal: TooManyPasskeys | NoPasskey | LastWayIn) -> None:
-        super().__init__(refusal.message, refusal.code)
 
 
 class PasskeyNameField(serializers.CharField):

@@ -23,7 +23,8 @@ class OwnPasswordView(PasswordChangeView):
         try:
             return super().form_valid(form)
         except WrongPassword as error:
-            form.add_error("old_password", error.messages[0])
+            # An account without a password is not asked for one.
+            form.add_error(next(iter(form.fields)), error.messages[0])
             return self.form_invalid(form)
         except TokenRevoked:
             return redirect("admin:password_change")  # which asks for a sign-in

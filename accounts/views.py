@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from tokens.authentication import JWTAuthentication
 from tokens.http import cookies
 from tokens.http.operations import KEY_OF_LOGIN, Operation
+from tokens.http.refusals import ReauthenticationRequired
 from tokens.models import Session
 from tokens.responses import Refreshed, SignedIn, Succeeded
 from tokens.serializers import UseCaseSerializer
@@ -21,14 +22,31 @@ from tokens.views import SignInView, UseCaseView, renewed, signed_in, succeeded
 
 from . import responses, serializers
 from .factors import second_factor
-from .factors.second_factor import EmailNotVerified
+from .factors.managing_passkeys import LastWayIn, TooManyPasskeys
+from .factors.passkeys import NoPasskey
+from .factors.second_factor import EmailNotVerified, NoPassword
 from .models import User
 from .owner import deletion
+
+TOO_OLD = ReauthenticationRequired.default_code
+"""What an account without a password is told in place of a wrong password."""
+
+REFUSED_ANSWER = ("invalid_passkey", "invalid_challenge")
+"""What is told where a passkey can be used in place of a code."""
 
 
 class RegistrationClosed(PermissionDenied):
     default_detail = _("Registration is closed.")
     default_code = "registration_closed"
+
+
+class NotPossible(APIException):
+    """The account's state does not allow it."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+
+    def __init__(self, refusal: TooManyPasskeys | NoPasskey | LastWayIn | NoPassword) -> None:
+        super().__init__(refusal.message, refusal.code)
 
 
 class OwnersView(UseCaseView):
@@ -74,7 +92,11 @@ class PasswordChangeView(OwnersView):
     serializer_class = serializers.PasswordChangeSerializer
     operations = {
         "post": Operation(
-            "changePassword", "Change the password", {200: Succeeded}, {429: ("throttled",)}, cookie=(200,)
+            "changePassword",
+            "Change the password",
+            {200: Succeeded},
+            {401: (TOO_OLD,), 429: ("throttled",)},
+            cookie=(200,),
         ),
     }
 
@@ -91,9 +113,18 @@ class ReauthenticationView(OwnersView):
     serializer_class = serializers.ReauthenticationSerializer
     operations = {
         "post": Operation(
-            "reauthenticate", "Renew the sign-in with the password", {200: Refreshed}, {429: ("throttled",)}
+            "reauthenticate",
+            "Renew the sign-in with the password or a passkey",
+            {200: Refreshed},
+            {400: ("no_password",), 401: REFUSED_ANSWER, 429: ("throttled",)},
         ),
     }
+
+    def post(self, request: Request) -> Response:
+        try:
+            return super().post(request)
+        except NoPassword as error:
+            raise NotPossible(error) from error
 
     def respond(self, result: None) -> Response:
         return renewed(cast(AccessToken, self.request.auth))
@@ -112,7 +143,7 @@ class AccountDeletionView(OwnersView):
             "deleteAccount",
             "Delete the account",
             {204: None},
-            {409: ("account_in_use",), 429: ("throttled",)},
+            {401: (TOO_OLD, *REFUSED_ANSWER), 409: ("account_in_use",), 429: ("throttled",)},
             cookie=(204,),
         ),
     }
@@ -191,7 +222,7 @@ class SecondFactorView(SettingUpView):
             "enrolSecondFactor",
             "Set up two-factor authentication: get the secret",
             {200: responses.SecondFactorSecret},
-            {403: ("email_not_verified",), 429: ("throttled",)},
+            {401: (TOO_OLD,), 403: ("email_not_verified",), 429: ("throttled",)},
         ),
     }
 
@@ -222,7 +253,7 @@ class RecoveryCodesView(OwnersView):
             "renewRecoveryCodes",
             "Replace the recovery codes",
             {200: responses.IssuedRecoveryCodes},
-            {429: ("throttled",)},
+            {401: (TOO_OLD, *REFUSED_ANSWER), 429: ("throttled",)},
         ),
     }
 
@@ -246,6 +277,9 @@ class SecondFactorRemovalView(OwnersView):
     serializer_class = serializers.RemovalSerializer
     operations = {
         "post": Operation(
-            "removeSecondFactor", "Turn off two-factor authentication", {204: None}, {429: ("throttled",)}
+            "removeSecondFactor",
+            "Turn off two-factor authentication",
+            {204: None},
+            {401: (TOO_OLD, *REFUSED_ANSWER), 429: ("throttled",)},
         )
     }

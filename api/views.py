@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 from accounts.models import User, last_sign_in
 from accounts.owner import password
 from accounts.owner.password import NoResetPossible
+from accounts.views import REFUSED_ANSWER, TOO_OLD
 from tokens.authentication import JWTAuthentication
 from tokens.domain import sessions
 from tokens.domain.outages import retried
@@ -116,7 +117,12 @@ class MeView(WithHeading, RetrieveUpdateAPIView[Any]):
     http_method_names = ("get", "patch", "head", "options")
     operations = {
         "get": Operation("me", "Get your account", {200: OWN}),
-        "patch": Operation("changeMe", "Change your username or address", {200: OWN}, {429: ("throttled",)}),
+        "patch": Operation(
+            "changeMe",
+            "Change your username or address",
+            {200: OWN},
+            {401: (TOO_OLD, *REFUSED_ANSWER), 429: ("throttled",)},
+        ),
     }
 
     def get_authenticators(self) -> list[Any]:

@@ -29,8 +29,8 @@ class RecentSignIn(IsAuthenticated):
         given_at: Any = getattr(request.auth, "authenticated_at", None)
         # A time in the future comes from a wrong clock.
         if given_at is None or not -times.CLOCK_SKEW <= times.now() - given_at <= max_age:
-            raise ReauthenticationRequired(max_age)
+            raise ReauthenticationRequired(max_age, request.user)
         session = getattr(request.auth, "session", None) if isinstance(request.user, get_user_model()) else None
         if session and not signing_in.took_all_factors(session):
-            raise ReauthenticationRequired(max_age)
+            raise ReauthenticationRequired(max_age, request.user)
         return True

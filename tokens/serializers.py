@@ -126,7 +126,7 @@ class UseCaseSerializer(serializers.Serializer[Any]):
         except ChallengeNotValid as error:
             raise AuthenticationFailed(error.message, error.code) from error
         except SignInTooOld as error:
-            raise ReauthenticationRequired(conf.recent_sign_in) from error
+            raise ReauthenticationRequired(conf.recent_sign_in, getattr(self.request, "user", None)) from error
         except DjangoValidationError as error:
             wire_names = {field.source: name for name, field in self.fields.items()}
             detail = serializers.as_serializer_error(error)

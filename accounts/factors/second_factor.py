@@ -33,6 +33,13 @@ class EmailNotVerified(Exception):
     message = _("Verify your email address first.")
 
 
+class NoPassword(Exception):
+    """The account has neither a password nor a second factor, so only another sign-in renews the sign-in."""
+
+    code = "no_password"
+    message = _("Your account has no password. Sign in again instead.")
+
+
 class Status(NamedTuple):
     enabled_at: datetime | None
     recovery_codes_left: int
@@ -58,14 +65,21 @@ def prove(session: Session, current_password: str | None, answer: Answer, client
 def reauthenticate(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
     """Renew the sign-in of the session's user. A passkey needs no password.
 
-    Raises as `prove` does, and TokenRevoked if the session has ended.
+    An account without a password needs its second factor instead: a recent sign-in must not renew itself, or a copy of
+    its access token would do so for ever. Raises NoPassword if there is none, as `prove` does, and TokenRevoked if the
+    session has ended.
     """
+    user = session.user
     if current_password is None and passkeys.FIELD in answer:
-        amr = passkeys.prove(session.user, answer, client)
-    else:
+        amr = passkeys.prove(user, answer, client)
+    elif user.has_usable_password():
         amr = prove(session, current_password, answer, client)
+    elif registry.since(user):
+        amr = [method for method in _judge(user, answer, client) if method not in PASSWORD]
+    else:
+        raise NoPassword
     with transaction.atomic():
-        hold(session.user, WrongPassword())
+        hold(user, WrongPassword())
         sessions.reauthenticate(session, client, amr)
 
 

@@ -13,7 +13,7 @@ from accounts.models import User
 from tests.accounts.authenticator import UV, Authenticator
 from tests.accounts.devices import Device, confirm, enrol
 from tests.api.people import Person
-from tests.api.visitors import ADMIN, API, Visitor
+from tests.api.visitors import ADMIN, API, Visitor, csrf_of
 from tests.clients import PASSWORD, Browser
 from tests.provers import Prover
 from tests.racing import just_before
@@ -22,6 +22,7 @@ from tokens.models import Session
 
 pytestmark = pytest.mark.django_db
 
+NEW = "the analytical engine"
 NOT_VALID = "That passkey did not work. Try again, or sign in another way."
 EXPIRED = "This sign-in has expired. Enter your password again."
 WANTED = "Enter the code from your authenticator app, or a recovery code."
@@ -194,3 +195,28 @@ def test_challenge_answered_elsewhere_at_that_moment_opens_no_second_session(
     key = UUID(signing.loads(answer["second_factor"], salt=signing_in.SALT)["sid"])
     with just_before('INSERT INTO "latchkey_session"', lambda: sessions.start(staff.user, pk=key)):
         assert errors_of(visitor.sign_in(**answer)) == {"__all__": [EXPIRED]}
+
+
+@pytest.mark.parametrize(("age", "refused"), [(590, None), (601, "This needs a recent sign-in. Sign in again.")])
+def test_first_password_needs_a_recent_sign_in_by_passkey(
+    device: Authenticator, clock: TimeMachineFixture, age: int, refused: str | None
+) -> None:
+    user = User.objects.get(username="sue")
+    user.set_unusable_password()
+    user.save()
+    visitor = Visitor("sue", ADMIN)
+    visitor.sign_in(**alone(device))
+    clock.shift(age)
+    page = visitor.get("/admin/password_change/")
+    assert 'name="old_password"' not in page.content.decode()
+
+    chosen = {"new_password1": NEW, "new_password2": NEW, "csrfmiddlewaretoken": csrf_of(page)}
+    page = visitor.http.post("/admin/password_change/", chosen)
+
+    user.refresh_from_db()
+    assert user.check_password(NEW) is not bool(refused)
+    if refused:
+        assert errors_of(page) == {"new_password1": [refused]}
+        assert refused in page.content.decode()
+    else:
+        assert page["Location"] == "/admin/password_change/done/"

@@ -32,6 +32,7 @@ NOT_FOUND = {404: {"not_found"}}
 PASSKEY_LOGIN = {"invalid_passkey", "unknown_passkey", "invalid_challenge", *LOGIN}
 EXCHANGE = {"not_authenticated", "session_not_exchangeable", "second_factor_required", *LOGIN}
 RENEWED = {"reauthentication_required", *GUARD}
+REFUSED_ANSWER = {"invalid_passkey", "invalid_challenge"}
 UNVERIFIED = {403: {"cross_site_request", "email_not_verified"}}
 STAFF = {401: GUARD, 403: {"permission_denied"}}
 
@@ -56,16 +57,22 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/refresh-token": {200: set(), 401: {"refresh_token_missing", *REFRESH}, **THROTTLED, **CROSS_SITE},
     "post /auth/logout": {204: set(), 401: {"refresh_token_missing", *GUARD}, **CROSS_SITE},
     "post /auth/logout-all": {204: set(), 401: GUARD, **CROSS_SITE},
-    "post /auth/reauthenticate": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/reauthenticate": {
+        200: set(),
+        400: {"no_password", "parse_error"},
+        401: GUARD | REFUSED_ANSWER,
+        **THROTTLED,
+        **CROSS_SITE,
+    },
     "post /auth/account/delete": {
         204: set(),
         400: {"parse_error"},
-        401: GUARD,
+        401: RENEWED | REFUSED_ANSWER,
         409: {"account_in_use"},
         **THROTTLED,
         **CROSS_SITE,
     },
-    "post /auth/password/change": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/password/change": {200: set(), 400: {"parse_error"}, 401: RENEWED, **THROTTLED, **CROSS_SITE},
     "post /auth/password/reset": {202: set(), 400: {"parse_error"}, **THROTTLED, **CROSS_SITE},
     "post /auth/password/reset/check": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/password/reset/confirm": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
@@ -73,10 +80,10 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
     "get /auth/second-factor": {200: set(), 401: GUARD, **CROSS_SITE},
-    "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED, **UNVERIFIED},
+    "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: RENEWED, **THROTTLED, **UNVERIFIED},
     "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **UNVERIFIED},
-    "post /auth/second-factor/recovery-codes": {200: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
-    "post /auth/second-factor/remove": {204: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor/recovery-codes": {200: set(), 401: RENEWED | REFUSED_ANSWER, **THROTTLED, **CROSS_SITE},
+    "post /auth/second-factor/remove": {204: set(), 401: RENEWED | REFUSED_ANSWER, **THROTTLED, **CROSS_SITE},
     "post /auth/passkeys/options": {
         200: set(),
         400: {"too_many_passkeys"},
@@ -127,7 +134,7 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "get /.well-known/oauth-authorization-server": {200: set()},
     "get /api/": {200: set()},
     "get /api/me/": {200: set(), 401: GUARD},
-    "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: GUARD, **THROTTLED},
+    "patch /api/me/": {200: set(), 400: {"parse_error"}, 401: RENEWED | REFUSED_ANSWER, **THROTTLED},
     "get /api/sessions/": {200: set(), 401: GUARD, 404: {"not_found"}},
     "patch /api/sessions/{id}/": {200: set(), 400: {"parse_error"}, 401: GUARD, 404: {"not_found"}},
     "delete /api/sessions/{id}/": {204: set(), 401: GUARD, 404: {"not_found"}},

@@ -96,10 +96,10 @@ def row() -> Session:
     return session
 
 
-def assert_too_old(response: Any, max_age: int = 600) -> None:
+def assert_too_old(response: Any, max_age: int = 600, way: str = "Enter your password again.") -> None:
     assert response.status_code == 401
     assert response.json() == {
-        "detail": "This needs a recent sign-in. Enter your password again.",
+        "detail": f"This needs a recent sign-in. {way}",
         "code": "reauthentication_required",
     }
     assert response["WWW-Authenticate"] == (
@@ -172,6 +172,25 @@ def test_refusal_has_its_status_and_challenge_without_our_handler(browser: Brows
     assert response.status_code == 401
     assert 'max_age="600"' in response["WWW-Authenticate"]
     assert response.data["detail"].code == "reauthentication_required"
+
+
+@pytest.mark.parametrize(
+    ("factor", "way"),
+    [
+        (None, "Sign in again."),
+        ("tests.tokens.factors.PIN", "Confirm it with your second factor, or sign in again."),
+    ],
+)
+def test_user_without_a_password_is_told_another_way(
+    ann: Any, settings: Settings, clock: Clock, factor: str | None, way: str
+) -> None:
+    ann.set_unusable_password()
+    ann.save()
+    settings.TOKENS_SECOND_FACTOR = factor
+    browser = Browser()
+    browser.access = str(AccessToken.for_user(ann))
+    clock.shift(601)
+    assert_too_old(browser.get("/sensitive"), way=way)
 
 
 def test_session_without_a_sign_in_time_is_refused(ann: Any) -> None:

@@ -285,6 +285,12 @@ def is_recent(session: Session) -> bool:
     return times.now() - session.authenticated_at <= conf.recent_sign_in and took_all_factors(session)
 
 
+def factors_of(user: Any) -> Sequence[str] | None:
+    """Name the second factors that the user can give; None for a user who has none."""
+    factors = _second_factors()
+    return factors.methods(user) if factors else None
+
+
 def took_all_factors(session: Session) -> bool:
     """Return whether the user has no second factor, or gave it at the sign-in of the session or at its renewal."""
     factors, amr = _second_factors(), session.amr.split()

@@ -1,12 +1,15 @@
 """The answers to requests whose token or sign-in is refused."""
 
 from datetime import timedelta
+from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, status
 from rest_framework_simplejwt.exceptions import InvalidToken
 
 from ..conf import conf
+from ..domain import signing_in
 from ..exceptions import TokenRefused
 from ..jose.dpop import ALGORITHMS
 from ..jose.keys import COOLDOWN
@@ -62,9 +65,15 @@ class ReauthenticationRequired(exceptions.APIException):
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("This needs a recent sign-in. Enter your password again.")
+    with_factor = _("This needs a recent sign-in. Confirm it with your second factor, or sign in again.")
+    anew = _("This needs a recent sign-in. Sign in again.")
     default_code = "reauthentication_required"
 
-    def __init__(self, max_age: timedelta) -> None:
-        super().__init__()
+    def __init__(self, max_age: timedelta, user: Any = None) -> None:
+        """Tell the user, if there is one of this database, what can be done about it."""
+        detail = None
+        if isinstance(user, get_user_model()) and not user.has_usable_password():
+            detail = self.with_factor if signing_in.factors_of(user) else self.anew
+        super().__init__(detail)
         seconds = int(max_age.total_seconds())
         self.auth_header = f'{challenge()}, error="insufficient_user_authentication", max_age="{seconds}"'
