@@ -576,6 +576,7 @@ def check_blacklist(**kwargs: Any) -> Messages:
     if apps.is_installed(BLACKLIST_APP) and not getattr(settings, "TOKENS_LEGACY", None):
         yield checks.Warning(
             "INSTALLED_APPS should not list rest_framework_simplejwt.token_blacklist: sessions replace it.",
+            hint="While you set TOKENS_LEGACY, so that SimpleJWT's users stay signed in, it has to be there.",
             id="latchkey.W005",
         )
 

@@ -1,12 +1,15 @@
 """The command that reads a project which comes from SimpleJWT."""
 
+import sys
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from secrets import token_urlsafe
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.http import HttpResponse
@@ -63,8 +66,17 @@ class Guarded(APIView):
 def test_moved_project_has_no_findings(project: Path) -> None:
     write(
         project,
-        "from tokens.tokens import RefreshToken\nfrom os import sep\nfrom . import here\n",
+        "import tokens.views\nfrom tokens.tokens import RefreshToken\nfrom tokens import models, domain\n"
+        "from tokens.domain import sessions\nfrom tokens.authentication import *\nimport tokensale.views\n"
+        "from os import sep\nfrom . import here\n",
     )
+    findings_of(left=0)
+
+
+def test_module_whose_library_is_not_installed_is_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ninja", None)
+    monkeypatch.delitem(sys.modules, "tokens.contrib.ninja", raising=False)
+    write(project, "from tokens.contrib.ninja import SessionAuth\n")
     findings_of(left=0)
 
 
@@ -81,13 +93,21 @@ def test_folder_can_be_chosen(project: Path, tmp_path_factory: pytest.TempPathFa
     ("import rest_framework_simplejwt.views as views", "Import tokens.views instead of"),
     ("from rest_framework_simplejwt import serializers", "Import tokens.serializers instead of"),
     ("import rest_framework_simplejwt", "has no counterpart"),
-    ("from rest_framework_simplejwt.utils import aware_utcnow", "has no counterpart"),
+    ("from rest_framework_simplejwt.utils import datetime_to_epoch", "has no counterpart"),
+    ("from rest_framework_simplejwt.utils import aware_utcnow", "django.utils.timezone"),
     ("from rest_framework_simplejwt.settings import api_settings", "the setting SIMPLE_JWT"),
     ("from rest_framework_simplejwt.models import TokenUser", "from tokens.models"),
     ("from rest_framework_simplejwt.token_blacklist.models import OutstandingToken", "query Session"),
     ("from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken", "blacklist()"),
     ("from rest_framework_simplejwt.tokens import SlidingToken", "Sliding tokens are not supported"),
     ("from tokens.tokens import SlidingToken", "Sliding tokens are not supported"),
+    # Search and replace has gone too far.
+    ("import tokens.utils", "has no counterpart"),
+    ("from tokens.utils import datetime_to_epoch", "has no counterpart"),
+    ("from tokens.settings import api_settings", "the lifetimes are AccessToken.lifetime"),
+    ("from tokens.token_blacklist.models import BlacklistedToken", "blacklist()"),
+    ("from tokens.models import OutstandingToken", "query Session"),
+    ("from tokens.tokens import token_backend", "the text of a token"),
 ])  # fmt: skip
 def test_import_is_reported_with_its_place_and_replacement(project: Path, line: str, way: str) -> None:
     write(project, f"\n{line}\n")
@@ -125,7 +145,8 @@ def test_unreadable_file_is_reported(project: Path) -> None:
     ("Somebody", "def validate(self, attrs): return {}", ""),
 ])  # fmt: skip
 def test_override_without_effect_is_reported(project: Path, base: str, member: str, left: str) -> None:
-    own = "from tokens.x import JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView\n"
+    names = "JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView"
+    own = f"from tokens.x import {names}  {moving.IGNORE}\n"
     write(project, f"{own}\n\nclass Own({base}):\n    {member}\n")
     findings = findings_of(left=1 if left else 0)
     assert all(line.startswith("shop/code.py:5: Own.") and left in line for line in findings)
@@ -140,6 +161,17 @@ def test_settings_without_effect_are_reported_with_their_place(project: Path, se
     assert algorithm.startswith("shop/settings.py:4: SIMPLE_JWT['ALGORITHM'] has no effect.")
     assert sliding.startswith("settings: SIMPLE_JWT['SLIDING_TOKEN_LIFETIME'] has no effect.")
     assert typo == "settings: SIMPLE_JWT['TYPO'] is not a setting."
+
+
+def test_weak_key_is_reported_but_no_weak_key_of_old_tokens(
+    project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(mail, "outbox")  # as outside tests
+    settings.SECRET_KEY = "django-insecure-and-so-on"
+    assert [finding.what.partition(" ")[0] for finding in moving.findings(project)] == ["SECRET_KEY"]
+    settings.SECRET_KEY = token_urlsafe(64)
+    settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC), "SIGNING_KEY": "django-insecure-and-so-on"}
+    assert moving.findings(project) == []
 
 
 def test_clients_that_may_not_rotate_are_reported(project: Path, settings: Settings) -> None:

@@ -3,6 +3,8 @@
 import ast
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +38,9 @@ WAYS = {
     "BlacklistedToken": f"Sessions replace it: call blacklist() of the refresh token, or revoke_all() of "
     f"{PACKAGE}.domain.sessions.",
     "TokenUser": f"Import it from {PACKAGE}.models.",
-    "api_settings": "Read the setting SIMPLE_JWT of django.conf.settings.",
+    "api_settings": f"Read the setting SIMPLE_JWT of django.conf.settings; the lifetimes are AccessToken.lifetime and "
+    f"RefreshToken.lifetime of {PACKAGE}.tokens.",
+    "aware_utcnow": "Call now() of django.utils.timezone.",
     "token_backend": "Construct AccessToken or RefreshToken from the text of a token.",
     "TokenBackend": "The keys are settings: TOKENS_SIGNING_KEYS, or SECRET_KEY.",
 }
@@ -64,6 +68,10 @@ FIXED = (
     "verify",
 )
 """What a subclass of a token can't change, since a token is derived from its session."""
+
+
+WEAK_FORMER_KEY = "latchkey.W014"
+"""The warning about a weak key of old tokens: nothing can be changed about those."""
 
 
 class Finding(NamedTuple):
@@ -125,7 +133,7 @@ def _of_sources(sources: Iterable[Source]) -> Iterator[Finding]:
         for node in ast.walk(source.tree):
             match node:
                 case ast.Import(names=names):
-                    found = [_module(alias.name) for alias in names if _is_theirs(alias.name)]
+                    found = [what for alias in names for what in _module(alias.name)]
                 case ast.ImportFrom(module=str(module), names=names, level=0):
                     found = [what for alias in names for what in _name(module, alias.name)]
                 case ast.ClassDef():
@@ -137,29 +145,45 @@ def _of_sources(sources: Iterable[Source]) -> Iterator[Finding]:
                 yield from (Finding(source.at(node), what) for what in found)
 
 
-def _is_theirs(module: str) -> bool:
-    return module == THEIRS or module.startswith(f"{THEIRS}.")
+def _is_of(package: str, module: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
 
 
-def _module(module: str) -> str:
+def _module(module: str) -> Iterator[str]:
     part = module.removeprefix(THEIRS).removeprefix(".")
-    if part in SAME_NAME:
-        return f"Import {PACKAGE}.{part} instead of {module}."
-    return f"{module} is imported. {ELSEWHERE}"
+    if _is_of(PACKAGE, module) and not _is_there(module):
+        yield f"{module} can't be imported. {ELSEWHERE}"
+    elif _is_of(THEIRS, module) and part in SAME_NAME:
+        yield f"Import {PACKAGE}.{part} instead of {module}."
+    elif _is_of(THEIRS, module):
+        yield f"{module} is imported. {ELSEWHERE}"
 
 
 def _name(module: str, name: str) -> Iterator[str]:
-    is_ours = module == PACKAGE or module.startswith(f"{PACKAGE}.")
-    if not _is_theirs(module) and not is_ours:
+    is_ours = _is_of(PACKAGE, module)
+    if not _is_of(THEIRS, module) and not is_ours:
         return
     if "sliding" in name.lower():
         yield f"{name} is imported. {SLIDING}"
     elif is_ours:
-        return
+        # Search and replace also renames what has no counterpart.
+        if not _is_there(module, name):
+            yield f"{name} can't be imported from {module}. {WAYS.get(name, ELSEWHERE)}"
     elif name in WAYS:
         yield f"{name} is imported from {module}. {WAYS[name]}"
     else:
-        yield _module(f"{module}.{name}" if module == THEIRS else module)
+        yield from _module(f"{module}.{name}" if module == THEIRS else module)
+
+
+def _is_there(module: str, name: str = "*") -> bool:
+    """Return whether this package has that module, and the name in it."""
+    try:
+        if find_spec(module) is None:
+            return False
+        return name == "*" or hasattr(import_module(module), name) or find_spec(f"{module}.{name}") is not None
+    except ModuleNotFoundError as error:
+        # What one of our modules imports may not be installed.
+        return not _is_of(PACKAGE, f"{error.name}")
 
 
 def _of_class(source: Source, node: ast.ClassDef) -> Iterator[Finding]:
@@ -168,7 +192,7 @@ def _of_class(source: Source, node: ast.ClassDef) -> Iterator[Finding]:
         alias.asname or alias.name: alias.name
         for statement in ast.walk(source.tree)
         if isinstance(statement, ast.ImportFrom)
-        and (_is_theirs(f"{statement.module}") or PACKAGE in f"{statement.module}")
+        and (_is_of(THEIRS, f"{statement.module}") or PACKAGE in f"{statement.module}")
         for alias in statement.names
     }
     bases = [
@@ -217,7 +241,7 @@ def _of_settings(sources: list[Source]) -> Iterator[Finding]:
         )
     for name, path in _paths():
         if _is_left(path):
-            what = path if isinstance(path, str) else f"{path.__module__}.{path.__qualname__}"
+            what = path if isinstance(path, str) else _path(path)
             yield Finding(places.get(what, "settings"), f"{name} names {what}: use {PACKAGE}'s, or a subclass of it.")
     yield from _of_dj_rest_auth(places)
     names = [config.name for config in apps.get_app_configs()]
@@ -231,6 +255,7 @@ def _of_settings(sources: list[Source]) -> Iterator[Finding]:
 
 def _messages() -> Iterator[CheckMessage]:
     for check in (
+        checks.check_secret_keys,
         checks.check_simple_jwt_names,
         checks.check_simple_jwt_paths,
         checks.check_types,
@@ -240,7 +265,7 @@ def _messages() -> Iterator[CheckMessage]:
         checks.check_legacy,
         checks.check_legacy_tables,
     ):
-        yield from check()
+        yield from (message for message in check() if message.id != WEAK_FORMER_KEY)
 
 
 def _paths() -> Iterator[tuple[str, Any]]:
@@ -300,10 +325,11 @@ def _of_urls(root: Path) -> Iterator[Finding]:
         if not _is_reached(route, callback):
             continue
         if view and _is_left(view):
-            yield Finding(_place(view, root) or f"/{route}", f"/{route} is {_path(view)}: use that of {PACKAGE}.views.")
+            what = f"/{route} is {_path(view)}: use that of {PACKAGE}.views, or a subclass of it."
+            yield Finding(_place(view, root) or f"/{route}", what)
         for guard in getattr(view, "authentication_classes", ()):
             if _is_left(guard) and not _is_default(guard):
-                what = f"/{route} is guarded by {_path(guard)}: use {PACKAGE}.authentication.JWTAuthentication."
+                what = f"/{route} is guarded by {_path(guard)}: use {PACKAGE}'s JWTAuthentication, or a subclass of it."
                 yield Finding(_place(guard, root) or _place(view, root) or f"/{route}", what)
 
 
