@@ -70,9 +70,10 @@ class SessionInline(UserInline):
 
     model = Session
     ordering = ("-pk",)
-    fields = readonly_fields = ("status", "device", "ip_address", "rotated_at", "expires_at")
+    fields = readonly_fields = ("status", "device", "ip_address", "last_used", "expires")
 
     status, device = SessionAdmin.status, SessionAdmin.device
+    last_used, expires = SessionAdmin.last_used, SessionAdmin.expires
     Media = SessionAdmin.Media
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
@@ -84,9 +85,10 @@ class SecurityEventInline(UserInline):
 
     model = SecurityEvent
     verbose_name_plural = _("recent security events")
-    fields = readonly_fields = ("created_at", "event", "ip_address", "device", "count", "reason")
+    fields = readonly_fields = ("created_at", "event", "ip_address", "device", "times", "cause")
 
     event, device = SecurityEventAdmin.event, SecurityEventAdmin.device
+    times, cause = SecurityEventAdmin.times, SecurityEventAdmin.cause
 
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]

@@ -44,11 +44,11 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("live", _("live")), ("ended", _("ended")), ("expired", _("expired"))]
+        return [("active", _("active")), ("ended", _("ended")), ("expired", _("expired"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         match self.value():
-            case "live":
+            case "active":
                 return queryset.live().exclude(_ended())
             case "ended":
                 return queryset.exclude(revoked_at=None) | queryset.live().filter(_ended())
@@ -174,6 +174,9 @@ class ReadOnlyAdmin(OfferedLookups):
     def device(self, row: Session | SecurityEvent) -> str:
         return describe(row.user_agent)
 
+    class Media:
+        css = {"all": ("latchkey/admin.css",)}
+
 
 @admin.register(Session)
 class SessionAdmin(ReadOnlyAdmin):
@@ -210,9 +213,6 @@ class SessionAdmin(ReadOnlyAdmin):
         "revoked_from",
     )
     actions = ("revoke_selected", "revoke_all_of_users")
-
-    class Media:
-        css = {"all": ("latchkey/admin.css",)}
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("latchkey.change_session")
@@ -278,7 +278,7 @@ class SessionAdmin(ReadOnlyAdmin):
                 super().delete_queryset(request, chosen)
 
     def _revoke(self, request: HttpRequest, chosen: SessionQuerySet) -> int:
-        """Revoke the live ones, and write that into the admin's own log; return their number."""
+        """Revoke the active ones, and write that into the admin's own log; return their number."""
         count, by, using = 0, cast(User, request.user), router.db_for_write(Session)
         for __, some in ranges(chosen.live(), BATCH_SIZE):
             owners = within_reach(by, users.rows(using).filter(pk__in=some.values("user")))
@@ -300,7 +300,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "event", "user", "ip_address", "device", "count", "reason", "session")
+    list_display = ("created_at", "event", "user", "ip_address", "device", "times", "cause", "session")
     list_filter = (KindFilter, "reason", "created_at")
     search_fields = ("=session", "ip_address")
     fields = readonly_fields = (
@@ -326,6 +326,16 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     def event(self, event: SecurityEvent) -> str:
         return str(dict(kinds.choices()).get(event.kind, event.kind))
 
+    # Empty where there is nothing to tell, so that a phone shows no line for it.
+
+    @admin.display(description=_("count"), empty_value="")
+    def times(self, event: SecurityEvent) -> str:
+        return f"\N{MULTIPLICATION SIGN} {localize(event.count)}" if event.count > 1 else ""
+
+    @admin.display(description=_("reason"), empty_value="")
+    def cause(self, event: SecurityEvent) -> str:
+        return event.get_reason_display()
+
 
 def _status(session: Session) -> tuple[str, str | Promise]:
     """Return the status as a CSS class and as words."""
@@ -336,7 +346,7 @@ def _status(session: Session) -> tuple[str, str | Promise]:
         return "ended", _("expired")
     if not session.user.is_active:
         return "ended", _("user deactivated")
-    return ("ended", _("ended by a password change")) if session.password_changed else ("live", _("live"))
+    return ("ended", _("ended by a password change")) if session.password_changed else ("active", _("active"))
 
 
 def _labelled(label: str | Promise, moment: datetime) -> str:

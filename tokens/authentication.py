@@ -41,7 +41,7 @@ BOUND = b"dpop"
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
-    """Let in a request with an access token of a live session: one SELECT, of the session joined with its user.
+    """Let in a request with an access token of an active session: one SELECT, of the session joined with its user.
 
     A revocation, a deactivation and a changed password work on the next request. A token that is bound to a key needs
     a proof of it with each request (RFC 9449). `request.auth` is the AccessToken,
@@ -97,7 +97,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return token
 
     def get_validated_token(self, raw_token: bytes | str) -> Token:
-        """Return the access token of a live session.
+        """Return the access token of an active session.
 
         A token that is bound to a key is refused, except for `authenticate`, which sees the proof. Raises Refused,
         KeysUnavailable or ProofsUnavailable.

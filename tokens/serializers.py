@@ -85,7 +85,7 @@ class DeviceNameField(serializers.CharField):
     default_error_messages = {"not_printable": _("Use printable characters only.")}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=DEVICE_NAME_LENGTH, **kwargs)
+        super().__init__(max_length=DEVICE_NAME_LENGTH, label=_("Device name"), **kwargs)
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(value)

@@ -252,7 +252,7 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * List the live sessions, a page at a time: give `next` of the page before.
+   * List the active sessions, a page at a time: give `next` of the page before.
    * @param {string | null} [next] @returns {Promise<List<Session>>}
    */
   sessions(next) {

@@ -42,7 +42,7 @@ def test_operator_ends_a_users_sessions_and_the_user_sees_it(office: str, visit:
     expect(page.locator("#content")).to_contain_text("Active sessions: 3")
     page.get_by_role("link", name="Users", exact=True).click()
     page.get_by_role("link", name="ann", exact=True).click()
-    expect(page.locator(".session-status.live")).to_have_count(2)
+    expect(page.locator(".session-status.active")).to_have_count(2)
     expect(page.get_by_role("heading", name="Recent security events")).to_be_visible()
     page.get_by_role("button", name="Revoke all sessions").click()
     expect(page.get_by_text("2 sessions were revoked.")).to_be_visible()
@@ -59,6 +59,22 @@ def test_operator_ends_a_users_sessions_and_the_user_sees_it(office: str, visit:
     expect(phone.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     fill_in(phone, "ann", PASSWORD)
     expect(phone.locator("#events li").nth(1)).to_have_text(re.compile(r"session ended\s+revoked by staff"))
+
+
+def test_lists_fit_on_a_phone(office: str, visit: Visit) -> None:
+    page = visit(base_url=office, viewport={"width": 390, "height": 844}).open()
+    enter(page)
+    for path, lists in (
+        ("/admin/latchkey/session/", ".results"),
+        ("/admin/latchkey/securityevent/", ".results"),
+        ("/admin/accounts/user/?q=root", ".inline-related"),
+    ):
+        page.goto(path)
+        if lists == ".inline-related":
+            page.get_by_role("link", name="root", exact=True).click()
+        found = page.locator(lists)
+        expect(found.first).to_contain_text("Firefox on Linux")
+        assert found.evaluate_all("lists => lists.every(list => list.scrollWidth <= list.clientWidth)")
 
 
 def test_staff_reach_admin_and_api_from_the_account_page_with_one_sign_in(office: str, visit: Visit) -> None:

@@ -69,7 +69,7 @@ def every_status(ann: Any, bob: Any, django_user_model: Any, time_machine: TimeM
     dora.set_password("another one")
     dora.save()
     return {
-        "live": live,
+        "active": live,
         "ended: signed out": revoked,
         "expired": expired,
         "user deactivated": deactivated,
@@ -117,7 +117,7 @@ def live() -> list[Session]:
 def test_list_shows_status_user_device_and_times(ann: Any, admin_client: Http) -> None:
     session = sessions.start(ann, FIREFOX)
     page = admin_client.get(SESSIONS)
-    assert (column(page, "user"), column(page, "status")) == (["ann"], ["live"])
+    assert (column(page, "user"), column(page, "status")) == (["ann"], ["active"])
     assert (column(page, "device"), column(page, "ip_address")) == (["Firefox on Linux"], ["192.0.2.1"])
     assert column(page, "last_used")[0].startswith("last used ")
     assert column(page, "expires")[0].startswith("expires ")
@@ -158,7 +158,7 @@ def test_list_names_nobody_if_no_person_ended_a_session(ann: Any, admin_client: 
     assert "from" not in ended
 
 
-@pytest.mark.parametrize(("reason", "sort"), [(None, "live"), (Reason.LOGOUT, "ended"), (Reason.REUSED, "reused")])
+@pytest.mark.parametrize(("reason", "sort"), [(None, "active"), (Reason.LOGOUT, "ended"), (Reason.REUSED, "reused")])
 def test_status_has_a_colour(ann: Any, admin_client: Http, reason: Reason | None, sort: str) -> None:
     session = sessions.start(ann)
     if reason:
@@ -172,7 +172,7 @@ def test_status_has_a_colour(ann: Any, admin_client: Http, reason: Reason | None
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("live", ["live"]),
+        ("active", ["active"]),
         ("expired", ["expired"]),
         ("ended", ["ended by a password change", "ended: signed out", "user deactivated"]),
     ],
@@ -195,7 +195,7 @@ def test_status_filter_works_without_is_active(ann: Any, admin_client: Http, mon
         return find(name)
 
     monkeypatch.setattr(get_user_model()._meta, "get_field", get_field)
-    assert column(admin_client.get(f"{SESSIONS}?status=live"), "status") == ["live"]
+    assert column(admin_client.get(f"{SESSIONS}?status=active"), "status") == ["active"]
     assert column(admin_client.get(f"{SESSIONS}?status=ended"), "status") == []
 
 
@@ -300,7 +300,7 @@ def test_list_costs_the_same_at_any_length(ann: Any, bob: Any, admin_client: Htt
 def test_session_page_shows_everything_but_secrets(ann: Any, admin_client: Http) -> None:
     session = sessions.start(ann, FIREFOX)
     page = admin_client.get(f"{SESSIONS}{session.pk}/change/").content.decode()
-    for shown in (str(session.pk), "ann", "live", "Firefox on Linux", FIREFOX.user_agent, "192.0.2.1"):
+    for shown in (str(session.pk), "ann", "active", "Firefox on Linux", FIREFOX.user_agent, "192.0.2.1"):
         assert shown in unescape(page)
     assert 'name="_save"' not in page
 
@@ -420,7 +420,7 @@ def test_list_that_shrinks_meanwhile_is_processed_to_the_end(
     monkeypatch.setattr(admin, "BATCH_SIZE", 1)
     monkeypatch.setattr(admin.SessionAdmin, "list_per_page", 2)
     begun = [sessions.start(user) for user in (ann, bob, ann, bob, ann)]
-    act(admin_client, action, *begun[:2], query="?status=live&p=1", select_across="1", post="yes")
+    act(admin_client, action, *begun[:2], query="?status=active&p=1", select_across="1", post="yes")
     assert not live()
     assert Session.objects.count() == (0 if action == "delete_selected" else 5)
     assert SecurityEvent.objects.filter(kind="session_revoked").count() == 5

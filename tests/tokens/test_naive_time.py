@@ -75,7 +75,7 @@ def test_sessions_are_ended_and_listed_with_naive_times(
     assert sessions.revoke_all(ann, Reason.STAFF) == 1
     time_machine.shift(86400)  # Django's own sessions do not last through that night
     client.force_login(admin_user)
-    for address in ("", "?created_at__year=2030&created_at__month=10", "?status=live"):
+    for address in ("", "?created_at__year=2030&created_at__month=10", "?status=active"):
         assert client.get(f"/admin/latchkey/session/{address}").status_code == 200
     assert SecurityEvent.objects.filter(created_at=NIGHT[1]).count() == 2
 

@@ -19,7 +19,7 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 async def authenticate(request: HttpRequest) -> tuple[Any, Token] | None:
-    """Return the user and the access token of a live session; None if the request's header holds no token.
+    """Return the user and the access token of an active session; None if the request's header holds no token.
 
     A token that is bound to a key needs a proof of it, as in DRF's views.
     Raises Refused, KeysUnavailable or ProofsUnavailable, all of them DRF's APIException.
@@ -28,7 +28,7 @@ async def authenticate(request: HttpRequest) -> tuple[Any, Token] | None:
 
 
 def login_required(view: View) -> View:
-    """Let in only requests with an access token of a live session; answer others 401, as DRF's views do.
+    """Let in only requests with an access token of an active session; answer others 401, as DRF's views do.
 
     `request.user` and `await request.auser()` are the token's user, `request.auth` is the token. The view needs no CSRF
     token, since browsers add no header of ours to another site's requests.

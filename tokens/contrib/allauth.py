@@ -82,7 +82,7 @@ def _begin(request: HttpRequest) -> Session | HttpResponse:
 
 
 def _session_in(kept: SessionBase) -> Session | None:
-    """Return our session that allauth's names, if it is live."""
+    """Return our session that allauth's names, if it is active."""
     try:
         session = sessions.find({"sid": kept[SID], "sub": kept[auth.SESSION_KEY], "token_type": "access"})
     except TokenRefused:

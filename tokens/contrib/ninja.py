@@ -26,7 +26,7 @@ class Refusal(HttpError):
 
 
 class SessionAuth(HttpBearer):
-    """Let in a request with an access token of a live session; `request.auth` is the token, `request.user` its user.
+    """Let in a request with an access token of an active session; `request.auth` is the token, `request.user` its user.
 
     A token that is bound to a key needs a proof of it, as in DRF's views. Raises Refusal.
     """

@@ -13,12 +13,12 @@ from ..models import SecurityEvent, Session, uuid7_floor
 register = template.Library()
 
 MOST = 10_000
-"""The most live sessions to count, so that the page is fast however many there are."""
+"""The most active sessions to count, so that the page is fast however many there are."""
 
 
 @register.inclusion_tag("latchkey/summary.html", takes_context=True)
 def session_summary(context: template.Context) -> dict[str, Any]:
-    """Count the live sessions and the last day's events; nothing for staff without the permissions."""
+    """Count the active sessions and the last day's events; nothing for staff without the permissions."""
     user, now = context["request"].user, times.now()
     if not user.has_perms(["latchkey.view_session", "latchkey.view_securityevent"]):
         return {}
