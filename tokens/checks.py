@@ -635,7 +635,10 @@ def check_legacy_tables(**kwargs: Any) -> Messages:
 
 # Settings that a project brings from SimpleJWT
 
-KEYS = "TOKENS_SIGNING_KEYS or SECRET_KEY determines the keys and the algorithm."
+KEYS = (
+    "TOKENS_SIGNING_KEYS or SECRET_KEY determines the keys and the algorithm. "
+    "To keep old tokens valid, move it to TOKENS_LEGACY."
+)
 SLIDING = "Sliding tokens are not supported. A session stays active while it is used."
 PASSWORD = "Changing the password always ends the user's sessions."
 

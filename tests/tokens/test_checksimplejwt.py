@@ -20,7 +20,7 @@ from rest_framework_simplejwt import authentication, serializers, views
 
 from tokens.management import moving
 from tokens.serializers import TokenObtainPairSerializer
-from tokens.views import TokenVerifyView
+from tokens.views import TokenRefreshView, TokenVerifyView
 
 pytestmark = pytest.mark.django_db
 
@@ -224,17 +224,46 @@ def test_urls_of_simplejwts_views_and_guards_are_reported(project: Path, setting
             path("api/", include([path("login/", views.TokenObtainPairView.as_view())])),
             path("orders/", Guarded.as_view()),
             path("verify/", TokenVerifyView.as_view()),
-            re_path("^verify/?$", views.TokenVerifyView.as_view()),  # is never reached
+            re_path("^verify/$", views.TokenVerifyView.as_view()),  # is never reached
+            path("renew/", TokenRefreshView.as_view()),
+            re_path("^renew/?$", views.TokenRefreshView.as_view()),  # is reached without the slash
             re_path("^v[12]/plain$", HttpResponse),
             path("plain/", HttpResponse),
         ]
 
     settings.ROOT_URLCONF, settings.BASE_DIR = Urls("urls"), project
-    login, orders = findings_of(left=2)
-    assert login.startswith("/api/login/: /api/login/ is rest_framework_simplejwt.views.TokenObtainPairView: ")
-    assert orders.startswith("/orders/: /orders/ is guarded by ")
+    login, orders, renew = findings_of(left=3)
+    assert login.startswith("urls: /api/login/ is rest_framework_simplejwt.views.TokenObtainPairView: ")
+    assert orders.startswith("urls: /orders/ is guarded by ")
+    assert renew.startswith("urls: /renew/? is rest_framework_simplejwt.views.TokenRefreshView: ")
     settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": [Cookies]}
-    assert [line.partition(" ")[0] for line in findings_of(left=2)] == ["settings:", "/api/login/:"]
+    assert [line.partition(" ")[0] for line in findings_of(left=3)] == ["settings:", "urls:", "urls:"]
+
+
+def test_logout_of_dj_rest_auth_is_reported_unless_it_ends_the_session(settings: Settings) -> None:
+    def logout(self: APIView, request: Any) -> None:
+        """Stands for that of dj-rest-auth, which isn't installed here."""
+
+    logout.__module__, logout.__qualname__ = "dj_rest_auth.views", "LogoutView.logout"
+    theirs: Any = type("LogoutView", (APIView,), {"logout": logout})
+    ended: Any = type("CookieLogoutView", (theirs,), {"logout": HttpResponse})
+
+    class Urls(ModuleType):
+        urlpatterns = [path("cas/logout/", theirs.as_view()), path("logout/", ended.as_view())]
+
+    settings.ROOT_URLCONF = Urls("urls")
+    findings_of(left=0)
+    settings.REST_AUTH = {"USE_JWT": True, "JWT_TOKEN_CLAIMS_SERIALIZER": TokenObtainPairSerializer}
+    assert findings_of(left=1)[0].startswith("urls: /cas/logout/ is ")
+
+
+def test_what_old_tokens_contain_must_be_in_tokens_legacy(project: Path, settings: Settings) -> None:
+    settings.SIMPLE_JWT = {**MOVED, "AUDIENCE": "shop", "USER_ID_CLAIM": "user_id"}
+    settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC)}
+    write(project, "SIMPLE_JWT = {\n    'AUDIENCE': 'shop',\n}\n", "shop/settings.py")
+    assert findings_of(left=1) == ["shop/settings.py:2: TOKENS_LEGACY doesn't contain 'AUDIENCE' of the old tokens."]
+    settings.TOKENS_LEGACY |= {"AUDIENCE": "shop"}
+    findings_of(left=0)
 
 
 def test_projects_own_class_is_reported_with_its_place(
@@ -258,7 +287,7 @@ def test_projects_own_class_is_reported_with_its_place(
     made: Any = type("Made", (views.TokenVerifyView,), {"__module__": "nowhere"})
     Urls.urlpatterns = [path("made/", made.as_view())]
     settings.ROOT_URLCONF = Urls("urls")
-    assert findings_of(left=2)[1].startswith("/made/: ")
+    assert findings_of(left=2)[1].startswith("urls: /made/ ")
 
 
 def test_unreadable_urls_are_reported(settings: Settings) -> None:

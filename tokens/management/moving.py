@@ -19,6 +19,7 @@ from rest_framework_simplejwt import serializers as simplejwt_serializers
 from rest_framework_simplejwt import views as simplejwt_views
 
 from .. import authentication, checks, serializers, views
+from ..conf import DEFAULT_LEGACY
 
 PACKAGE = __package__.rpartition(".")[0]
 OWN_FOLDER = Path(__file__).resolve().parents[1]
@@ -45,6 +46,8 @@ WAYS = {
     "TokenBackend": "The keys are settings: TOKENS_SIGNING_KEYS, or SECRET_KEY.",
 }
 """What to use instead of names that have no counterpart under the same name."""
+
+LOGOUT = "dj_rest_auth.views.LogoutView.logout"
 
 SLIDING = "Sliding tokens are not supported: use TokenObtainPairView and TokenRefreshView."
 ELSEWHERE = f"{PACKAGE} has no counterpart. Do without it, or copy it into the project."
@@ -244,6 +247,11 @@ def _of_settings(sources: list[Source]) -> Iterator[Finding]:
             what = path if isinstance(path, str) else _path(path)
             yield Finding(places.get(what, "settings"), f"{name} names {what}: use {PACKAGE}'s, or a subclass of it.")
     yield from _of_dj_rest_auth(places)
+    former = getattr(settings, "TOKENS_LEGACY", None)
+    if isinstance(given, Mapping) and isinstance(former, Mapping):
+        for name, default in DEFAULT_LEGACY.items():
+            if given.get(name, default) != default and name not in former:
+                yield Finding(keys.get(name, "settings"), f"TOKENS_LEGACY doesn't contain {name!r} of the old tokens.")
     names = [config.name for config in apps.get_app_configs()]
     blacklist = checks.BLACKLIST_APP
     if blacklist in names and names.index(blacklist) < names.index(PACKAGE):
@@ -326,20 +334,33 @@ def _of_urls(root: Path) -> Iterator[Finding]:
             continue
         if view and _is_left(view):
             what = f"/{route} is {_path(view)}: use that of {PACKAGE}.views, or a subclass of it."
-            yield Finding(_place(view, root) or f"/{route}", what)
+            yield Finding(_place(view, root) or "urls", what)
+        if view and _is_logout_of_dj_rest_auth(view):
+            yield Finding(_place(view, root) or "urls", f"/{route} is {_path(view)}: its logout ends no session.")
         for guard in getattr(view, "authentication_classes", ()):
             if _is_left(guard) and not _is_default(guard):
                 what = f"/{route} is guarded by {_path(guard)}: use {PACKAGE}'s JWTAuthentication, or a subclass of it."
-                yield Finding(_place(guard, root) or _place(view, root) or f"/{route}", what)
+                yield Finding(_place(guard, root) or _place(view, root) or "urls", what)
 
 
 def _is_reached(route: str, callback: Any) -> bool:
-    """Return whether no route before it takes its requests; of one with parameters nobody knows."""
+    """Return whether a request reaches it, with or without the slash that it may leave out.
+
+    A route before it may take its requests. Of a route with parameters nobody knows.
+    """
     path = f"/{route.removesuffix('?')}"
+    paths = [path, path.removesuffix("/")] if route.endswith("/?") else [path]
     try:
-        return bool(checks.PARAMETER.search(path) or resolve(path).func == callback)
+        return any(checks.PARAMETER.search(path) or resolve(path).func == callback for path in paths)
     except Resolver404:
         return True
+
+
+def _is_logout_of_dj_rest_auth(view: type[Any]) -> bool:
+    if not getattr(settings, "REST_AUTH", {}).get("USE_JWT"):
+        return False
+    method = getattr(view, "logout", None)
+    return f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}" == LOGOUT
 
 
 def _is_default(guard: type[BaseAuthentication]) -> bool:

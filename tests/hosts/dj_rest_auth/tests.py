@@ -28,6 +28,21 @@ class MovedTests(TestCase):
         self.client.cookies.load(kept)
         self.assertEqual((self.me(), self.post("token/refresh").status_code), (401, 401))
 
+    def test_refresh_and_logout_by_body_and_without_a_slash(self):
+        self.post("login", username="ann", password="correct horse")
+        refresh = self.client.cookies["refresh"].value
+        self.client.cookies.clear()
+
+        def post(path, body):
+            return self.client.post(f"/dj-rest-auth/{path}", body, content_type="application/json").status_code
+
+        self.assertEqual(post("token/refresh", {"refresh": refresh}), 200)
+        self.client.cookies.clear()
+        self.assertEqual(post("logout", {"refresh": refresh}), 200)
+        self.assertEqual(post("token/refresh", {"refresh": refresh}), 401)
+        for body in ([], {"refresh": 5}, {"refresh": [refresh]}):
+            self.assertEqual(post("logout", body), 200)
+
     def test_old_cookies_stay_signed_in(self):
         old = RefreshToken.for_user(self.user)
         self.client.cookies.load({"access": str(old.access_token), "refresh": str(old)})
