@@ -1,6 +1,22 @@
-from django.urls import path
+from collections.abc import Callable
+from typing import Any
+
+from django.urls.resolvers import RoutePattern, URLPattern
 
 from . import views
+
+
+class OptionalSlash(RoutePattern):
+    """A path that matches with and without its trailing slash, so that no POST is redirected."""
+
+    def match(self, path: str) -> Any:
+        twin = f"{path}/" if str(self).endswith("/") else path.removesuffix("/")
+        return super().match(path) or super().match(twin)
+
+
+def path(route: str, view: Callable[..., Any], name: str) -> URLPattern:
+    return URLPattern(OptionalSlash(route, name=name, is_endpoint=True), view, name=name)
+
 
 app_name = "latchkey"
 

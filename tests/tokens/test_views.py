@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -14,10 +15,12 @@ from time_machine import TimeMachineFixture
 
 from tests.clients import CHALLENGES, PASSWORD, App, Browser, claims_of, header_of
 from tests.racing import just_before
+from tokens import urls
 from tokens.domain import sessions
 from tokens.models import Reason, Session
 from tokens.tokens import RefreshToken
 
+URLS = "tests.urls_tokens"
 BEARER = 'Bearer realm="api"'
 INVALID = f'{BEARER}, error="invalid_token"'
 
@@ -32,6 +35,18 @@ def assert_refused(response: Any, code: str, challenge: str = INVALID) -> None:
 def cookie_of(response: Any) -> dict[str, Any]:
     morsel = response.cookies["refreshToken"]
     return {name: value for name, value in morsel.items() if value and name != "expires"}
+
+
+@pytest.mark.parametrize("pattern", urls.urlpatterns, ids=str)
+def test_every_path_works_with_and_without_a_slash(pattern: Any) -> None:
+    canonical = reverse(f"latchkey:{pattern.name}", URLS)
+    bare = canonical.rstrip("/")
+    assert f"/{pattern.pattern}" == canonical
+    for path in (bare, f"{bare}/"):
+        assert resolve(path, URLS).func is pattern.callback
+    for path in (f"{bare}//", f"{bare}/x"):
+        with pytest.raises(Resolver404):
+            resolve(path, URLS)
 
 
 # Signing in

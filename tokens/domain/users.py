@@ -5,7 +5,7 @@ from unicodedata import normalize
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import DataError
+from django.db import DataError, router
 from django.db.models import CharField, Manager, Model, QuerySet, TextField
 
 from ..models import User
@@ -41,7 +41,8 @@ def named(name: Any, among: QuerySet[User] | None = None) -> User | None:
     For text that can be no name in this user model or this database, return None.
     """
     model = get_user_model()
-    manager: Any = model._default_manager
+    # A replica may lag behind a password or a deactivation.
+    manager: Any = model._default_manager.db_manager(router.db_for_write(model))
     try:
         if among is None:
             user: User | None = manager.get_by_natural_key(as_name(name))

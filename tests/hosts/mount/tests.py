@@ -29,7 +29,8 @@ class MountTests(TransactionTestCase):
         self.assertEqual(self.me(pair["access"]).status_code, 200)
         answer = self.post("/shop/v2/auth/login", username="ann", password="correct horse")
         self.assertEqual(answer.cookies["refreshToken"]["path"], settings.TOKENS_COOKIE_PATH)
-        answer = self.client.post("/shop/v2/auth/refresh-token")
+        answer = self.client.post("/shop/v2/auth/refresh-token/")
+        self.assertEqual(self.sign_in("/shop/v2/api/token").keys(), pair.keys())
         headers = {"authorization": f"Bearer {answer.json()['accessToken']}"}
         self.assertEqual(self.client.post("/shop/v2/auth/logout", headers=headers).status_code, 204)
         self.assertEqual(self.client.get("/shop/v2/.well-known/jwks.json").status_code, 200)
