@@ -135,6 +135,8 @@ def test_unreadable_file_is_reported(project: Path) -> None:
     ("TokenObtainPairSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
     ("TokenObtainPairSerializer", "def get_token(cls, user): return RefreshToken.for_user(user)", ""),
     ("TokenObtainPairView", "def post(self, request): return Response()", "call super().post"),
+    ("TokenRefreshSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
+    ("TokenRefreshSerializer", "def add(self, user): return AccessToken.for_user(user)", "another session"),
     ("JWTAuthentication", "def get_user(self, token): return User.objects.get(pk=token['user_id'])", "the session"),
     ("JWTAuthentication", "def authenticate(self, request): return None", ""),
     ("RefreshToken", "lifetime = timedelta(days=1)", "its lifetimes are settings"),
@@ -145,7 +147,7 @@ def test_unreadable_file_is_reported(project: Path) -> None:
     ("Somebody", "def validate(self, attrs): return {}", ""),
 ])  # fmt: skip
 def test_override_without_effect_is_reported(project: Path, base: str, member: str, left: str) -> None:
-    names = "JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView"
+    names = "JWTAuthentication, RefreshToken, TokenObtainPairSerializer, TokenObtainPairView, TokenRefreshSerializer"
     own = f"from tokens.x import {names}  {moving.IGNORE}\n"
     write(project, f"{own}\n\nclass Own({base}):\n    {member}\n")
     findings = findings_of(left=1 if left else 0)

@@ -59,6 +59,10 @@ OVERRIDES = {
 }
 """By the ending of a class's name: methods that an override must call, and what is lost otherwise."""
 
+REFRESHES = ("RefreshSerializer", "RefreshView")
+STARTS = (".get_token(", ".for_user(")
+"""What starts a session wherever it is called. SimpleJWT only makes a token."""
+
 FIXED = (
     "set_jti",
     "set_exp",
@@ -225,6 +229,8 @@ def _override(base: str, name: str, code: str) -> str:
     for suffix, (methods, loss) in OVERRIDES.items():
         if base.endswith(suffix) and name in methods and f"super().{name}" not in code:
             return f"call super().{name}, or {loss}."
+    if base.endswith(REFRESHES) and any(start in code for start in STARTS):
+        return "it starts another session at each refresh. Let TOKENS_ACCESS_CLAIMS return claims that may change."
     return ""
 
 
