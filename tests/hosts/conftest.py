@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,32 @@ class Host:
         assert "\nOK" in printed, printed
 
 
+def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]], log: list[str] | None = None) -> list[Any]:
+    """Return what each is answered; `log` takes what the server has logged meanwhile."""
+    done = subprocess.run(
+        [str(host.python), "clients.py"],
+        cwd=host.folder,
+        env={"DATABASE": json.dumps(host.database), "PYTHONWARNINGS": "error"},
+        input=json.dumps(acts),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    if log is not None:
+        log += done.stderr.splitlines()
+    answers: list[Any] = json.loads(done.stdout)
+    return answers
+
+
 @pytest.fixture
 def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> Host:
     """Return the host project that the test's file is named for: test_NAME.py belongs to the folder NAME."""
     name = request.path.stem.removeprefix("test_")
     folder = tmp_path / name
     shutil.copytree(HOSTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(HOSTS / "manage.py", folder)
+    for file in ("manage.py", "clients.py"):
+        shutil.copy(HOSTS / file, folder)
     # A name of its own for each test, since tests run in parallel.
     unique = f"host_{name}_{os.urandom(4).hex()}"
     settings = connection.settings_dict
@@ -74,3 +94,16 @@ def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> H
         database |= {"NAME": "postgres", "USER": "postgres", "TEST": {"NAME": unique}}
         database["OPTIONS"] = {"host": settings["OPTIONS"]["host"]}
     return Host(folder, host_python, database)
+
+
+@pytest.fixture
+def database(host: Host, transactional_db: None) -> Iterator[None]:
+    """A database of the host's own that stays from one command to the next."""
+    if connection.vendor == "sqlite":
+        yield
+        return
+    name = host.database["NAME"] = host.database["TEST"]["NAME"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+        yield
+        cursor.execute(f"DROP DATABASE {name}")

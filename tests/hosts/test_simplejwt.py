@@ -2,45 +2,11 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
 
-from tests.hosts.conftest import Host, shown
-
-
-@pytest.fixture
-def database(host: Host, transactional_db: None) -> Iterator[None]:
-    """A database of the host's own that stays from one command to the next."""
-    if connection.vendor == "sqlite":
-        yield
-        return
-    name = host.database["NAME"] = host.database["TEST"]["NAME"]
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-        yield
-        cursor.execute(f"DROP DATABASE {name}")
-
-
-def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]], log: list[str] | None = None) -> list[Any]:
-    """Return what each is answered; `log` takes what the server has logged meanwhile."""
-    done = subprocess.run(
-        [str(host.python), "clients.py"],
-        cwd=host.folder,
-        env={"DATABASE": json.dumps(host.database), "PYTHONWARNINGS": "error"},
-        input=json.dumps(acts),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    if log is not None:
-        log += done.stderr.splitlines()
-    answers: list[Any] = json.loads(done.stdout)
-    return answers
+from tests.hosts.conftest import Host, clients, shown
 
 
 def ask(path: str, token: str = "", **body: str) -> tuple[str, list[Any], dict[str, Any]]:
