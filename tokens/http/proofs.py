@@ -66,10 +66,10 @@ def targets_of(request: HttpRequest) -> list[Target]:
     targets = []
     with suppress(ValueError):  # Django lets a Host with an impossible port through
         targets.append(Target(dpop.origin_of(f"{request.scheme}://{request.get_host()}"), path))
-    if conf.public_url:
-        prefix = urlsplit(conf.public_url).path.rstrip("/")
+    if public_url := conf.public_url:
+        prefix = urlsplit(public_url).path.rstrip("/")
         below = path if path.startswith(f"{prefix}/") else prefix + path
-        targets.append(Target(dpop.origin_of(conf.public_url), below))
+        targets.append(Target(dpop.origin_of(public_url), below))
     return targets
 
 
