@@ -1,14 +1,13 @@
 // @ts-check
 /** The account page: signing in, and what there is to see and to change once that is done. */
 
-import { dpop } from "./dpop.js";
 import { addReveals, announce, copy, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
 import { Passkeys, unavailable } from "./passkeys.js";
 
 // Static files are one folder below the server's own path.
-const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
-const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
+const dpop = !!document.querySelector("meta[name=dpop]");
+const client = new Latchkey({ base: new URL("..", import.meta.url), dpop });
 const passkeys = new Passkeys(client);
 /** Why there are none here. The meta says whether the server has them. */
 const withoutPasskeys = document.querySelector("meta[name=passkeys]") ? unavailable() : "PASSKEYS=off";

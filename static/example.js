@@ -1,10 +1,10 @@
-import { dpop } from "./dpop.js";
 import { Latchkey, Refused } from "./latchkey.js";
 
 // This file is one folder below the server's own path. On another page of the server's origin, leave the base out.
-// The pages of one origin share the cookie, so all of them prove the key of the session, or none does.
-const hooks = document.querySelector("meta[name=dpop]") ? dpop() : {};
-const client = new Latchkey({ base: new URL("..", import.meta.url), hooks });
+// The pages of one origin share the cookie, so all of them prove the key of the session, or none does. For the key,
+// latchkey.js needs dpop.js beside it.
+const dpop = !!document.querySelector("meta[name=dpop]");
+const client = new Latchkey({ base: new URL("..", import.meta.url), dpop });
 const page = (id) => document.getElementById(id);
 const texts = page("state").dataset;
 const say = (line) => page("output").prepend(`${new Date().toLocaleTimeString()}  ${line}\n`);

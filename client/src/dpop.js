@@ -3,18 +3,10 @@
  * Sign-ins that are bound to a key (DPoP, RFC 9449): a copy of the tokens is worth nothing without it.
  *
  * The key can't be exported, not by the page's own scripts either. docs/dpop.md explains it.
- * @import { Hooks } from "./wire.js"
+ * @import { Binding, Hooks, Keys } from "./wire.js"
  */
 
-import { Misconfigured } from "./latchkey.js";
-
 /**
- * Keeps the key of the session. A browser's own keeps it in IndexedDB, for all tabs.
- * @typedef {object} Keys
- * @property {() => CryptoKeyPair | null | undefined | Promise<CryptoKeyPair | null | undefined>} get
- * @property {(pair: CryptoKeyPair) => unknown} set
- * @property {() => unknown} remove
- *
  * @typedef {{pair: CryptoKeyPair, jwk: Record<string, string | undefined>, jkt: string}} Held
  */
 
@@ -55,11 +47,11 @@ async function prove({ pair, jwk }, { method, url }, token, nonce) {
 }
 
 /**
- * Return the hooks that bind each sign-in to a key: `new Latchkey({ hooks: dpop() })`. Each sign-in makes a key of its
- * own; it goes with the session. Where the page can keep none (it is neither on https nor on localhost), sign-ins are
- * not bound.
- * @param {{keys?: Keys, name?: string}} [options] `name` tells apart clients of several servers in one page.
- * @returns {Hooks}
+ * Return the hooks that bind each sign-in to a key, as `new Latchkey({ dpop: true })` does, which loads this when it is
+ * first needed. Each sign-in makes a key of its own; it goes with the session. Where the page can keep none (it is
+ * neither on https nor on localhost), sign-ins are not bound.
+ * @param {Binding} [options]
+ * @returns {Required<Hooks>}
  */
 export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
   /** Of the session, as far as it is known here. @type {Held | null} */
@@ -114,9 +106,6 @@ export function dpop({ name = "latchkey", keys = inBrowser(name) } = {}) {
         await keys.set(coming.pair);
         [current, coming] = [coming, null];
         return false;
-      }
-      if (answer.code === "dpop_proof_required" && !globalThis.crypto?.subtle) {
-        throw new Misconfigured("insecure_page", "The server requires a key, which needs https or localhost.");
       }
       return request.headers.has("DPoP") && AGAIN.has(answer.code);
     },

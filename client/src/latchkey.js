@@ -3,7 +3,7 @@
  * Sign-in with Latchkey in the browser: keeps the access token fresh, and acts as one for all tabs of a site.
  *
  * The access token stays in memory; the refresh token is in a cookie that scripts can't read. See docs/client.md.
- * @import { Account, Answer, Claims, Detail, Enrolment, Factor, Hooks, Link, List, Me } from "./wire.js"
+ * @import { Account, Answer, Binding, Claims, Detail, Enrolment, Factor, Hooks, Link, List, Me } from "./wire.js"
  * @import { Options, Session, State, Transport, User } from "./wire.js"
  */
 
@@ -68,6 +68,33 @@ export async function read(response) {
   return body;
 }
 
+/**
+ * Tell a server that requires a key, where the page can have none, from a wrong password.
+ * @param {any} error @returns {never}
+ */
+const explain = (error) => {
+  if (error.code !== "dpop_proof_required" || globalThis.crypto?.subtle) throw error;
+  throw new Misconfigured("insecure_page", "The server requires a key, which needs https or localhost.");
+};
+
+/**
+ * Bind sign-ins to a key. What does so is loaded when it is first needed, so that other pages never load it.
+ * @param {true | Binding} options @returns {Hooks}
+ */
+const binding = (options) => {
+  /** @type {Required<Hooks> | undefined} */
+  let hooks;
+  const load = async () => {
+    const { dpop } = await import("./dpop.js");
+    return (hooks ??= dpop(options === true ? {} : options));
+  };
+  return {
+    headers: async (request, token) => (await load()).headers(request, token),
+    answered: async (response, request) => (await load()).answered(response, request),
+    ended: async () => (await load()).ended(),
+  };
+};
+
 /** The browser carries the refresh token, in a cookie. @type {Transport} */
 const cookie = {
   credentials: "include",
@@ -115,7 +142,7 @@ export class Latchkey extends EventTarget {
     if (this.#origins.has("null")) throw new TypeError("`base` and `origins` must be http or https origins");
     this.#name = `latchkey ${this.#base}`;
     this.#fetch = options.fetch ?? ((request) => globalThis.fetch(request));
-    this.#hooks = options.hooks ?? {};
+    this.#hooks = options.dpop ? binding(options.dpop) : (options.hooks ?? {});
     this.#transport = options.transport ?? cookie;
     const { locks = page && globalThis.navigator?.locks } = options;
     const { channel = page && globalThis.BroadcastChannel && new BroadcastChannel(this.#name) } = options;
@@ -389,7 +416,7 @@ export class Latchkey extends EventTarget {
    */
   async signIn(path, body) {
     const answer = await this.#alone(async () => {
-      const answer = await this.#obtain(path, body);
+      const answer = await this.#obtain(path, body).catch(explain);
       this.#unproven = !!answer.accessToken && this.#transport === cookie;
       // From a page of another origin, see at once whether the browser keeps the cookie.
       if (this.#unproven && this.#isForeign(this.#base)) await this.#refresh();

@@ -119,10 +119,23 @@
  */
 
 /**
+ * Keeps the key of the session. A browser's own keeps it in IndexedDB, for all tabs.
+ * @typedef {object} Keys
+ * @property {() => CryptoKeyPair | null | undefined | Promise<CryptoKeyPair | null | undefined>} get
+ * @property {(pair: CryptoKeyPair) => unknown} set
+ * @property {() => unknown} remove
+ *
+ * @typedef {object} Binding
+ * @property {Keys} [keys] By default the browser's.
+ * @property {string} [name] Tells apart clients of several servers in one page.
+ */
+
+/**
  * @typedef {object} Options By default the browser's; null for what to do without.
  * @property {string | URL} [base] The server, by default the page's origin. May have a path.
  * @property {(string | URL)[]} [origins] Others that may see the access token.
- * @property {Hooks} [hooks]
+ * @property {boolean | Binding} [dpop] Whether to bind each sign-in to a key.
+ * @property {Hooks} [hooks] In place of `dpop`.
  * @property {Transport} [transport] By default the cookie.
  * @property {(request: Request) => Promise<Response>} [fetch]
  * @property {Pick<LockManager, "request"> | null} [locks]

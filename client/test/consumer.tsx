@@ -7,10 +7,16 @@ import { createApp } from "vue";
 import { Latchkey, Misconfigured, Refused, read } from "latchkey-client";
 import { connect } from "latchkey-client/axios";
 import { SessionProvider, useSession } from "latchkey-client/react";
+import { dpop } from "latchkey-client/dpop";
 import { Latchkey as App, type Store } from "latchkey-client/store";
 import { latchkey, useSession as useSessionInVue } from "latchkey-client/vue";
-import type { Hooks, Identity, List, Session, Transport, User } from "latchkey-client/wire";
+import type { Hooks, Identity, Keys, List, Session, Transport, User } from "latchkey-client/wire";
 
+const pair = crypto.subtle.generateKey("Ed25519", false, ["sign"]) as Promise<CryptoKeyPair>;
+const keys: Keys = { get: () => pair, set: (pair: CryptoKeyPair) => void pair, remove: () => {} };
+export const bound = [new Latchkey({ dpop: true }), new Latchkey({ dpop: { keys } }), new Latchkey({ hooks: dpop() })];
+// @ts-expect-error: a key has one place
+export const homeless = new Latchkey({ dpop: { keys: true } });
 const hooks: Hooks = { headers: (request) => ({ Proof: request.url }) };
 const client = new Latchkey({ base: "https://auth.example.com", origins: [new URL("https://api.example.com")], hooks });
 

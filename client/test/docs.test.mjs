@@ -104,7 +104,6 @@ test("every block of the page is run, here or by the tests of the core", () => {
   assert.deepEqual([...new Set(packages)].sort(), [
     "latchkey-client",
     "latchkey-client/axios",
-    "latchkey-client/dpop",
     "latchkey-client/passkeys",
     "latchkey-client/react",
     "latchkey-client/store",

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { dpop } from "../../client/src/dpop.js";
 import { Latchkey as Storing } from "../../client/src/store.js";
 import { BASE, Browser, Server, pass, refusal, settle } from "./stand_ins.mjs";
 
@@ -78,7 +77,7 @@ class Keys {
 }
 
 let browser, server, keys;
-const tab = () => browser.tab({ hooks: dpop({ keys }) });
+const tab = () => browser.tab({ dpop: { keys } });
 
 beforeEach(() => {
   mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.UTC(2026, 0, 1) });
@@ -232,7 +231,7 @@ test("without a key, a server that requires one differs from a wrong password", 
 test("an app that keeps its tokens itself keeps the key too", async () => {
   const kept = new Map();
   const store = { get: () => kept.get("t"), set: (token) => kept.set("t", token), remove: () => kept.delete("t") };
-  const app = browser.tab({ store, hooks: dpop({ keys }), locks: null, channel: null }, Storing);
+  const app = browser.tab({ store, dpop: { keys }, locks: null, channel: null }, Storing);
   await app.login("ann", "secret");
   await app.renew();
   assert.equal((await app.me()).username, "ann");
