@@ -16,8 +16,8 @@
 # make docs-serve   show the site on this machine, while the pages change
 # make diagrams     draw the diagrams of the pages again
 # make fuzz         hostile input at length
-# make bench        measure, beside SimpleJWT, and write docs/benchmarks.md
-# make bench-scale  measure with ten million sessions, or SESSIONS=200000, and write docs/scaling.md
+# make bench        measure, beside other packages, and write docs/benchmarks.md
+# make bench-scale  measure with ten million sessions, or SESSIONS=200000 SOAK=1, and write docs/scaling.md
 # make screenshots  take the README's pictures again, with Chromium
 # make clean        remove what can be made again; .env and the database stay
 
@@ -155,7 +155,7 @@ bench: $(INSTALLED_DEV)
 	$(PY) -m benchmarks
 
 bench-scale: $(INSTALLED_DEV)
-	SESSIONS=$(SESSIONS) $(PY) -m benchmarks.scale
+	SESSIONS=$(SESSIONS) SOAK=$(SOAK) $(PY) -m benchmarks.scale
 
 clean:
 	rm -rf $(VENV) staticfiles build dist *.egg-info .coverage .coverage.* htmlcov

@@ -1,6 +1,6 @@
-"""The plot of the benchmarks: CPU time a request, as bars, for light pages and for dark ones."""
+"""The plots: CPU time a request, as bars and against the number of sessions, for light pages and for dark ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -34,9 +34,30 @@ def plot(bars: Bars, scheme: str) -> str:
             ]
             y += BAR
         y += GAP
+    return _image(parts, y, colours)
+
+
+def lines(sizes: Sequence[int], costs: Mapping[str, Sequence[float]], scheme: str) -> str:
+    """Draw the milliseconds of each operation, one for each number of sessions."""
+    colours, top, height = COLOURS[scheme], 48, 220
+    greatest = max(max(values) for values in costs.values())
+    parts = [_text(24, 24, "CPU milliseconds a request, by the number of sessions in PostgreSQL")]
+    xs = [60 + index * WIDTH / max(len(sizes) - 1, 1) for index in range(len(sizes))]
+    parts += [_text(x, top + height + 24, f"{size:,}", "middle") for x, size in zip(xs, sizes, strict=True)]
+    parts.append(_bar(60, top + height, WIDTH, 1, colours["text"]))
+    for (operation, values), colour in zip(costs.items(), colours["bars"], strict=False):
+        ys = [top + height * (1 - value / greatest) for value in values]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        parts += [_text(x, y - 7, f"{value:.1f}", "middle") for x, y, value in zip(xs, ys, values, strict=True)]
+        parts.append(_text(xs[-1] + 24, ys[-1] + 5, operation))
+    return _image(parts, top + height + 44, colours)
+
+
+def _image(parts: Sequence[str], height: float, colours: Mapping[str, object]) -> str:
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 60} {y}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 60} {height:g}" role="img">',
             "<title>CPU time a request</title>",
             f"<style>text {{ font: 13px system-ui, sans-serif; fill: {colours['text']}; }}</style>",
             f'<rect width="100%" height="100%" fill="{colours["page"]}"/>',

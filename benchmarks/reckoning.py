@@ -32,7 +32,7 @@ class Costs(NamedTuple):
     """Of a session, in the table and its indexes."""
 
     wal: float
-    """Bytes of a refresh."""
+    """Bytes of a refresh and of the first use of its access token, whole pages included."""
 
 
 def needs(users: int, costs: Costs) -> list[str]:

@@ -5,11 +5,10 @@ import os
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from time import monotonic
-from typing import Any, NamedTuple
 
 os.environ |= {
     "DJANGO_SETTINGS_MODULE": "tests.settings_server",
@@ -17,16 +16,22 @@ os.environ |= {
     "SECRET_KEY": secrets.token_urlsafe(64),
 }
 
+from benchmarks import growth, pooled, storage
 from benchmarks.databases import Database, databases
-from benchmarks.load import get, post, send
+from benchmarks.load import AGENT, get, post, send
+from benchmarks.plot import IMAGES, lines
 from benchmarks.processes import run
-from benchmarks.reckoning import Costs, tables
-from benchmarks.report import machine, table
+from benchmarks.scale_report import Flush, Scale, costs, page
 from benchmarks.stacks import LATCHKEY, Stack, running
+from benchmarks.wal import Wal, position, written
+from tests.tools import PGBOUNCER
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scaling.md"
 SESSIONS = int(os.environ.get("SESSIONS") or 10_000_000)
-FEW = 1000
+SIZES = [size for size in (1000, 10_000, 100_000, 1_000_000) if size < SESSIONS] + [SESSIONS]
+SOAK = float(os.environ.get("SOAK") or 30)
+"""Minutes."""
+
 USERS_SHARE = 10
 """Sessions of a user."""
 
@@ -41,8 +46,10 @@ SELECT (SELECT password FROM auth_user LIMIT 1), 'many-' || n, false, '', '', ''
 FROM generate_series(1, {users}) n
 """
 
-# Signed in over the last week, in that order, as the keys of sessions are; one of ten has expired since.
+# Signed in over the last week, in that order, as the keys of sessions are; one of ten has expired since. A replica
+# checks no foreign keys, and that would take a third of the time.
 LOAD_SESSIONS = """
+SET session_replication_role = replica;
 WITH numbered AS (
     SELECT n, now() AT TIME ZONE 'UTC' - interval '7 days' * (1 - n / {sessions}.0) AS at
     FROM generate_series(1, {sessions}) n
@@ -57,144 +64,128 @@ SELECT
     )::uuid,
     (SELECT max(id) FROM auth_user) - n % {users}, sha256(n::text::bytea), 0, 0, true, at, at,
     date_trunc('second', at + interval '7 days' * CASE WHEN n % 10 = 0 THEN 0 ELSE 2 END), '{auth_hash}', 'pwd', '',
-    '192.0.2.1', 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
+    '127.0.0.1', '{agent}'
 FROM numbered
 """
 
 
-class Flush(NamedTuple):
-    deleted: int
-    seconds: float
-    before: float
-    """The 99th percentile of a guarded request, in milliseconds."""
-
-    during: float
-
-
 def load(database: Database, sessions: int) -> None:
     """Add as many sessions by one statement, and let PostgreSQL count the table's changes from here on."""
-    users = max(sessions // USERS_SHARE, 1)
+    users, began = max(sessions // USERS_SHARE, 1), monotonic()
     auth_hash = run(database.url, LATCHKEY.environment, "benchmarks.sample", "auth_hash").strip()
     database.execute(LOAD_USERS.format(users=users))
-    database.execute(LOAD_SESSIONS.format(users=users, sessions=sessions, auth_hash=auth_hash))
+    database.execute(LOAD_SESSIONS.format(users=users, sessions=sessions, auth_hash=auth_hash, agent=AGENT))
     database.execute("VACUUM ANALYZE latchkey_session")
     database.execute("SELECT 1 FROM pg_stat_reset()")
+    print(f"Loaded {sessions:,} sessions in {monotonic() - began:.0f} seconds.", flush=True)
 
 
-def pairs(stack: Stack) -> list[list[str]]:
+def pairs(database: Database, number: int) -> list[list[str]]:
     """Return a refresh token and an access token of each of some sessions, chosen by chance."""
-    printed = run(stack.database.url, LATCHKEY.environment, "benchmarks.sample", "tokens", str(ASKED))
-    tokens: list[list[str]] = json.loads(printed)
+    tokens: list[list[str]] = json.loads(
+        run(database.url, LATCHKEY.environment, "benchmarks.sample", "tokens", str(number))
+    )
     return tokens
 
 
-def ask(stacks: Sequence[Stack]) -> tuple[list[int], list[list[str]]]:
-    """Refresh and ask with sessions of each table, in turns; return the WAL bytes of each and the new access tokens."""
-    tokens = [pairs(stack) for stack in stacks]
-    wal, accesses = [0 for _ in stacks], [[] for _ in stacks]  # type: list[int], list[list[str]]
-    for start in range(0, ASKED, AT_ONCE):
-        for index, stack in enumerate(stacks):
-            requests = [
-                post("/api/token/refresh/", refresh=refresh) for refresh, _ in tokens[index][start : start + AT_ONCE]
-            ]
-            before = _wal(stack.database)
-            answers = stack.measure("refresh", requests)
-            wal[index] += _wal(stack.database) - before
-            accesses[index] += [answer.body["access"] for answer in answers]
-    for operation in ("guarded, first use", "guarded"):
+def ask(stacks: Sequence[Stack]) -> tuple[dict[str, Wal], list[str]]:
+    """Refresh and ask with sessions of each table, in turns.
+
+    Return what the last one's server wrote for each operation, and its new access tokens.
+    """
+    waiting = [
+        [post("/api/token/refresh/", refresh=refresh) for refresh, _ in pairs(stack.database, ASKED)]
+        for stack in stacks
+    ]
+    wal, accesses = {}, []  # type: dict[str, Wal], list[str]
+    stacks[0].database.execute("CHECKPOINT")  # of the whole server
+    for operation in ("refresh", "guarded, first use", "guarded"):
+        wal[operation] = Wal(0, 0)
+        issued: list[list[str]] = [[] for _ in stacks]
         for start in range(0, ASKED, AT_ONCE):
             for index, stack in enumerate(stacks):
-                stack.measure(operation, [get("/guarded", token) for token in accesses[index][start : start + AT_ONCE]])
+                before = position(stack.database)
+                answers = stack.measure(operation, waiting[index][start : start + AT_ONCE])
+                if stack is stacks[-1]:
+                    wal[operation] += written(stack.database, before)
+                issued[index] += [answer.body["access"] for answer in answers if operation == "refresh"]
+        if operation == "refresh":
+            waiting, accesses = [[get("/guarded", token) for token in tokens] for tokens in issued], issued[-1]
     return wal, accesses
 
 
 def flush(stack: Stack, accesses: Sequence[str]) -> Flush:
     """Delete what has expired while others ask."""
-    requests = [get("/guarded", token) for token in accesses]
+    requests, seconds = [get("/guarded", token) for token in accesses], []  # type: list[bytes], list[float]
 
     def percentile() -> float:
-        return 1000 * quantiles([answer.seconds for answer in send(stack.port, requests, 2).answers], n=100)[98]
+        return 1000 * quantiles(seconds, n=100)[98]
 
+    def go_on() -> None:
+        seconds.extend(answer.seconds for answer in send(stack.port, requests, 2).answers)
+
+    for _ in range(3):
+        go_on()
     before, count = percentile(), stack.database.rows(["latchkey_session"])
-    during: list[float] = []
+    seconds.clear()
     began = monotonic()
     with ThreadPoolExecutor(1) as pool:
         flushing = pool.submit(run, stack.database.url, LATCHKEY.environment, "django", "flushexpiredtokens")
-        while not flushing.done() or not during:
-            during.append(percentile())
+        while not flushing.done() or not seconds:
+            go_on()
         flushing.result()
-    deleted = count - stack.database.rows(["latchkey_session"])
-    return Flush(deleted, monotonic() - began, before, max(during))
+    taken = monotonic() - began
+    return Flush(count - stack.database.rows(["latchkey_session"]), taken, before, percentile())
 
 
-def _wal(database: Database) -> int:
-    return database.execute("SELECT pg_current_wal_insert_lsn() - '0/0'")
+def scale_out(database: Database) -> list[pooled.Pooled]:
+    """Return what one server costs, then what several cost behind PgBouncer; nothing if it is not installed."""
+    if not PGBOUNCER:
+        return []
+    load(database, max(SIZES[0] * 10, ASKED * 5))
+    return [
+        pooled.measure(database, servers, [refresh for refresh, _ in pairs(database, ASKED)], pooler=servers > 1)
+        for servers in (1, *pooled.SERVERS)
+    ]
 
 
-def page(few: Stack, many: Stack, wal: Sequence[int], bytes_: dict[str, float], hot: float, flushed: Flush) -> str:
-    rows = []
-    for operation in ("refresh", "guarded, first use", "guarded"):
-        costs = [[cost.all for cost in stack.costs[operation]] for stack in (few, many)]
-        ratios = [large / small for small, large in zip(*costs, strict=True)]
-        rows.append(
-            (
-                operation,
-                *(f"{median(each):.2f}" for each in costs),
-                f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
-            )
+def measure() -> Scale:
+    names = [f"sessions{size}" for size in SIZES]
+    with ExitStack() as servers, databases("PostgreSQL", *names, "pooled") as (*those, another):
+        stacks = [servers.enter_context(running(LATCHKEY, database)) for database in (*those, another)]
+        *stacks, _ = stacks
+        for stack, size in zip(stacks, SIZES, strict=True):
+            load(stack.database, size)
+        many = stacks[-1]
+        sizes = (many.database.execute(f"SELECT pg_{part}_size('latchkey_session')") for part in ("table", "indexes"))
+        table, indexes = (size / SESSIONS for size in sizes)
+        print("Asking ...", flush=True)
+        wal, accesses = ask(stacks)
+        in_place = storage.in_place(many.database, "latchkey_session")
+        statements = json.loads(run(many.database.url, LATCHKEY.environment, "benchmarks.sample", "statements"))
+        print("Trying settings of the table ...", flush=True)
+        filled = {
+            factor: [storage.fill(many.database, factor, held=held) for held in (False, True)]
+            for factor in storage.FILLFACTORS
+        }
+        renewed = {threshold: storage.renew(many.database, threshold) for threshold in storage.THRESHOLDS}
+        print(f"Refreshing for {SOAK:g} minutes ...", flush=True)
+        refreshes = [refresh for refresh, _ in pairs(many.database, growth.POOL)]
+        moments = growth.soak(many, refreshes, SOAK)
+        print("Flushing ...", flush=True)
+        flushed = flush(many, accesses)
+        print("Scaling out ...", flush=True)
+        out = scale_out(another)
+        return Scale(
+            SIZES, stacks, table, indexes, wal, ASKED, in_place, filled, renewed, moments, flushed, out, statements
         )
-    return f"""\
-# Scaling
-
-`make bench-scale` measures this and writes the page. `SESSIONS=200000` makes it shorter.
-
-Measured on {datetime.now(UTC):%Y-%m-%d} with {SESSIONS:,} sessions of {max(SESSIONS // USERS_SHARE, 1):,} users in
-PostgreSQL, on {machine()}. The bare project of [the benchmarks](benchmarks.md) serves them.
-
-## What many sessions cost
-
-CPU milliseconds per request, workers and database together, with {FEW:,} sessions in the table and with {SESSIONS:,}:
-
-{table(("", f"{FEW:,} sessions", f"{SESSIONS:,} sessions", "ratio"), rows)}
-
-- **Disk:** {bytes_["table"]:.0f} bytes a session in the table, {bytes_["indexes"]:.0f} in its indexes.
-- **WAL:** {wal[1] / ASKED:,.0f} bytes a refresh. The first change of a page after a checkpoint writes the whole page.
-- **In place:** {hot:.1%} of the updates. They leave the indexes alone.
-- **Flush:** `flushexpiredtokens` deleted {flushed.deleted:,} sessions in {flushed.seconds:.0f} seconds. The 99th
-  percentile of a guarded request was {flushed.before:.1f} ms before it and {flushed.during:.1f} ms during it.
-
-{tables(Costs(_costs(many), bytes_["table"] + bytes_["indexes"], wal[1] / ASKED))}"""
-
-
-def _costs(stack: Stack) -> dict[str, Any]:
-    return {
-        operation: [median(part) for part in zip(*costs, strict=True)]  # workers, database
-        for operation, costs in stack.costs.items()
-    }
 
 
 def main() -> None:
-    with (
-        databases("PostgreSQL", "few", "many") as (small, large),
-        running(LATCHKEY, small) as few,
-        running(LATCHKEY, large) as many,
-    ):
-        for database, sessions in ((small, FEW), (large, SESSIONS)):
-            began = monotonic()
-            load(database, sessions)
-            print(f"Loaded {sessions} sessions in {monotonic() - began:.0f} seconds.", flush=True)
-        sizes = {
-            "table": large.execute("SELECT pg_table_size('latchkey_session')") / SESSIONS,
-            "indexes": large.execute("SELECT pg_indexes_size('latchkey_session')") / SESSIONS,
-        }
-        wal, accesses = ask([few, many])
-        large.execute("SELECT 1 FROM pg_stat_force_next_flush()")
-        changed, in_place = (
-            large.execute(f"SELECT {column} FROM pg_stat_user_tables WHERE relname = 'latchkey_session'")
-            for column in ("n_tup_upd", "n_tup_hot_upd")
-        )
-        flushed = flush(many, accesses[1])
-        PAGE.write_text(page(few, many, wal, sizes, in_place / changed, flushed))
+    scale = measure()
+    PAGE.write_text(page(scale))
+    for scheme in ("light", "dark"):
+        (IMAGES / f"scaling-{scheme}.svg").write_text(lines(SIZES, costs(scale), scheme))
     print(PAGE.read_text())
 
 
