@@ -700,6 +700,25 @@ def check_rotation(**kwargs: Any) -> Messages:
 
 
 @checks.register(checks.Tags.compatibility)
+def check_authentication_rule(**kwargs: Any) -> Messages:
+    """Report a rule that lets inactive users in: they could sign in with SimpleJWT, and can't here."""
+    rule = _resolved("user_authentication_rule", default=None) if _fits("user_authentication_rule") else None
+    if callable(rule) and _lets_inactive_users_in(rule):
+        yield checks.Warning(
+            "SIMPLE_JWT['USER_AUTHENTICATION_RULE'] lets inactive users in, but they are always refused.",
+            hint="Sessions end when their user is deactivated. Have the rule return False for inactive users.",
+            id="latchkey.W016",
+        )
+
+
+def _lets_inactive_users_in(rule: Callable[[Any], Any]) -> bool:
+    try:
+        return bool(rule(get_user_model()(is_active=False)))
+    except Exception:  # noqa: BLE001 (the model has no such field, or the rule needs a user who is in the database)
+        return False
+
+
+@checks.register(checks.Tags.compatibility)
 def check_simple_jwt_paths(**kwargs: Any) -> Messages:
     """Refuse a path that would fail at a login, and a rule that would be ignored."""
     for name in ("user_authentication_rule", "on_login_success", "on_login_failed"):

@@ -754,6 +754,20 @@ def test_unusable_login_setting_is_an_error(settings: Settings, name: str, value
     assert messages() == [Error(f"SIMPLE_JWT['{name}'] must name {wanted}, not {value!r}.", id="latchkey.E017")]
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (lambda user: user is not None, ["latchkey.W016"]),
+        (lambda user: user.is_active, []),
+        (lambda user: user.groups.exists(), []),  # which needs a row
+        (None, []),
+    ],
+)
+def test_rule_that_lets_inactive_users_in_is_a_warning(settings: Settings, rule: Any, expected: list[str]) -> None:
+    settings.SIMPLE_JWT = {"USER_AUTHENTICATION_RULE": rule}
+    assert found() == expected
+
+
 def test_usable_login_setting_is_fine(settings: Settings) -> None:
     settings.SIMPLE_JWT = {
         "USER_AUTHENTICATION_RULE": found,

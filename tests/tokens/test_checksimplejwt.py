@@ -156,6 +156,26 @@ def test_override_without_effect_is_reported(project: Path, base: str, member: s
     findings_of(left=0)
 
 
+@pytest.mark.parametrize(("line", "left"), [
+    ("class Invitation(Token): token_type = 'invitation'", "Invitation is a kind of token of its own"),
+    ("class Invitation(BlacklistMixin, tokens.Token): lifetime = DAY", "Use django.core.signing."),
+    ("token = RefreshToken()", "RefreshToken() belongs to no session. Call RefreshToken.for_user(user)."),
+    ("token = tokens.Access()", "tokens.Access() belongs to no session."),
+    ("token = UntypedToken()", "UntypedToken() belongs to no session."),
+    ("token = RefreshToken(text)", ""),
+    ("token = UntypedToken(token=text)", ""),
+    ("token = Elsewhere()", ""),
+])  # fmt: skip
+def test_token_without_a_session_is_reported(project: Path, line: str, left: str) -> None:
+    names = "AccessToken as Access, BlacklistMixin, RefreshToken, Token, UntypedToken"
+    own = f"from tokens.tokens import {names}\n"
+    write(project, f"{own}{line}\n")
+    findings = findings_of(left=1 if left else 0)
+    assert all(finding.startswith("shop/code.py:2: ") and left in finding for finding in findings)
+    write(project, f"{own}{line}  # checksimplejwt: ignore\n")
+    findings_of(left=0)
+
+
 def test_settings_without_effect_are_reported_with_their_place(project: Path, settings: Settings) -> None:
     settings.SIMPLE_JWT = {**MOVED, "ALGORITHM": "HS256", "SLIDING_TOKEN_LIFETIME": 1, "TYPO": 1}
     write(project, "DEBUG = True\nSIMPLE_JWT = {\n    **{},\n    'ALGORITHM': 'HS256',\n}\n", "shop/settings.py")

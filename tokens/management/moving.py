@@ -63,6 +63,9 @@ REFRESHES = ("RefreshSerializer", "RefreshView")
 STARTS = (".get_token(", ".for_user(")
 """What starts a session wherever it is called. SimpleJWT only makes a token."""
 
+MADE_FROM_NOTHING = ("RefreshToken", "AccessToken", "UntypedToken")
+"""Classes whose tokens belong to a session, which a call without a token does not name."""
+
 FIXED = (
     "set_jti",
     "set_exp",
@@ -137,14 +140,17 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _of_sources(sources: Iterable[Source]) -> Iterator[Finding]:
     for source in sources:
+        imported = _imported(source)
         for node in ast.walk(source.tree):
             match node:
+                case ast.Call(func=made, args=[], keywords=[]) if _origin(made, imported) in MADE_FROM_NOTHING:
+                    found = [f"{ast.unparse(node)} belongs to no session. Call RefreshToken.for_user(user)."]
                 case ast.Import(names=names):
                     found = [what for alias in names for what in _module(alias.name)]
                 case ast.ImportFrom(module=str(module), names=names, level=0):
                     found = [what for alias in names for what in _name(module, alias.name)]
                 case ast.ClassDef():
-                    yield from _of_class(source, node)
+                    yield from _of_class(source, node, imported)
                     continue
                 case _:
                     continue
@@ -193,18 +199,29 @@ def _is_there(module: str, name: str = "*") -> bool:
         return not _is_of(PACKAGE, f"{error.name}")
 
 
-def _of_class(source: Source, node: ast.ClassDef) -> Iterator[Finding]:
-    """Report methods of SimpleJWT, or of ours in their place, that a class overrides in a way that does not work."""
-    imported = {
+def _imported(source: Source) -> dict[str, str]:
+    """Return the names that come from SimpleJWT, or from here, each with its name there."""
+    return {
         alias.asname or alias.name: alias.name
         for statement in ast.walk(source.tree)
         if isinstance(statement, ast.ImportFrom)
         and (_is_of(THEIRS, f"{statement.module}") or PACKAGE in f"{statement.module}")
         for alias in statement.names
     }
-    bases = [
-        imported[name] for base in node.bases for name in [ast.unparse(base).rpartition(".")[2]] if name in imported
-    ]
+
+
+def _origin(node: ast.expr, imported: Mapping[str, str]) -> str:
+    """Return the imported name that the expression stands for; empty for any other."""
+    return imported.get(ast.unparse(node).rpartition(".")[2], "")
+
+
+def _of_class(source: Source, node: ast.ClassDef, imported: Mapping[str, str]) -> Iterator[Finding]:
+    """Report methods of SimpleJWT, or of ours in their place, that a class overrides in a way that does not work."""
+    bases = [name for base in node.bases if (name := _origin(base, imported))]
+    if "Token" in bases:
+        if not source.is_ignored(node):
+            yield Finding(source.at(node), f"{node.name} is a kind of token of its own. Use django.core.signing.")
+        return
     for member in node.body:
         name = _called(member)
         if not name or source.is_ignored(member):
@@ -272,6 +289,7 @@ def _messages() -> Iterator[CheckMessage]:
         checks.check_secret_keys,
         checks.check_simple_jwt_names,
         checks.check_simple_jwt_paths,
+        checks.check_authentication_rule,
         checks.check_types,
         checks.check_user_model,
         checks.check_databases,
