@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from django.apps import apps
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import get_hashers
 from django.contrib.auth.middleware import AuthenticationMiddleware
@@ -756,7 +756,7 @@ def check_allowed_hosts(**kwargs: Any) -> Messages:
 @checks.register(checks.Tags.security)
 def check_hashers(**kwargs: Any) -> Messages:
     """Report hashers whose package is missing: their hashes are refused. Django's default list is not checked."""
-    for hasher in get_hashers() if settings.is_overridden("PASSWORD_HASHERS") else ():  # type: ignore[misc]
+    for hasher in get_hashers() if settings.PASSWORD_HASHERS != global_settings.PASSWORD_HASHERS else ():
         library = getattr(hasher, "library", None)  # a name, or one to show and one to import
         library = library[-1] if isinstance(library, list | tuple) else library
         if library and find_spec(library) is None:

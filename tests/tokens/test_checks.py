@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.conf import global_settings
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.core import mail
@@ -528,7 +529,7 @@ def test_hasher_without_its_package_is_a_warning(settings: Settings) -> None:
 
 
 def test_djangos_default_hashers_are_fine(settings: Settings) -> None:
-    del settings.PASSWORD_HASHERS
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
     assert not found()
 
 
