@@ -37,19 +37,19 @@ def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def just_before(statement: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Do the act once, before the first SQL statement that begins like that is sent."""
+    """Do the act once, before the first SQL statement that contains that one is sent."""
     done = False
 
     def slip_in(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         nonlocal done
-        if not done and sql.startswith(statement):
+        if not done and statement in sql:
             done = True
             act()
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(slip_in):
         yield
-    assert done, f"nothing was sent that begins with {statement}"
+    assert done, f"nothing was sent that contains {statement}"
 
 
 def await_somebody_who_waits() -> None:

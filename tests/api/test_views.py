@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework.test import APIClient
@@ -364,7 +365,8 @@ def test_sessions_of_a_former_password_are_not_listed(ann: Person) -> None:
 def test_deleted_session_has_ended(ann: Person, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     other = sign_in("ann")
     path = f"/api/sessions/{claims_of(other.access)['sid']}/"
-    with django_assert_num_queries(6):  # the guard, the session, BEGIN or SAVEPOINT, the update, the event, the end
+    # The guard, the session, SAVEPOINT, the update, the event, the end; PostgreSQL takes the event with the update.
+    with django_assert_num_queries(5 if connection.vendor == "postgresql" else 6):
         response = ann.call("delete", path)
     assert (response.status_code, response.content) == (204, b"")
     assert other.refresh().json()["code"] == "token_revoked"

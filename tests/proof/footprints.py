@@ -6,6 +6,7 @@ their rows here, so two statements may be taken to meet that would not; never th
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 NAMED = re.compile(r'(?:FROM|JOIN|UPDATE|INTO) "(\w+)"')
 
@@ -29,6 +30,9 @@ class Footprint:
     publishes: frozenset[str] = frozenset()
     """The tables that others see changed once it is done."""
 
+    def __or__(self, other: "Footprint") -> "Footprint":
+        return Footprint(self.reads | other.reads, self.locks | other.locks, self.publishes | other.publishes)
+
     def meets(self, other: "Footprint") -> bool:
         """Return whether it may matter which of the two comes first."""
         return bool(
@@ -51,21 +55,7 @@ class Transaction:
 
     def add(self, sql: str, *, within: bool) -> Footprint:
         """Return what the statement touches, `within` a transaction or as one of its own."""
-        tables = frozenset(NAMED.findall(sql))
-        verb = sql.split(" ", 1)[0]
-        match verb:
-            case "SELECT" if "FOR UPDATE" in sql or "FOR NO KEY UPDATE" in sql:
-                alone = Footprint(tables, frozenset((table, HOLD) for table in tables))
-            case "UPDATE" | "DELETE":
-                target = NAMED.findall(sql)[0]
-                alone = Footprint(tables, frozenset({(target, HOLD if verb == "UPDATE" else TAKE)}), tables & {target})
-            case "INSERT":
-                target = NAMED.findall(sql)[0]
-                counted = "ON CONFLICT" in sql
-                locks = {(REFERRED, SHARE), *({(target, HOLD)} if counted else ())}
-                alone = Footprint(tables if counted else tables - {target}, frozenset(locks), tables & {target})
-            case _:
-                alone = Footprint(tables)
+        alone = _alone(sql)
         if not within:
             return alone
         self.footprint = replace(self.footprint, locks=self.footprint.locks | alone.locks)
@@ -77,3 +67,23 @@ class Transaction:
         ended = replace(self.footprint, publishes=self.written)
         self.footprint, self.written = Footprint(), frozenset()
         return ended
+
+
+def _alone(sql: str) -> Footprint:
+    tables = frozenset(NAMED.findall(sql))
+    verb = sql.split(" ", 1)[0]
+    match verb:
+        case "WITH":
+            _, *parts = re.split(r"(?=\b(?:INSERT INTO|UPDATE|SELECT) )", sql)
+            return reduce(Footprint.__or__, map(_alone, parts))
+        case "SELECT" if "FOR UPDATE" in sql or "FOR NO KEY UPDATE" in sql:
+            return Footprint(tables, frozenset((table, HOLD) for table in tables))
+        case "UPDATE" | "DELETE":
+            target = NAMED.findall(sql)[0]
+            return Footprint(tables, frozenset({(target, HOLD if verb == "UPDATE" else TAKE)}), tables & {target})
+        case "INSERT":
+            target = NAMED.findall(sql)[0]
+            counted = "ON CONFLICT" in sql
+            locks = {(REFERRED, SHARE), *({(target, HOLD)} if counted else ())}
+            return Footprint(tables if counted else tables - {target}, frozenset(locks), tables & {target})
+    return Footprint(tables)

@@ -60,8 +60,8 @@ MUTATIONS = (
     ),
     Mutation(
         "A refresh in progress does not outlive a logout",
-        " AND {revoked_at} IS NULL",
-        "",
+        ' AND "revoked_at" IS NULL\'',
+        "'",
         RACES + "test_revocation_beats_a_rotation_in_progress",
         file=WRITING,
     ),
@@ -79,8 +79,8 @@ MUTATIONS = (
     ),
     Mutation(
         "A use in progress does not outlive a logout",
-        " AND {revoked_at} IS NULL",
-        "",
+        ' AND "revoked_at" IS NULL\'',
+        "'",
         RACES + "test_revocation_beats_a_use_in_progress",
         file=WRITING,
     ),

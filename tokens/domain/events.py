@@ -38,34 +38,37 @@ def announce(kind: Kind, user: User, client: Client = UNKNOWN, session: Session 
     `user` is the user from before the change: a mail goes to the address that the account had until then.
     """
     try:
-        announce_all([event(kind, user, client, session)])
+        _announce(event(kind, user, client, session))
     except IntegrityError:  # the user has just been deleted; an event that changed nothing is then no error
         if not kind.hourly:
             raise
 
 
 @retried
-def announce_all(events: Sequence[SecurityEvent]) -> None:
-    """Announce several events with one statement. Lines and counts follow after the commit."""
-    using = _db()
-    with transaction.atomic(using, savepoint=False):
-        rows = [event for event in events if TABLE[event.kind].row]
-        insert([row for row in rows if not TABLE[row.kind].hourly], using)
-        for row in rows:
-            if TABLE[row.kind].hourly:
-                _count(row)
-        for event in events:
-            signals.event_announced.send(SecurityEvent, event=event)
-        transaction.on_commit(partial(_publish, events), using=using)
+def _announce(event: SecurityEvent) -> None:
+    kind = TABLE[event.kind]
+    with transaction.atomic(using=_db(), savepoint=False):
+        if kind.hourly:
+            _count(event)
+        elif kind.row:
+            insert([event], _db())
+        announce_inserted([event])
+
+
+def announce_inserted(events: Sequence[SecurityEvent]) -> None:
+    """Announce events whose rows were inserted in this transaction. Lines and counts follow after the commit."""
+    for event in events:
+        signals.event_announced.send(SecurityEvent, event=event)
+    transaction.on_commit(partial(_publish, events), using=_db())
 
 
 def event(kind: Kind, user: User, client: Client, session: Session | None = None) -> SecurityEvent:
-    """Return what `announce_all` takes."""
+    """Return an event that is neither inserted nor announced yet."""
     return _event(kind, client, session, user=user)
 
 
 def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
-    """Return what `announce_all` takes of a session that was revoked."""
+    """Return such an event of a session that is revoked."""
     kind = ENDINGS.get(reason, kinds.SESSION_REVOKED)
     return _event(kind, client, session, user_id=session.user_id, reason=reason)
 

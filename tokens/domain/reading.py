@@ -6,7 +6,6 @@ to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best 
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,10 +15,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from ..models import Session, User, group_names
-
-TALLY = """\
-SELECT COUNT(CASE WHEN "revoked_at" IS NULL AND "expires_at" > %s THEN 1 END),
-COUNT(CASE WHEN "expires_at" <= %s THEN 1 END) FROM "latchkey_session" WHERE "user_id" = %s"""
 
 
 class Compiled(NamedTuple):
@@ -56,16 +51,6 @@ def lock(user: User, using: str) -> tuple[User, list[str] | None] | None:
         return None
     row, *names = found
     return row, names[0] if names else None
-
-
-def tally(user: User, now: datetime, using: str) -> tuple[int, int]:
-    """Return how many sessions of the user are live, whatever the password, and how many have expired."""
-    connection, fields = connections[using], Session._meta
-    at = fields.get_field("expires_at").get_db_prep_value(now, connection)
-    with connection.cursor() as cursor:
-        cursor.execute(TALLY, [at, at, fields.get_field("user").get_db_prep_value(user.pk, connection)])
-        live, expired = cursor.fetchone()
-    return live, expired
 
 
 def _sessions() -> QuerySet[Any]:

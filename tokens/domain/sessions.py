@@ -30,7 +30,7 @@ from . import cutoffs, events, feed, limits, users, writing
 from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
-from .reading import lock, read, tally
+from .reading import lock, read
 from .rotation import Step, given_up, judge
 
 PRUNED_AT_LOGIN = 10
@@ -82,7 +82,6 @@ def start(
         if replaced:
             revoke(replaced, Reason.REPLACED, client, user)
         now = times.now()
-        evicted = _make_room(user, now, client)
         session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
         session.auth_hash = user.get_session_auth_hash()
         session.remembered, session.jkt = remembered, jkt
@@ -90,9 +89,10 @@ def start(
         session.ip_address, session.user_agent = client.ip_address, client.user_agent
         session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
         session.claims, session.reauthenticated_at = claims, authenticated_at
-        writing.insert([session], _db())
-        evictions = [events.ending(ended, Reason.CAP, client) for ended in evicted]
-        events.announce_all([*evictions, events.event(kinds.LOGIN, user, client, session)])
+        login = events.event(kinds.LOGIN, user, client, session)
+        live, expired = writing.begin(session, login, _db())
+        evicted = _make_room(session, live, expired, client)
+        events.announce_inserted([login])
         signals.session_started.send(Session, session=session, client=client, evicted=evicted, succeeds=None)
     return session
 
@@ -473,11 +473,9 @@ def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, 
         return len(revoke_these(ended if but is None else ended.exclude(pk=but.pk), reason, client, by))
 
 
-def _revoke_locked(
-    locked: list[Session], reason: Reason, client: Client, by: User | None = None, *, announced: bool = True
-) -> None:
+def _revoke_locked(locked: list[Session], reason: Reason, client: Client, by: User | None = None) -> None:
     if locked:
-        _revoke(locked, reason, client, by, announced=announced)
+        _revoke(locked, reason, client, by)
 
 
 def _revoke(
@@ -495,18 +493,19 @@ def _revoke(
         "revoked_by": str(by.get_username())[:NAME_LENGTH] if by else "",
         "revoked_from": client.ip_address,
     }
+    endings = [events.ending(session, reason, client) for session in sessions] if announced else []
     if len(sessions) == 1:
-        were_left = writing.update(sessions[0].pk, _db(), changes)
+        were_left = writing.end(sessions[0].pk, _db(), changes, *endings)
     else:
         were_left = bool(_sessions().filter(pk__in=[session.pk for session in sessions]).update(**changes))
+        writing.insert(endings if were_left else [], _db())
     if not were_left:
         return False
     for session in sessions:
         for name, value in changes.items():
             setattr(session, name, value)
     feed.publish([session.pk for session in sessions], reason)
-    if announced:
-        events.announce_all([events.ending(session, reason, client) for session in sessions])
+    events.announce_inserted(endings)
     signals.sessions_revoked.send(Session, sessions=sessions, reason=reason, client=client)
     return True
 
@@ -543,27 +542,26 @@ def _lock(user: User) -> list[str] | None:
     return groups
 
 
-def _make_room(user: User, now: datetime, client: Client) -> list[Session]:
-    """Revoke and return the sessions that exceed the cap with the new one, or else delete expired ones.
+def _make_room(session: Session, live: int, expired: int, client: Client) -> list[Session]:
+    """Revoke and return the sessions that exceed the cap with a new one, or else delete expired ones.
 
-    If there is nothing to do, this takes one statement.
+    `live` and `expired` are how many others the user has. If there is nothing to do, this takes no statement.
     """
-    live, expired = tally(user, now, _db())
     cap = conf.max_sessions_per_user
-    evicted = _evict(user, cap, client) if 0 < cap <= live else []
+    evicted = _evict(session, cap, client) if 0 < cap <= live else []
     if expired and not evicted:
-        _prune(user)
+        _prune(session.user)
     return evicted
 
 
-def _evict(user: User, cap: int, client: Client) -> list[Session]:
+def _evict(session: Session, cap: int, client: Client) -> list[Session]:
     """Revoke the least recently used sessions, so that the new one fits the cap; return them."""
-    surplus = _sessions().live().of(user).order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
+    others = _sessions().live().of(session.user).exclude(pk=session.pk)
+    surplus = others.order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
     # Sessions that ended meanwhile for another reason stay as they are.
     locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
     evicted = list(locked)
-    # The login that they make room for announces them in its own statement.
-    _revoke_locked(evicted, Reason.CAP, client, announced=False)
+    _revoke_locked(evicted, Reason.CAP, client)
     return evicted
 
 
