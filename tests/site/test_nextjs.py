@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.server import free_port
+from tests.server import ROOT, free_port
 from tests.site.tutorials import browser, latchkey, npm_install, run, started, write
 
 ADA = {"username": "ada", "password": "the analytical engine"}
@@ -21,6 +21,8 @@ def tutorial(tmp_path: Path) -> Iterator[tuple[str, str, BrowserContext]]:
     url = f"http://localhost:{port}"
     with ExitStack() as stack:
         server = stack.enter_context(latchkey(tmp_path, TRUSTED_PROXIES="1"))
+        # npm's own choice for a new package is CommonJS, which Next.js refuses.
+        assert "\nnpm pkg set type=module\n" in (ROOT / "docs/tutorials/nextjs.md").read_text()
         npm_install("nextjs", app)
         assert write("tutorials/nextjs.md", app, {}) == [
             "lib/latchkey.ts",

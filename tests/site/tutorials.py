@@ -54,8 +54,12 @@ def install_client(folder: Path, app: Path) -> None:
     """Install the client as the tutorials say, from a copy that lies beside the application."""
     client = folder / "latchkey/client"
     shutil.copytree(ROOT / "client", client, ignore=shutil.ignore_patterns("node_modules", "types"))
+    shutil.copy(ROOT / "LICENSE", client.parent)
     run(folder, "npm --prefix latchkey/client ci --no-audit --no-fund")
-    run(app, "npm install --no-save --no-audit --no-fund --install-links ../latchkey/client")
+    run(app, "npm pack ../latchkey/client")
+    (packed,) = app.glob("latchkey-client-*.tgz")
+    run(app, f"npm install --no-save --no-audit --no-fund ./{packed.name}")
+    assert not (app / "node_modules/latchkey-client").is_symlink()  # a build would include React twice
 
 
 @contextmanager
