@@ -121,12 +121,14 @@ class AccessToken(Token, simplejwt.AccessToken):
     def of(cls, session: Session) -> Self:
         """Issue an access token (RFC 9068) for the session as it is now. Each refresh reads the user again."""
         user, now = session.user, times.now()
-        claims = import_string(conf.access_claims)(session) if conf.access_claims else {}
+        claims = {**_named(session), **session.custom_claims}
+        if conf.access_claims:
+            # The session keeps what was true at the login; the function reads the user as they are now.
+            current = import_string(conf.access_claims)(session)
+            claims |= {name: value for name, value in current.items() if name != conf.user_id_claim}
         return cls.from_claims(
             {
                 **claims,
-                **_named(session),
-                **session.custom_claims,
                 "iss": conf.issuer,
                 "aud": conf.audience,
                 "client_id": conf.issuer,  # RFC 9068 requires one, and this server is its own client

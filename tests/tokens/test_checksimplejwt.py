@@ -99,6 +99,7 @@ def test_folder_can_be_chosen(project: Path, tmp_path_factory: pytest.TempPathFa
     ("from rest_framework_simplejwt.models import TokenUser", "from tokens.models"),
     ("from rest_framework_simplejwt.token_blacklist.models import OutstandingToken", "query Session"),
     ("from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken", "blacklist()"),
+    ("from rest_framework_simplejwt.token_blacklist.admin import OutstandingTokenAdmin", "sessions have an admin"),
     ("from rest_framework_simplejwt.tokens import SlidingToken", "Sliding tokens are not supported"),
     ("from tokens.tokens import SlidingToken", "Sliding tokens are not supported"),
     # Search and replace has gone too far.

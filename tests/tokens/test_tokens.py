@@ -180,6 +180,15 @@ def test_hook_adds_claims_and_overrides_none(browser: Browser, settings: Setting
     assert claims["sub"] != "somebody else"
 
 
+def test_claims_of_the_hook_are_newer_than_those_of_the_login(ann: Any, settings: Settings) -> None:
+    settings.TOKENS_ACCESS_CLAIMS = f"{__name__}.tenant"
+    settings.SIMPLE_JWT = {"USER_ID_CLAIM": "user_id"}
+    token = RefreshToken.for_user(ann)
+    token["tenant"], token["user_id"] = "the former one", ann.pk
+    claims = claims_of(str(token.access_token))
+    assert (token["tenant"], claims["tenant"], claims["user_id"]) == ("the former one", "ann", ann.pk)
+
+
 @pytest.mark.parametrize("kind", [AccessToken, RefreshToken])
 def test_token_without_a_session_is_an_error_of_the_caller(kind: type[AccessToken]) -> None:
     with pytest.raises(TypeError, match=f"{kind.__name__}.for_user"):

@@ -38,6 +38,8 @@ WAYS = {
     "OutstandingToken": f"Sessions replace it: query Session of {PACKAGE}.models.",
     "BlacklistedToken": f"Sessions replace it: call blacklist() of the refresh token, or revoke_all() of "
     f"{PACKAGE}.domain.sessions.",
+    "OutstandingTokenAdmin": "Remove it: sessions have an admin.",
+    "BlacklistedTokenAdmin": "Remove it: sessions have an admin.",
     "TokenUser": f"Import it from {PACKAGE}.models.",
     "api_settings": f"Read the setting SIMPLE_JWT of django.conf.settings; the lifetimes are AccessToken.lifetime and "
     f"RefreshToken.lifetime of {PACKAGE}.tokens.",
