@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,6 +107,15 @@ def test_thumbprint_matches_the_rfc() -> None:
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     _, _, thumbprint = dpop._key("EdDSA", jwk)
     assert thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_example_in_the_docs_is_good() -> None:
+    [code] = re.findall(r"^```python\n(from .*?)^```$", (ROOT / "docs/dpop.md").read_text(), re.DOTALL | re.MULTILINE)
+    shown: dict[str, Any] = {}
+    exec(code, shown)
+    full = judge(shown["prove"]("GET", f"{URL}?page=2", TOKEN, dpop.newest_nonce()), nonce_required=True)
+    bare = judge(shown["prove"]("GET", URL), access_token=None)
+    assert full.jkt == bare.jkt
 
 
 def test_example_of_the_rfc_is_accepted(clock: TimeMachineFixture) -> None:
