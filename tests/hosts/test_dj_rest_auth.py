@@ -16,7 +16,7 @@ def test_users_of_dj_rest_auth_stay_signed_in(host: Host) -> None:
     (shop / "views.py").write_text(views)
     text = (shop / "settings.py").read_text().replace("project.urls", "shop.urls")
     text = text[: text.index("REST_FRAMEWORK = ")] + f"from datetime import UTC, datetime\n\n{settings_}"
-    text += 'REST_AUTH |= {"SESSION_LOGIN": False, "TOKEN_MODEL": None}\n'
+    text += 'REST_AUTH |= {"SESSION_LOGIN": False, "TOKEN_MODEL": None, "JWT_AUTH_COOKIE_USE_CSRF": True}\n'
     text += 'SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True}\n'
     (shop / "settings.py").write_text(text.replace("2027", "2127"))
     text = (shop / "urls.py").read_text()

@@ -1,5 +1,5 @@
 from django.contrib.auth.models import User
-from django.test import TestCase
+from django.test import Client, TestCase
 from latchkey.models import Session
 from rest_framework_simplejwt.tokens import RefreshToken  # checksimplejwt: ignore
 
@@ -46,9 +46,17 @@ class MovedTests(TestCase):
     def test_old_cookies_stay_signed_in(self):
         old = RefreshToken.for_user(self.user)
         self.client.cookies.load({"access": str(old.access_token), "refresh": str(old)})
-        self.assertEqual(self.me(), 401)
+        self.assertEqual(self.me(), 200)
         self.assertEqual(self.post("token/refresh").status_code, 200)
         self.assertEqual((self.me(), Session.objects.get().generation), (200, 1))
+
+    def test_cookie_needs_a_csrf_token(self):
+        self.post("login", username="ann", password="correct horse")
+        elsewhere = Client(enforce_csrf_checks=True)
+        elsewhere.cookies = self.client.cookies
+        self.assertEqual((elsewhere.get("/me/").status_code, elsewhere.post("/me/").status_code), (200, 403))
+        header = {"authorization": f"Bearer {self.client.cookies['access'].value}"}
+        self.assertEqual(elsewhere.post("/me/", headers=header).status_code, 405)
 
     def test_old_cookies_stay_signed_out_after_logout(self):
         old = RefreshToken.for_user(self.user)
