@@ -288,6 +288,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Token sign-in that stays signed in, detects theft, and can be ended immediately.",
     "VERSION": "0.2.0",
     "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # they are for readers of the code
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "api.schema.tag"],
     "SERVERS": [{"url": FORCE_SCRIPT_NAME}] if FORCE_SCRIPT_NAME else [],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes

@@ -129,6 +129,18 @@ def test_page_shows_what_its_lines_print(reader: tuple[str, Reader], page: str) 
             assert re.fullmatch(pattern, printed, re.DOTALL), f"{block}\nprinted\n{printed}"
 
 
+def title(page: str) -> str:
+    return read(page).partition("\n")[0].removeprefix("# ").partition(":")[0]
+
+
+def test_calls_have_the_tags_of_their_pages() -> None:
+    tags = {call: operation["tags"] for call, operation in operations().items()}
+    pages = {call: [title(page)] for page in PAGES for call in HEADING.findall(read(page))}
+    assert tags == {call: pages[call] for call in tags}
+    ordered = re.findall(r"\| \[.+\]\(([\w-]+)\.md\)", read("index"))
+    assert [tag["name"] for tag in schema()["tags"]] == [title(page) for page in ordered]
+
+
 def sections() -> dict[tuple[str, str], str]:
     """Return what stands about each call, with what its page says of all of them, by method and path."""
     found: dict[tuple[str, str], str] = {}
