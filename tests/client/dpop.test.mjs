@@ -225,6 +225,9 @@ test("without a key, a server that requires one differs from a wrong password", 
   await assert.rejects(one.login("ann", "secret"), { name: "Misconfigured", code: "insecure_page" });
   await one.login("ann", "secret");
   assert.match(server.requests.at(-1).headers.get("DPoP") ?? "none", /none/);
+  server.script.push(["/auth/refresh-token", refusal(401, "dpop_proof_required")]);
+  await one.renew();
+  assert.deepEqual([one.status, one.reason], ["out", "key_lost"]);
   Object.defineProperty(globalThis, "crypto", { value: crypto, configurable: true });
 });
 
