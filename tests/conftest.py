@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import segno
 from django.core.cache import cache
 from django.core.management import get_commands, load_command_class
 from time_machine import TimeMachineFixture
@@ -46,6 +48,14 @@ def cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     if not request.node.get_closest_marker("real_hashing"):
         monkeypatch.setattr(Argon2idPasswordHasher, "time_cost", 1)
         monkeypatch.setattr(Argon2idPasswordHasher, "memory_cost", 8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_pictures() -> Iterator[None]:
+    """Draw QR codes with one mask, rather than with all eight to choose the best: most of what a set-up costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segno, "make_qr", partial(segno.make_qr, mask=0))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ own in a temporary folder. Either is started once, by the process that starts th
 """
 
 import atexit
+import gc
 import os
 import pwd
 import shutil
@@ -38,6 +39,19 @@ def pytest_load_initial_conftests() -> None:
             os.environ.pop("TEST_SQLITE_FILE", None)
         case other:
             raise pytest.UsageError(f"TEST_DATABASE is sqlite or postgresql, not {other!r}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Look for no garbage while tests are collected, nor among them later: they stay, and are many."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @contextmanager
