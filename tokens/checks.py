@@ -688,6 +688,15 @@ def check_simple_jwt_names(**kwargs: Any) -> Messages:
             )
 
 
+@checks.register(checks.Tags.compatibility)
+def check_own_names(**kwargs: Any) -> Messages:
+    """Report a misspelt setting of ours. Another app of the project may have names of the same prefix."""
+    known = [rule.setting for rule in RULES.values()]
+    for name in dir(settings):
+        if name.startswith("TOKENS_") and name not in known and (close := get_close_matches(name, known, 1, 0.85)):
+            yield checks.Warning(f"{name} is not a setting.", hint=f"Did you mean {close[0]!r}?", id="latchkey.W017")
+
+
 @checks.register(checks.Tags.security)
 def check_rotation(**kwargs: Any) -> Messages:
     if _fits("rotate_refresh_tokens") and not conf.rotate_refresh_tokens:

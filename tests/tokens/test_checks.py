@@ -720,6 +720,18 @@ def test_misspelt_setting_is_named_with_a_suggestion(settings: Settings) -> None
     ]
 
 
+def test_misspelt_setting_of_ours_is_named(settings: Settings) -> None:
+    settings.TOKENS_TRUSTED_PROXY = 1
+    settings.TOKENS_OF_ANOTHER_APP = 1
+    assert messages() == [
+        Warning(
+            "TOKENS_TRUSTED_PROXY is not a setting.",
+            hint="Did you mean 'TOKENS_TRUSTED_PROXIES'?",
+            id="latchkey.W017",
+        )
+    ]
+
+
 @pytest.mark.parametrize(("rotates", "expected"), [(True, []), (False, ["latchkey.W008"]), ("no", ["latchkey.E015"])])
 def test_refresh_without_rotation_is_a_warning(settings: Settings, rotates: Any, expected: list[str]) -> None:
     settings.SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": rotates}

@@ -184,10 +184,11 @@ def test_force_authenticate_without_a_user_works_as_in_drf(
     assert not Session.objects.exists()
 
 
+@pytest.mark.parametrize("token", [None, "of its own"])
 @pytest.mark.parametrize("url", ["/auth/logout", "/auth/logout-all"])
-def test_stock_client_with_force_authenticate_gets_a_hint(ann: Any, url: str) -> None:
+def test_stock_client_with_force_authenticate_gets_a_hint(ann: Any, url: str, token: Any) -> None:
     client = StockClient()
-    client.force_authenticate(ann)
+    client.force_authenticate(ann, token)
 
     with pytest.raises(NotSupported, match="take the APIClient of this package's testing"):
         client.post(url)
