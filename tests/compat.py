@@ -17,7 +17,7 @@ RUNS = (("6.0", "3.12"), ("6.1", "3.13"), ("6.1", "3.14"))
 
 NEWEST = ("djangorestframework", "djangorestframework-simplejwt")
 NOT_NEEDED = re.compile(
-    r"(?i)django(restframework.*)?$|django-stubs.*|types-.*|mypy|ruff|playwright|axe-.*|schemathesis|import-linter|zensical"
+    r"(?i)django(restframework.*)?$|django-stubs.*|types-.*|mypy|ruff|playwright|axe-.*|schemathesis|import-linter"
 )
 """What has another version here, or nothing to do with these tests."""
 

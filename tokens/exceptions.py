@@ -132,7 +132,7 @@ class ProofRefused(TokenRefused):
 
 class ProofRequired(ProofRefused):
     code = "dpop_proof_required"
-    message = _("This token needs a key proof in the DPoP header.")
+    message = _("This request needs a key proof in the DPoP header.")
     error = "invalid_token"
 
 
