@@ -6,10 +6,10 @@ from api import health
 from config.serving.errors import unknown_path
 
 urlpatterns = [
+    path("api/", include("api.urls")),  # first, since Django tries every path before the right one
     path("", include("config.serving.pages")),
     path("", include("tokens.urls")),
     path("", include("accounts.urls")),
-    path("api/", include("api.urls")),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
     *([path("", include("config.serving.metrics"))] if settings.METRICS_TOKEN else []),

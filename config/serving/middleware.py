@@ -4,13 +4,16 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
+from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.middleware.locale import LocaleMiddleware
 from django.urls import Resolver404, URLResolver, get_resolver
 from django.utils import translation
+from django.utils.functional import cached_property
 
 from config.serving import outermost
 from config.serving.errors import LengthRequired, answer, unavailable, unknown_path
@@ -119,16 +122,33 @@ class HostCheck(CommonMiddleware):
         return None if request.path_info.startswith(self.FOR_MACHINES) else super().process_request(request)
 
 
+OWN_POLICY = frozenset(
+    f"_csp_{wish}{which}" for wish in ("config", "exempt", "replace", "update") for which in ("", "_ro")
+)
+"""What django-csp's decorators leave on a response that is to have a policy of its own."""
+
+
 class ContentSecurityPolicy(CSPMiddleware):
     """django-csp's, which sets no policy on Django's own pages for 404 and 500 while DEBUG is on.
 
     A policy would block their scripts. Other sites can't show these pages in a frame either.
+
+    django-csp builds the policy for each response. Here it is built once, for all responses that want no other.
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if self.policy and OWN_POLICY.isdisjoint(vars(response)) and "_csp_nonce" not in vars(request):
+            response.setdefault(HEADER, self.policy)
+            return response
         response = super().process_response(request, response)
-        response.setdefault("Content-Security-Policy", "frame-ancestors 'none'")
+        response.setdefault(HEADER, "frame-ancestors 'none'")
         return response
+
+    @cached_property
+    def policy(self) -> str:
+        """The policy of all responses; empty if the settings don't give all the same."""
+        is_one = settings.CONTENT_SECURITY_POLICY.keys() == {"DIRECTIVES"} and not settings.DEBUG
+        return build_policy() if is_one and not hasattr(settings, "CONTENT_SECURITY_POLICY_REPORT_ONLY") else ""
 
 
 class Unavailable:

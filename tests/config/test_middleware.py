@@ -1,12 +1,20 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from csp.decorators import csp_update
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from config.serving.middleware import ClientAddress, OptionalTrailingSlash, Refusals, Unavailable
+from config.serving.middleware import (
+    ClientAddress,
+    ContentSecurityPolicy,
+    OptionalTrailingSlash,
+    Refusals,
+    Unavailable,
+)
 from tokens.http.proofs import SENT_PATH
 
 
@@ -151,6 +159,23 @@ def test_every_answer_carries_the_security_headers(client: Client, path: str) ->
     assert response["Strict-Transport-Security"] == "max-age=31536000"
     assert "frame-ancestors 'none'" in response["Content-Security-Policy"]
     assert "script-src 'self';" in response["Content-Security-Policy"] + ";"
+
+
+def policies(view: Callable[[HttpRequest], HttpResponseBase], request: HttpRequest) -> dict[str, str]:
+    middleware = ContentSecurityPolicy(view)
+    response = middleware.process_response(request, view(request))
+    return {name: value for name, value in response.items() if name.startswith("Content-Security-Policy")}
+
+
+def test_view_can_have_its_own_policy(rf: RequestFactory) -> None:
+    (own,) = policies(csp_update({"img-src": "https:"})(sender), rf.get("/")).values()
+    (usual,) = policies(sender, rf.get("/")).values()
+    assert own == usual.replace("data:", "data: https:")
+
+
+def test_policy_can_be_tried_in_reports(rf: RequestFactory, settings: Settings) -> None:
+    settings.CONTENT_SECURITY_POLICY_REPORT_ONLY = {"DIRECTIVES": {"img-src": ["'none'"]}}
+    assert "img-src 'none'" in policies(sender, rf.get("/"))["Content-Security-Policy-Report-Only"]
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/nowhere"])
