@@ -174,7 +174,8 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
     refusal = "no_active_account"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        # Past SimpleJWT's, which would add the first two of these fields only to have them replaced.
+        super(simplejwt.TokenObtainSerializer, self).__init__(*args, **kwargs)
         self.fields[self.username_field] = serializers.CharField(write_only=True, max_length=IDENTIFIER_LENGTH)
         self.fields["password"] = PasswordField()
         self.fields["deviceName"] = DeviceNameField(source="device_name", default="", write_only=True)
