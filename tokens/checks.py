@@ -679,7 +679,8 @@ def check_simple_jwt_names(**kwargs: Any) -> Messages:
             yield checks.Warning(
                 f"SIMPLE_JWT[{name!r}] has no effect. Remove it.", hint=WITHOUT_EFFECT[name], id="latchkey.W006"
             )
-        elif name not in known:
+        # Projects that keep tokens in cookies put their own names here. No setting of SimpleJWT's is about cookies.
+        elif name not in known and "COOKIE" not in str(name):
             close = get_close_matches(str(name), [*known, *WITHOUT_EFFECT], n=1)
             yield checks.Warning(
                 f"SIMPLE_JWT[{name!r}] is not a setting.",

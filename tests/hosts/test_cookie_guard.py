@@ -24,7 +24,7 @@ def test_cookies_stay_signed_in(host: Host) -> None:
     # SimpleJWT's names are replaced, and what the command then still finds.
     blacklist = '    "rest_framework_simplejwt.token_blacklist"'
     text = (project / "settings.py").read_text().replace(blacklist, f'    "latchkey",\n{blacklist}')
-    text += shown("3. Change the project", "python").replace("2027", "2127")
+    text += shown("3. Change the project", "python").replace("2027", "2127").replace("SIMPLE_JWT =", "SIMPLE_JWT |=")
     (project / "settings.py").write_text(text)
     replacement = "git init --quiet && git add project && " + shown("3. Change the project", "sh")
     subprocess.run(["sh", "-c", replacement], cwd=host.folder, check=True)

@@ -709,7 +709,7 @@ def test_every_setting_of_simplejwt_has_an_effect_or_is_named() -> None:
 
 
 def test_misspelt_setting_is_named_with_a_suggestion(settings: Settings) -> None:
-    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIM": timedelta(minutes=1), "X": 1}
+    settings.SIMPLE_JWT = {"ACCESS_TOKEN_LIFETIM": timedelta(minutes=1), "X": 1, "AUTH_COOKIE_SECURE": True}
     assert messages() == [
         Warning(
             "SIMPLE_JWT['ACCESS_TOKEN_LIFETIM'] is not a setting.",

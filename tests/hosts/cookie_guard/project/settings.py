@@ -16,4 +16,4 @@ ROOT_URLCONF = "project.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["project.guard.CookieAuthentication"]}
-SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True}
+SIMPLE_JWT = {"ROTATE_REFRESH_TOKENS": True, "AUTH_COOKIE": "access"}
