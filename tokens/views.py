@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from typing import Any, ClassVar, cast
 from urllib.parse import urljoin
@@ -438,9 +439,18 @@ class TokenViewBase(TokenView, simplejwt.TokenViewBase):
 
     default_serializer: Any = None
 
+    def get_parsers(self) -> list[Any]:
+        """Read bodies as the project does: its parsers may turn camelCase into snake_case."""
+        if self.parser_classes is not TokenViewBase.parser_classes:
+            return super().get_parsers()  # the view's own choice
+        known = tuple(APIView.parser_classes)  # the project's setting
+        return [_of_the_project(parser, known)() for parser in self.parser_classes]
+
     def get_renderers(self) -> list[Any]:
         """Answer JSON or, in a browser, if the project has the browsable API, a page with a form, as SimpleJWT does."""
         renderers: list[Any] = super().get_renderers()
+        if self.renderer_classes is TokenView.renderer_classes:
+            renderers = [_of_the_project(JSONRenderer, tuple(APIView.renderer_classes))()]
         if self.serializer_class or self._serializer_class or self.serializer_setting:
             known: Any = APIView.renderer_classes  # the project's setting
             renderers += [page() for page in known if issubclass(page, BrowsableAPIRenderer)]
@@ -464,6 +474,16 @@ class TokenViewBase(TokenView, simplejwt.TokenViewBase):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return Response(serializer.validated_data)
+
+
+@cache
+def _of_the_project(own: type[Any], known: tuple[Any, ...]) -> type[Any]:
+    """Return the project's kind of a parser or renderer of DRF, with what ours adds to DRF's; ours if it has none."""
+    original = next(base for base in own.__mro__ if base.__module__.startswith("rest_framework."))
+    theirs = next((kind for kind in known if issubclass(kind, original) and kind is not original), own)
+    if own is original or issubclass(theirs, own):
+        return theirs
+    return type(own.__name__, (own, theirs), {})
 
 
 class TokenObtainPairView(TokenViewBase):

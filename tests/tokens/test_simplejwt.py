@@ -4,6 +4,7 @@ Its documentation's examples are here in the order of its pages; what has no pla
 """
 
 import importlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,12 +18,14 @@ from django.db import connection
 from django.http import HttpRequest
 from django.urls import path
 from pytest_django import DjangoAssertNumQueries, Settings
-from rest_framework import permissions
+from rest_framework import parsers, permissions
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import APIException
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework.views import APIView
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken as SimpleJWTAccessToken
 
@@ -33,6 +36,7 @@ from tokens.domain import signing_in
 from tokens.domain.client import UNKNOWN
 from tokens.domain.signing_in import Terms
 from tokens.exceptions import AuthenticationFailed, InvalidToken, NoActiveAccount, NotSupported, TokenError
+from tokens.http.parsers import JSONParser
 from tokens.models import SecurityEvent, Session, TokenUser
 from tokens.serializers import TokenObtainPairSerializer, TokenObtainSerializer, TokenRefreshSerializer
 from tokens.tokens import AccessToken, RefreshToken, SlidingToken, Token, UntypedToken
@@ -134,6 +138,35 @@ def test_function_views_work(name: str, app: App) -> None:
         "token_verify": {"token": app.access},
     }.get(name, {"refresh": app.refresh_token})
     assert ask(getattr(views, name), **body).status_code == 200
+
+
+class LoudParser(parsers.JSONParser):
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        return {name.lower(): value for name, value in super().parse(*args, **kwargs).items()}
+
+
+class LoudRenderer(JSONRenderer):
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        return super().render({name.upper(): value for name, value in data.items()}, *args, **kwargs)
+
+
+class LoudOwnParser(JSONParser):
+    """Made of ours."""
+
+
+@pytest.mark.parametrize("parser", [LoudParser, LoudOwnParser])
+def test_views_read_and_write_as_the_project_does(ann: Any, monkeypatch: pytest.MonkeyPatch, parser: Any) -> None:
+    monkeypatch.setattr(APIView, "parser_classes", [parser])
+    monkeypatch.setattr(APIView, "renderer_classes", [LoudRenderer])
+    loud = {name.upper(): value for name, value in CREDENTIALS.items()}
+    answer = ask(TokenObtainPairView.as_view(), **(loud if parser is LoudParser else CREDENTIALS))
+    assert (answer.status_code, sorted(json.loads(answer.rendered_content))) == (200, ["ACCESS", "REFRESH"])
+    deep = POST("/", "[" * 100_000, content_type="application/json")
+    assert TokenObtainPairView.as_view()(deep).status_code == 400
+
+    quiet = TokenObtainPairView.as_view(parser_classes=[JSONParser], renderer_classes=[JSONRenderer])
+    answer = ask(quiet, **CREDENTIALS)
+    assert (answer.status_code, sorted(json.loads(answer.rendered_content))) == (200, ["access", "refresh"])
 
 
 def test_spaces_around_a_username_are_ignored(ann: Any) -> None:
