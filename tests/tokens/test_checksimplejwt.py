@@ -136,6 +136,7 @@ def test_unreadable_file_is_reported(project: Path) -> None:
     ("TokenObtainPairSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
     ("TokenObtainPairSerializer", "def get_token(cls, user): return RefreshToken.for_user(user)", ""),
     ("TokenObtainPairView", "def post(self, request): return Response()", "call super().post"),
+    ("TokenObtainPairView", "def post(self, request): return self.get_serializer(data={}).is_valid()", ""),
     ("TokenRefreshSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
     ("TokenRefreshSerializer", "def add(self, user): return AccessToken.for_user(user)", "another session"),
     ("JWTAuthentication", "def get_user(self, token): return User.objects.get(pk=token['user_id'])", "the session"),

@@ -246,7 +246,8 @@ def _override(base: str, name: str, code: str) -> str:
     if base.endswith("Token") or base == "BlacklistMixin":
         return "a token is a function of its session, and its lifetimes are settings." if name in FIXED else ""
     for suffix, (methods, loss) in OVERRIDES.items():
-        if base.endswith(suffix) and name in methods and f"super().{name}" not in code:
+        calls = (f"super().{name}", ".get_serializer(") if name == "post" else (f"super().{name}",)
+        if base.endswith(suffix) and name in methods and not any(call in code for call in calls):
             return f"call super().{name}, or {loss}."
     if base.endswith(REFRESHES) and any(start in code for start in STARTS):
         return "it starts another session at each refresh. Let TOKENS_ACCESS_CLAIMS return claims that may change."
