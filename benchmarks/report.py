@@ -122,7 +122,7 @@ def _others(stacks: Mapping[str, Stack]) -> str:
     ]
     ratios = [(label(stack.kind.name), *(_ratio(latchkey, stack, each, each) for each in SHARED)) for stack in found]
     missing = [
-        f"{label(name)} could not be installed, so it is missing here.\n" for name in NAMES if name not in stacks
+        f"\n- {label(name)} could not be installed, so it is missing here." for name in NAMES if name not in stacks
     ]
     return f"""\
 ## Other packages
@@ -136,8 +136,8 @@ them (`tests/proof/peers/packages.py`). django-rest-knox has no refresh tokens. 
 The ratio is Latchkey to the package.
 
 {table(("", *SHARED), ratios)}
-
-{"".join(missing)}"""
+{"".join(missing)}
+"""
 
 
 def _cost(stack: Stack, operation: str) -> str:

@@ -88,26 +88,26 @@ def pairs(database: Database, number: int) -> list[list[str]]:
     return tokens
 
 
-def ask(stacks: Sequence[Stack]) -> tuple[dict[str, Wal], list[str]]:
+def ask(stacks: Sequence[Stack]) -> tuple[dict[str, list[Wal]], list[str]]:
     """Refresh and ask with sessions of each table, in turns.
 
-    Return what the last one's server wrote for each operation, and its new access tokens.
+    Return what PostgreSQL wrote for each operation on each of them, and the new access tokens of the last one.
     """
     waiting = [
         [post("/api/token/refresh/", refresh=refresh) for refresh, _ in pairs(stack.database, ASKED)]
         for stack in stacks
     ]
-    wal, accesses = {}, []  # type: dict[str, Wal], list[str]
+    wal, accesses = {}, []  # type: dict[str, list[Wal]], list[str]
     stacks[0].database.execute("CHECKPOINT")  # of the whole server
     for operation in ("refresh", "guarded, first use", "guarded"):
-        wal[operation] = Wal(0, 0)
+        wal[operation] = [Wal(0, 0) for _ in stacks]
         issued: list[list[str]] = [[] for _ in stacks]
         for start in range(0, ASKED, AT_ONCE):
             for index, stack in enumerate(stacks):
                 before = position(stack.database)
                 answers = stack.measure(operation, waiting[index][start : start + AT_ONCE])
-                if stack is stacks[-1]:
-                    wal[operation] += written(stack.database, before)
+                if operation != "guarded":  # which writes nothing of its own
+                    wal[operation][index] += written(stack.database, before)
                 issued[index] += [answer.body["access"] for answer in answers if operation == "refresh"]
         if operation == "refresh":
             waiting, accesses = [[get("/guarded", token) for token in tokens] for tokens in issued], issued[-1]

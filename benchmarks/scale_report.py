@@ -34,8 +34,8 @@ class Scale(NamedTuple):
     """Bytes a session."""
 
     indexes: float
-    wal: Mapping[str, Wal]
-    """Of all requests of an operation."""
+    wal: Mapping[str, Sequence[Wal]]
+    """Of all requests of an operation, for each size."""
 
     asked: int
     """How many these were."""
@@ -63,12 +63,13 @@ def costs(scale: Scale) -> dict[str, list[float]]:
 
 def page(scale: Scale) -> str:
     many = scale.sizes[-1]
-    refresh, first = (scale.wal[operation] for operation in OPERATIONS[:2])
+    few, first = (scale.wal[operation][0] for operation in OPERATIONS[:2])
     by_operation = {
         operation: [median(part) for part in zip(*scale.stacks[-1].costs[operation], strict=True)]
         for operation in OPERATIONS
     }
-    wal, pages, flush = sum(refresh + first) / scale.asked, refresh.pages / scale.asked, scale.flush
+    full, confirmed = (sum(scale.wal[operation][-1]) / scale.asked for operation in OPERATIONS[:2])
+    flush = scale.flush
     return f"""\
 # Scaling
 
@@ -90,11 +91,11 @@ the last column with the first; in brackets are the least and the greatest of ei
 {table(("", *(f"{size:,}" for size in scale.sizes), "ratio"), _cost_rows(scale))}
 
 - **Disk:** {scale.table:.0f} bytes a session in the table, {scale.indexes:.0f} in its indexes.
-- **WAL:** {refresh.records / scale.asked:,.0f} bytes a refresh, and {first.records / scale.asked:,.0f} for the first \
+- **WAL:** {few.records / scale.asked:,.0f} bytes a refresh, and {first.records / scale.asked:,.0f} for the first \
 request with its access token.
   These are the records of the updates, of the commits and of the cleaning of pages. A refresh from another address or
-  browser than the last one writes about 90 bytes more. Whole pages are counted apart: PostgreSQL adds one to the first
-  change of each page after a checkpoint. Right after one, these were {pages:,.0f} bytes a refresh.
+  browser than the last one writes about 90 bytes more. The first change of a page after a checkpoint writes the whole
+  page as well, and among many sessions that is nearly every refresh: {full:,.0f} bytes, right after a checkpoint.
 - **In place:** {scale.in_place:.1%} of the updates. They leave the indexes alone.
 - **Flush:** `flushexpiredtokens` deleted {flush.deleted:,} sessions in {flush.seconds:.0f} seconds. The 99th percentile
   of a guarded request was {flush.before:.1f} ms before it and {flush.during:.1f} ms during it.
@@ -103,7 +104,7 @@ request with its access token.
 {_settings(scale)}
 {_out(scale.out)}
 {_statements(scale.statements)}
-{tables(Costs(by_operation, scale.table + scale.indexes, wal))}"""
+{tables(Costs(by_operation, scale.table + scale.indexes, full + confirmed))}"""
 
 
 def _cost_rows(scale: Scale) -> list[Sequence[str]]:
