@@ -63,7 +63,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "config.serving.middleware.CrossOrigin",
     "config.serving.middleware.Language",
     "config.serving.middleware.Refusals",
     "config.serving.middleware.OptionalTrailingSlash",

@@ -1,9 +1,11 @@
 """The middleware of the project."""
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
+from corsheaders.middleware import CorsMiddleware
 from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
 from csp.utils import build_policy
@@ -24,6 +26,8 @@ from tokens.http.requests import forwarded_address
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
+logger = logging.getLogger(__name__)
+
 
 class ClientAddress:
     """Take the client's address, the scheme and the host from the headers of the trusted proxies.
@@ -43,6 +47,23 @@ class ClientAddress:
                 if header in request.META:
                     request.META[header] = request.META[header].split(",")[-proxies:][0].strip()
         return self.get_response(request)
+
+
+class CrossOrigin(CorsMiddleware):
+    """Django-cors-headers' own, which also logs each origin that it refuses, with the setting that lets it in."""
+
+    def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
+        response = super().check_preflight(request)
+        origin = request.headers.get("origin")
+        if response and origin and origin not in settings.CORS_ALLOWED_ORIGINS:
+            _report(origin[:200], tuple(settings.CORS_ALLOWED_ORIGINS))
+        return response
+
+
+@lru_cache(maxsize=100)  # once for each, so that nobody fills the log
+def _report(origin: str, trusted: tuple[str, ...]) -> None:
+    line = f"TRUSTED_ORIGINS={','.join([*trusted, origin])}"
+    logger.warning("Refused a page of %s. If it is your front end, set %s", origin, line)
 
 
 class Language(LocaleMiddleware):

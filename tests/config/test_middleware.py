@@ -50,6 +50,19 @@ def test_only_trusted_origins_may_read_a_response(
         assert response.get("Access-Control-Allow-Credentials") == ("true" if is_trusted else None)
 
 
+def test_refused_origin_is_logged_once_with_the_line_to_add(
+    client: Client, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CORS_ALLOWED_ORIGINS = ["https://app.example"]
+    for origin in ("https://app.example", "https://new.example", "https://new.example", None):
+        headers = {"access-control-request-method": "POST", **({"origin": origin} if origin else {})}
+        assert client.options("/auth/login", headers=headers).status_code == 200
+    client.post("/auth/login", headers={"origin": "https://evil.example"})
+    line = "TRUSTED_ORIGINS=https://app.example,https://new.example"
+    told = [record.getMessage() for record in caplog.records if record.name == "config.serving.middleware"]
+    assert told == [f"Refused a page of https://new.example. If it is your front end, set {line}"]
+
+
 @pytest.mark.parametrize(
     ("proxies", "forwarded", "address"),
     [
