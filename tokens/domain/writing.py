@@ -73,9 +73,10 @@ def insert(rows: Sequence[Model], using: str) -> None:
 
 
 def _update(pk: UUID, using: str, changes: Mapping[str, Any], state: Mapping[str, Any]) -> Statement:
+    connection = connections[using]
     sql, fields = _text_of_update(tuple(changes), tuple(state))
     given = zip(fields, (*changes.values(), *state.values(), pk), strict=True)
-    return Statement(sql, [field.get_db_prep_save(value, connections[using]) for field, value in given])
+    return Statement(sql, [field.get_db_prep_save(value, connection) for field, value in given])
 
 
 @cache
