@@ -1,5 +1,6 @@
 # make run          start the server; installs what it needs first
 # make test         make check, then the tests on SQLite and on PostgreSQL
+#                   (three runs at once: make test-sqlite, make test-tokens, make test-project)
 # make quick        the tests that need one database and no browser, in under a minute
 # make dev          start a server that reloads when the code changes
 # make admin        create an administrator
@@ -44,10 +45,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Node.js trusts a list of its own unless told to trust the system's certificates, which may include a proxy's.
 export NODE_USE_SYSTEM_CA ?= 1
 
-# Twice as many processes as there are cores, since many a test waits for a server.
-PYTEST := $(PY) -m pytest --numprocesses=$$(( $$(nproc 2>/dev/null || echo 2) * 2 )) --maxprocesses=4 --dist=worksteal
+# As many processes as there are cores, for each of the runs that `make test` starts at once.
+PYTEST := $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test quick check format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test test-sqlite test-tokens test-project quick check format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -66,32 +67,49 @@ admin: $(INSTALLED) .env
 	@$(PY) manage.py migrate --noinput --verbosity 0
 	@$(PY) manage.py createsuperuser
 
-# What has a target of its own.
+# Folders with a target of their own.
 APART := --ignore=tests/deploy --ignore=tests/site --ignore=tests/hosts --ignore=tests/services
 
-# What talks to the server through other programs, and what never comes to a row, is the same on either database. It is
-# tried on the one that takes less time, or where its lines are traced.
-ON_SQLITE := --ignore=tests/browser --ignore=tests/client --ignore=tests/test_docs.py --ignore=tests/test_reference.py \
-	--ignore=tests/tokens/test_attacks.py
-ON_POSTGRESQL := --ignore=tests/proof/test_attackers.py --ignore=tests/proof/test_hostile_input.py \
-	--ignore=tests/proof/test_leaks.py
+# What runs where:
+#
+# quick         SQLite      the parts, but for what takes long: tokens in this project, accounts, api, config
+# test-sqlite   SQLite      other programs, the pages' examples, stories; the proof as far as SQLite may differ
+# test-tokens   PostgreSQL  tokens alone, with the user that Django brings; traced
+# test-project  PostgreSQL  the proof and all parts but tokens; traced
+#
+# What other programs, examples and stories do to a row, the tests of the parts do on PostgreSQL.
+ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.py tests/test_stories.py \
+	tests/proof/test_model.py tests/proof/test_factors.py
+# PostgreSQL refuses more than SQLite.
+ON_POSTGRESQL := tests/api/test_hostile.py tests/proof/test_attackers.py tests/proof/test_hostile_input.py \
+	tests/proof/test_leaks.py
+SLOW := $(ON_SQLITE) $(ON_POSTGRESQL) tests/proof tests/config/test_below_a_path.py tests/config/test_metrics.py \
+	tests/config/test_outermost.py tests/api/test_health.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
 
-# What takes long, or starts other programs. `make quick` tries all else on SQLite.
-HOSTILE := tests/api/test_hostile.py tests/tokens/test_advisories.py
-SLOW := tests/proof tests/test_stories.py tests/config/test_below_a_path.py tests/config/test_metrics.py \
-	tests/config/test_outermost.py tests/api/test_health.py
-
-# `tokens` runs alone, with Django's own user, on SQLite, and in the project on PostgreSQL. Tracing takes time, so each line
-# is traced once: by `tokens` alone, and by everything on PostgreSQL.
+# The runs share the cores, since each waits much: for servers, browsers and locks. Tracing makes Python slower by more
+# than half, so each line is traced once; all of them have to be.
 test: $(INSTALLED_DEV) check
-	TEST_DATABASE=sqlite $(PYTEST) tests/browser tests/client tests/proof tests/test_stories.py tests/test_docs.py \
-		tests/test_reference.py tests/services/test_documents.py tests/api/test_health.py tests/api/test_hostile.py \
-		tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py $(ON_POSTGRESQL)
-	TEST_DATABASE=sqlite $(PYTEST) --cov --cov-report= --cov-fail-under=0 --ds=tests.settings_tokens tests/tokens
-	TEST_DATABASE=postgresql $(PYTEST) $(APART) $(ON_SQLITE) --cov --cov-append --cov-report=term-missing:skip-covered
+	@echo 'Three runs at once; each prints when it is done.'
+	@$(MAKE) --no-print-directory --jobs=3 $(OUTPUT_APART) test-sqlite test-tokens test-project
+	@$(PY) -m coverage combine --quiet .coverage.tokens .coverage.project
+	@$(PY) -m coverage report
+
+OUTPUT_APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+TRACED := --cov --cov-report= --cov-fail-under=0
+
+test-sqlite: $(INSTALLED_DEV)
+	TEST_DATABASE=sqlite $(PYTEST) $(ON_SQLITE) tests/proof tests/services/test_documents.py tests/api/test_health.py \
+		tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py $(ON_POSTGRESQL:%=--ignore=%)
+
+test-tokens: $(INSTALLED_DEV)
+	COVERAGE_FILE=.coverage.tokens TEST_DATABASE=postgresql $(PYTEST) $(TRACED) --ds=tests.settings_tokens tests/tokens
+
+test-project: $(INSTALLED_DEV)
+	COVERAGE_FILE=.coverage.project TEST_DATABASE=postgresql $(PYTEST) $(TRACED) $(APART) $(ON_SQLITE:%=--ignore=%) \
+		--ignore=tests/tokens
 
 quick: $(INSTALLED_DEV)
-	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(ON_SQLITE) $(SLOW:%=--ignore=%) $(HOSTILE:%=--ignore=%) -k 'not no_value'
+	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(SLOW:%=--ignore=%) -k 'not no_value'
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report

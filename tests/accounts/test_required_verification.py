@@ -221,6 +221,7 @@ def test_address_is_required_if_the_field_is_missing() -> None:
     assert not User.objects.exists()
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("email", ["ann@example.com", "new@example.com"])
 def test_mails_to_one_address_are_limited(ann: User, settings: Settings, email: str) -> None:
     settings.TOKENS_LIMITS = {"mail": (2, 600.0)}

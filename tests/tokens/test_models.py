@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections
+from django.db import connection, connections
 from django.db.models import CharField, ManyToManyField
 from pytest_django import Settings
 
@@ -15,7 +15,7 @@ from tests.clients import App, claims_of
 from tokens import models
 from tokens.domain import sessions
 from tokens.domain.reading import read
-from tokens.models import Bucket, Cutoff, FormerToken, Session, uuid7, uuid7_floor
+from tokens.models import Bucket, Cutoff, FormerToken, Session, TransactionId, uuid7, uuid7_floor
 from tokens.tokens import AccessToken
 
 
@@ -34,6 +34,12 @@ def test_rows_are_named_by_their_keys(ann: Any) -> None:
     assert str(Bucket(slot=7)) == "7"
     assert str(FormerToken(session=session.pk)) == str(session.pk)
     assert str(Cutoff(user=ann)) == str(ann.pk)
+
+
+def test_transactions_are_numbered_on_postgresql_alone() -> None:
+    number: Any = TransactionId()
+    assert number.as_sql(None, connection) == ("0", [])
+    assert number.as_postgresql(None, connection) != ("0", [])
 
 
 def test_groups_are_fetched_if_missing(ann: Any) -> None:
