@@ -84,7 +84,8 @@ ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.
 ON_POSTGRESQL := tests/api/test_hostile.py tests/proof/test_attackers.py tests/proof/test_hostile_input.py \
 	tests/proof/test_leaks.py
 SLOW := $(ON_SQLITE) $(ON_POSTGRESQL) tests/proof tests/config/test_below_a_path.py tests/config/test_metrics.py \
-	tests/config/test_outermost.py tests/api/test_health.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
+	tests/config/test_outermost.py tests/api/test_health.py tests/api/test_lengths.py tests/api/test_schema.py \
+	tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
 
 # The runs share the cores, since each waits much: for servers, browsers and locks. Tracing makes Python slower by more
 # than half, so each line is traced once; all of them have to be.
