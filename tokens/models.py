@@ -300,8 +300,10 @@ class SecurityEvent(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user"), db_index=False
     )
+    """`latchkey_event_by_user` is its index."""
+
     kind = models.CharField(_("event"), max_length=40)
     created_at = UTCDateTimeField(_("time"), default=times.now)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
