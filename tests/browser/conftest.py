@@ -82,8 +82,10 @@ def server(django_db_setup: None, mails: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def site(transactional_db: None, server: str) -> str:
-    """Return the base URL of a server whose database is empty."""
+def site(transactional_db: None, server: str, mails: Path) -> str:
+    """Return the base URL of a server whose database is empty, as is the folder of its mails."""
+    for mail in mails.iterdir():
+        mail.unlink()
     return server
 
 
