@@ -50,7 +50,8 @@ with the servers, so compare ratios, not absolute figures. CPU time is the stead
 - **guarded, first use**: the first request after a refresh, in which Latchkey also stores that the response arrived
 - **guarded, stateless**: without a database query, in both
 - **logout**: `POST /api/token/blacklist/`
-- **bound**: the same requests with a session [bound to a key](dpop.md), and a proof in each request
+- **bound / unbound**: the same requests with a session [bound to a key](dpop.md), and a proof in each request, in turn
+  with requests of an unbound session; the guarded ones four times a round
 """
 
 Measured = Mapping[str, tuple[dict[str, Stack], dict[str, float]]]
@@ -87,8 +88,8 @@ def _engine(engine: str, stacks: Mapping[str, Stack], sessions: int) -> str:
     costs += [
         ("login, limits on", _cost(stacks[LIMITED.name], "login"), "", "", ""),
         _pair("login, real hash", stacks[HASHED.name], stacks[THEIRS_HASHED.name], "login", "login"),
-        _pair("refresh, bound / unbound", latchkey, latchkey, "refresh, bound", "refresh"),
-        _pair("guarded, bound / unbound", latchkey, latchkey, "guarded, bound", "guarded"),
+        _pair("refresh, bound / unbound", latchkey, latchkey, "refresh, bound", "refresh, unbound"),
+        _pair("guarded, bound / unbound", latchkey, latchkey, "guarded, bound", "guarded, unbound"),
     ]
     if "guarded, many sessions" in latchkey.costs:
         for again in ("", ", again"):

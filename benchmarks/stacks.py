@@ -21,6 +21,9 @@ ALONE = 25
 TOGETHER = 75
 """Requests of several clients at once, whose throughput is measured."""
 
+TURNS = 4
+"""How often guarded requests with and without a proof take turns in a round."""
+
 OURS, THEIRS = ["latchkey_session"], ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"]
 """Where tokens leave rows."""
 
@@ -124,22 +127,25 @@ class Stack:
             yield from self._bound(names)
 
     def _bound(self, names: Sequence[str]) -> Iterator[None]:
-        """Do what a client does that proves a key (RFC 9449)."""
+        """Do what a client does that proves a key (RFC 9449), in turn with one that proves none."""
         prover, base = Prover(), "http://127.0.0.1"  # as its Host says
+        plain = send(self.port, [_login(name) for name in names], CLIENTS).answers
         logins = [_login(name, prover.prove("POST", f"{base}/api/token/")) for name in names]
-        logged_in = send(self.port, logins, CLIENTS).answers
+        bound = send(self.port, logins, CLIENTS).answers
         url = f"{base}/api/token/refresh/"
         # Refused, since it has no nonce yet.
-        (refused,) = send(self.port, [_refresh(logged_in[0], prover.prove("POST", url))], 1).answers
+        (refused,) = send(self.port, [_refresh(bound[0], prover.prove("POST", url))], 1).answers
         nonce = refused.header("DPoP-Nonce")
-        exchanges = [_refresh(answer, prover.prove("POST", url, nonce=nonce)) for answer in logged_in]
-        refreshed = self.measure("refresh, bound", exchanges)
+        plain = self.measure("refresh, unbound", [_refresh(answer) for answer in plain])
+        exchanges = [_refresh(answer, prover.prove("POST", url, nonce=nonce)) for answer in bound]
+        bound = self.measure("refresh, bound", exchanges)
         yield
-        for operation in ("guarded, bound, first use", "guarded, bound"):
-            accesses = [answer.body["access"] for answer in refreshed]
-            asked = [get("/guarded", access, prover.prove("GET", f"{base}/guarded", access)) for access in accesses]
-            self.measure(operation, asked)
-            yield
+        without, access = [[answer.body["access"] for answer in answers] for answers in (plain, bound)]
+        for prefix in ("first use, ", *[""] * TURNS):
+            self.measure(f"{prefix}guarded, unbound", [get("/guarded", token) for token in without])
+            proven = [get("/guarded", token, prover.prove("GET", f"{base}/guarded", token)) for token in access]
+            self.measure(f"{prefix}guarded, bound", proven)
+        yield
 
     def many(self, tokens: Sequence[str], operation: str) -> None:
         """Ask once with each of many tokens."""
