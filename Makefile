@@ -81,11 +81,10 @@ APART := --ignore=tests/deploy --ignore=tests/site --ignore=tests/hosts --ignore
 ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.py tests/test_stories.py \
 	tests/proof/test_model.py tests/proof/test_factors.py
 # PostgreSQL refuses more than SQLite.
-ON_POSTGRESQL := tests/api/test_hostile.py tests/proof/test_attackers.py tests/proof/test_hostile_input.py \
-	tests/proof/test_leaks.py
-SLOW := $(ON_SQLITE) $(ON_POSTGRESQL) tests/proof tests/config/test_below_a_path.py tests/config/test_metrics.py \
-	tests/config/test_outermost.py tests/api/test_health.py tests/api/test_lengths.py tests/api/test_schema.py \
-	tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
+ON_POSTGRESQL := tests/proof/test_attackers.py tests/proof/test_hostile_input.py tests/proof/test_leaks.py
+SLOW := $(ON_SQLITE) tests/proof tests/config/test_below_a_path.py tests/config/test_metrics.py \
+	tests/config/test_outermost.py tests/api/test_health.py tests/api/test_hostile.py tests/api/test_lengths.py \
+	tests/api/test_schema.py tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
 
 # The runs share the cores, since each waits much: for servers, browsers and locks. Tracing makes Python slower by more
 # than half, so each line is traced once; all of them have to be.
@@ -100,7 +99,8 @@ TRACED := --cov --cov-report= --cov-fail-under=0
 
 test-sqlite: $(INSTALLED_DEV)
 	TEST_DATABASE=sqlite $(PYTEST) $(ON_SQLITE) tests/proof tests/services/test_documents.py tests/api/test_health.py \
-		tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py $(ON_POSTGRESQL:%=--ignore=%)
+		tests/api/test_hostile.py tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py \
+		$(ON_POSTGRESQL:%=--ignore=%)
 
 test-tokens: $(INSTALLED_DEV)
 	COVERAGE_FILE=.coverage.tokens TEST_DATABASE=postgresql $(PYTEST) $(TRACED) --ds=tests.settings_tokens tests/tokens
