@@ -130,7 +130,7 @@ def test_subprotocol_is_the_consumers_or_the_first_without_a_credential(app: App
 
 def test_other_protocols_are_refused() -> None:
     with pytest.raises(ValueError, match="SessionMiddleware guards WebSockets, and this is http"):
-        async_to_sync(Socket("chat", type="http").open)()
+        async_to_sync(SessionMiddleware(Echo.as_asgi()))({"type": "http"}, None, None)
 
 
 def test_sockets_without_a_good_token_are_refused(app: App, ann: Any) -> None:
