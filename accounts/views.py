@@ -29,10 +29,10 @@ from .models import User
 from .owner import deletion
 
 TOO_OLD = ReauthenticationRequired.default_code
-"""What an account without a password is told in place of a wrong password."""
+"""The code that an account without a password gets instead of an error about the password."""
 
 REFUSED_ANSWER = ("invalid_passkey", "invalid_challenge")
-"""What is told where a passkey can be used in place of a code."""
+"""The codes of a refused passkey, wherever one is accepted instead of a code."""
 
 
 class RegistrationClosed(PermissionDenied):
