@@ -576,16 +576,19 @@ def test_used_proof_is_forgotten_in_its_process_once_it_has_expired(clock: TimeM
 def test_cache_that_drops_entries_is_not_relied_on(settings: Settings, dummy: bool) -> None:
     name = "dummy.DummyCache" if dummy else "locmem.LocMemCache"
     settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{name}"}}
-    found = [judge(proof()) for _ in range(20)]
-    assert all(map(is_first, found))
+    found = judge(proof())
+    assert is_first(found)
     cache.clear()
-    assert not any(map(is_first, found))
+    assert not is_first(found)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_proofs_are_identified_by_key_method_url_and_jti(request: pytest.FixtureRequest, shared: bool) -> None:
+def test_proofs_are_identified_by_key_method_url_and_jti(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
     if shared:
         request.getfixturevalue("shared_cache")
+    monkeypatch.setattr(dpop._used, "_secret", bytes(32))  # with this one, none of them displaces another
     jti = encode(str(NOW).encode())
     proofs = [
         Proof("key", jti, "GET", TARGET, NOW + 61),
