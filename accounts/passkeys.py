@@ -42,6 +42,9 @@ from .views import NotPossible, SettingUpView
 
 NAME_LENGTH = 64
 
+CREDENTIAL = {"id": "AbC…", "rawId": "AbC…", "type": "public-key"}
+"""What a passkey's response in an example has, whatever it answers."""
+
 LOGIN_ERRORS = {
     401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN),
     404: ("not_found",),
@@ -63,6 +66,7 @@ class PasskeySerializer(serializers.Serializer[Any]):
     backedUp = serializers.BooleanField(source="backed_up", read_only=True)  # noqa: N815
     synced = serializers.BooleanField(read_only=True)
     transports = serializers.ListField(child=serializers.CharField(), read_only=True)
+    example = {"name": "The old laptop"}
 
 
 class ListedPasskeySerializer(PasskeySerializer):
@@ -91,6 +95,11 @@ class NewPasskeySerializer(UseCaseSerializer):
     credential = CredentialField()
     name = PasskeyNameField(required=False)
     endOtherSessions = EndOthersField()  # noqa: N815
+    example = {
+        "challenge": "eyJ…",
+        "credential": {**CREDENTIAL, "response": {"clientDataJSON": "eyJ…", "attestationObject": "o2N…"}},
+        "name": "My laptop",
+    }
 
     def perform(self, client: Client, **values: Any) -> tuple[Passkey, list[str] | None]:
         session = cast(AccessToken, self.context["request"].auth).session
@@ -107,6 +116,13 @@ class PasskeyLoginSerializer(UseCaseSerializer):
     credential = CredentialField()
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="")  # noqa: N815
+    example = {
+        "challenge": "eyJ…",
+        "credential": {
+            **CREDENTIAL,
+            "response": {"clientDataJSON": "eyJ…", "authenticatorData": "SZY…", "signature": "MEU…"},
+        },
+    }
 
     def perform(self, client: Client, **values: Any) -> Session:
         try:

@@ -51,6 +51,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
     current_password = CurrentPasswordField(label=_("Current password"))
     code = CodeField(required=False, label=_("Two-factor code, if you use one"))
+    example = {"username": "countess", "email": "countess@example.com", **AnsweredSerializer.example}
 
     class Meta:
         model = User
@@ -108,6 +109,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
 
 class UserSerializer(AccountSerializer):
     last_login = serializers.DateTimeField(source="last_sign_in", read_only=True, allow_null=True)
+    example = {"isActive": False}
 
     class Meta:
         model = User
@@ -131,6 +133,7 @@ class SessionSerializer(ModelSerializer):
     last_used_at = serializers.DateTimeField(source="rotated_at", read_only=True)
     device = DeviceNameField(source="device_name")
     bound = serializers.SerializerMethodField()
+    example = {"device": "My old phone"}
 
     class Meta:
         model = Session

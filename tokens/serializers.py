@@ -99,6 +99,9 @@ class UseCaseSerializer(serializers.Serializer[Any]):
     Refusals of the use case become errors by field, under the names on the wire.
     """
 
+    example: Mapping[str, Any] | None = None
+    """A body for the OpenAPI schema, as a new account would send it. Any serializer of a body can have one."""
+
     @property
     def request(self) -> Any:
         """Django's request; None without one, as SimpleJWT's serializers can be used."""
@@ -166,6 +169,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 
     token_class: Any = RefreshToken
     user: Any
+    example = {simplejwt.TokenObtainSerializer.username_field: "ada", "password": "the analytical engine"}
 
     default_error_messages = {
         # SimpleJWT's sentence, here so that its translations don't need SimpleJWT's app.
@@ -316,6 +320,7 @@ class SecondStepSerializer(UseCaseSerializer):
     challenge = ChallengeField()
     code = CodeField(required=False)
     credential = CredentialField(write_only=True, required=False)
+    example = {"challenge": "eyJ…", "code": "123456"}
 
     default_error_messages = {"one_answer": _("Send either a code or a credential.")}
 
@@ -348,6 +353,7 @@ class ExchangeSerializer(UseCaseSerializer):
 
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
+    example = {"remember": True}
 
     def perform(self, client: Client, **values: Any) -> Session:
         claims_for = partial(claims_set_by, obtain_serializer().get_token)
@@ -372,6 +378,7 @@ class RefreshSerializer(UseCaseSerializer):
     """A refresh token to exchange for a new one, from the cookie or the body."""
 
     refresh = TokenField()
+    example = {"refresh": "eyJ…"}
 
     def perform(self, client: Client, **values: Any) -> Session:
         prove = proofs.with_refresh_token(self.request)
@@ -394,6 +401,7 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     token = TokenField(write_only=True)
+    example = {"token": "eyJ…"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         token_of(attrs["token"])
@@ -403,6 +411,7 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     refresh = TokenField(write_only=True)
     token_class = RefreshToken
+    example = RefreshSerializer.example
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         client = client_of(self.context.get("request"))
@@ -446,6 +455,7 @@ class TokenSerializer(serializers.Serializer[None]):
 
     token = TokenField()
     token_type_hint = TokenField(required=False, allow_blank=True)
+    example = TokenVerifySerializer.example
 
 
 def token_of(text: str) -> AccessToken | RefreshToken:

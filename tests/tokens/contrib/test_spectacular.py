@@ -12,7 +12,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import CharField, Serializer
 
 from tokens import urls, views
 from tokens.authentication import (
@@ -22,6 +22,7 @@ from tokens.authentication import (
     StatelessJWTAuthentication,
 )
 from tokens.contrib import spectacular
+from tokens.serializers import TokenObtainPairSerializer
 
 ACCESS = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
@@ -91,6 +92,21 @@ def test_views_of_this_package_are_described(settings: Settings) -> None:
     assert login["operationId"] == "login"
     assert list(login["responses"]) == ["200", "400", "401", "403", "413", "415", "429", "503"]
     assert list(login["responses"]["200"]["headers"]) == ["Set-Cookie", "Cache-Control", "DPoP-Nonce"]
+
+
+class ForTenants(TokenObtainPairSerializer):
+    tenant = CharField()
+    example = {"username": "ada", "password": "the analytical engine", "tenant": "1"}
+
+
+def test_body_is_shown_as_the_serializer_of_the_project_says(settings: Settings) -> None:
+    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+    settings.SIMPLE_JWT = {"TOKEN_OBTAIN_SERIALIZER": f"{__name__}.ForTenants"}
+
+    schema = SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
+
+    body = schema["paths"]["/api/token/"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["examples"] == {"Example": {"value": ForTenants.example}}
 
 
 def test_derived_view_inherits_no_description() -> None:
