@@ -51,6 +51,11 @@ def switch_on(page: Page) -> tuple[Device, list[str]]:
     page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
+    return confirm(page)
+
+
+def confirm(page: Page) -> tuple[Device, list[str]]:
+    """Set up the authenticator app that the page shows; return it, and the recovery codes."""
     expect(page.get_by_label("Code from the app")).to_be_focused()
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
     page.keyboard.type(device.code())
