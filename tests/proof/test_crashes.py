@@ -19,6 +19,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests.mailbox import wait_until
 from tests.proof.counts import Counts
 from tests.proof.postgres import DATABASE, Postgres, servers
 from tests.proof.size import LONG
@@ -100,6 +101,7 @@ def under_load(url: str) -> Iterator[tuple[list[Person], Visitor]]:
         sleep(LULL)
         yield people, visitor
         await_recovery(url, people)
+        wait_until(lambda: visitor.ended)
         sleep(LULL)
     finally:
         stop.set()

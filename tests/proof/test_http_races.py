@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
+from tests.mailbox import wait_until
 from tests.proof.counts import Counts
 from tests.proof.operations import CAP, NEWEST, PASSWORD, Scene, hashed
 from tests.proof.pairs import OPERATIONS, Outcome, Round, access_token, possible, read, refresh_token, states
@@ -167,6 +168,10 @@ class Load(Thread):
         self.refresh, self.access = held.refresh, held.access
         self.answers: list[Answer] = []
 
+    @property
+    def last_began(self) -> float:
+        return self.answers[-1].began if self.answers else 0
+
     def run(self) -> None:
         while not self.stop.is_set():
             for request in (by_cookie(self.refresh), me(self.access)):
@@ -174,6 +179,11 @@ class Load(Thread):
                 self.answers.append(answer)
                 if answer.status == 200 and answer.refresh:
                     self.refresh, self.access = answer.refresh, answer.access
+
+
+def wait_for_later_requests(clients: list[Load], moment: float) -> None:
+    """Wait until each client has begun a request after that moment."""
+    wait_until(lambda: all(client.last_began > moment for client in clients))
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -188,7 +198,7 @@ def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann:
             client.start()
         sleep(random.uniform(0.05, 0.3))
         acknowledged = send(server, held.proven(server, end_request(end, held, other)))
-        sleep(0.15)
+        wait_for_later_requests(clients, acknowledged.ended)
         stop.set()
         for client in clients:
             client.join(60)
