@@ -1,4 +1,4 @@
-"""The account page: every story of it, by clicking."""
+"""Every story of the account page, by clicking."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -120,7 +120,7 @@ def test_stale_answer_does_not_replace_a_newer_one(page: Page) -> None:
     page.get_by_label("New username").fill("anne")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Your username has been changed.")
-    expect(page.locator("#factor-state")).not_to_be_empty()  # the former answer has come
+    expect(page.locator("#factor-state")).not_to_be_empty()  # the previous response has arrived
     expect(page.locator("[data-me=username]")).to_have_text("anne")
 
 
@@ -357,7 +357,7 @@ def test_device_is_remembered_by_default(page: Page, remember: bool) -> None:
 
 def is_remembered(page: Page) -> bool:
     (cookie,) = page.context.cookies()
-    return cookie["expires"] != -1  # -1: it goes with the browser
+    return cookie["expires"] != -1  # -1: it ends with the browser
 
 
 def test_account_is_deleted_after_a_confirmation_and_the_password(visit: Visit) -> None:
@@ -443,7 +443,7 @@ def test_everything_works_with_the_keyboard_alone(visit: Visit) -> None:
 
 @pytest.fixture
 def strict(transactional_db: None, mails: Path) -> Iterator[str]:
-    """The base URL of a server where addresses have to be verified."""
+    """The base URL of a server that requires verified addresses."""
     mail = f"filemail:///{mails}"
     with serve(address_of_database(), EMAIL_URL=mail, THREADS="8", EMAIL_VERIFICATION="required") as url:
         yield url

@@ -32,7 +32,7 @@ if (navigator.credentials)
   navigator.credentials.get = ({ signal }) =>
     new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 """
-"""Has the browser wait for a person, as browsers with a window do; Chromium without one gives up at once."""
+"""Makes the browser wait for the user, as a browser with a window does. Headless Chromium gives up at once."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def named_server(django_db_setup: None, mails: Path) -> Iterator[str]:
 
 @pytest.fixture
 def named(transactional_db: None, named_server: str) -> str:
-    """Return the base URL of a server that is called by a name."""
+    """Return the base URL of a server with a host name."""
     return named_server
 
 
