@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from tokens.domain.client import Client
 from tokens.exceptions import AnswerNotValid, ChallengeNotValid
+from tokens.http.fields import TokenField
 from tokens.http.operations import KEY_OF_LOGIN, OWN, Operation
 from tokens.http.requests import client_of
 from tokens.jose.compact import encode
@@ -141,8 +142,8 @@ class PasskeyLoginSerializer(UseCaseSerializer):
 
 
 class PasskeyPairSerializer(PairSerializer, PasskeyLoginSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class WithPasskeys(TokenView):

@@ -13,6 +13,7 @@ from tokens.domain.client import Client
 from tokens.exceptions import TokenNotValid
 from tokens.http import cookies
 from tokens.http.cookies import RefreshTokenMissing
+from tokens.http.fields import TokenField
 from tokens.models import Session
 from tokens.serializers import (
     ChallengeField,
@@ -22,7 +23,6 @@ from tokens.serializers import (
     PasswordField,
     RememberField,
     SwitchField,
-    TokenField,
     UseCaseSerializer,
 )
 from tokens.tokens import RefreshToken

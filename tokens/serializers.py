@@ -28,6 +28,7 @@ from .exceptions import (
 from .http import proofs
 from .http.errors import as_api_exception
 from .http.exchange import exchange
+from .http.fields import TokenField, TokenHintField
 from .http.refusals import ReauthenticationRequired
 from .http.requests import client_of
 from .jose import jwt
@@ -249,8 +250,8 @@ class TokenObtainSerializer(CredentialsSerializer):
 
 
 class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         tokens = super().validate(attrs)
@@ -344,8 +345,8 @@ class SecondStepSerializer(UseCaseSerializer):
 
 
 class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class ExchangeSerializer(UseCaseSerializer):
@@ -363,15 +364,8 @@ class ExchangeSerializer(UseCaseSerializer):
 
 
 class ExchangePairSerializer(PairSerializer, ExchangeSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
-
-
-class TokenField(serializers.CharField):
-    """A token as it was sent. Malformed text, as with a NUL byte, is refused as a token and not as a field."""
-
-    def run_validators(self, value: Any) -> None:
-        """Do nothing: the parser of tokens judges."""
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class RefreshSerializer(UseCaseSerializer):
@@ -387,6 +381,7 @@ class RefreshSerializer(UseCaseSerializer):
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
+    access = TokenField(read_only=True)
 
     def perform(self, client: Client, **values: Any) -> Session:
         if conf.rotate_refresh_tokens:
@@ -454,7 +449,7 @@ class TokenSerializer(serializers.Serializer[None]):
     """The token of a request by RFC 7009 or RFC 7662; the hint is accepted and not needed."""
 
     token = TokenField()
-    token_type_hint = TokenField(required=False, allow_blank=True)
+    token_type_hint = TokenHintField(required=False, allow_blank=True)
     example = TokenVerifySerializer.example
 
 

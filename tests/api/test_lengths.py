@@ -24,6 +24,7 @@ from tests.accounts.test_names import WORST
 from tests.api.people import Person
 from tests.clients import PASSWORD, App, Browser
 from tokens.domain.signing_in import PASSWORD_LENGTH
+from tokens.http.fields import TokenField
 
 pytestmark = pytest.mark.django_db
 
@@ -53,9 +54,7 @@ def test_every_text_field_of_a_serializer_is_bounded() -> None:
     assert len(fields) > 20
     # A token is refused as such by its parser, which judges its length first.
     unbounded = {
-        name
-        for name, field in fields.items()
-        if field.max_length is None and not isinstance(field, tokens.serializers.TokenField)
+        name for name, field in fields.items() if field.max_length is None and not isinstance(field, TokenField)
     }
     assert not unbounded
 

@@ -45,6 +45,11 @@ def schema_of(*guards: type[BasicAuthentication | JWTAuthentication]) -> Any:
     return generator.get_schema(public=True)  # type: ignore[no-untyped-call]
 
 
+def schema_of_the_package(settings: Settings) -> Any:
+    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+    return SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize("guard", [JWTAuthentication, StatelessJWTAuthentication, OfTheProject])
 def test_access_token_is_a_bearer_token(guard: type[JWTAuthentication]) -> None:
     schema = schema_of(guard)
@@ -81,9 +86,7 @@ def test_services_use_basic_credentials() -> None:
 
 
 def test_views_of_this_package_are_described(settings: Settings) -> None:
-    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
-
-    schema = SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
+    schema = schema_of_the_package(settings)
 
     operations = [operation for methods in schema["paths"].values() for operation in methods.values()]
     assert len(operations) == len(urls.urlpatterns)
@@ -94,16 +97,26 @@ def test_views_of_this_package_are_described(settings: Settings) -> None:
     assert list(login["responses"]["200"]["headers"]) == ["Set-Cookie", "Cache-Control", "DPoP-Nonce"]
 
 
+def test_tokens_are_shown_in_answers_and_forms(settings: Settings) -> None:
+    schema = schema_of_the_package(settings)
+
+    answer, form = (schema["components"]["schemas"][name]["properties"] for name in ("SignedIn", "Token"))
+    assert answer["accessToken"] == {"type": "string", "example": "eyJ…"}
+    assert form == {
+        "token": {"type": "string", "example": "eyJ…"},
+        "token_type_hint": {"type": "string", "example": "refresh_token"},
+    }
+
+
 class ForTenants(TokenObtainPairSerializer):
     tenant = CharField()
     example = {"username": "ada", "password": "the analytical engine", "tenant": "1"}
 
 
 def test_body_is_shown_as_the_serializer_of_the_project_says(settings: Settings) -> None:
-    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
     settings.SIMPLE_JWT = {"TOKEN_OBTAIN_SERIALIZER": f"{__name__}.ForTenants"}
 
-    schema = SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
+    schema = schema_of_the_package(settings)
 
     body = schema["paths"]["/api/token/"]["post"]["requestBody"]["content"]["application/json"]
     assert body["examples"] == {"Example": {"value": ForTenants.example}}
