@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
@@ -66,7 +68,7 @@ class Settings:
 
     @property
     def recent_sign_in(self) -> timedelta:
-        """How recent the sign-in must be where RecentSignIn guards."""
+        """How long ago the password may have been given where RecentSignIn guards."""
         return self._own("RECENT_SIGN_IN", timedelta(minutes=10))
 
     @property
@@ -140,12 +142,12 @@ class Settings:
 
     @property
     def ended_max_age(self) -> timedelta | None:
-        """How long the stateless guard goes on if that feed can't be reached. None: forever."""
+        """How long the stateless guard goes on if that feed can't be reached. None: without end."""
         return self._own("ENDED_MAX_AGE", timedelta(seconds=10))
 
     @property
     def access_claims(self) -> str | None:
-        """Dotted path of `f(session) -> dict`; every access token has these claims too."""
+        """Dotted path of `f(session) -> dict`, whose claims every access token carries as well."""
         return self._own("ACCESS_CLAIMS", None)
 
     @property
@@ -171,7 +173,7 @@ class Settings:
 
     @property
     def legacy(self) -> Mapping[str, Any] | None:
-        """How SimpleJWT signed the tokens that are still accepted, in the names of its settings; None: none are.
+        """How SimpleJWT signed the tokens that are still taken, in the names of its settings; None: none is taken.
 
         Also UNTIL, the moment before which they were issued, and COOKIES, the names of the cookies that they are in.
         """
@@ -243,7 +245,7 @@ class Settings:
 
     @property
     def user_authentication_rule(self) -> Any:
-        """A function `f(user) -> bool`, or its dotted path: who may sign in and stay signed in."""
+        """A function `f(user) -> bool`, or its dotted path: who may sign in, and go on being signed in."""
         return _ours(self._simple_jwt("USER_AUTHENTICATION_RULE", None))
 
     @property
@@ -263,7 +265,7 @@ class Settings:
 
     @property
     def token_user_class(self) -> Any:
-        """A subclass of `models.TokenUser`, or its dotted path: the stateless guard's class of users."""
+        """A subclass of `models.TokenUser`, or its dotted path: who the stateless guard says that the user is."""
         return _ours(self._simple_jwt("TOKEN_USER_CLASS", None))
 
     # Each a subclass of the serializer that it replaces, or its dotted path.
@@ -285,12 +287,32 @@ class Settings:
         return _ours(self._simple_jwt("TOKEN_BLACKLIST_SERIALIZER", None))
 
     def _own(self, name: str, default: T) -> T:
-        value: T = getattr(django_settings, f"TOKENS_{name}", default)
-        return value
+        value: T = _read(f"TOKENS_{name}")
+        return default if value is UNSET else value
 
     def _simple_jwt(self, name: str, default: T) -> T:
-        value: T = getattr(django_settings, "SIMPLE_JWT", {}).get(name, default)
+        given = _read("SIMPLE_JWT")
+        value: T = default if given is UNSET else given.get(name, default)
         return value
+
+
+UNSET: Any = object()
+
+_known: dict[str, Any] = {}
+"""What was read so far: a refresh reads some thirty, and Django takes long to say that one is not set."""
+
+
+def _read(name: str) -> Any:
+    try:
+        return _known[name]
+    except KeyError:
+        value = _known[name] = getattr(django_settings, name, UNSET)
+        return value
+
+
+@receiver(setting_changed)
+def _forget(**_: Any) -> None:
+    _known.clear()
 
 
 def _ours(value: Any) -> Any:
