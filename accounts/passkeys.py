@@ -1,6 +1,5 @@
 """The endpoints of passkeys. The factor behind them is `factors/passkeys.py`."""
 
-from functools import partial
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
@@ -13,7 +12,6 @@ from rest_framework.response import Response
 
 from tokens.domain.client import Client
 from tokens.exceptions import AnswerNotValid, ChallengeNotValid
-from tokens.http.fields import TokenField
 from tokens.http.operations import KEY_OF_LOGIN, OWN, Operation
 from tokens.http.requests import client_of
 from tokens.jose.compact import encode
@@ -27,10 +25,11 @@ from tokens.serializers import (
     PairSerializer,
     RememberField,
     UseCaseSerializer,
+    claims_set_in,
     login_succeeded,
     obtain_serializer,
 )
-from tokens.tokens import AccessToken, claims_set_by
+from tokens.tokens import AccessToken
 from tokens.views import LoginView, TokenView, TokenViewBase
 
 from .factors import managing_passkeys, passkeys
@@ -42,9 +41,6 @@ from .serializers import EndOthersField
 from .views import NotPossible, SettingUpView
 
 NAME_LENGTH = 64
-
-CREDENTIAL = {"id": "AbC…", "rawId": "AbC…", "type": "public-key"}
-"""What a passkey's response in an example has, whatever it answers."""
 
 LOGIN_ERRORS = {
     401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN),
@@ -67,7 +63,6 @@ class PasskeySerializer(serializers.Serializer[Any]):
     backedUp = serializers.BooleanField(source="backed_up", read_only=True)  # noqa: N815
     synced = serializers.BooleanField(read_only=True)
     transports = serializers.ListField(child=serializers.CharField(), read_only=True)
-    example = {"name": "The old laptop"}
 
 
 class ListedPasskeySerializer(PasskeySerializer):
@@ -96,11 +91,6 @@ class NewPasskeySerializer(UseCaseSerializer):
     credential = CredentialField()
     name = PasskeyNameField(required=False)
     endOtherSessions = EndOthersField()  # noqa: N815
-    example = {
-        "challenge": "eyJ…",
-        "credential": {**CREDENTIAL, "response": {"clientDataJSON": "eyJ…", "attestationObject": "o2N…"}},
-        "name": "My laptop",
-    }
 
     def perform(self, client: Client, **values: Any) -> tuple[Passkey, list[str] | None]:
         session = cast(AccessToken, self.context["request"].auth).session
@@ -117,13 +107,6 @@ class PasskeyLoginSerializer(UseCaseSerializer):
     credential = CredentialField()
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="")  # noqa: N815
-    example = {
-        "challenge": "eyJ…",
-        "credential": {
-            **CREDENTIAL,
-            "response": {"clientDataJSON": "eyJ…", "authenticatorData": "SZY…", "signature": "MEU…"},
-        },
-    }
 
     def perform(self, client: Client, **values: Any) -> Session:
         try:
@@ -132,7 +115,7 @@ class PasskeyLoginSerializer(UseCaseSerializer):
                 values["credential"],
                 client,
                 self.terms(values),
-                partial(claims_set_by, obtain_serializer().get_token),
+                claims_set_in(obtain_serializer()),
                 former=self.context.get("former"),
             )
         except (AnswerNotValid, ChallengeNotValid) as error:
@@ -142,8 +125,8 @@ class PasskeyLoginSerializer(UseCaseSerializer):
 
 
 class PasskeyPairSerializer(PairSerializer, PasskeyLoginSerializer):
-    refresh = TokenField(read_only=True)
-    access = TokenField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
 
 
 class WithPasskeys(TokenView):

@@ -15,7 +15,7 @@ from . import tokens
 from .conf import conf, resolve
 from .domain import feed, sessions, signing_in
 from .domain.client import Client
-from .domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH, Terms
+from .domain.signing_in import IDENTIFIER_LENGTH, PASSWORD_LENGTH, ClaimsFor, Terms
 from .exceptions import (
     AnswerNotValid,
     ChallengeNotValid,
@@ -28,7 +28,6 @@ from .exceptions import (
 from .http import proofs
 from .http.errors import as_api_exception
 from .http.exchange import exchange
-from .http.fields import TokenField, TokenHintField
 from .http.refusals import ReauthenticationRequired
 from .http.requests import client_of
 from .jose import jwt
@@ -100,9 +99,6 @@ class UseCaseSerializer(serializers.Serializer[Any]):
     Refusals of the use case become errors by field, under the names on the wire.
     """
 
-    example: Mapping[str, Any] | None = None
-    """A body for the OpenAPI schema, as a new account would send it. Any serializer of a body can have one."""
-
     @property
     def request(self) -> Any:
         """Django's request; None without one, as SimpleJWT's serializers can be used."""
@@ -170,7 +166,6 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 
     token_class: Any = RefreshToken
     user: Any
-    example = {simplejwt.TokenObtainSerializer.username_field: "ada", "password": "the analytical engine"}
 
     default_error_messages = {
         # SimpleJWT's sentence, here so that its translations don't need SimpleJWT's app.
@@ -190,8 +185,13 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
         """Return a refresh token of the user. A subclass can set claims on it, for every token of the session."""
         return cls.token_class.for_user(user)
 
+    @property
+    def claimant(self) -> Any:
+        """The serializer whose `get_token` sets the project's claims."""
+        return self
+
     def perform(self, client: Client, **values: Any) -> Session:
-        terms, claims_for = self.terms(values), partial(claims_set_by, self.get_token)
+        terms, claims_for = self.terms(values), claims_set_in(self.claimant)
         former = self.context.get("former")
         session: Session = self._try(values, client, terms, signing_in.sign_in, claims_for=claims_for, former=former)
         login_succeeded(session.user, self.context.get("request"))
@@ -231,9 +231,9 @@ class LoginSerializer(CredentialsSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         return attrs
 
-    @classmethod
-    def get_token(cls, user: Any) -> Any:
-        return obtain_serializer().get_token(user)
+    @property
+    def claimant(self) -> Any:
+        return obtain_serializer()
 
 
 class TokenObtainSerializer(CredentialsSerializer):
@@ -250,8 +250,8 @@ class TokenObtainSerializer(CredentialsSerializer):
 
 
 class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
-    refresh = TokenField(read_only=True)
-    access = TokenField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         tokens = super().validate(attrs)
@@ -262,6 +262,13 @@ class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
 def obtain_serializer() -> Any:
     """Return the serializer whose `get_token` adds the project's claims."""
     return resolve(conf.token_obtain_serializer) or TokenObtainPairSerializer
+
+
+def claims_set_in(serializer: Any) -> ClaimsFor | None:
+    """Return what asks the serializer's `get_token` for the project's claims; None if that is ours, which sets none."""
+    get_token, ours = serializer.get_token, CredentialsSerializer.__dict__["get_token"]
+    is_ours = getattr(get_token, "__func__", None) is ours.__func__ and serializer.token_class is RefreshToken
+    return None if is_ours else partial(claims_set_by, get_token)
 
 
 def login_succeeded(user: Any, request: Any) -> None:
@@ -321,14 +328,13 @@ class SecondStepSerializer(UseCaseSerializer):
     challenge = ChallengeField()
     code = CodeField(required=False)
     credential = CredentialField(write_only=True, required=False)
-    example = {"challenge": "eyJ…", "code": "123456"}
 
     default_error_messages = {"one_answer": _("Send either a code or a credential.")}
 
     def perform(self, client: Client, **values: Any) -> Session:
         if ("code" in values) == ("credential" in values):
             raise ValidationError({"code": [self.error_messages["one_answer"]]}, "one_answer")
-        claims_for = partial(claims_set_by, obtain_serializer().get_token)
+        claims_for = claims_set_in(obtain_serializer())
         try:
             session = signing_in.answer(
                 values["challenge"],
@@ -345,8 +351,8 @@ class SecondStepSerializer(UseCaseSerializer):
 
 
 class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
-    refresh = TokenField(read_only=True)
-    access = TokenField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
 
 
 class ExchangeSerializer(UseCaseSerializer):
@@ -354,25 +360,30 @@ class ExchangeSerializer(UseCaseSerializer):
 
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
-    example = {"remember": True}
 
     def perform(self, client: Client, **values: Any) -> Session:
-        claims_for = partial(claims_set_by, obtain_serializer().get_token)
+        claims_for = claims_set_in(obtain_serializer())
         session = exchange(self.request, client, self.terms(values), claims_for, self.context.get("former"))
         login_succeeded(session.user, self.context.get("request"))
         return session
 
 
 class ExchangePairSerializer(PairSerializer, ExchangeSerializer):
-    refresh = TokenField(read_only=True)
-    access = TokenField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+    access = serializers.CharField(read_only=True)
+
+
+class TokenField(serializers.CharField):
+    """A token as it was sent. Malformed text, as with a NUL byte, is refused as a token and not as a field."""
+
+    def run_validators(self, value: Any) -> None:
+        """Do nothing: the parser of tokens judges."""
 
 
 class RefreshSerializer(UseCaseSerializer):
     """A refresh token to exchange for a new one, from the cookie or the body."""
 
     refresh = TokenField()
-    example = {"refresh": "eyJ…"}
 
     def perform(self, client: Client, **values: Any) -> Session:
         prove = proofs.with_refresh_token(self.request)
@@ -381,7 +392,6 @@ class RefreshSerializer(UseCaseSerializer):
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
-    access = TokenField(read_only=True)
 
     def perform(self, client: Client, **values: Any) -> Session:
         if conf.rotate_refresh_tokens:
@@ -396,7 +406,6 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     token = TokenField(write_only=True)
-    example = {"token": "eyJ…"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         token_of(attrs["token"])
@@ -406,7 +415,6 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     refresh = TokenField(write_only=True)
     token_class = RefreshToken
-    example = RefreshSerializer.example
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         client = client_of(self.context.get("request"))
@@ -449,8 +457,7 @@ class TokenSerializer(serializers.Serializer[None]):
     """The token of a request by RFC 7009 or RFC 7662; the hint is accepted and not needed."""
 
     token = TokenField()
-    token_type_hint = TokenHintField(required=False, allow_blank=True)
-    example = TokenVerifySerializer.example
+    token_type_hint = TokenField(required=False, allow_blank=True)
 
 
 def token_of(text: str) -> AccessToken | RefreshToken:

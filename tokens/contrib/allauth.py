@@ -1,6 +1,5 @@
 """A token strategy for django-allauth's headless API, whose app clients get the tokens of our sessions."""
 
-from functools import partial
 from typing import Any
 
 from allauth.core import context
@@ -20,8 +19,8 @@ from ..http import exchange, proofs
 from ..http.errors import answer
 from ..http.requests import client_of
 from ..models import Reason, Session, uuid7
-from ..serializers import login_succeeded, obtain_serializer
-from ..tokens import RefreshToken, claims_set_by
+from ..serializers import claims_set_in, login_succeeded, obtain_serializer
+from ..tokens import RefreshToken
 from ..views import TokenRefreshView
 
 SID = "latchkey.sid"
@@ -68,12 +67,12 @@ def _begin(request: HttpRequest) -> Session | HttpResponse:
     try:
         terms = signing_in.Terms(jkt=proofs.key_for_session(request))
         amr = exchange.methods_of(request)
-        user, claims_for = exchange.user_of(request), partial(claims_set_by, obtain_serializer().get_token)
+        user, claims_for = exchange.user_of(request), claims_set_in(obtain_serializer())
         session = signing_in.exchange(user, client_of(request), terms, amr, claims_for, since=times.now(), pk=uuid7())
     except OUTAGES as error:
         return answer(error)
     except (TokenRefused, SecondFactorRequired, NotExchangeable) as error:
-        request.session.flush()  # not logout(): allauth would not call this again without a user
+        request.session.flush()  # and no logout(): who is nobody by now is not asked for again
         return answer(error)
     exchange.keep_out(request)
     request.session[SID] = str(session.pk)
