@@ -1,4 +1,4 @@
-"""Starts Chromium for all tests."""
+"""Chromium, as all tests start it."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.tools import CHROMIUM
 
 @contextmanager
 def running_chromium(*flags: str) -> Iterator[Browser]:
-    """Run the browser with a temporary home folder, so it leaves nothing in the user's."""
+    """Run the browser, with a home folder of its own, so that it leaves nothing in the user's."""
     with TemporaryDirectory(prefix="latchkey-chromium-", ignore_cleanup_errors=True) as home:
         own = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), home)
         with sync_playwright() as playwright:

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
-from django.db.models import Aggregate, Func, JSONField, OuterRef, QuerySet, Subquery
+from django.db.models import Func, JSONField, OuterRef, QuerySet, Subquery
 from django.utils.crypto import constant_time_compare
 from django.utils.timezone import get_default_timezone, is_naive, make_aware
 from django.utils.translation import gettext_lazy as _
@@ -82,8 +82,11 @@ class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
         return connection.ops.adapt_datetimefield_value(moment and moment.astimezone(UTC).replace(tzinfo=None))
 
 
-class JSONArray(Aggregate):
-    """Collect a column into one JSON array, in either database."""
+class JSONArray(Func):
+    """Collect a column of all rows into one JSON array, in either database.
+
+    It is no `Aggregate`, for which Django would group the rows.
+    """
 
     function = "JSON_GROUP_ARRAY"
     output_field = JSONField()
@@ -113,7 +116,7 @@ def group_names(user: str) -> Subquery | None:
     if field is None:
         return None
     owner = field.m2m_field_name()
-    rows = field.remote_field.through._default_manager.filter(**{owner: OuterRef(user)}).order_by().values(owner)
+    rows = field.remote_field.through._default_manager.filter(**{owner: OuterRef(user)}).order_by()
     return Subquery(rows.values(names=JSONArray(f"{field.m2m_reverse_field_name()}__name")))
 
 
@@ -172,7 +175,8 @@ class Session(models.Model):
     """Whether a token that the last rotation issued has been used."""
 
     exposed = models.BooleanField(_("lost response seen"), default=False, db_default=False)
-    """Whether someone has looked up a token that the last late retry gave up. Then a stranger has the lost answer."""
+    """Whether a token that the last late retry gave up was looked up since: then the lost answer is in a stranger's
+    hands."""
 
     created_at = UTCDateTimeField(_("signed in"))
     reauthenticated_at = UTCDateTimeField(_("identity confirmed"), null=True, blank=True)
@@ -258,14 +262,14 @@ class Session(models.Model):
 
 
 class TokenUser(simplejwt.TokenUser):
-    """The user as a token's claims describe it, without a row in the database.
+    """The user by a token's claims alone, without a row in the database.
 
     A superuser has every permission, as in Django. The claims name no permissions, so other users have none.
     """
 
     @property
     def id(self) -> str:
-        """The user's id. Claims that a project made itself may have it under SimpleJWT's default name."""
+        """The user's id. Claims that a project made itself may name it by SimpleJWT's default."""
         return str(next(self.token[name] for name in ("sub", conf.user_id_claim, "user_id") if name in self.token))
 
     @property
@@ -347,10 +351,10 @@ class Cutoff(models.Model):
 
     at = UTCDateTimeField()
     auth_hash = models.CharField(max_length=128)
-    """The fingerprint of the user's password at that time, or when a token of the user was first seen."""
+    """The fingerprint of the user's password, as it was then or when a token of the user's was first seen."""
 
     changed_at = UTCDateTimeField(null=True)
-    """When another password was last saved. All sessions ended then, unless the fingerprint still matches."""
+    """When the password was last saved as another one. Unless the fingerprint still fits, all ended then."""
 
     def __str__(self) -> str:
         return str(self.user_id)

@@ -6,8 +6,6 @@ from django.contrib.auth import get_user_model
 from django.db.models import IntegerField
 from rest_framework import serializers
 
-from .http.fields import TokenField
-
 OBJECT = {"type": "object", "additionalProperties": {}}
 EMPTY = {"type": "object", "additionalProperties": False}
 KEY_SET = {
@@ -18,7 +16,7 @@ KEY_SET = {
 
 
 class Refreshed(serializers.Serializer[Any]):
-    accessToken = TokenField()  # noqa: N815
+    accessToken = serializers.CharField()  # noqa: N815
     tokenType = serializers.CharField(  # noqa: N815
         help_text="`Bearer`, or `DPoP` if the token is bound to a key (RFC 9449)."
     )
@@ -36,7 +34,7 @@ class SignedIn(Refreshed):
 
 
 class Succeeded(Refreshed):
-    refresh = TokenField(required=False)
+    refresh = serializers.CharField(required=False)
 
 
 class Introspection(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""The health checks of load balancers."""
+"""What load balancers ask."""
 
 from contextlib import closing
 from http.client import HTTPConnection

@@ -1,4 +1,4 @@
-"""Whatever a client sends, each endpoint's response names the client's error, always in the same shape."""
+"""Whatever is sent to whichever endpoint, the answer names the client's fault, in the one shape."""
 
 import json
 from typing import Any
@@ -87,7 +87,7 @@ HEADERS = [
 
 @pytest.fixture(autouse=True)
 def no_limits(settings: Settings) -> None:
-    """Turn the limits off, so every attempt is judged."""
+    """Let every try come through to what judges it."""
     settings.TOKENS_THROTTLING = False
 
 

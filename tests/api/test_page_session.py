@@ -1,5 +1,4 @@
-"""The shared sign-in of the admin and the browsable API: a session like any other. Everything that ends sessions ends
-it."""
+"""The one sign-in of the admin and the browsable API: a session like any other, ended by whatever ends sessions."""
 
 import re
 from collections.abc import Callable
@@ -42,7 +41,7 @@ def sue() -> User:
 
 @pytest.fixture(params=[API, ADMIN], ids=["api", "admin"])
 def visitor(request: pytest.FixtureRequest, sue: User) -> Visitor:
-    """Return a staff member who has signed in at one of the two doors."""
+    """Return a member of the staff who has signed in at either door."""
     visitor = Visitor("sue", request.param)
     assert visitor.sign_in().status_code == 302
     return visitor
@@ -90,7 +89,7 @@ def test_refused_sign_in_to_the_admin_starts_no_session(ann: Person) -> None:
 
 
 def by(act: Callable[[Person], Any]) -> Callable[[Visitor], Any]:
-    """Return a function with which the user ends it, with an access token in another browser."""
+    """Return an ending that the user does with an access token, in another browser."""
     return lambda _: act(sign_in("sue"))
 
 

@@ -1,4 +1,4 @@
-"""The visitor who browses the API and the admin in the tests, in a browser that has no access token."""
+"""Who browses the API and the admin in the tests: a browser that shows pages and has no access token."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 API, ADMIN = "/api/sign-in", "/admin/login/"
-"""The sign-in pages of both."""
+"""Where one signs in, for both."""
 
 
 class Visitor:
@@ -41,7 +41,7 @@ class Visitor:
         return self.http.get(path, **extra)
 
     def send(self, method: str, path: str, body: Any = None, **extra: Any) -> Any:
-        """Send the form, with the page's CSRF token."""
+        """Do as the page's form does: with the token of the page."""
         headers = {"x-csrftoken": csrf_of(self.get("/api/")), "accept": ACCEPT}
         return self.http.generic(method, path, body or "", "application/json", headers=headers, **extra)
 

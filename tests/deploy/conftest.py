@@ -32,7 +32,7 @@ def image() -> Iterator[Image]:
 
 @dataclass
 class Deployed:
-    """The image, with production settings and a migrated PostgreSQL."""
+    """The image, with settings of production and a PostgreSQL with its tables."""
 
     image: Image
     settings: dict[str, str]

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, step by step, and the resulting image."""
+"""deploy/Dockerfile, step by step, and what comes of it."""
 
 import re
 import subprocess

@@ -1,7 +1,7 @@
-"""The operations that meet over HTTP: as requests, on the model of a session, and the outcome of two of them.
+"""What meets over HTTP: each operation as a request, as the model of a session has it, and what became of two of them.
 
-An operation on the model halts where the code lets others in: before each statement or transaction. Running the parts
-of two operations in every order gives all their possible outcomes.
+An operation on the model halts where the code lets others come between: before each statement or transaction of its
+own. The halves of two, in every order, tell all that may become of them.
 """
 
 from collections import defaultdict
@@ -24,21 +24,20 @@ from tokens.models import Reason, SecurityEvent, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 NOW, THEN = 0, 1
-"""In the model: the time at which tokens are verified, and the time at which expiry is compared. In the state
-"expired", the session has expired in between."""
+"""In the model: when tokens are looked at; and when times are, which in the state "expired" have just come by then."""
 
 Parts = Generator[None, None, str]
-"""An operation on the model: halts before each of its parts, and returns the response."""
+"""An operation on the model: halts before each of its parts, and returns what is answered."""
 
 
 @dataclass
 class World:
-    """A scene in the model."""
+    """A scene as the model has it."""
 
     main: ModelSession
     other: ModelSession
     begun: list[ModelSession] = field(default_factory=list)
-    """The sessions that logins began, and the change of the password."""
+    """What logins began, and the change of the password."""
 
     is_active: bool = True
     password: str = PASSWORD
@@ -53,7 +52,7 @@ class World:
         return [self.main, self.other, *self.begun]
 
     def lets_in(self) -> bool:
-        """Return whether the original password opens a session."""
+        """Return whether the password of the beginning opens a session."""
         return self.is_active and self.password == PASSWORD
 
     def end_all(self, reason: str) -> None:
@@ -62,7 +61,7 @@ class World:
 
     def begin(self, ended: str = "") -> None:
         session = ModelSession(NOW, ended=ended)
-        session.was_used = True  # as in the row: no token can have been given up
+        session.was_used = True  # as in the row: there is nothing that could be given up
         self.begun.append(session)
 
 
@@ -74,7 +73,7 @@ def _session(issued: float, end: int, *, was_used: bool = False) -> ModelSession
 
 
 def _guard(session: ModelSession, *, confirms: bool = True) -> str:
-    """Return why the access token of the newest generation is refused; empty if it is accepted."""
+    """Return why the access token of the newest generation is refused; nothing if it is let in."""
     was_used = session.was_used
     answer = session.access(NEWEST, THEN + REFRESH_LIFE, NOW)
     session.was_used = session.was_used if confirms else was_used
@@ -148,10 +147,10 @@ def _log_in(world: World) -> Parts:
     for session in evicted:
         session.end("cap")
     if world.main.is_over(THEN) and not world.main.ended:
-        yield  # a refresh may renew it, since it holds no lock that this waits for
+        yield  # a refresh may renew it, which holds no lock that this one waits for
     if not evicted:
         _expire(world.main)
-    # A session from a login with the former password had ended as soon as it began.
+    # A login with the former password was over as soon as it began.
     world.begin("stale" if is_stale else "")
     return _token(0)
 
@@ -170,11 +169,11 @@ def _expire(session: ModelSession) -> None:
 @dataclass(frozen=True)
 class Operation:
     request: Callable[[Scene, str], Request] | None
-    """Returns the request, given a superuser's access token; None for the command."""
+    """What is sent, given the access token of a superuser; none for the command."""
 
     model: Callable[[World], Parts]
     differs: tuple[str, ...] = ("late",)
-    """The states of the session in which it behaves differently."""
+    """In which states of the session it goes ways of its own."""
 
 
 random = Random("pairs")
@@ -221,23 +220,23 @@ OPERATIONS = {
     "login": Operation(_logging_in, _log_in, ("late", "expired")),
     "prune": Operation(None, _prune, ("expired",)),
 }
-"""The other session changes the password. The login evicts a session, or prunes the expired one."""
+"""The password is changed from the other session. The login evicts a session, or prunes the one that has expired."""
 
 
 def states(*names: str) -> list[str]:
-    """Return the states of the session in which combining these operations is useful."""
+    """Return the states of the session in which it is worth while that these meet."""
     if "prune" in names:
         return ["expired"]
     return [state for state in AGES if any(state in OPERATIONS[name].differs for name in names)]
 
 
 PARTS = 3
-"""The most parts of an operation."""
+"""How many an operation has at most."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of two operations, as text: the responses, and the sessions afterwards."""
+    """What became of two operations, as text: what each was answered, and what the sessions are afterwards."""
 
     answers: tuple[str, ...]
     main: str
@@ -248,7 +247,7 @@ class Outcome:
 
 @cache
 def possible(state: str, *names: str) -> frozenset[Outcome]:
-    """Return all outcomes of the operations that the model allows."""
+    """Return what the operations may come to, by the model."""
     turns = range(2 * PARTS)
     return frozenset(
         _run([int(turn in second) for turn in turns], state, names) for second in combinations(turns, PARTS)
@@ -284,16 +283,16 @@ def _tell(generation: int, predecessor: int, is_used: bool) -> str:
 
 @dataclass
 class Round:
-    """A scene in which the operations met: the responses, if they were requests, and the state afterwards."""
+    """A scene in which the operations met, what each was answered, if it was a request, and what is there now."""
 
     scene: Scene
     answers: list[Answer | None]
     rows: dict[UUID, Session] = field(default_factory=dict)
     reasons: dict[UUID | None, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """The reasons in the log for which sessions ended, by session."""
+    """Why the log says that a session ended, by the session."""
 
     def standing(self, session: UUID) -> str:
-        """Return why the session ended, if the row and the log agree, or its state if it is active."""
+        """Return why the session ended, if the row and the log agree, or as what it lives."""
         row, reasons = self.rows.get(session), " and ".join(self.reasons[session])
         if row is None:
             return reasons or "expired"
@@ -317,40 +316,40 @@ class Round:
         )
 
     def tokens(self) -> Iterator[tuple[str, bool]]:
-        """Yield the tokens of either kind that someone holds now, and whether each is good."""
+        """Yield tokens of either kind that somebody holds now, and whether each is good."""
         held = refresh_token(self.scene.main, NEWEST)
         for token in (held, *(answer.refresh for answer in self.answers if answer and answer.refresh)):
             session, generation = _named(token)
             standing, row = self.standing(session), self.rows.get(session)
             if standing == "expired":
-                continue  # by their own times, these tokens have not expired
+                continue  # by their own time, those held here are good yet
             is_alive = row is not None and standing == _tell(row.generation, row.predecessor, row.confirmed)
             if row is not None and is_alive and generation == row.predecessor < row.generation and row.confirmed:
-                continue  # the predecessor is good until the grace period is over
+                continue  # until the grace period is over
             yield token, row is not None and is_alive and generation in (row.generation, row.predecessor)
         if self.scene.main.pk in self.rows and self.rows[self.scene.main.pk].revoked_at:
             yield access_token(self.scene.main), False
 
 
 def read(rounds: list[Round]) -> None:
-    """Read the rows of the rounds from the database."""
+    """Read what the database holds of the rounds."""
     of = {each.scene.user.pk: each for each in rounds}
     for row in Session.objects.filter(user__in=of).select_related("user"):
         of[row.user_id].rows[row.pk] = row
     for event in SecurityEvent.objects.filter(user__in=of).exclude(reason=""):
         of[event.user_id].reasons[event.session].append(event.reason)
-    # Ended by the session that changed the password.
+    # What the session ended in which the password was changed.
     for event in SecurityEvent.objects.filter(user__in=of, kind=PASSWORD_CHANGED):
         of[event.user_id].reasons[event.session].append(Reason.PASSWORD)
 
 
 def _summary(answer: Answer) -> str:
-    """Return the error's code, or which refresh token came back, or the status."""
+    """Return the error's code, else which refresh token came back, else the status."""
     return answer.code or (_token(_named(answer.refresh)[1]) if answer.refresh else str(answer.status))
 
 
 def _named(token: str) -> tuple[UUID, int]:
-    """Return the session and the generation in a refresh token."""
+    """Return the session and the generation that a refresh token names."""
     claims: dict[str, Any] = RefreshToken.backend.decode(token, verify=False)
     return UUID(claims["sid"]), int(claims["generation"])
 

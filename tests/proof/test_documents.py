@@ -1,4 +1,4 @@
-"""The tests that the documents name exist."""
+"""The tests that the documents name are there."""
 
 import re
 from pathlib import Path

@@ -41,7 +41,7 @@ def test_one_statement_reads_everything(ann: Any, groups: bool, django_assert_nu
         found = read(session.pk, "default", groups=groups)
         assert found is not None
         assert found.user.get_username() == "ann"
-        assert not groups or found.groups is None
+        assert not groups or not found.groups
 
 
 @pytest.mark.django_db

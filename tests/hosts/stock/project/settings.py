@@ -1,4 +1,4 @@
-"""The settings of startproject, with the app added, and with another app that is called tokens."""
+"""What startproject writes, with the app added; and an app of the project's own that is called tokens, too."""
 
 import json
 import os

@@ -2,7 +2,7 @@ from django.db import models
 
 
 class Coin(models.Model):
-    """This project's kind of token."""
+    """What this project means by a token."""
 
     face = models.CharField(max_length=20)
 
