@@ -18,6 +18,9 @@ def find_node() -> str | None:
 
 
 CHROMIUM = which("chromium-headless-shell") or which("chromium") or which("chromium-browser") or which("google-chrome")
+WHOLE_CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+"""One with a back/forward cache, which the headless shell has not."""
+
 NODE = find_node()
 PGBOUNCER = which("pgbouncer") or which("pgbouncer", path="/usr/sbin")
 NGINX = which("nginx") or which("nginx", path="/usr/sbin")
@@ -40,6 +43,10 @@ NEEDS = {
     "tests/browser/": (
         CHROMIUM,
         "The browser tests were not run: they need Chromium (apt-get install chromium-headless-shell).",
+    ),
+    "tests/browser/test_back_forward.py": (
+        WHOLE_CHROMIUM,
+        "The back/forward cache was not tried: that needs the whole Chromium (apt-get install chromium).",
     ),
     "tests/client/": (
         NODE,

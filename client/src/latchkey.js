@@ -157,6 +157,7 @@ export class Latchkey extends EventTarget {
       }
     });
     for (const event of ["visibilitychange", "online"]) globalThis.addEventListener?.(event, this.#renewIfDue, true);
+    globalThis.addEventListener?.("pageshow", this.#comeBack);
   }
 
   /** An immutable object, the same one until something changes. */
@@ -403,11 +404,15 @@ export class Latchkey extends EventTarget {
   async renew(old = this.#access?.token) {
     const isDone = () => this.#access?.token !== old || this.status === "out";
     if (isDone()) return;
-    this.#renewing ??= this.#alone(async (waited) => {
+    await this.#renewOnce(async (waited) => {
       if (waited && !isDone()) await this.#news();
       if (!isDone()) await this.#refresh();
-    }).finally(() => (this.#renewing = null));
-    await this.#renewing;
+    });
+  }
+
+  /** @param {(waited: boolean) => Promise<void>} work */
+  #renewOnce(work) {
+    return (this.#renewing ??= this.#alone(work).finally(() => (this.#renewing = null)));
   }
 
   /**
@@ -489,6 +494,7 @@ export class Latchkey extends EventTarget {
   /** @param {string} code */
   async #lost(code) {
     const wasUnproven = this.#unproven && code === MISSING;
+    if (this.status === "out" && !wasUnproven) return;
     const neverWas = this.status === "unknown" && code === MISSING;
     const reason = UNPROVEN.has(code) ? "key_lost" : code;
     await this.#end(wasUnproven ? "cookie_not_kept" : neverWas ? "" : reason);
@@ -567,6 +573,11 @@ export class Latchkey extends EventTarget {
     } else if (!globalThis.document?.hidden) {
       this.renew().catch(() => {});
     }
+  };
+
+  /** A page from the back/forward cache has heard nothing meanwhile, so it asks the server, as a new page does. */
+  #comeBack = (/** @type {any} */ { persisted }) => {
+    if (persisted) this.#renewOnce(() => this.#refresh()).catch(() => {});
   };
 
   /** Resolve a path below the server's own. @param {string | URL} input */

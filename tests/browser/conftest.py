@@ -36,8 +36,8 @@ class Chromium:
     def run(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return self.thread.submit(act, *args, **kwargs).result()
 
-    def start(self) -> None:
-        self.browser: Browser = self.started.enter_context(running_chromium(*FLAGS))
+    def start(self, *flags: str, **options: Any) -> None:
+        self.browser: Browser = self.started.enter_context(running_chromium(*FLAGS, *flags, **options))
         expect.set_options(timeout=TIMEOUT)
 
     def stop(self) -> None:
