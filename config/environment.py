@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 
+ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{1,45}\])(:[0-9]{1,5})?")
+"""The origin of a page, as browsers write it."""
+
 
 class Env:
     """The environment's variables, by type.
@@ -65,7 +68,7 @@ class Env:
         """Read origins as browsers write them: in lower case, without the scheme's default port."""
         origins = [origin.lower() for origin in self.items(name)]
         for origin in origins:
-            if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", origin):
+            if not ORIGIN.fullmatch(origin):
                 self.reject(name, f"must contain origins like https://app.example.com, without a path, not {origin!r}")
         return [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin) for origin in origins]
 

@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from time import time
 from typing import ClassVar
 
-from corsheaders.middleware import CorsMiddleware
+from corsheaders.middleware import ACCESS_CONTROL_ALLOW_ORIGIN, CorsMiddleware
 from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
 from csp.utils import build_policy
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponseBase, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.middleware.locale import LocaleMiddleware
@@ -17,6 +19,7 @@ from django.urls import Resolver404, URLResolver, get_resolver
 from django.utils import translation
 from django.utils.functional import cached_property
 
+from config.environment import ORIGIN
 from config.serving import outermost
 from config.serving.errors import LengthRequired, answer, unavailable, unknown_path
 from tokens.domain.outages import OUTAGES
@@ -27,6 +30,9 @@ from tokens.http.requests import forwarded_address
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 logger = logging.getLogger(__name__)
+
+MOST_REFUSED = 50
+"""Refused origins that each process logs in an hour."""
 
 
 class ClientAddress:
@@ -50,20 +56,43 @@ class ClientAddress:
 
 
 class CrossOrigin(CorsMiddleware):
-    """Django-cors-headers' own, which also logs each origin that it refuses, with the setting that lets it in."""
+    """Django-cors-headers' own, which also logs each origin that it refuses, with the setting that lets it in.
 
-    def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
-        response = super().check_preflight(request)
+    Browsers keep the response from such a page, whether they asked first or not, and POST is refused below `/auth/`.
+    """
+
+    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        response = super().add_response_headers(request, response)
         origin = request.headers.get("origin")
-        if response and origin and origin not in settings.CORS_ALLOWED_ORIGINS:
-            _report(origin[:200], tuple(settings.CORS_ALLOWED_ORIGINS))
+        if origin and ACCESS_CONTROL_ALLOW_ORIGIN not in response and not _is_own(request, origin):
+            _report(origin)
         return response
 
 
-@lru_cache(maxsize=100)  # once for each, so that nobody fills the log
-def _report(origin: str, trusted: tuple[str, ...]) -> None:
-    line = f"TRUSTED_ORIGINS={','.join([*trusted, origin])}"
-    logger.warning("Refused a page of %s. If it is your front end, set %s", origin, line)
+def _is_own(request: HttpRequest, origin: str) -> bool:
+    """Return whether the page is the server's own, or the server goes by no such name anyway."""
+    try:
+        return origin == f"{request.scheme}://{request.get_host()}"
+    except DisallowedHost:
+        return True
+
+
+def _report(origin: str) -> None:
+    """Log the origin once an hour, and at most MOST_REFUSED, so that nobody fills the log."""
+    told = _told(int(time() // 3600))
+    if len(told) < MOST_REFUSED and origin not in told:
+        told.add(origin)
+        if ORIGIN.fullmatch(origin):
+            line = f"TRUSTED_ORIGINS={','.join([*settings.CORS_ALLOWED_ORIGINS, origin])}"
+            logger.warning("Refused a page of %s. If it is your front end, set %s", origin, line)
+        else:  # "null": a file, or a frame in a sandbox
+            logger.warning("Refused a page whose origin is %.200r. Serve your front end over http or https.", origin)
+
+
+@lru_cache(maxsize=1)
+def _told(hour: int) -> set[str]:
+    """Return the refused origins that were logged in this hour since 1970."""
+    return set()
 
 
 class Language(LocaleMiddleware):

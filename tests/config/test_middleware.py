@@ -7,13 +7,16 @@ from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import Client, RequestFactory
 from pytest_django import Settings
+from time_machine import TimeMachineFixture
 
 from config.serving.middleware import (
+    MOST_REFUSED,
     ClientAddress,
     ContentSecurityPolicy,
     OptionalTrailingSlash,
     Refusals,
     Unavailable,
+    _told,
 )
 from tokens.http.proofs import SENT_PATH
 
@@ -50,17 +53,77 @@ def test_only_trusted_origins_may_read_a_response(
         assert response.get("Access-Control-Allow-Credentials") == ("true" if is_trusted else None)
 
 
+APP = "https://app.example"
+"""The trusted origin of these tests."""
+
+LINE = "Refused a page of {0}. If it is your front end, set TRUSTED_ORIGINS=https://app.example,{0}"
+NO_LINE = "Refused a page whose origin is {0!r}. Serve your front end over http or https."
+
+
+@pytest.fixture
+def told(settings: Any, clock: TimeMachineFixture, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return what was logged of refused origins."""
+    settings.CORS_ALLOWED_ORIGINS = settings.TOKENS_TRUSTED_ORIGINS = [APP]
+    _told.cache_clear()
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "config.serving.middleware"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("options", "/auth/login", {"access-control-request-method": "POST"}),
+        ("post", "/auth/refresh-token", {}),
+        ("post", "/auth/refresh-token", {"cookie": "refreshToken=x"}),
+        ("get", "/api/me/", {}),
+        ("post", "/admin/login/", {}),
+        ("get", "/nowhere", {}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        ("https://new.example:8443", LINE),
+        ("http://[::1]:5173", LINE),
+        ("null", NO_LINE),
+        ("capacitor://localhost", NO_LINE),
+        ("https://a.example,https://b.example", NO_LINE),
+        (APP, None),
+        ("http://testserver", None),
+        (None, None),
+    ],
+)
+@pytest.mark.django_db
 def test_refused_origin_is_logged_once_with_the_line_to_add(
-    client: Client, settings: Any, caplog: pytest.LogCaptureFixture
+    client: Client,
+    told: Callable[[], list[str]],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    origin: str | None,
+    line: str | None,
 ) -> None:
-    settings.CORS_ALLOWED_ORIGINS = ["https://app.example"]
-    for origin in ("https://app.example", "https://new.example", "https://new.example", None):
-        headers = {"access-control-request-method": "POST", **({"origin": origin} if origin else {})}
-        assert client.options("/auth/login", headers=headers).status_code == 200
-    client.post("/auth/login", headers={"origin": "https://evil.example"})
-    line = "TRUSTED_ORIGINS=https://app.example,https://new.example"
-    told = [record.getMessage() for record in caplog.records if record.name == "config.serving.middleware"]
-    assert told == [f"Refused a page of https://new.example. If it is your front end, set {line}"]
+    for _ in range(2):
+        getattr(client, method)(path, headers={**headers, **({"origin": origin} if origin else {})})
+    assert told() == ([line.format(origin)] if line else [])
+
+
+def test_many_refused_origins_do_not_fill_the_log(
+    client: Client, told: Callable[[], list[str]], clock: TimeMachineFixture
+) -> None:
+    def ask() -> None:
+        for number in range(MOST_REFUSED + 5):
+            client.options("/auth/login", headers={"origin": f"https://{number}.example"})
+
+    ask()
+    assert len(told()) == MOST_REFUSED
+    clock.shift(3600)
+    ask()
+    assert len(told()) == 2 * MOST_REFUSED
+
+
+def test_origin_is_not_refused_where_the_server_goes_by_no_name(client: Client, told: Callable[[], list[str]]) -> None:
+    assert client.get("/health/live", headers={"host": "10.0.0.9", "origin": "http://10.0.0.9"}).status_code == 200
+    assert told() == []
 
 
 @pytest.mark.parametrize(
