@@ -1,4 +1,4 @@
-"""Who proves to hold a key: a client that speaks DPoP, and one that tries to without the right to."""
+"""A client that proves a key by DPoP. Tests can also make it send false proofs."""
 
 import hashlib
 from time import time
@@ -27,7 +27,7 @@ class Prover:
 
     @property
     def jkt(self) -> str:
-        """The thumbprint, as RFC 7638 writes it out."""
+        """The thumbprint, computed as in RFC 7638."""
         members = ",".join(f'"{name}":"{value}"' for name, value in sorted(self.jwk.items()))
         return encode(hashlib.sha256(f"{{{members}}}".encode()).digest())
 
@@ -64,7 +64,7 @@ class Prover:
 
 
 class ProvingClient(APIClient):
-    """Proves the key with each request, and asks once more where the server wants its newest nonce."""
+    """Proves the key with each request, and repeats it once if the server demands its newest nonce."""
 
     def __init__(self, prover: Prover, **defaults: Any) -> None:
         super().__init__(**defaults)

@@ -1,4 +1,4 @@
-"""A server that publishes a key set, for those that fetch one."""
+"""A server that publishes a key set, for the code that fetches one."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Publisher(ThreadingHTTPServer):
-    """Answers every GET with `status`, `headers` and `body`, and counts them."""
+    """Responds to every GET with `status`, `headers` and `body`, and records it."""
 
     daemon_threads = True
 

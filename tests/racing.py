@@ -1,4 +1,4 @@
-"""Two ways to race: in threads that start together, and by an act slipped in just before a statement."""
+"""Two ways to race: in threads that start together, and with a function that runs just before a statement."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,9 @@ from tokens.domain import outages
 
 
 def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
-    """Run the acts in threads of their own that start together; return what each returned or raised.
+    """Call the functions in threads that start together; return what each returned or raised.
 
-    None is tried again: a deadlock of ours is a defect, which a second try would hide.
+    Nothing is retried: a deadlock is a defect, which a retry would hide.
     """
     barrier = Barrier(len(acts))
 
@@ -25,7 +25,7 @@ def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
             connection.ensure_connection()
             barrier.wait(timeout=60)
             return act()
-        except Exception as error:  # noqa: BLE001 (whatever it is, the test looks at it)
+        except Exception as error:  # noqa: BLE001 (the test checks any exception)
             return error
         finally:
             connection.close()
@@ -37,7 +37,7 @@ def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def just_before(statement: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Do the act once, before the first SQL statement that contains that one is sent."""
+    """Call the function once, before the first SQL statement that contains that text."""
     done = False
 
     def slip_in(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:

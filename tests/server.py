@@ -1,4 +1,4 @@
-"""The server as it runs in production, gunicorn with its workers, in processes of its own."""
+"""Runs the server as in production: gunicorn with its workers, in separate processes."""
 
 import os
 import socket
@@ -41,9 +41,8 @@ def serve(
 ) -> Iterator[str]:
     """Run the server against the database, with these environment variables; yield its base URL.
 
-    It listens on PORT, if given, and else on a free one. What it prints goes into the file, if one is named. `python`
-    is the program that runs it, in case that is not this environment's.
-    Raises RuntimeError, with what it printed, if it does not answer.
+    It listens on PORT, if given, or else on a free one. Its output goes into the file, if one is named. `python` is the
+    program that runs it, if it is not this environment's. Raises RuntimeError with its output if it does not respond.
     """
     port = environment.get("PORT") or str(free_port())
     url = f"http://127.0.0.1:{port}"

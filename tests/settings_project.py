@@ -1,4 +1,4 @@
-"""The project's own settings, in an environment of their own: neither .env nor the shell has a say."""
+"""The project's settings for tests: neither .env nor the shell's environment changes them."""
 
 import os
 import re
@@ -13,14 +13,14 @@ os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "sqlite://:memo
 from config.settings import *  # noqa: E402
 from config.settings import DATABASES, STORAGES  # noqa: E402
 
-# A file that threads and processes share, where Django would take SQLite in memory.
+# A file that threads and processes share. By default, Django would use SQLite in memory.
 if "TEST_SQLITE_FILE" in os.environ:
     DATABASES["default"]["TEST"] = {"NAME": os.environ["TEST_SQLITE_FILE"]}
 
-# Nothing is collected for tests: static files are served from where the apps keep them.
+# Tests collect no static files: these are served from the apps' folders.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 
-# Mails are sent when a test says so, and notices that a login causes only where they are the subject.
+# Mails are sent when a test says so. Notices of logins are on only in tests about them.
 MAIL_WORKER = "command"
 NOTICES = ["email_changed"]

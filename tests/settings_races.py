@@ -1,4 +1,4 @@
-"""The server's settings, save that passwords cost nothing: else what takes one would always come last in a race."""
+"""The server's settings, with cheap password hashing. Otherwise, requests with a password would lose every race."""
 
 from tests.settings_server import *
 

@@ -1,4 +1,4 @@
-"""A project that installs `tokens` alone, with Django's stock user: what any project needs to set for it."""
+"""A project that installs `tokens` alone, with Django's own user model and only the settings that any project needs."""
 
 from tests import settings_project
 
@@ -43,5 +43,5 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "tokens.http.errors.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-# Hashing is not what this project tries.
+# These tests are not about hashing.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

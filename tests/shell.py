@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Shell:
-    """A shell that stays, so that one block finds the variables of another."""
+    """A shell that keeps running, so a block can use the variables of an earlier one."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(

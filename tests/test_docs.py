@@ -1,4 +1,4 @@
-"""The documentation, held against the code: its commands are run, its tables are complete, its links lead somewhere."""
+"""Compares the documentation with the code: its commands run, its tables are complete, its links work."""
 
 import ast
 import inspect
@@ -43,14 +43,14 @@ def read(name: str) -> str:
 
 
 def section(name: str, heading: str) -> str:
-    """Return what stands below a heading of the second level, down to the next one."""
+    """Return the text below a second-level heading, up to the next one."""
     _, found, below = read(name).partition(f"\n## {heading}\n")
     assert found, f"{name} has no {heading!r}"
     return below.partition("\n## ")[0]
 
 
 def table(name: str, head: str, key: int = 0) -> dict[str, list[str]]:
-    """Return the rows of the table whose first head is that, by what stands in one of the columns."""
+    """Return the rows of the table with that first heading, by the text in one of the columns."""
     lines = [line.strip("| ").split(" | ") if line.startswith("| ") else None for line in read(name).splitlines()]
     start = next(number for number, cells in enumerate(lines) if cells and cells[0] == head) + 2
     rows = []
@@ -71,7 +71,7 @@ def source(*folders: str) -> str:
 
 @pytest.fixture
 def tour(database_url: str, tmp_path: Path, django_db_reset_sequences: None) -> Iterator[tuple[str, Shell]]:
-    """Yield the address of a server, and a shell in which the tour's waits are short and `make admin` asks nothing."""
+    """Yield the address of a server, and a shell in which waits are short and `make admin` asks no questions."""
     if not shutil.which("curl"):
         pytest.skip("The tour was not run: it needs curl.")
     environment = {
@@ -243,7 +243,7 @@ def test_documented_apps_are_installed() -> None:
     assert set(APPS) <= {config.name for config in apps.get_app_configs()}
 
 
-# Files to deploy by
+# Files for deployment
 
 
 def test_deployment_shows_what_the_files_hold() -> None:
@@ -254,7 +254,7 @@ def test_deployment_shows_what_the_files_hold() -> None:
 
 
 def test_every_deployment_file_is_documented() -> None:
-    """But for what the others bring along."""
+    """Except files that others include."""
     page = read("docs/deployment.md")
     for path in (ROOT / "deploy").rglob("*"):
         name = str(path.relative_to(ROOT / "deploy"))

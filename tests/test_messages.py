@@ -1,4 +1,4 @@
-"""The translations, held against the source: every sentence is marked, gathered, translated and compiled."""
+"""Compares the translations with the source: every sentence is marked, collected, translated and compiled."""
 
 import ast
 import re
@@ -77,14 +77,14 @@ def test_german_is_polite() -> None:
             assert not FAMILIAR.search(" ".join(strings_of(message.string)))
 
 
-# What has to be marked
+# Texts that have to be marked
 
 
 NOT_A_WORD = {"Latchkey", "latchkey.js", "GET", "DELETE", "OPTIONS"}
 
 
 class Shown(HTMLParser):
-    """The words that a template shows as written: between tags, and in the attributes that people read or hear."""
+    """The untranslated words of a template: between tags, and in attributes that people read or hear."""
 
     READ = {"alt", "aria-label", "label", "placeholder", "title"}
     CODE = {"code", "script", "style"}
@@ -133,7 +133,7 @@ SHOWN_AS |= {"default_detail", "message", "title", "about"}
 
 
 def unmarked_in_python(tree: ast.AST) -> Iterator[str]:
-    """Yield the expressions that people read without gettext, by the names of the calls that show them."""
+    """Yield the texts that people read without gettext, with the names of the calls that show them."""
     for node in ast.walk(tree):
         shown: list[ast.expr] = []
         match node:
@@ -166,7 +166,7 @@ SCRIPTS = [path for folder in ("static", "api/static") for path in (ROOT / folde
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_contain_no_sentences(path: Path) -> None:
-    """What a script says is in its page, where it can be translated."""
+    """A script's texts are in its page, where they can be translated."""
     code = re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text(), flags=re.DOTALL)
     strings = [found[1] for found in re.finditer(r"""["'`]((?:[^"'`\\\n]|\\.)*)["'`]""", code)]
     assert [text for text in strings if re.search(r"^\w+ \w+|[a-z] [a-z]+ [a-z]", text) and text != "use strict"] == []

@@ -1,4 +1,4 @@
-"""docs/reference: each line is run against a server and prints what is shown, and no call of the schema is missing."""
+"""docs/reference: each command prints what the page shows, and no call of the schema is missing."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def read(page: str) -> str:
 
 
 class Reader:
-    """Somebody who pastes the lines of a page, reads the mails, and has an authenticator app and a passkey."""
+    """A reader who pastes the lines of a page, reads the mails, and has an authenticator app and a passkey."""
 
     def __init__(self, url: str, shell: Shell, mails: Path) -> None:
         self.shell, self.mails, self.drifts = shell, mails, iter((-30, 0, 30))
@@ -65,7 +65,7 @@ class Reader:
         return json.dumps(make(options))
 
     def read_the_app(self) -> str:
-        """Return a code of the half minute before, of this one, or of the next: each is good once, in that order."""
+        """Return a code of the previous, the current or the next half minute. Each is valid once, in that order."""
         secret = b32decode(self.shell.run('printf %s "$secret"'))
         return TOTP(secret, 6, SHA1(), 30, enforce_key_length=False).generate(int(time()) + next(self.drifts)).decode()
 
@@ -111,7 +111,7 @@ def reader(
         yield server, Reader(server, shell, mails)
     finally:
         shell.close()
-    wait_until(lambda: not Mail.objects.exists())  # so that none comes late, to the next page
+    wait_until(lambda: not Mail.objects.exists())  # so none arrives late, while the next page is read
     for mail in mails.iterdir():
         mail.unlink()
 
@@ -142,7 +142,7 @@ def test_calls_have_the_tags_of_their_pages() -> None:
 
 
 def sections() -> dict[tuple[str, str], str]:
-    """Return what stands about each call, with what its page says of all of them, by method and path."""
+    """Return the text about each call, with its page's general text, by method and path."""
     found: dict[tuple[str, str], str] = {}
     for page in PAGES:
         of_all, *parts = re.split(r"(?m)^(?=## )", read(page))

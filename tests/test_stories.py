@@ -1,4 +1,4 @@
-"""What is promised of an account's whole life, as stories: ann has a laptop and a phone, and reads her mail.
+"""Stories of an account's whole life: ann has a laptop and a phone, and reads her mail.
 
 Other stories stand beside the tests of their subjects: a sign-in from a new device
 (accounts/test_notices.py), two people and one address (accounts/test_required_verification.py), a thief before the
@@ -55,7 +55,7 @@ THROTTLED = "throttled"
 
 @pytest.fixture(autouse=True)
 def post(settings: Settings) -> Iterator[None]:
-    """Have every notice sent, and no mail that a story does not read."""
+    """Send every notice. Fail if a story leaves a mail unread."""
     settings.NOTICES = NOTICES
     yield
     outbox.deliver()
@@ -63,7 +63,7 @@ def post(settings: Settings) -> Iterator[None]:
 
 
 def arrived(address: str = ANN) -> dict[str, EmailMessage]:
-    """Send what waits; return what has come to the address since it was last looked at, by the subject."""
+    """Send the queued mails; return the new ones to the address, by subject."""
     outbox.deliver()
     here = [message for message in mail.outbox if message.to == [address]]
     mail.outbox = [message for message in mail.outbox if message not in here]
@@ -74,7 +74,7 @@ def arrived(address: str = ANN) -> dict[str, EmailMessage]:
 
 @pytest.fixture
 def laptop(db: None, clock: TimeMachineFixture) -> Person:
-    """Where ann has registered, and opened the link in the mail."""
+    """The browser in which ann registered and opened the mailed link."""
     laptop = register("ann")
     (message,) = arrived().values()
     assert laptop.post("/auth/email/verify", link_in(message)).status_code == 204
@@ -84,7 +84,7 @@ def laptop(db: None, clock: TimeMachineFixture) -> Person:
 
 @pytest.fixture
 def phone(laptop: Person, clock: TimeMachineFixture) -> Person:
-    """Where ann has signed in as well, a minute later; the mail that tells of it is read."""
+    """Another device, on which ann signed in a minute later. Its notice has been read."""
     phone = sign_in("ann", user_agent=PHONE)
     assert arrived().keys() == {"A sign-in from a new device"}
     clock.shift(60)
@@ -109,7 +109,7 @@ def assert_in(*people: Person) -> None:
 
 
 def assert_out(*people: Person, code: str = "token_revoked") -> None:
-    """Expect that neither token is good any more, and that the browser drops its cookie."""
+    """Expect that both tokens are refused, and that the browser drops its cookie."""
     for person in people:
         for refused in (person.call("get", "/api/me/"), person.refresh()):
             assert (refused.status_code, refused.json()["code"]) == (401, code)
@@ -118,7 +118,7 @@ def assert_out(*people: Person, code: str = "token_revoked") -> None:
 
 
 def assert_refused(password: str, username: str = "ann") -> None:
-    """Expect that the password opens nothing."""
+    """Expect that the password is refused everywhere."""
     count = Session.objects.count()
     response = Browser().login(username, password)
     assert (response.status_code, response.json()) == (401, REFUSED)
@@ -353,7 +353,7 @@ def test_failing_mail_server_breaks_no_request_and_the_mail_can_be_requested_aga
     assert verify(message).status_code == 204
     assert laptop.call("get", "/api/me/").json()["emailVerified"]
     clock.shift(timedelta(hours=1))
-    assert arrived() == {}  # the first one is for nobody any more
+    assert arrived() == {}  # the first mail has lost its purpose
 
 
 @pytest.mark.parametrize("dies", ["before the mail has left", "after it"])
@@ -413,7 +413,7 @@ def test_reuse_of_a_copied_token_ends_the_session_and_mails_the_owner(
 
 
 def act_out(laptop: Person, clock: TimeMachineFixture) -> None:
-    """Have everything happen that the owner gets a mail about."""
+    """Cause every event that sends the owner a mail."""
     phone = sign_in("ann", user_agent=PHONE)
     clock.shift(60)
     device = Device(enrol(laptop).json()["secret"])
@@ -542,7 +542,7 @@ def test_flood_from_one_ip_address_throttles_nobody_else(
 def test_forged_forwarded_address_is_ignored_everywhere(
     laptop: Person, settings: Settings, proxies: int, seen: str
 ) -> None:
-    """One proxy stands in front, or none: what it adds is the last; what stands before that, the thief wrote."""
+    """With one proxy in front, or none. Only the last value is the proxy's; the thief wrote those before it."""
     settings.TRUSTED_PROXIES = proxies
     settings.TOKENS_LIMITS = {"login": (2, 60.0)}
     sent = [{"HTTP_X_FORWARDED_FOR": f"203.0.113.{last}, 198.51.100.7"} for last in range(4)]
@@ -647,7 +647,7 @@ def test_closed_registration_admits_only_users_added_by_staff(
 
 
 def choose(office: Client, action: str, username: str = "ann") -> str:
-    """Do so with the user in the admin's list; return what the page then says."""
+    """Run the action on the user in the admin's list; return the page's messages."""
     chosen = {"action": action, "_selected_action": [User.objects.get(username=username).pk]}
     response: Any = office.post("/admin/accounts/user/", chosen, follow=True)
     return " ".join(str(message) for message in response.context["messages"])
@@ -723,7 +723,7 @@ def test_second_factor_enabled_on_the_laptop_is_required_on_the_phone(laptop: Pe
     wrong = enrol(laptop, "guess")
     assert (wrong.status_code, wrong.json()) == (400, WRONG_PASSWORD)
     device = Device(enrol(laptop).json()["secret"])
-    assert phone.login().status_code == 200  # nothing is asked for until a code has come
+    assert phone.login().status_code == 200  # no code is required before the first one was confirmed
     assert confirm(laptop, device.code()).status_code == 200
     assert arrived().keys() == {"Two-factor authentication was turned on"}
     assert_in(laptop, phone)

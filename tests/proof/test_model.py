@@ -1,9 +1,9 @@
-"""The real code against the model, in random stories: devices, answers that get lost, thieves, and a clock that jumps.
+"""Compares the real code with the model in random stories: devices, lost responses, thieves, and a clock that jumps.
 
-Sessions are bound to the key of the device that signs in, or to none. Each answer is compared with the model's. Beside
-that, two promises are checked that need no model: a device that nobody stole from is never thrown out by reuse unless
-it lost the answers to four late retries in a row, and once a session has ended nothing of it is good again. A thief who
-has the tokens of a bound session, but not its key, counts for nobody there.
+Sessions are bound to the key of the device that signs in, or to none. Each answer is compared with the model's. Two
+more promises need no model. Reuse never signs out a device whose tokens nobody has stolen, unless it lost the responses
+to four late retries in a row. Once a session has ended, none of its tokens is accepted again. For both, a thief with
+the tokens of a bound session but without its key doesn't count.
 """
 
 from collections.abc import Callable
@@ -55,29 +55,29 @@ PAUSES = (
     REFRESH_LIFE - 1,
     REFRESH_LIFE,
 )
-"""Seconds, on both sides of each limit."""
+"""Seconds: just below and above each limit."""
 
 CALM = 8
-"""Answers between two ends of sessions, or most stories would be about sessions that have ended."""
+"""The least number of responses between two ends of sessions. Otherwise most stories would be about ended sessions."""
 
 KEYS = st.sampled_from(["the device's", ""])
-"""What a client proves at its login."""
+"""The keys that clients prove at their login."""
 
 
 @dataclass(eq=False)
 class Device:
-    """Somebody with copies of the tokens of one session: its owner's device, or a thief."""
+    """A holder of one session's tokens: its owner's device, or a thief."""
 
     session: "Pair"
     refresh: str
     number: int
-    """Which refresh token of the session that is."""
+    """The number of the refresh token in the session."""
 
     accesses: list[tuple[str, int]] = field(default_factory=list)
-    """Access tokens, with the number of the refresh token that each came with."""
+    """Access tokens, each with the number of the refresh token that it was issued with."""
 
     key: str = ""
-    """What it proves with each request; empty if it proves nothing."""
+    """The key that it proves with each request; empty for none."""
 
     def prove(self, jkt: str) -> None:
         if self.key != jkt:
@@ -86,13 +86,13 @@ class Device:
 
 @dataclass(eq=False)
 class Pair:
-    """A session as it is, by its key, and as the model has it."""
+    """A real session, by its primary key, and its model."""
 
     key: Any
     model: ModelSession
     was_stolen: bool = False
     texts: dict[int, str] = field(default_factory=dict)
-    """Each refresh token that was handed out, by its number."""
+    """Each refresh token that was issued, by its number."""
 
     late_losses: int = 0
 
@@ -141,7 +141,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(device=devices)
     def refresh_and_lose_the_answer(self, device: Device) -> None:
-        """The device has what it had before."""
+        """The device keeps the tokens that it had before."""
         self._refresh(device, is_lost=True)
 
     def _refresh(self, device: Device, *, is_lost: bool) -> None:
@@ -189,7 +189,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(target=devices, device=devices, key=st.sampled_from(["", "the thief's", "the device's"]))
     def steal(self, device: Device, key: str) -> Device:
-        """Copy every token that the device has, with its key only as a backup does; from then on two of them act."""
+        """Copy all tokens of the device, and perhaps its key, as from a backup. From then on, both act."""
         device.session.was_stolen |= device.session.model.key in ("", key)
         return Device(device.session, device.refresh, device.number, list(device.accesses), key)
 
@@ -226,7 +226,7 @@ class Story(RuleBasedStateMachine):
     @precondition(lambda self: self.answered >= CALM)
     @rule(target=devices, device=devices)
     def change_the_password_and_go_on(self, device: Device) -> Any:
-        """The owner changes it: whatever anybody has is worth nothing, and the owner's device has new tokens."""
+        """After the owner's change, all earlier tokens are refused, and the owner's device has new ones."""
         session = self._row(device.session)
         if session is None or device.session.model.is_over(self.now):
             return multiple()
@@ -243,7 +243,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def sessions_end_when_the_model_says_so(self) -> None:
-        """What the model has ended is dead, and what it has not is alive: nobody is thrown out in passing."""
+        """Exactly the sessions that ended in the model have ended."""
         for pair in self.pairs:
             row = self._row(pair)
             if row is None:
@@ -279,7 +279,7 @@ class Story(RuleBasedStateMachine):
         assert answer == expected
 
     def _end_all(self, reason: str, but: Pair | None = None) -> None:
-        """Those whose time is up need no ending; the code may have left them as they are."""
+        """Expired sessions need no ending; the code may have left their rows unchanged."""
         for pair in self.pairs:
             if pair is not but and not pair.model.is_over(self.now):
                 pair.model.end(reason)

@@ -11,7 +11,7 @@ from tests.server import ROOT
 pytestmark = pytest.mark.skipif(connection.vendor != "sqlite", reason="each chooses its own database")
 
 SHORT = MUTATIONS[:1]
-"""The one that `make test` tries."""
+"""The mutation that `make test` tries."""
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.guarantee)

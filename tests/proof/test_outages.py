@@ -1,7 +1,8 @@
-"""A database that is there and can't do its work: a clear 503, nobody is thrown out, nothing is half made, and once it
-is over the same server goes on as before.
+"""While the database can't do its work, the server responds 503, signs nobody out and leaves nothing half done.
 
-The server is the one of production, and so is what fails: PostgreSQL, SQLite, the disk, the network.
+Afterwards, the same server continues.
+
+The server runs as in production, and the failures are real: PostgreSQL, SQLite, the disk, the network.
 """
 
 import os
@@ -45,15 +46,15 @@ on_sqlite = pytest.mark.skipif(connection.vendor != "sqlite", reason="what fails
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT = settings.DATABASE_TIMEOUT if LONG else 2  # seconds
-LATE = 30  # seconds after the question comes the answer of a database that is hardly there
-PATIENCE = 60  # seconds, which only what hangs takes
+LATE = 30  # seconds that an overloaded database takes to respond
+PATIENCE = 60  # seconds, which pass only if something hangs
 ROUNDS = 20 if LONG else 3
 WORKERS = 2
 
 
 @dataclass
 class Person:
-    """Somebody who has signed in, and whose session has been seen in use."""
+    """A signed-in user."""
 
     name: str
     refresh: str
@@ -66,8 +67,8 @@ def register(username: str) -> Person:
 
 
 def start(database_url: str, **environment: str) -> AbstractContextManager[str]:
-    """Run the server, which takes the tokens that were made here for its own."""
-    # One thread more than requests wait in a test, so that there is one for /health/live, whichever process takes it.
+    """Run the server, which accepts the tokens that this process makes."""
+    # One thread more than the requests that wait in a test, so /health/live finds one in any process.
     return serve(database_url, None, PUBLIC_URL=settings.PUBLIC_URL, WORKERS=str(WORKERS), THREADS="5", **environment)
 
 
@@ -76,7 +77,7 @@ def log_in(username: str, password: str = PASSWORD) -> Request:
 
 
 def writes(person: Person) -> list[Request]:
-    """Return requests that can't be answered without writing something down."""
+    """Return requests that have to write to the database."""
     changes = {"currentPassword": PASSWORD, "newPassword": "the analytical engine"}
     return [
         by_cookie(person.refresh),
@@ -116,7 +117,7 @@ def assert_unavailable(answers: list[Answer]) -> None:
 
 
 def assert_writes_fail_and_reads_do_not(url: str, person: Person) -> int:
-    """Return how many requests that were."""
+    """Return the number of requests."""
     before = everything()
     assert_unavailable([send(url, request) for request in writes(person)])
     assert [send(url, request).status for request in [*reads(person), LIVE]] == [200] * 5
@@ -125,7 +126,7 @@ def assert_writes_fail_and_reads_do_not(url: str, person: Person) -> int:
 
 
 def assert_all_is_well(url: str, person: Person) -> None:
-    """What the person holds is good, and so is the server."""
+    """Check that the person's tokens are valid and that the server works."""
     answer = send(url, by_cookie(person.refresh))
     assert answer.status == 200, answer
     assert [send(url, request).status for request in (me(answer.access), log_in(person.name))] == [200, 200]
@@ -145,7 +146,7 @@ def note(counts: Counts, what: str, requests: int, unavailable: int) -> None:
 
 @dataclass
 class Site:
-    """A server with its database, in which it is no superuser, and what stands between them."""
+    """A server, its database, in which it is not a superuser, and the proxy between them."""
 
     url: str
     proxy: Proxy
@@ -153,7 +154,7 @@ class Site:
     database: str
 
     def set(self, setting: str) -> None:
-        """Set a default of the database, and have the server connect anew."""
+        """Set a default of the database, and make the server connect again."""
         execute(f"ALTER DATABASE {self.database} {setting}")
         self.disconnect()
 
@@ -163,7 +164,7 @@ class Site:
 
 @pytest.fixture
 def timeout() -> int:
-    """Seconds that the server waits: long, where it is not this that is tried."""
+    """Seconds that the server waits; long, unless a test is about the timeout."""
     return 20
 
 
@@ -193,7 +194,7 @@ def execute(statement: str) -> None:
 
 @contextmanager
 def beside() -> Iterator[psycopg.Connection[Any]]:
-    """Connect as somebody else who is at work in the database, in a transaction."""
+    """Connect as another client of the database, in a transaction."""
     database = connection.settings_dict
     with psycopg.connect(f"postgresql://postgres@/{database['NAME']}?host={database['OPTIONS']['host']}") as somebody:
         yield somebody
@@ -211,7 +212,7 @@ def test_reads_work_on_a_read_only_database(site: Site, counts: Counts) -> None:
 
 @on_postgresql
 def test_first_use_is_503_on_a_read_only_database(site: Site) -> None:
-    """To a late retry, a request whose use was not written would look as if its token had never arrived."""
+    """If the use were not written, a late retry would take the token for one that never arrived."""
     ann = register("ann")
     answer = send(site.url, by_cookie(ann.refresh))
     site.set("SET default_transaction_read_only = on")
@@ -228,7 +229,7 @@ def test_database_without_free_connections_is_503(site: Site, timeout: int, coun
     asked = [*writes(ann), *reads(ann)]
     answers = [send(site.url, request) for request in asked]
     assert_unavailable(answers)
-    assert max(answer.ended - answer.began for answer in answers) < timeout  # nobody waits for a connection
+    assert max(answer.ended - answer.began for answer in answers) < timeout  # no request waits for a connection
     assert send(site.url, LIVE).status == 200
     assert everything() == before
     execute(f"ALTER ROLE {site.role} CONNECTION LIMIT -1")
@@ -240,7 +241,7 @@ def test_database_without_free_connections_is_503(site: Site, timeout: int, coun
 @impatient
 @pytest.mark.parametrize("delay", [None, LATE] if LONG else [None])
 def test_slow_database_is_503_after_the_timeout(site: Site, counts: Counts, delay: int | None) -> None:
-    """Too late, or not at all while it lasts."""
+    """The responses come too late, or never."""
     ann = register("ann")
     assert [answer.status for answer in ask_at_once(site.url, *[me(ann.access)] * 8)] == [200] * 8
     ready, rounds = Request("GET", "/health/ready"), 5 if LONG and not delay else 1
@@ -249,7 +250,7 @@ def test_slow_database_is_503_after_the_timeout(site: Site, counts: Counts, dela
             *answers, live = ask_at_once(site.url, by_cookie(ann.refresh), me(ann.access), log_in("ann"), ready, LIVE)
             if delay:
                 assert max(answer.ended - answer.began for answer in answers) < delay
-                sleep(delay)  # so that each of the answers comes yet, to a connection that nobody listens to
+                sleep(delay)  # until every response has arrived, at a connection that nobody reads
         assert_unavailable(answers)
         assert live.status == 200
     assert send(site.url, by_cookie(ann.refresh)).status == 200
@@ -300,7 +301,7 @@ def test_deadlock_is_tried_again(site: Site, counts: Counts) -> None:
     assert send(site.url, log_in("ann")).status == 200
     first, second = Session.objects.order_by("pk").values_list("pk", flat=True)
     with beside() as somebody:
-        somebody.execute("SET deadlock_timeout = '60s'")  # so that it is the server that notices, and loses
+        somebody.execute("SET deadlock_timeout = '60s'")  # so the server's transaction is the one that fails
         lock = "SELECT FROM latchkey_session WHERE id = %s FOR UPDATE"
         somebody.execute(lock, [second])
 
@@ -323,7 +324,7 @@ def let_go_once_all_wait(site: Site, somebody: psycopg.Connection[Any]) -> None:
 
 
 def await_waiting(site: Site, number: int = 1) -> None:
-    """Wait until so many of the server's threads wait for a lock."""
+    """Wait until that many of the server's threads wait for a lock."""
     deadline = monotonic() + PATIENCE
     while waiting(site) < number:
         assert monotonic() < deadline
@@ -352,7 +353,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Return the file that takes up all the room there was."""
+    """Return a file that fills the disk."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, psutil.disk_usage(str(disk)).free)
@@ -368,7 +369,7 @@ def test_full_disk_of_postgresql_is_503(small_disk: Path, counts: Counts) -> Non
             answer = send(url, Request("POST", "/auth/register", body={"username": "ann", "password": PASSWORD}))
             ann = Person("ann", answer.refresh, answer.access)
             ballast = fill(small_disk)
-            # There is room left in the tables' last pages.
+            # The tables' last pages have room left.
             answers = (send(url, log_in("ann")) for _ in range(500))
             signed_in = len([*takewhile(lambda answer: answer.status == 200, answers)])
             refused = [send(url, log_in("ann")) for _ in range(3)]
@@ -401,7 +402,7 @@ def test_postgresql_stopped_by_a_full_wal_disk_is_503(small_disk: Path, counts: 
             ann = Person("ann", answer.refresh, answer.access)
             ballast = fill(small_disk)
             with pytest.raises(psycopg.OperationalError):
-                # As if somebody else wrote much: the last file that there is room for gets full.
+                # As if another client wrote a lot: the last file fills up.
                 server.execute("SELECT count(pg_logical_emit_message(false, '', '')) FROM generate_series(1, 10000000)")
             assert "PANIC" in (server.folder / "log").read_text()
             asked = [*writes(ann), *reads(ann)]
@@ -429,7 +430,7 @@ def file(transactional_db: None) -> Path:
 def test_full_disk_of_sqlite_is_503(file: Path, counts: Counts) -> None:
     ann = register("ann")
     with start(f"sqlite:///{file}", THROTTLING="off") as url:
-        # Nobody needs rights for a disk that takes no more from these processes.
+        # Limiting these processes needs no special rights.
         with full_disk_for(both_workers_of(url)):
             requests = assert_writes_fail_and_reads_do_not(url, ann)
         assert_all_is_well(url, ann)
@@ -437,7 +438,7 @@ def test_full_disk_of_sqlite_is_503(file: Path, counts: Counts) -> None:
 
 
 def both_workers_of(url: str) -> list[psutil.Process]:
-    """Wait for the second one, too: the server answers as soon as the first does."""
+    """Wait for the second worker too: the server responds as soon as the first is ready."""
     while len(workers := workers_of(url)) < WORKERS:
         sleep(0.05)
     return workers
@@ -445,7 +446,7 @@ def both_workers_of(url: str) -> list[psutil.Process]:
 
 @contextmanager
 def full_disk_for(processes: list[psutil.Process]) -> Iterator[None]:
-    """Let the processes write into no file."""
+    """Prevent the processes from writing to any file."""
     former = [(process, process.rlimit(resource.RLIMIT_FSIZE)) for process in processes]
     assert former
     try:

@@ -1,4 +1,4 @@
-"""PgBouncer between the server and PostgreSQL: each transaction gets another connection, of which there are few."""
+"""PgBouncer between the server and PostgreSQL: each transaction gets any of a few connections."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,9 +38,9 @@ CONNECTIONS = 2
 
 @contextmanager
 def pooler(**settings: str) -> Iterator[str]:
-    """Run PgBouncer before the test database; yield the DATABASE_URL that leads through it."""
+    """Run PgBouncer in front of the test database; yield the DATABASE_URL through it."""
     database = connection.settings_dict
-    # What a transaction leaves behind in its connection is gone before the next.
+    # A transaction's connection is reset before the next transaction.
     settings = {"server_reset_query_always": "1", **settings}
     with pooled(database["OPTIONS"]["host"], database["NAME"], CONNECTIONS, **settings) as (url, _):
         yield url
@@ -48,7 +48,7 @@ def pooler(**settings: str) -> Iterator[str]:
 
 @contextmanager
 def every_connection_taken(database_url: str) -> Iterator[None]:
-    """Be at work, in a transaction, in each connection that the pool has."""
+    """Keep every connection of the pool busy with a transaction."""
     with ExitStack() as stack:
         for _ in range(CONNECTIONS):
             stack.enter_context(psycopg.connect(database_url)).execute("SELECT")
@@ -57,7 +57,7 @@ def every_connection_taken(database_url: str) -> Iterator[None]:
 
 @pytest.fixture
 def elsewhere(transactional_db: None) -> Iterator[None]:
-    """Let the database's time be another than ours, so that it shows if a connection's own does not come along."""
+    """Set another time zone in the database, so a connection without the server's own would show."""
     database = connection.settings_dict["NAME"]
     execute(f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
     yield

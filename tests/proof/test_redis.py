@@ -1,4 +1,4 @@
-"""A Redis that is not there yet, hangs, is killed and comes back, beside a server that goes on all the while.
+"""A Redis that is missing at first, hangs, is killed and comes back, while the server keeps running.
 
 It is Valkey, the free fork of Redis, which comes in a wheel.
 """
@@ -25,7 +25,7 @@ from tests.racing import in_parallel
 from tests.server import free_port
 
 FLOOD = Request("POST", "/auth/password/reset", body={"email": "no address"})
-RATE = 300  # of these an hour, from one address
+RATE = 300  # an hour, from one address
 PATIENT = Retry(ConstantBackoff(0.05), 300)
 
 
@@ -43,7 +43,7 @@ def redis(folder: Path, port: int) -> Iterator[psutil.Popen]:
 
 
 def flood(url: str) -> set[int]:
-    """Have all processes of the server asked for what an address may not ask for too often."""
+    """Send requests that are limited by address to all processes of the server."""
     return {answer.status for answer in ask_at_once(url, *[FLOOD] * 8)}
 
 
@@ -66,7 +66,7 @@ def test_redis_outage_needs_no_restart(database_url: str, tmp_path: Path, counts
         assert_only_guesses_are_limited(url, "nobody")
         with redis(tmp_path, port) as server:
             asked = [*takewhile(lambda status: status == 400, (send(url, FLOOD).status for _ in range(10 * RATE)))]
-            assert len(asked) >= RATE  # more, where the machine is so busy that Redis answers some too late
+            assert len(asked) >= RATE  # more, if the machine is so busy that Redis responds to some too late
             wait_until_the_flood_is_limited(url)
             server.suspend()
             assert_only_guesses_are_limited(url, "somebody")

@@ -34,7 +34,7 @@ def stage(django_db_setup: None, django_db_blocker: Any) -> Iterator[Stage]:
 
 
 rotations: list[tuple[Any, int]] = []
-"""The session, and the generation that it came to, of each rotation in the schedule that runs."""
+"""The session and the new generation of each rotation in the current schedule."""
 
 
 def note_rotation(session: Session, **kwargs: Any) -> None:
@@ -53,13 +53,15 @@ def set_up(monkeypatch: pytest.MonkeyPatch, settings: Settings, time_machine: Ti
 
 
 REFUSALS = (TokenRefused, ValidationError, User.DoesNotExist)
-"""What an operation may raise, and the views answer with a 4xx."""
+"""The errors of an operation to which the views respond with a 4xx."""
 
 
 def is_at_the_end_of_its_time(state: str, names: tuple[str, ...]) -> bool:
-    """The two exceptions, both for a session that expires in this moment. A login beside a refresh that renews it does
-    not count it, so that there may be one session more than the cap allows; and pruning leaves it for the next time if
-    another holds it."""
+    """Return whether one of the two exceptions applies, both for a session that expires at this moment.
+
+    A login beside
+    a refresh that renews it doesn't count it, so there may be one session more than the cap. Pruning leaves it for the
+    next run if another transaction holds it."""
     return state == "expired" and ("prune" in names or ("login that evicts" in names and not USES.isdisjoint(names)))
 
 
@@ -72,13 +74,13 @@ class Watch:
         self.scene: Scene = Scene.lay(state, self.password, self.jkt)
 
     def prepare(self) -> list[Callable[[], Any]]:
-        """Lay the scene anew, and return what is to be done in it."""
+        """Set up a new scene, and return its operations."""
         self.scene = Scene.lay(self.state, self.password, self.jkt)
         rotations.clear()
         return [(OPERATIONS | THEFTS)[name](self.scene) for name in self.names]
 
     def explore(self) -> int:
-        """Run every schedule, and return how many there were. Each must end as if nothing had gone on side by side."""
+        """Run every schedule, and return their number. Each must end as if the operations had not overlapped."""
         serial = {self.judge(schedule) for schedule in self.stage.explore(self.prepare, serially=True)}
         count = 0
         for schedule in self.stage.explore(self.prepare):
@@ -112,7 +114,7 @@ class Watch:
         )
 
     def check_generations(self, row: Session | None, schedule: Schedule) -> None:
-        """No generation is skipped, none is there twice, and of all tokens handed out one at most is the current."""
+        """No generation is skipped or issued twice, and at most one of all issued tokens is the current one."""
         steps = sorted(generation for session, generation in rotations if session == self.scene.main.pk)
         assert steps == list(range(NEWEST + 1, NEWEST + 1 + len(steps))), f"{steps}\n{schedule}"
         if row is not None:
@@ -121,12 +123,12 @@ class Watch:
         assert len(good) <= 1, f"{good} are all current\n{schedule}"
 
     def check_ends(self, row: Session | None, schedule: Schedule) -> None:
-        """What began after an end was acknowledged is refused, and so is everything afterwards."""
+        """Operations that began after an acknowledged end are refused, and so is every later use of a token."""
         for end, ending in enumerate(self.names):
             if ending not in ENDS or isinstance(schedule.outcomes[end], Exception):
                 continue
             if ending == "login that evicts" and not (row and row.revoked_at):
-                continue  # it evicted the other one, which then was the one used longest ago
+                continue  # it evicted the other session, which then was the least recently used
             for other, name in enumerate(self.names):
                 if name in USES and schedule.began[other] >= schedule.ended[end]:
                     assert isinstance(schedule.outcomes[other], TokenRefused), f"{name} after {ending}\n{schedule}"

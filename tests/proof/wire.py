@@ -1,4 +1,4 @@
-"""HTTP as clients speak it, byte by byte: requests that arrive at the server in the same moment, and what came back."""
+"""An HTTP client at the level of bytes: its requests arrive at the server at the same moment."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ class Request:
     """Sent as JSON."""
 
     proof: str = ""
-    """Of the key to which the tokens are bound."""
+    """The proof of the key to which the tokens are bound."""
 
     def encode(self, host: str) -> bytes:
         body = b"" if self.body is None else json.dumps(self.body).encode()
@@ -45,14 +45,14 @@ class Request:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    """0: no answer came, because the server went away."""
+    """0 means that no response came, because the server went away."""
 
     body: dict[str, Any] = field(default_factory=dict)
     cookie: str = ""
     clears_cookie: bool = False
     retry_after: str = ""
     began: float = 0.0
-    """When the request was sent; `ended`: when the answer was there. Both on this machine's monotonic clock."""
+    """When the request was sent; `ended` is when the response had arrived. Both are times of the monotonic clock."""
 
     ended: float = 0.0
 
@@ -74,9 +74,9 @@ LOST = Answer(0)
 
 
 def together(url: str, *requests: Request, beside: Callable[[], object] | None = None) -> list[Answer]:
-    """Send the requests so that the last byte of each leaves in the same moment; return the answers in their order.
+    """Send the last byte of every request at the same moment; return the responses in the order of the requests.
 
-    `beside` is done here while the server is at them.
+    Call `beside` while the server works.
     """
     host = urlsplit(url).netloc
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def together(url: str, *requests: Request, beside: Callable[[], object] | None =
 
 
 def _read_all(connections: list[socket.socket], began: float) -> list[Answer]:
-    """Read the answers as they come, and hang up at once: gunicorn waits for that, and accepts nobody meanwhile."""
+    """Read the responses as they come, and hang up at once: gunicorn accepts no other connections before that."""
     answers = [LOST] * len(connections)
     with DefaultSelector() as selector:
         for number, connection in enumerate(connections):
@@ -108,7 +108,7 @@ def _read_all(connections: list[socket.socket], began: float) -> list[Answer]:
 
 
 def send(url: str, request: Request) -> Answer:
-    """Send one request; an answer of status 0 says that none came."""
+    """Send one request. Status 0 means that no response came."""
     began = monotonic()
     try:
         with _connect(url) as connection:
@@ -119,10 +119,10 @@ def send(url: str, request: Request) -> Answer:
 
 
 def send_and_hang_up(url: str, request: Request) -> None:
-    """Send a request and be gone before it is answered."""
+    """Send a request, and hang up before the response."""
     with _connect(url) as connection:
         connection.sendall(request.encode(urlsplit(url).netloc))
-        # So that the system does not wait either: the server gets a reset.
+        # The server gets a reset at once, since the system doesn't wait either.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
 

@@ -1,4 +1,4 @@
-"""The code in the documentation, to be run."""
+"""The code in the documentation, for tests that run it."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 HOST = "https://auth.example.com"
 HOSTLESS = ("urls.py", "prove_with_joserfc.py")
-"""What names no host of the issuer's."""
+"""Files that name no host of the issuer."""
 
 
 def files(document: str) -> dict[str, str]:
-    """Return the code blocks that begin with the name of a file, by that name."""
+    """Return the code blocks that begin with a file name, by that name."""
     named = re.findall(r"```\w+\n(?:#|//) ([\w.-]+)\n(.*?)```", (DOCS / document).read_text(), re.DOTALL)
     assert len(dict(named)) == len(named)
     return dict(named)
@@ -22,7 +22,7 @@ def commands(document: str) -> list[str]:
 
 
 def write(folder: Path, document: str, *names: str, host: str) -> None:
-    """Write files of the document into the folder, with another host in the place of the example's."""
+    """Write files of the document into the folder, with another host instead of the example's."""
     for name in names:
         code = files(document)[name]
         assert HOST in code or name in HOSTLESS

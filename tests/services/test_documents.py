@@ -1,4 +1,4 @@
-"""docs/keys.md and docs/other-services.md: what they show to be done, done."""
+"""Runs the steps of docs/keys.md and docs/other-services.md."""
 
 import re
 import shutil
@@ -58,7 +58,7 @@ def test_own_keys_are_rotated_as_shown(ann: Any, made: Path, settings: Settings)
     for step in steps:
         settings.TOKENS_SIGNING_KEYS = [files[name] for name in step.split(",")]
         latest = app.access
-        # What was signed one step before is good; after the last, what was signed before the swap is not.
+        # Tokens that were signed one step before are valid. After the last step, those from before the swap are not.
         assert AccessToken.claims(latest)
         app.refresh()
 

@@ -1,4 +1,4 @@
-"""Clients that other people's tools generate from the OpenAPI schema: they compile in strict mode, and work."""
+"""Clients that generators make from the OpenAPI schema compile in strict mode, and work."""
 
 import shutil
 import subprocess

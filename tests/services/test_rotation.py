@@ -1,4 +1,4 @@
-"""SECRET_KEY is rotated while two servers of one database run on, and nobody is signed out."""
+"""Rotating SECRET_KEY while two servers share a database signs nobody out."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +19,7 @@ PUBLIC_URL = "https://auth.example.com"
 
 
 class Server:
-    """One of the fleet: its configuration changes with a restart, while the others run on."""
+    """One of several servers. Its configuration changes with a restart, while the others keep running."""
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
@@ -60,7 +60,7 @@ def test_secret_key_is_rotated_with_everybody_signed_in(fleet: tuple[Server, Ser
     people: list[Client] = []
 
     def live_on() -> None:
-        """An hour later, sign in at each server, and have everybody refresh, retry and ask at both."""
+        """An hour later, sign in at each server, and make every client refresh, retry and call the API at both."""
         Session.objects.update(rotated_at=timezone.now() - timedelta(hours=1))
         people.extend([sign_in(first.url), sign_in(second.url)])
         for number, client in enumerate(people):

@@ -1,4 +1,4 @@
-"""Other services, as docs/other-services.md shows them: they know the issuer's URL and nothing else."""
+"""The services in docs/other-services.md, which know only the issuer's URL."""
 
 import shutil
 import subprocess
@@ -47,7 +47,7 @@ def assert_verifies(verify: Verify, issuer: str, ann: Any) -> None:
 
 
 def program(*command: str) -> Verify:
-    """Return a verifier that is a program: it prints the `sub`, or says that the token is refused."""
+    """Return a verifier that runs a program, which prints the `sub` or that the token is refused."""
 
     def verify(token: str) -> str | None:
         done = subprocess.run([*command, token], capture_output=True, text=True, timeout=60, check=False)

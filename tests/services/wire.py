@@ -1,4 +1,4 @@
-"""Plain HTTP, as another program speaks it, and other programs to speak with."""
+"""A plain HTTP client, and other programs as servers."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def call(method: str, url: str, body: Any = None, form: Any = None, **headers: s
 
 @dataclass
 class Client:
-    """An app that ann has signed in, and keeps its tokens."""
+    """An app in which ann has signed in; it stores its tokens."""
 
     access: str
     refresh: str
@@ -69,7 +69,7 @@ def sign_in(server: str) -> Client:
 
 @contextmanager
 def running(command: list[str], url: str, folder: Path, **environment: str) -> Iterator[None]:
-    """Run a server in a folder, from when it answers at the URL."""
+    """Run a server in a folder, and wait until it responds at the URL."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     printed = folder / "output"
     with (

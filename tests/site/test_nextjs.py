@@ -1,4 +1,4 @@
-"""docs/tutorials/nextjs.md, done as it says: the tokens stay on the server of Next.js, which renews them."""
+"""Follows docs/tutorials/nextjs.md: the tokens stay on the server of Next.js, which renews them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""docs/tutorials/react.md, done as it says: its files, its commands, and what it promises to be seen."""
+"""Follows docs/tutorials/react.md: its files, its commands, and what readers should see."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -76,7 +76,7 @@ def fill(page: Page, button: str, password: str = PASSWORD) -> None:
 
 
 def lose_the_next_refresh(context: BrowserContext) -> list[str]:
-    """Let the server answer the next refresh, and the browser hear nothing of it."""
+    """Let the server respond to the next refresh, and lose the response."""
     lost: list[str] = []
 
     def lose(route: Route) -> None:

@@ -1,4 +1,4 @@
-"""The documentation site, built as `make docs` builds it: whole, and asking no other host for anything."""
+"""The documentation site, as `make docs` builds it, is complete and requests nothing from other hosts."""
 
 import os
 import re
@@ -85,7 +85,7 @@ def test_every_diagram_is_on_a_page() -> None:
 
 
 class Loaded(HTMLParser):
-    """Collects what a browser loads with a page; links that a person follows are none of it."""
+    """Collects the URLs that a browser loads with a page, without the links that a person follows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def served(site: Path) -> Iterator[str]:
 
 @pytest.fixture
 def visitor(served: str) -> Iterator[Page]:
-    """A browser at the home page, whose every request has to go to the site itself."""
+    """A browser at the home page. Every request has to go to the site itself."""
     if not CHROMIUM:
         pytest.skip("The site was not looked at: that needs Chromium (apt-get install chromium-headless-shell).")
     with running_chromium() as browser:

@@ -1,4 +1,4 @@
-"""What the tutorials need: their files written out, their servers run, and a browser."""
+"""Writes the tutorials' files, runs their servers, and opens a browser."""
 
 import os
 import re
@@ -45,13 +45,13 @@ def run(folder: Path, command: str, **environment: str) -> None:
 
 
 def npm_install(packages: str, app: Path) -> None:
-    """Install what the lock in the folder of that name pins."""
+    """Install the packages of the lock file in the folder of that name."""
     shutil.copytree(HERE / packages, app, ignore=shutil.ignore_patterns("node_modules"))
     run(app, "npm install --no-save --no-audit --no-fund")  # `ci` misses packages that are for other systems only
 
 
 def install_client(folder: Path, app: Path) -> None:
-    """Install the client as the tutorials say, from a copy that lies beside the application."""
+    """Install the client as the tutorials say, from a copy next to the application."""
     client = folder / "latchkey/client"
     shutil.copytree(ROOT / "client", client, ignore=shutil.ignore_patterns("node_modules", "types"))
     shutil.copy(ROOT / "LICENSE", client.parent)
@@ -82,7 +82,7 @@ def latchkey(folder: Path, **settings: str) -> Iterator[str]:
 
 @contextmanager
 def started(folder: Path, command: str, url: str, **environment: str) -> Iterator[None]:
-    """Run a command until it answers at the address."""
+    """Run a command, and wait until it responds at the address."""
     output = folder / f"{command.split(maxsplit=1)[0]}.log"
     with (
         output.open("w") as sink,
