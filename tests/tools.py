@@ -1,4 +1,4 @@
-"""The programs that some tests need beside Python: where they are, and what is said where they are not."""
+"""The programs that some tests need beside Python: their paths, and the reason to skip if one is missing."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ PROMETHEUS, PROMTOOL = which("prometheus"), which("promtool")
 
 
 def installed(program: str) -> str | None:
-    """Find what a package of this environment brings, activated or not."""
+    """Return the path of a package's program in this environment, even if the environment isn't activated."""
     return which(program, path=str(Path(sys.executable).parent)) or which(program)
 
 
@@ -83,5 +83,5 @@ NEEDS = {
 
 
 def missing(nodeid: str) -> str:
-    """Return what is to be said of a test that lacks its program; nothing if it has it."""
+    """Return why a test is skipped that lacks its program; empty if the program is there."""
     return next((line for folder, (found, line) in NEEDS.items() if nodeid.startswith(folder) and not found), "")

@@ -1,4 +1,4 @@
-"""The app as other projects get it: its wheel, in an environment that holds nothing of this repository."""
+"""The app as other projects get it: its wheel, in an environment with nothing else from this repository."""
 
 import fcntl
 import re
@@ -13,9 +13,9 @@ REQUIREMENTS = Path(__file__).with_name("hosts") / "requirements.txt"
 
 
 def environment(folder: Path) -> Path:
-    """Return the Python of an environment with the wheel and what host projects need; the first who asks makes it.
+    """Return the Python of an environment with the wheel and what host projects need; the first call creates it.
 
-    Its packages have the versions of requirements-dev.txt, where that names them.
+    Its packages have the versions in requirements-dev.txt, if they are listed there.
     """
     python = folder / "venv/bin/python"
     folder.mkdir(exist_ok=True)
@@ -32,7 +32,7 @@ def environment(folder: Path) -> Path:
 
 
 def build(folder: Path) -> Path:
-    """Build the wheel from a copy of the sources, so that nothing of an earlier build gets into it."""
+    """Build the wheel from a copy of the sources, so it contains nothing from an earlier build."""
     sources = folder / "sources"
     sources.mkdir()
     for name in SOURCES:

@@ -1,8 +1,7 @@
 """While the database can't do its work, the server responds 503, signs nobody out and leaves nothing half done.
 
-Afterwards, the same server continues.
-
-The server runs as in production, and the failures are real: PostgreSQL, SQLite, the disk, the network.
+Afterwards, the same server continues. The server runs as in production, and the failures are real: PostgreSQL, SQLite,
+the disk, the network.
 """
 
 import os

@@ -59,9 +59,9 @@ REFUSALS = (TokenRefused, ValidationError, User.DoesNotExist)
 def is_at_the_end_of_its_time(state: str, names: tuple[str, ...]) -> bool:
     """Return whether one of the two exceptions applies, both for a session that expires at this moment.
 
-    A login beside
-    a refresh that renews it doesn't count it, so there may be one session more than the cap. Pruning leaves it for the
-    next run if another transaction holds it."""
+    A login beside a refresh that renews it doesn't count it, so there may be one session more than the cap. Pruning
+    leaves it for the next run if another transaction holds it.
+    """
     return state == "expired" and ("prune" in names or ("login that evicts" in names and not USES.isdisjoint(names)))
 
 

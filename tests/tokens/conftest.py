@@ -16,7 +16,7 @@ def ann(db: None) -> Any:
 
 @pytest.fixture
 def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sign in to the admin as where the app is alone: by Django's session, which no list of sessions shows."""
+    """Sign in to the admin as in a project with the app alone: by Django's session, which is in no list of sessions."""
     replaced = {
         "accounts.page_session.AuthenticationMiddleware": "django.contrib.auth.middleware.AuthenticationMiddleware"
     }
@@ -44,7 +44,7 @@ def app(ann: Any) -> App:
 
 
 class KeySetClock:
-    """Tells how old a fetched key set is."""
+    """Sets the age of a fetched key set."""
 
     now = 1000.0
 

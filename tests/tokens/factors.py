@@ -1,4 +1,4 @@
-"""A second factor of a project's own: a number that ann has, and nobody else."""
+"""A project's own second factor: a number that only ann has."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client's address, as servers tell it."""
+"""The client's address, in the forms in which servers give it."""
 
 import logging
 from typing import Any

@@ -43,7 +43,7 @@ def bob(db: None, django_user_model: Any) -> Any:
 
 @pytest.fixture
 def clerk(db: None, django_user_model: Any) -> Clerk:
-    """Sign in a member of the staff who has these permissions."""
+    """Sign in a staff member with these permissions."""
 
     def signed_in(*permissions: str) -> Http:
         user = django_user_model._default_manager.create_user("clerk", password=PASSWORD, is_staff=True)
@@ -57,14 +57,14 @@ def clerk(db: None, django_user_model: Any) -> Clerk:
 
 @pytest.fixture
 def every_status(ann: Any, bob: Any, django_user_model: Any, time_machine: TimeMachineFixture) -> dict[str, Session]:
-    """Sessions of every status, by what the list says of them."""
+    """Sessions of every status, by the text in the list."""
     make = django_user_model._default_manager.create_user
     carl, dora = make("carl", password=PASSWORD), make("dora", password=PASSWORD)
     expired = sessions.start(bob)
     time_machine.move_to(timezone.now() + timedelta(days=7))
     live, revoked, deactivated, changed = map(sessions.start, (ann, ann, carl, dora))
     sessions.revoke(revoked, Reason.LOGOUT)
-    # By a statement that no receiver hears of.
+    # By a statement that sends no signal.
     django_user_model._default_manager.filter(pk=carl.pk).update(is_active=False)
     dora.set_password("another one")
     dora.save()
@@ -143,7 +143,7 @@ def test_list_shows_when_a_session_ended_by_whom_and_from_where(
         ["ended: revoked by staff"],
         ["Jan. 1, 2030, noon by clerk from 198.51.100.7"],
     )
-    # It stays known when the clerk has gone.
+    # The name stays after the clerk's account is gone.
     get_user_model()._default_manager.get(username="clerk").delete()
     http = Http()
     http.force_login(admin_user)

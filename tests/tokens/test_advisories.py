@@ -1,7 +1,7 @@
-"""What was found in our peers and in the libraries beneath us, tried here: a test for each advisory that could apply.
+"""A test for each advisory about our peers or our libraries that could apply here.
 
 PyJWT, SimpleJWT (and drf-jwt, its elder), dj-rest-auth, django-oauth-toolkit, Keycloak. dj-rest-auth has published no
-advisory; for it stand its own security fix and a public report.
+advisory; its tests are about its security fix and a public report.
 """
 
 import json
@@ -53,12 +53,12 @@ def assert_refused(token: str) -> None:
         AccessToken.claims(token)
 
 
-# PyJWT: a public key taken for the secret of an HMAC
+# PyJWT: a public key used as the secret of an HMAC
 
 
 @pytest.fixture
 def public(settings: Settings, tmp_path: Path) -> rsa.RSAPublicKey:
-    """The public half of the key that signs; RSA, which most of these advisories are about."""
+    """The public half of the signing key; RSA, since most of these advisories are about it."""
     private = rsa.generate_private_key(65537, 2048)
     path = tmp_path / "key.pem"
     path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -373,7 +373,7 @@ def test_cve_2026_1035_where_nothing_is_retried_only_one_is_answered(
 
 
 def test_cve_2026_9802_superseded_token_stays_so_after_a_restart(app: App) -> None:
-    """Nothing that a restart would forget decides on it: the row does."""
+    """The row decides, and nothing that a restart would forget."""
     first = app.refresh_token
     app.refresh()
     app.refresh()
@@ -467,7 +467,7 @@ def test_cve_2026_96460_no_exchange_leads_past_the_sessions_end(
 
 
 def test_cve_2022_3916_cve_2025_12390_each_login_is_a_session_of_its_own(ann: Any, django_user_model: Any) -> None:
-    """On a shared browser the one who comes next gets nothing of the one before, who did not sign out."""
+    """In a shared browser, the next user gets nothing from the previous one, who did not sign out."""
     django_user_model._default_manager.create_user("bob", email="bob@example.com", password=PASSWORD)
     browser = Browser()
     browser.login()
@@ -483,7 +483,7 @@ def test_cve_2022_3916_cve_2025_12390_each_login_is_a_session_of_its_own(ann: An
 
 
 def test_ghsa_c9h6_v78w_52wj_session_never_changes_hands(browser: Browser) -> None:
-    """A login that is given up leaves the session before it as it was."""
+    """An abandoned login leaves the earlier session unchanged."""
     before = claims_of(browser.access)
 
     assert browser.login("bob").status_code == 401
@@ -504,5 +504,5 @@ def test_cve_2026_7507_session_planted_before_the_login_is_not_taken_over(
 
     assert claims_of(victim.access)["username"] == "bob"
     assert claims_of(victim.access)["sid"] != claims_of(browser.access)["sid"]
-    # What was planted is worth nothing any more, so it gives nobody ann's account instead.
+    # The planted token no longer works, so it can't give anyone ann's account.
     assert browser.refresh().json()["code"] == "token_revoked"

@@ -1,4 +1,4 @@
-"""Tokens that must not pass, each presented wherever a token is taken: 401 in the one shape, and nothing changes."""
+"""Tokens that must not pass, each presented at every door: the same kind of 401, and nothing changes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ pytestmark = [pytest.mark.urls(__name__), pytest.mark.django_db]
 
 @dataclass(frozen=True)
 class Genuine:
-    """What an attacker has to begin with: both tokens of a session, and the public key."""
+    """What the attacker starts with: both tokens of a session, and the public key."""
 
     access: str
     refresh: str
@@ -387,11 +387,11 @@ def too_much(genuine: Genuine) -> Attacks:
     yield "digits", access_token(start + b',"exp":' + b"9" * 2000 + b"}")
 
 
-# Where they are presented
+# The doors
 
 
 def wire(text: str) -> str:
-    """Return a header's value as a server hands on the bytes that came."""
+    """Return a header's value as a server passes on the received bytes."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
@@ -532,5 +532,5 @@ def test_token_built_by_the_attack_code_is_revoked(genuine: Genuine, kind: str) 
 def test_value_of_the_wrong_type_in_a_body_is_a_client_error(db: None, path: str, field: str, value: Any) -> None:
     response = APIClient().post(path, {field: value}, format="json")
 
-    # DRF takes a number for text.
+    # DRF accepts a number as text.
     assert response.status_code == (401 if type(value) in (int, float) else 400)

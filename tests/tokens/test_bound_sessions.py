@@ -1,4 +1,4 @@
-"""Sessions that are bound to a key (RFC 9449): their tokens let in with a proof of it, and nobody without."""
+"""Sessions that are bound to a key (RFC 9449): their tokens are accepted only with a proof of it."""
 
 from datetime import timedelta
 from typing import Any
@@ -222,7 +222,7 @@ def test_proof_of_another_call_is_refused(app: App, prover: Prover, method: str,
 
 
 def test_exactly_one_proof_is_required(app: App, prover: Prover) -> None:
-    """Servers join what comes in two headers of one name."""
+    """Servers join two headers of one name."""
     proofs = [prover.prove("GET", f"{SITE}/guarded", app.access) for _ in range(2)]
     for proof in ("", "nonsense", app.access, ",".join(proofs), ", ".join(proofs)):
         assert_refused(call(app.access, proof), "invalid_dpop_proof")
@@ -251,7 +251,7 @@ def test_unbound_token_ignores_a_proof(ann: Any, url: str) -> None:
 
 
 def test_session_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) -> None:
-    """A thief with the signing key alone can leave out what binds the token."""
+    """A thief with only the signing key can leave out the claim that binds the token."""
     token = str(AccessToken.for_user(ann, jkt=prover.jkt))
     unbound = access_token({name: value for name, value in claims_of(token).items() if name != "cnf"})
     assert_refused(call(unbound, scheme="Bearer"), "dpop_proof_required")
@@ -260,7 +260,7 @@ def test_session_row_decides_whether_a_token_is_bound(ann: Any, prover: Prover) 
 
 
 def test_refused_request_does_not_count_as_use(app: App, prover: Prover) -> None:
-    """Neither the token, whose first use would confirm it, nor the proof."""
+    """It uses up neither the token, whose first use would confirm the rotation, nor the proof."""
     app.refresh()
     proof = prover.prove("GET", f"{SITE}/guarded", app.access)
     for response in (
@@ -458,7 +458,7 @@ def test_existing_unbound_session_continues_if_keys_become_required(ann: Any, se
     assert refresh(str(token)).status_code == 200
 
 
-# What needs no key
+# Calls that need no key
 
 
 def test_ending_a_session_needs_no_key(app: App, browser: Browser) -> None:
@@ -739,16 +739,16 @@ def test_unbound_challenge_is_void_once_keys_are_required(ann: Any, settings: Se
     assert proving("/auth/login/second-factor", answer, None).status_code == 200
 
 
-# Around it
+# Projects
 
 
 def trusting(jkt: str) -> None:
-    """Take anybody for the holder of the key."""
+    """Accept any caller as the holder of the key."""
 
 
 @pytest.mark.django_db(transaction=True)
 def test_one_proof_is_enough_if_the_row_is_read_twice(app: App, prover: Prover) -> None:
-    """The first use of a new token finds that its row has changed meanwhile."""
+    """The row changes just before the first use of a new token is written."""
     app.refresh()
     newest = Session.objects.get()
     claims = RefreshToken.claims(app.refresh_token)
@@ -778,7 +778,7 @@ def test_serializer_without_a_request_has_no_proof(app: App, ann: Any, settings:
 
 
 class Own(TokenObtainSerializer):
-    """As a project writes one for SimpleJWT: it starts the session itself."""
+    """A serializer that a project wrote for SimpleJWT: it starts the session itself."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         super().validate(attrs)
@@ -786,7 +786,7 @@ class Own(TokenObtainSerializer):
 
 
 class OwnPair(TokenObtainPairSerializer):
-    """One that does all itself."""
+    """One that does everything itself."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         user = get_user_model()._default_manager.get_by_natural_key(attrs[self.username_field])

@@ -30,7 +30,7 @@ STRONG = "42913867501827364509918273645546372819018273645509"
 
 
 def found() -> list[str | None]:
-    """Return the ids of what the checks of this app say."""
+    """Return the ids of the messages of this app's checks."""
     return [message.id for message in messages()]
 
 
@@ -56,7 +56,7 @@ def test_every_rule_names_its_setting() -> None:
 
 
 RETIRED = {"E": {14}, "W": set[int]()}
-"""What no check says any more; no other one is to say it."""
+"""Ids that no check has any more, and that must not be used again."""
 
 
 def test_check_ids_are_consecutive_and_unique() -> None:
@@ -85,7 +85,7 @@ def test_security_tag_can_be_checked_alone(settings: Settings) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what tells the checks that tests are running."""
+    """Remove the sign by which the checks know that tests are running."""
     monkeypatch.delattr(mail, "outbox")
 
 
@@ -197,7 +197,7 @@ def test_cookie_path_that_covers_the_refresh_only_is_an_error(settings: Settings
 
 
 class Urls(ModuleType):
-    """A project's URLs, of whatever it includes the app in."""
+    """A project's URLs, which include the app in any way."""
 
     def __init__(self, *urlpatterns: Any) -> None:
         super().__init__("urls")
@@ -692,7 +692,7 @@ def test_settings_of_every_right_kind_are_fine(settings: Settings) -> None:
     assert not found()
 
 
-# What a project that comes from SimpleJWT has set
+# Settings of a project that comes from SimpleJWT
 
 
 @pytest.mark.parametrize("name", sorted(checks.WITHOUT_EFFECT))
@@ -772,7 +772,7 @@ def test_unusable_login_setting_is_an_error(settings: Settings, name: str, value
     [
         (lambda user: user is not None, ["latchkey.W016"]),
         (lambda user: user.is_active, []),
-        (lambda user: user.groups.exists(), []),  # which needs a row
+        (lambda user: user.groups.exists(), []),  # it needs a row
         (None, []),
     ],
 )

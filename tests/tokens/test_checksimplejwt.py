@@ -1,4 +1,4 @@
-"""The command that reads a project which comes from SimpleJWT."""
+"""The command that checks a project that uses SimpleJWT."""
 
 import sys
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ MOVED = {"ROTATE_REFRESH_TOKENS": True}
 
 @pytest.fixture(autouse=True)
 def project(settings: Settings, tmp_path: Path) -> Path:
-    """A project that has nothing left to change."""
+    """A project with nothing left to change."""
     settings.SIMPLE_JWT, settings.BASE_DIR = MOVED, tmp_path
     settings.REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.JWTAuthentication"]}
     settings.ROOT_URLCONF = "tests.urls_tokens"
@@ -56,7 +56,7 @@ def write(project: Path, text: str, name: str = "shop/code.py") -> None:
 
 
 class Cookies(authentication.JWTAuthentication):
-    """A guard that a project has made of SimpleJWT's."""
+    """A project's own guard, derived from SimpleJWT's."""
 
 
 class Guarded(APIView):
@@ -102,7 +102,7 @@ def test_folder_can_be_chosen(project: Path, tmp_path_factory: pytest.TempPathFa
     ("from rest_framework_simplejwt.token_blacklist.admin import OutstandingTokenAdmin", "sessions have an admin"),
     ("from rest_framework_simplejwt.tokens import SlidingToken", "Sliding tokens are not supported"),
     ("from tokens.tokens import SlidingToken", "Sliding tokens are not supported"),
-    # Search and replace has gone too far.
+    # Search and replace that went too far.
     ("import tokens.utils", "has no counterpart"),
     ("from tokens.utils import datetime_to_epoch", "has no counterpart"),
     ("from tokens.settings import api_settings", "the lifetimes are AccessToken.lifetime"),
@@ -266,7 +266,7 @@ def test_urls_of_simplejwts_views_and_guards_are_reported(project: Path, setting
 
 def test_logout_of_dj_rest_auth_is_reported_unless_it_ends_the_session(settings: Settings) -> None:
     def logout(self: APIView, request: Any) -> None:
-        """Stands for that of dj-rest-auth, which isn't installed here."""
+        """A stand-in for that of dj-rest-auth, which isn't installed here."""
 
     logout.__module__, logout.__qualname__ = "dj_rest_auth.views", "LogoutView.logout"
     theirs: Any = type("LogoutView", (APIView,), {"logout": logout})

@@ -24,7 +24,7 @@ IPHONE = "Mobile Safari on iOS"
         ("Android", "Android"),
         ("", "Unknown device"),
         ("nonsense", "Unknown device"),
-        # What the parser passes through.
+        # Texts that the parser passes through.
         ("Account locked: call 555-0100 now/1.0 CFNetwork/1408 Darwin/22.0", "iOS"),
         ("Your password is void, see prize.example.com Bot/1.0", "Unknown device"),
         ("HbbTV/1.1.1 (; Callus;555; 2014)", "Unknown device"),
@@ -39,7 +39,7 @@ def test_user_agent_gets_a_readable_name(user_agent: str, device: str) -> None:
 
 
 def test_only_known_names_are_shown() -> None:
-    # As far as a regular expression of the parser hands its text through.
+    # Texts of which a regular expression of the parser passes a part through.
     assert devices.describe("Prize 555-0100-iPhone/1 CFNetwork/1 Darwin/22") in {"iOS", "macOS"}
     assert set(devices.FAMILIAR) <= devices.BROWSERS | devices.SYSTEMS
 

@@ -1,4 +1,4 @@
-"""The proof of a key by itself: what it has to say, how long it is good, that it works once, and forgeries of it."""
+"""The proof of a key: its content, its lifetime, its single use, and forgeries."""
 
 import hashlib
 import hmac
@@ -44,7 +44,7 @@ edwards = Prover("EdDSA")
 
 @pytest.fixture
 def shared_cache(settings: Settings, tmp_path: Path) -> None:
-    """A cache that all processes have in common."""
+    """A cache that all processes share."""
     backend = "django.core.cache.backends.filebased.FileBasedCache"
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path)}}
 
@@ -58,7 +58,7 @@ def proof(prover: Prover = holder, **claims: Any) -> str:
 
 
 def written(header: Any = None, claims: Any = None, prover: Prover = holder) -> str:
-    """Sign the two segments, bytes as they are, and good ones where none are given."""
+    """Sign the two segments: bytes unchanged, and by default valid ones."""
     header = prover.header() if header is None else header
     claims = prover.claims("GET", URL, TOKEN) if claims is None else claims
     return forge(header, claims, prover.sign)
@@ -93,7 +93,7 @@ def number(value: int, length: int = 32) -> str:
     return encode(value.to_bytes(length, "big"))
 
 
-# What is good
+# Valid proofs
 
 
 @pytest.mark.parametrize("alg", dpop.ALGORITHMS)
@@ -168,18 +168,18 @@ def test_proof_has_at_most_4096_bytes() -> None:
 
 
 def stray(text: str) -> str:
-    """Set bits of the last character that stand for nothing: 2 of them after 32 bytes, 4 after 64."""
+    """Set meaningless bits of the last character: 2 after 32 bytes, 4 after 64."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     return text[:-1] + alphabet[alphabet.index(text[-1]) ^ 1]
 
 
 def small_order(point: bytes) -> str:
-    """Sign as anybody can for such a key: R is the neutral element, S is 0."""
+    """Make the signature that anybody can make for such a key: R is the neutral element, S is 0."""
     return signed_by(lambda _: b"\1" + b"\0" * 63, "EdDSA", {"kty": "OKP", "crv": "Ed25519", "x": encode(point)})
 
 
 def malleated() -> str:
-    """S and S + L verify alike where S is not checked to be below the group's order (RFC 8032, section 5.1.7)."""
+    """S and S + L both verify, unless S is checked to be below the group's order (RFC 8032, section 5.1.7)."""
     order = 2**252 + 27742317777372353535851937790883648493
     text = proof(edwards)
     signature = signature_of(text)
@@ -238,7 +238,7 @@ FORGERIES: dict[str, Callable[[], str]] = {
     "no ASCII": lambda: proof()[:-1] + "é",
     "header of one letter": lambda: "A." + proof().partition(".")[2],
     "as JSON": lambda: json.dumps({"protected": "", "payload": "", "signature": ""}),
-    # no header of a proof
+    # not the header of a proof
     "header no JSON": lambda: written(b"{"),
     "header no UTF-8": lambda: written(b'{"typ":"\xff"}'),
     "header a list": lambda: written([]),
@@ -382,13 +382,13 @@ def test_forged_proof_is_refused(forge_one: Callable[[], str]) -> None:
 
 
 def test_low_order_key_is_refused() -> None:
-    """Nothing but the list of such keys keeps it out."""
+    """Only the list of such keys refuses it."""
     protected, claims, signature = small_order(b"\1" + b"\0" * 31).split(".")
     key = Ed25519PublicKey.from_public_bytes(b"\1" + b"\0" * 31)
     key.verify(compact.decode(signature), f"{protected}.{claims}".encode())
 
 
-# Where the call goes
+# The target of the call
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ def test_any_of_the_targets_is_accepted() -> None:
         dpop.judge(text, "GET", [])
 
 
-# When it was made
+# The time of the proof
 
 
 @pytest.mark.parametrize("age", [60, 0, -5])
@@ -500,7 +500,7 @@ def test_nonce_has_128_bits_and_reveals_nothing() -> None:
 
 
 def test_forged_proof_gets_no_nonce_challenge() -> None:
-    """What is wrong and late is just wrong."""
+    """A wrong proof that is also late is just wrong."""
     with pytest.raises(ProofNotValid):
         judge(proof(iat=0, ath="wrong"))
 
@@ -520,7 +520,7 @@ def test_newest_nonce_is_sent_for_any_proof(text: str) -> None:
     assert dpop.nonce_for(text) == dpop.newest_nonce()
 
 
-# Once
+# Single use
 
 
 def is_first(found: Proof) -> bool:
@@ -556,7 +556,7 @@ def test_proof_with_a_nonce_works_once_while_the_nonce_is_valid(clock: TimeMachi
 
 @pytest.mark.usefixtures("shared_cache")
 def test_used_proof_is_forgotten_once_it_has_expired(clock: TimeMachineFixture) -> None:
-    """Not at once, since the clock of another server may be behind by a minute."""
+    """Only a minute later, since another server's clock may be behind."""
     found = judge(proof())
     dpop.spend(found)
     clock.move_to(NOW + 61 + 59, tick=False)
@@ -588,7 +588,7 @@ def test_proofs_are_identified_by_key_method_url_and_jti(
 ) -> None:
     if shared:
         request.getfixturevalue("shared_cache")
-    monkeypatch.setattr(dpop._used, "_secret", bytes(32))  # with this one, none of them displaces another
+    monkeypatch.setattr(dpop._used, "_secret", bytes(32))  # with this key, none of them displaces another
     jti = encode(str(NOW).encode())
     proofs = [
         Proof("key", jti, "GET", TARGET, NOW + 61),
@@ -630,7 +630,7 @@ def test_table_replaces_entries_and_does_not_grow() -> None:
 
 
 def test_table_positions_are_unpredictable() -> None:
-    """One who could would have a proof forgotten by a proof of their own, and then use it again."""
+    """Otherwise an attacker could displace a proof with their own, and then use it again."""
     entries = [str(index).encode() for index in range(64)]
 
     def evicted() -> list[bool]:

@@ -40,7 +40,7 @@ def ann(transactional_db: None) -> Any:
 
 
 class Reader:
-    """A service that reads on from where it was."""
+    """A service that continues from where it was."""
 
     def __init__(self) -> None:
         self.next: str | None = None
@@ -64,8 +64,8 @@ def reader() -> Reader:
 def falls_silent(reader: Reader) -> bool:
     """Return whether the feed stops repeating itself.
 
-    It repeats while older transactions are under way, also those of other databases on the same PostgreSQL. Another
-    test may hold one for long, so only a feed that never stops exceeds the two minutes.
+    It repeats while older transactions are running, even those of other databases on the same PostgreSQL. Another test
+    may hold one for long, so only a feed that never stops exceeds the two minutes.
     """
     for _ in range(1200):
         if not reader.read():
@@ -228,7 +228,7 @@ def test_parallel_ends_are_all_in_the_feed(ann: Any, reader: Reader) -> None:
     assert seen == {str(session.pk) for session in begun}
 
 
-# What is answered
+# Responses
 
 
 def test_feed_covers_the_lifetime_of_an_access_token(ann: Any, reader: Reader, clock: TimeMachineFixture) -> None:
@@ -299,7 +299,7 @@ def test_unchanged_answer_without_a_cursor_is_304(ann: Any, reader: Reader, cloc
     assert reader.ask(**{"If-None-Match": tag}).status_code == 304
 
 
-# Who may ask
+# Who may read it
 
 
 def test_service_without_credentials_is_refused(transactional_db: None) -> None:

@@ -264,7 +264,7 @@ def test_failed_logins_of_unknown_names_are_logged_too(ann: Any, caplog: pytest.
     assert "nobody" not in caplog.text
 
 
-# Where the sessions live in a database of their own
+# Sessions in a separate database
 
 
 class Elsewhere:

@@ -1,4 +1,4 @@
-"""The session exchange: users who signed in by Django's own login get a session of ours, once."""
+"""The session exchange: users who signed in with Django's own login get one session of ours."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ methods: list[Sequence[str] | str | None] = [["pwd"]]
 
 
 def signed_in_by(request: HttpRequest) -> Sequence[str] | str | None:
-    assert request.user.is_authenticated  # as the project's own views know the user
+    assert request.user.is_authenticated  # as the project's own views see the user
     return methods[0]
 
 
@@ -50,7 +50,7 @@ def by_password(settings: Settings) -> None:
 
 @pytest.fixture
 def http(ann: Any) -> APIClient:
-    """A client in which ann has signed in by Django's login."""
+    """A client in which ann has signed in with Django's login."""
     return signed_in(ann)
 
 
@@ -116,7 +116,7 @@ def test_copied_cookie_is_worthless_after_the_exchange(http: APIClient, door: st
 
 
 def revived(http: APIClient, kept: dict[str, Any]) -> APIClient:
-    """Have the client's Django session be as it was, as an engine does that overwrites what another request ended."""
+    """Restore the client's Django session, as an engine does that overwrites what another request ended."""
     session = http.session
     session.update(kept)
     session.save()
@@ -273,7 +273,7 @@ def test_login_of_another_user_does_not_stamp_the_session(http: APIClient, ann: 
     del kept[STAMP]
     request: Any = HttpRequest()
     request.session = kept
-    user_logged_in.send(type(ann), request=request, user=type(ann)(pk=ann.pk + 1))  # by a token, say
+    user_logged_in.send(type(ann), request=request, user=type(ann)(pk=ann.pk + 1))  # such as a token
     kept.save()
 
     assert code(http.post(door)) == REFUSED

@@ -163,7 +163,7 @@ def test_rows_too_young_to_have_expired_are_not_scanned(ann: Any, clock: TimeMac
 
 @pytest.fixture
 def week(ann: Any, clock: TimeMachineFixture) -> None:
-    """Let there be seven sessions, begun a day apart; almost ten days after the first, three have expired."""
+    """Create seven sessions, a day apart. Almost ten days after the first, three have expired."""
     for _ in range(7):
         sessions.start(ann)
         clock.shift(DAY)
@@ -206,7 +206,7 @@ def test_quiet_run_prints_only_the_result(ann: Any, clock: TimeMachineFixture) -
     assert flush("--verbosity=0") == "Deleted 1 expired session and 0 old security events.\n"
 
 
-# What goes wrong
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_argument_out_of_range_is_refused(
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Have Ctrl-C interrupt, also if a shell started the tests in the background, where it is ignored."""
+    """Make Ctrl-C interrupt, even if a shell started the tests in the background, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

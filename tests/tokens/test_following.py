@@ -30,7 +30,7 @@ SID = "019f0000-0000-7000-8000-000000000000"
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ask ten times as often, and leave no thread behind."""
+    """Poll ten times as often, and leave no thread behind."""
     monkeypatch.setattr(following, "RETRY", 0.1)
     following.follower.cache_clear()
     yield
@@ -100,7 +100,7 @@ def test_unread_feed_is_an_outage_unless_optional(
 
 @pytest.fixture
 def an_hour_passes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what moves the clock by so much that what was read before is too old by a second."""
+    """Return a function that moves the clock until the last read is a second too old."""
     settings.TOKENS_ENDED_MAX_AGE = timedelta(hours=1)
     passed = [0]
     monkeypatch.setattr(following, "monotonic", lambda: monotonic() + sum(passed))

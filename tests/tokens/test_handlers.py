@@ -1,4 +1,4 @@
-"""How errors are answered that no view means to raise."""
+"""The responses to errors that no view raises on purpose."""
 
 import pytest
 from django.core.exceptions import PermissionDenied

@@ -93,7 +93,7 @@ def test_simplejwts_own_check_respects_the_leeway(clock: TimeMachineFixture, ann
 
 
 def test_forged_expired_token_is_not_valid(access: dict[str, Any]) -> None:
-    """Who can't make tokens learns nothing of when they expire."""
+    """A forger can't learn whether a token has expired."""
     for token in (
         access_token({**access, "exp": 1, "iss": "https://attacker.example"}),
         forge(header_of(access_token(access)), {**access, "exp": 1}, hs(b"")),
@@ -150,7 +150,7 @@ def test_token_has_at_most_4096_bytes(access: dict[str, Any]) -> None:
 
 
 def test_groups_are_omitted_if_too_long(ann: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A token that every server refuses would lock out users in many groups."""
+    """Servers refuse tokens that are too long, which would lock out users in many groups."""
     groups = [Group(name=f"a group with a name of some length, number {number:04}") for number in range(200)]
     ann.groups.set(Group.objects.bulk_create(groups))
     app = App()
@@ -184,7 +184,7 @@ def test_too_long_hook_claims_are_an_error_of_the_project(ann: Any, settings: Se
         str(AccessToken.for_user(ann))
 
 
-# What an access token says of the user, and what a project adds
+# The claims about the user, and the project's own
 
 
 def test_groups_are_read_at_every_refresh_without_an_extra_statement(
@@ -193,7 +193,7 @@ def test_groups_are_read_at_every_refresh_without_an_extra_statement(
     assert claims_of(app.access)["groups"] == []
     ann.groups.set([Group.objects.create(name="writers"), Group.objects.create(name="editors")])
 
-    with django_assert_num_queries(2):  # as without any group: the session's SELECT, and its UPDATE
+    with django_assert_num_queries(2):  # the same as without groups: the session's SELECT, and its UPDATE
         app.refresh()
 
     assert claims_of(app.access)["groups"] == ["editors", "writers"]
@@ -356,7 +356,7 @@ def test_kind_is_read_from_the_header(app: App) -> None:
 
 @pytest.fixture
 def signed(monkeypatch: pytest.MonkeyPatch) -> jwt.Signed:
-    """What is remembered of signatures: nothing yet."""
+    """The cache of verified signatures, empty."""
     nothing = jwt.Signed()
     monkeypatch.setattr(jwt, "_signed", nothing)
     return nothing
@@ -367,7 +367,7 @@ def test_signature_is_verified_once_per_token(
 ) -> None:
     token = access_token(access)
     AccessToken.claims(token)
-    monkeypatch.setattr(jwt, "_algorithms", {})  # no signature can be verified any more
+    monkeypatch.setattr(jwt, "_algorithms", {})  # from here on, no signature can be verified
     AccessToken.claims(token)
 
 

@@ -1,4 +1,4 @@
-"""The keys: derived, read from files, rotated, published, and fetched from where they are published."""
+"""The keys: derived, read from files, rotated, published, and fetched from another server."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ PemFile = Callable[..., str]
 
 @pytest.fixture
 def pem(tmp_path: Path) -> PemFile:
-    """Write a key, or whatever else, into a file of its own and return the path."""
+    """Write a key, or any other text, into a new file and return the path."""
     written: list[Path] = []
 
     def write(content: Any, *, password: bytes | None = None) -> str:
@@ -73,7 +73,7 @@ def number(text: str) -> int:
 
 
 def test_derived_keys_are_the_same_in_every_release(settings: Settings) -> None:
-    """Another key would sign everybody out; these were computed by hand (RFC 5869)."""
+    """Other keys would sign everybody out. These were computed independently (RFC 5869)."""
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "x" * 50, []
 
     [key] = keys.access_keys()
@@ -295,11 +295,11 @@ def test_first_file_must_contain_a_private_key(settings: Settings, pem: PemFile)
 
 
 def server(*secrets: str) -> override_settings:
-    """Stand for a server with that SECRET_KEY and those SECRET_KEY_FALLBACKS."""
+    """Act as a server with that SECRET_KEY and those SECRET_KEY_FALLBACKS."""
     return override_settings(SECRET_KEY=secrets[0], SECRET_KEY_FALLBACKS=list(secrets[1:]))
 
 
-# The procedure, one server after the other: who stands where at each step.
+# The procedure, one server after the other: each server's keys at each step.
 STEPS = [
     ((OLD,), (OLD,)),
     ((OLD, NEW), (OLD,)),
@@ -359,7 +359,7 @@ def test_secret_key_rotation_keeps_everyone_signed_in(
         assert former not in keys.key_set()["keys"]
         assert app.verify(app.access).status_code == 200
         assert app.refresh().status_code == 200
-        # Users who were away for a refresh token's life sign in anew, as they would have had to.
+        # Users who were away for the lifetime of a refresh token have to sign in again anyway.
         assert idle.refresh().data["code"] == "token_not_valid"
 
 
@@ -400,7 +400,7 @@ def test_former_key_only_verifies(ann: Any) -> None:
 
 @pytest.fixture
 def publisher(settings: Settings) -> Iterator[Publisher]:
-    """The server that issues this server's tokens; it publishes nothing yet."""
+    """The server that issues the tokens; it publishes nothing yet."""
     with publishing() as publisher:
         settings.SIMPLE_JWT = {"JWK_URL": publisher.url}
         yield publisher
@@ -504,7 +504,7 @@ def test_known_keys_survive_an_outage_for_a_while(publisher: Publisher, key_set_
 
     key_set_clock.now += 2 * keys.KEY_SET_MAX_AGE
     assert keys.access_key("1")
-    # Whether this one is genuine is not known.
+    # Nobody knows whether this token is genuine.
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("2")
 
@@ -525,7 +525,7 @@ def test_too_long_key_set_is_not_read(publisher: Publisher) -> None:
 
 def test_endless_key_set_is_abandoned(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     publisher.publish(jwk_of(ed(), kid="1"))
-    # A clock by which each part takes longer than the whole may.
+    # By this clock, each step takes longer than the whole may take.
     monkeypatch.setattr(download, "monotonic", count(step=download.TIMEOUT + 1).__next__)
     with pytest.raises(keys.KeySetUnreachable):
         keys.access_key("1")
@@ -536,7 +536,7 @@ def test_known_key_is_never_waited_for(publisher: Publisher, key_set_clock: KeyS
     assert keys.access_key("1")
     key_set_clock.now += keys.KEY_SET_MAX_AGE + 1
     published = keys._published(publisher.url)
-    with published._lock:  # somebody is fetching it
+    with published._lock:  # another request is fetching it
         assert keys.access_key("1")
     assert publisher.requests == 1
 

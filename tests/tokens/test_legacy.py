@@ -1,4 +1,4 @@
-"""SimpleJWT's own tokens, after the move to this app."""
+"""SimpleJWT's tokens, after the move to this app."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def token(ann: Any) -> str:
 
 
 def issued(user: Any, *, token_type: str = "refresh", lifetime: timedelta = DAY, **claims: Any) -> str:
-    """Return what SimpleJWT issues by default, with none of this process's settings."""
+    """Return a token as SimpleJWT issues it by default, without this process's settings."""
     now = int(times.now().timestamp())
     exp = now + int(lifetime.total_seconds())
     stock = {"token_type": token_type, "exp": exp, "iat": now, "jti": uuid4().hex, "user_id": str(user.pk)}
@@ -82,7 +82,7 @@ def code(answer: Any) -> str:
 
 
 def seen(access: str, guard: Any = JWTAuthentication, permission: Any = None, scheme: str = "Bearer") -> Any:
-    """Ask a guarded view."""
+    """Call a guarded view."""
 
     @api_view()
     @authentication_classes([guard])
@@ -95,7 +95,7 @@ def seen(access: str, guard: Any = JWTAuthentication, permission: Any = None, sc
 
 @contextmanager
 def tables() -> Iterator[Callable[[str], None]]:
-    """Have the tables of SimpleJWT's blacklist, as far as they matter, and yield what blacklists a token."""
+    """Create what matters of the tables of SimpleJWT's blacklist, and yield a function that blacklists a token."""
     columns = {
         "token_blacklist_outstandingtoken": "jti varchar(255) UNIQUE",
         "token_blacklist_blacklistedtoken": "token_id integer UNIQUE REFERENCES token_blacklist_outstandingtoken (id)",
@@ -349,7 +349,7 @@ def test_ending_all_sessions_ends_old_tokens(
     assert code(App().verify(token)) == "token_revoked"
     assert seen(access).data["code"] == "token_revoked"
     clock.shift(timedelta(seconds=1))
-    # What SimpleJWT issues later, on a server that has yet to move, is good.
+    # Tokens that SimpleJWT issues later, on a server that has not moved yet, are accepted.
     assert refreshed(issued(ann)).status_code == 200
     assert seen(access_to(ann)).status_code == 200
 
@@ -472,7 +472,7 @@ def test_old_token_must_be_issued_before_the_window_closes(
 
 
 def forged(ann: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Return what is to be signed, by what is wrong with it: claims to change, and how to sign."""
+    """Return the forgeries by their fault: the claims to change, and how to sign."""
     now = int(times.now().timestamp())
     return {
         "another key": ({}, {"key": "another key " * 5}),
@@ -609,7 +609,7 @@ def test_twenty_parallel_exchanges_start_one_session(token: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_ending_everyones_sessions_reaches_an_exchange_in_progress(token: str) -> None:
-    """The command locks nobody, and an exchange has looked before it is committed."""
+    """The command locks no user, and the exchange has read before the command commits."""
 
     def end() -> None:
         cutoff = Cutoff(user=None, at=times.now(), auth_hash="")

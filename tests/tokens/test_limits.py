@@ -183,7 +183,7 @@ def test_tightened_limit_does_not_extend_a_lockout(settings: Settings, clock: Ti
 
 
 def test_spellings_of_one_user_share_one_limit(ann: Any) -> None:
-    # The same name in small letters; in capitals, with its marks apart and in another order; with the micro sign.
+    # The same name in lower case; in capitals, with decomposed marks in another order; and with the micro sign.
     spellings = [
         "\u03bc\u03b1\u0390\u03bf\u03c5",
         "\u039c\u0391\u0399\u0308\u0301\u039f\u03a5",

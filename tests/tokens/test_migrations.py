@@ -1,4 +1,4 @@
-"""What the migrations leave behind."""
+"""The tables after the migrations."""
 
 import pytest
 from django.db import connection

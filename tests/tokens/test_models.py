@@ -1,4 +1,4 @@
-"""The rows."""
+"""The models."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from tokens.tokens import AccessToken
 
 
 def test_uuid7_follows_rfc_9562() -> None:
-    # Appendix A.6: the same moment, whose random bits are 0 here.
+    # Appendix A.6, the same moment; the random bits are 0 here.
     moment = datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
     assert str(uuid7_floor(moment)) == "017f22e2-79b0-7000-8000-000000000000"
     assert (uuid7(moment).version, uuid7(moment).variant) == (7, "specified in RFC 4122")
@@ -50,7 +50,7 @@ def test_groups_are_fetched_if_missing(ann: Any) -> None:
 
 @pytest.fixture
 def _no_groups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the user model be one without groups."""
+    """Make the user model one without groups."""
     _forget_groups()
     with monkeypatch.context() as patch:
         patch.setattr(models, "groups_field", lambda: None)

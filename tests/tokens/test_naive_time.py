@@ -1,4 +1,4 @@
-"""A project with USE_TZ off, in the night in which the clocks of its time zone are put back."""
+"""A project with USE_TZ off, in the night in which its clocks go back."""
 
 import re
 from datetime import UTC, datetime, timedelta

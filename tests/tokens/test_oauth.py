@@ -1,4 +1,4 @@
-"""The endpoints that OAuth software knows: revocation, introspection, the key set, the server's metadata."""
+"""The endpoints for OAuth software: revocation, introspection, the key set, the server's metadata."""
 
 from base64 import b64encode
 from datetime import timedelta
@@ -176,7 +176,7 @@ def test_superseded_refresh_token_is_active_while_a_refresh_would_accept_it(
     app.login()
     access, refresh = app.access, app.refresh_token
     app.refresh()
-    app.refresh()  # a use: from now on no late retry is accepted
+    app.refresh()  # a use: from now on, no late retry is accepted
 
     time_machine.shift(10)
     assert introspect(refresh).data["active"] is True
@@ -513,6 +513,6 @@ def test_wrong_service_credentials_are_limited_and_right_ones_are_not_counted(
     answers = [form("/auth/introspect", basic("billing", f"guess{n}"), token=app.access) for n in range(3)]
     assert [answer.status_code for answer in answers] == [401, 401, 429]
     assert int(answers[2]["Retry-After"]) >= 1
-    # The right one is refused as well; another service, and another address, are not concerned.
+    # Even the right secret is refused. Other services and addresses are not affected.
     assert form("/auth/introspect", basic("billing", SECRET), token=app.access).status_code == 429
     assert form("/auth/introspect", basic("elsewhere", "guess"), token=app.access).status_code == 401

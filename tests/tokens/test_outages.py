@@ -1,4 +1,4 @@
-"""What is tried again: an act that the database undid in favour of another, from its beginning."""
+"""Functions whose transaction the database gave up in favour of another are called again."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 class Act:
-    """An act that fails so often, with an error of PostgreSQL's own."""
+    """A function that fails that often, with an error of PostgreSQL."""
 
     def __init__(self, sqlstate: str, failures: int) -> None:
         self.sqlstate, self.failures = sqlstate, failures

@@ -1,4 +1,4 @@
-"""Requests whose transaction is undone, as with ATOMIC_REQUESTS."""
+"""Requests whose transaction is rolled back, as with ATOMIC_REQUESTS."""
 
 import logging
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def get_guarded(token: Any) -> Any:
 
 
 def undo(*acts: Callable[[], object]) -> None:
-    """Do these in a transaction that is undone."""
+    """Call these in a transaction that is rolled back."""
     with transaction.atomic():
         for act in acts:
             act()

@@ -1,4 +1,4 @@
-"""Who wins when two things happen at once: each pair once in a chosen order, and many times in real threads."""
+"""Who wins if two things happen at once: each pair in a chosen order, and many times in real threads."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def rotated(session: Session) -> Session:
 
 
 def age(session: Session, seconds: int = 11) -> None:
-    """Let the last rotation be that long ago."""
+    """Set how long ago the last rotation was."""
     Session.objects.filter(pk=session.pk).update(rotated_at=timezone.now() - timedelta(seconds=seconds))
 
 

@@ -1,4 +1,4 @@
-"""The statement that is compiled once reads what Django's own would."""
+"""The statement that is compiled once reads the same as Django's."""
 
 from typing import Any
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Views that want a recent sign-in, behind either guard."""
+"""Views that require a recent sign-in, behind either guard."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,7 +60,7 @@ class ForStaff(Sensitive):
 
 
 class WithoutChallenge(Sensitive):
-    """DRF takes the challenge of the first authenticator, and that of Django's sessions has none."""
+    """DRF takes the challenge of the first authenticator; Django's session authentication has none."""
 
     authentication_classes = (SessionAuthentication, JWTAuthentication)
 
@@ -87,7 +87,7 @@ BOTH = pytest.mark.parametrize("url", ["/sensitive", "/stateless"])
 
 @pytest.fixture(autouse=True)
 def long_lived(settings: Settings) -> None:
-    """Let the access token outlive the limit that is tried."""
+    """Make access tokens live longer than the tested limit."""
     settings.SIMPLE_JWT = {**getattr(settings, "SIMPLE_JWT", {}), "ACCESS_TOKEN_LIFETIME": timedelta(hours=1)}
 
 
@@ -269,7 +269,7 @@ def test_session_that_has_ended_is_not_renewed(browser: Browser, clock: Clock) -
 
 
 def test_expired_idle_session_is_not_renewed(browser: Browser, clock: Clock, settings: Settings) -> None:
-    """What ends all sessions looks for those that could still be refreshed, so no other may last on."""
+    """Ending all sessions finds those that can still be refreshed, so no other session may go on."""
     settings.SIMPLE_JWT = {"REFRESH_TOKEN_LIFETIME": timedelta(minutes=5)}
     session = sessions.start(row().user)
     clock.shift(299)

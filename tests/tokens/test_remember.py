@@ -1,4 +1,4 @@
-"""Whether a session is remembered past the browser: asked for at the login, and held to through every rotation."""
+"""Whether a session outlives the browser: the login decides, and every rotation keeps it."""
 
 import json
 from datetime import datetime, timedelta
@@ -25,14 +25,14 @@ SHORT = 12 * HOUR
 
 @pytest.fixture
 def library(ann: Any) -> Browser:
-    """A browser that ann shares with others."""
+    """A browser on a shared computer."""
     browser = Browser()
     assert browser.login(remember=False).status_code == 200
     return browser
 
 
 def lives(response: Any) -> Any:
-    """Return how long the browser keeps the cookie; nothing if until its own end."""
+    """Return how long the browser keeps the cookie; empty if until it closes."""
     cookie = response.cookies["refreshToken"]
     assert bool(cookie["max-age"]) == bool(cookie["expires"])
     return cookie["max-age"]

@@ -1,4 +1,4 @@
-"""Databases that are read from a replica, which may lag behind: what decides is read where it is written."""
+"""Projects that read from a replica, which may lag behind: decisions read from the primary database."""
 
 from io import StringIO
 from typing import Any
@@ -16,7 +16,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class ReadsElsewhere:
-    """A router that sends reads to a database that is not there."""
+    """A router that sends reads to a database that doesn't exist."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
         return "replica"
@@ -27,7 +27,7 @@ class ReadsElsewhere:
 
 @pytest.fixture
 def _replica(settings: Settings, app: App, browser: Browser) -> None:
-    """Read elsewhere from now on: Django itself looks up a user who signs in there."""
+    """Read from there from now on. Django's own look-up of a user who signs in does so too."""
     settings.DATABASE_ROUTERS = [ReadsElsewhere()]
 
 
@@ -48,7 +48,7 @@ def test_token_is_revoked_where_it_is_written(app: App, browser: Browser) -> Non
 
 @pytest.mark.usefixtures("_replica")
 def test_command_finds_the_user_where_sessions_are_written(settings: Settings) -> None:
-    """A replica may not know a password that has just been changed, and so not which sessions are the user's."""
+    """A replica may not have a password change yet, and so miss the user's sessions."""
     call_command("revoketokens", "--user", "ann", stdout=StringIO())
     settings.DATABASE_ROUTERS = []
     assert {*Session.objects.values_list("revoked_reason", flat=True)} == {Reason.COMMAND}

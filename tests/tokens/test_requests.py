@@ -42,7 +42,7 @@ def test_client_is_unknown_without_a_request() -> None:
 
 @pytest.fixture
 def names_are_numbers(monkeypatch: pytest.MonkeyPatch, ann: Any) -> None:
-    """Let the field of the user's name be one of numbers."""
+    """Make usernames numbers."""
     meta, real = type(ann)._meta, type(ann)._meta.get_field
     number = PositiveIntegerField()
 

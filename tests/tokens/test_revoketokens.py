@@ -34,7 +34,7 @@ class Terminal(StringIO):
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Typist:
-    """Type something at a terminal."""
+    """Type at a terminal."""
     return lambda text: monkeypatch.setattr("sys.stdin", Terminal(text))
 
 

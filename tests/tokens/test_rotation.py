@@ -1,4 +1,4 @@
-"""Which refresh tokens are good: the table of the design, row by row, and every boundary of it."""
+"""Which refresh tokens are valid: the table of docs/model.md, row by row, with every boundary."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ Clock = TimeMachineFixture
 
 @pytest.fixture(params=["unbound", "bound"])
 def http(request: pytest.FixtureRequest) -> APIClient:
-    """What a client sends its requests with: nothing here depends on whether it proves a key."""
+    """The client of the requests. Nothing here depends on whether it proves a key."""
     return ProvingClient(Prover()) if request.param == "bound" else APIClient()
 
 

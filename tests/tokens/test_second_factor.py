@@ -1,4 +1,4 @@
-"""The hook by which a project demands a second step, and what the tokens tell of it."""
+"""The hook with which a project requires a second step, and what the tokens say about it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""From a name and a password to a session: what counts, and what does not."""
+"""From a name and a password to a session."""
 
 import logging
 from typing import Any
@@ -90,7 +90,7 @@ def test_invalid_device_name_is_a_field_error(ann: Any, path: str, name: Any) ->
     assert not Session.objects.exists()
 
 
-# The session that was there before
+# The browser's earlier session
 
 
 def test_login_in_the_same_browser_replaces_the_session(ann: Any, browser: Browser) -> None:
@@ -152,7 +152,7 @@ def test_body_transport_replaces_nothing(ann: Any, browser: Browser) -> None:
     assert Session.objects.filter(revoked_at=None).count() == 2
 
 
-# A hash that can't be judged
+# Unreadable hashes
 
 MALFORMED = [
     "bcrypt_sha256$$2b$12$x",
@@ -196,7 +196,7 @@ def test_unreadable_hash_confirms_nothing(ann: AbstractBaseUser, with_bcrypt: No
     assert not signing_in.check_password(ann, PASSWORD)
 
 
-# What the domain is given
+# The arguments of the domain
 
 
 def test_backends_get_the_request_and_the_session_gets_the_client(ann: Any, rf: RequestFactory) -> None:

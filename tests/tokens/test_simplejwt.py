@@ -1,6 +1,7 @@
 """Code written for SimpleJWT, with `rest_framework_simplejwt` replaced by this package's name.
 
-Its documentation's examples are here in the order of its pages; what has no place here says so when it is used.
+The examples of its documentation are here in the order of its pages. Using an unsupported part raises an exception that
+says so.
 """
 
 import importlib
@@ -50,7 +51,7 @@ CREDENTIALS = {"username": "ann", "password": PASSWORD}
 
 
 def as_set(settings: Settings) -> dict[str, Any]:
-    """Return what the project has set, issuer and all."""
+    """Return the project's settings, including the issuer."""
     return {**getattr(settings, "SIMPLE_JWT", {})}
 
 
@@ -82,7 +83,7 @@ def test_every_public_name_exists(name: str) -> None:
         key
         for key, value in vars(theirs(name)).items()
         if not key.startswith("_")
-        # What is defined there or in another of the modules, and what is no class or function of anybody's.
+        # Names that are defined there or in another of the modules, or are neither a class nor a function.
         and getattr(value, "__module__", None) in modules
     }
     public |= {key for key in vars(theirs(name)) if key.startswith("token_")}
@@ -151,7 +152,7 @@ class LoudRenderer(JSONRenderer):
 
 
 class LoudOwnParser(JSONParser):
-    """Made of ours."""
+    """Derived from ours."""
 
 
 @pytest.mark.parametrize("parser", [LoudParser, LoudOwnParser])
@@ -563,7 +564,7 @@ def test_token_user_class_is_configurable(settings: Settings, app: App) -> None:
 
 
 class CookieAuthentication(JWTAuthentication):
-    """As in many a recipe: the header first, and else a cookie."""
+    """As in many recipes: the header first, or else a cookie."""
 
     def authenticate(self, request: Request) -> Any:
         header = self.get_header(request)

@@ -1,4 +1,4 @@
-"""The examples of SimpleJWT's documentation, after the search and replace that a project does when it moves."""
+"""The examples of SimpleJWT's documentation, after the search and replace of a project that moves."""
 
 from types import ModuleType
 from typing import Any
@@ -16,14 +16,14 @@ from tokens.tokens import AccessToken, RefreshToken
 
 
 def run(example: str, **names: Any) -> dict[str, Any]:
-    """Run the example with this package in the place of SimpleJWT; return what it has defined."""
+    """Run the example with this package instead of SimpleJWT; return what it defines."""
     namespace = {"__name__": __name__, **names}
     exec(example.replace("rest_framework_simplejwt", "tokens"), namespace)
     return namespace
 
 
 class Urls(ModuleType):
-    """What an example has put into `urlpatterns`, beside the project's own URLs."""
+    """The `urlpatterns` of an example, in addition to the project's URLs."""
 
     def __init__(self, example: str, **names: Any) -> None:
         super().__init__("urls")

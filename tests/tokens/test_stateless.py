@@ -1,4 +1,4 @@
-"""The stateless guard: who the user is comes from the claims, and the keys may come from another server."""
+"""The stateless guard: the user comes from the claims, and the keys may come from another server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +40,7 @@ class IsWriter(BasePermission):
 class Stateless(APIView):
     authentication_classes: Any = (StatelessJWTAuthentication,)
     permission_classes: Any = (IsAuthenticated,)
-    queryset = Session.objects.none()  # whose permissions the model permissions ask for
+    queryset = Session.objects.none()  # the model permissions ask for its permissions
 
     def get_exception_handler(self) -> Any:
         return errors.exception_handler
@@ -53,7 +53,7 @@ class Stateless(APIView):
 
 
 class StockHandler(Stateless):
-    """In a project that has DRF's own exception handler."""
+    """A project with DRF's own exception handler."""
 
     def get_exception_handler(self) -> Any:
         return exception_handler
@@ -203,7 +203,7 @@ def issuer(settings: Settings) -> Iterator[Publisher]:
 
 @pytest.fixture
 def service(issuer: Publisher, token: str, settings: Settings) -> Publisher:
-    """A service that shares nothing with the issuer but the URL."""
+    """A service that knows only the issuer's URL."""
     settings.SECRET_KEY = "the service's own secret key " * 2
     return issuer
 

@@ -1,4 +1,4 @@
-"""What each step costs the database: SQL statements, with BEGIN and COMMIT counted.
+"""The SQL statements of each step, including BEGIN and COMMIT.
 
 PostgreSQL takes several writes as one statement, SQLite only one by one.
 """

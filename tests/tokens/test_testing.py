@@ -1,4 +1,4 @@
-"""What the tests of a host project use."""
+"""The tools for a project's tests."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""SimpleJWT's surface, on top of sessions."""
+"""SimpleJWT's interface, on top of sessions."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the app says in German, with the catalog that it brings."""
+"""The app in German, with its own catalog."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def detail_of(response: Any) -> str:
 
 
 def test_refusals_are_in_german(app: App) -> None:
-    with override("de"):  # a project decides by itself whose language is spoken
+    with override("de"):  # the project decides which language applies
         assert detail_of(Browser().http.post("/auth/refresh-token", headers=GERMAN)).startswith("Das Cookie")
         wrong = {"username": "ann", "password": "wrong"}
         refused = app.http.post("/api/token/", wrong, format="json", headers=GERMAN)

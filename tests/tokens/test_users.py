@@ -1,4 +1,4 @@
-"""Which user a session has, whatever model is saved and whatever manager hides the row."""
+"""The user of a session, whichever model is saved and whichever manager hides the row."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ from tokens.models import Reason, Session
 pytestmark = pytest.mark.django_db(transaction=True)
 
 APP = "sessions"
-"""An installed app that neither user model is of."""
+"""An installed app to which neither user model belongs."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def define(name: str, base: type[models.Model], **meta: Any) -> Any:
 
 @pytest.fixture
 def defined() -> Iterator[dict[str, Any]]:
-    """The user model, a proxy of it, and a child with a table of its own; `tokens` hears of them as at the start."""
+    """The user model, a proxy of it, and a child with its own table. `tokens` listens to them as at the start."""
     user_model: Any = get_user_model()
     proxy, child = define("Member", user_model, proxy=True), define("Employee", user_model)
     receivers.listen([proxy, child])
@@ -49,7 +49,7 @@ def defined() -> Iterator[dict[str, Any]]:
 
 
 def forget(*defined: Any) -> None:
-    """Leave nothing behind. Signals know a sender by its address, which another class may have later."""
+    """Leave nothing behind. Signals identify a sender by its address in memory, which a later class may get."""
     for model in defined:
         pre_delete.disconnect(receivers.lock_for_deletion, model)
         pre_save.disconnect(receivers.note_changed_password, model)
@@ -164,7 +164,7 @@ def test_user_is_found_by_the_row_of_a_model_that_the_user_model_inherits_from(
 
 @pytest.fixture
 def hiding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default manager shows no user whose address says that the row was deleted."""
+    """The default manager hides users whose email address marks them as deleted."""
     user_model: Any = get_user_model()
 
     class Shown(type(user_model._default_manager)):  # type: ignore[misc]
@@ -184,7 +184,7 @@ def hide(user: Any) -> None:
 def test_hidden_user_is_refused_everywhere(ann: Any, hiding: None) -> None:
     browser = Browser()
     browser.login()
-    assert browser.post("/auth/introspect", access=browser.access).status_code == 403  # let in, and no staff
+    assert browser.post("/auth/introspect", access=browser.access).status_code == 403  # signed in, but not staff
     hide(ann)
     for response in (browser.post("/auth/introspect", access=browser.access), browser.refresh()):
         assert (response.status_code, response.json()["code"]) == (401, "token_revoked")

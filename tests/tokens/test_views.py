@@ -1,4 +1,4 @@
-"""Both transports, as the contract has them."""
+"""Both transports."""
 
 import json
 from datetime import timedelta
@@ -232,7 +232,7 @@ def test_two_cookies_of_the_name_are_refused_and_nothing_is_revoked(browser: Bro
 
 @pytest.mark.parametrize("line", ["theme=dark,refreshToken={}", "refreshToken={},theme=dark", 'refreshToken="{}"'])
 def test_two_cookie_headers_are_joined(browser: Browser, line: str) -> None:
-    """A server joins them by a comma, as HTTP/1.1 joins those of any other header."""
+    """A server joins them with a comma, as HTTP/1.1 does with any other header."""
     response = APIClient().post("/auth/refresh-token", HTTP_COOKIE=line.format(browser.cookie))
     assert response.status_code == 200
 
@@ -369,7 +369,7 @@ def test_only_this_host_and_trusted_origins_may_change_anything(
     ]
     for number, request in enumerate(asked):
         response = APIClient(headers=headers).post("/auth/login", **request)
-        # Of one that may ask, the body is judged, and only JSON is one.
+        # From a trusted site, the body is judged; it has to be JSON.
         assert response.status_code == (status if status == 403 or number == 0 else 415)
         if status == 403:
             assert response.json()["code"] == "cross_site_request"
@@ -384,7 +384,7 @@ def test_cross_site_request_does_no_work(browser: Browser) -> None:
     assert browser.cookie == cookie
 
 
-# SimpleJWT's wire
+# SimpleJWT's requests and responses
 
 
 def test_obtain_answers_with_a_pair(ann: Any) -> None:

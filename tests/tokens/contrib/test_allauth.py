@@ -1,4 +1,4 @@
-"""The token strategy of allauth's headless API, asked as allauth asks it; tests/hosts/social has the whole of it."""
+"""The token strategy of allauth's headless API, called as allauth calls it. tests/hosts/social tests the whole."""
 
 import json
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from tokens.http.exchange import STAMP
 from tokens.models import Reason, Session
 from tokens.tokens import AccessToken, RefreshToken
 
-# Its modules can be imported where its app is installed; its tables are not asked for here. The admin, which would keep
-# what it finds, is left out.
+# Its modules can be imported only if its app is installed. These tests don't use its tables. The admin is left out,
+# since it would keep its models.
 without_admin = [app for app in installed.INSTALLED_APPS if "admin" not in app.lower()]
 with (
     override_settings(MIDDLEWARE=["allauth.account.middleware.AccountMiddleware"]),
@@ -48,7 +48,7 @@ def refuse(request: HttpRequest) -> None:
 
 @pytest.fixture
 def request_of_ann(ann: Any, rf: Any, settings: Settings) -> Any:
-    """The request by which allauth has let ann in."""
+    """The request in which allauth has signed ann in."""
     settings.TOKENS_SESSION_EXCHANGE = f"{__name__}.federated"
     request = rf.post("/_allauth/app/v1/auth/login")
     request.session, request.user = new_session(), AnonymousUser()

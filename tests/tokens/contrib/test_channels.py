@@ -26,7 +26,7 @@ from tokens.tokens import AccessToken, RefreshToken
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SHORT = 0.01
-"""Seconds; no test takes it for long enough or too long, only for over some time."""
+"""Seconds. No test depends on how much longer a check takes."""
 
 gone: list[int] = []
 
@@ -70,7 +70,7 @@ class Socket:
         self.asgi = COMMUNICATOR(guarded, {**handshake, "subprotocols": list(protocols), **scope})
 
     async def open(self) -> tuple[bool, Any]:
-        """Return whether it was let in, and the subprotocol or the code of the refusal."""
+        """Return whether it was accepted, and the subprotocol or the code of the refusal."""
         await self.asgi.send_input({"type": "websocket.connect"})
         answer = await self.next()
         let_in = answer["type"] == "websocket.accept"
@@ -239,7 +239,7 @@ def stays_open(*protocols: str, while_it_is: Callable[[], Awaitable[None]]) -> N
 
 
 def is_closed(token: str, end: Callable[[], Any]) -> dict[str, Any]:
-    """Open a socket, do what ends its session, and return the message that closes it."""
+    """Open a socket, end its session, and return the message that closes it."""
 
     async def talk() -> dict[str, Any]:
         client = Socket(token, interval=SHORT)

@@ -1,4 +1,4 @@
-"""The security schemes, in the schema of a project of its own."""
+"""The security schemes, in the schema of another project."""
 
 from typing import Any
 
