@@ -226,7 +226,12 @@ class PasskeysView(OwnersPasskeyView):
             "addPasskey",
             "Add a passkey",
             {201: NewPasskeyAnswer},
-            {400: ("too_many_passkeys",), 401: ("invalid_challenge",), 404: ("not_found",)},
+            {
+                400: ("too_many_passkeys",),
+                401: ("invalid_challenge",),
+                403: ("email_not_verified",),
+                404: ("not_found",),
+            },
         ),
     }
 

@@ -183,6 +183,12 @@ def test_every_code_in_the_schema_is_documented() -> None:
         assert codes - on_index <= set(re.findall(r"`(\w+)`", section)), call
 
 
+def test_every_documented_code_is_in_the_schema() -> None:
+    for call, operation in operations().items():
+        for status, codes in re.findall(r"\b(4\d\d)((?:,? `\w+`)+)", sections()[call]):
+            assert set(re.findall(r"\w+", codes)) <= set(codes_in(operation["responses"].get(status))), call
+
+
 def codes_in(document: Any) -> Iterator[str]:
     components = schema()["components"]["schemas"]
     match document:

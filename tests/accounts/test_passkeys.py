@@ -178,6 +178,15 @@ def test_adding_a_passkey_needs_a_verified_address(browser: Browser, ann: User) 
     assert not Passkey.objects.exists()
 
 
+def test_address_changed_during_the_ceremony_must_be_verified_first(browser: Browser) -> None:
+    asked = options(browser).json()
+    User.objects.update(email_verified=False)
+    body = {"challenge": asked["challenge"], "credential": Authenticator().create(asked["publicKey"])}
+    response = browser.post("/auth/passkeys", body, browser.access)
+    assert (response.status_code, response.json()["code"]) == (403, "email_not_verified")
+    assert not Passkey.objects.exists()
+
+
 def test_account_has_at_most_twenty_passkeys(browser: Browser, ann: User, device: Authenticator) -> None:
     enter(device, browser)
     asked = options(browser).json()

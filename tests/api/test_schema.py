@@ -97,7 +97,7 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
         400: {"parse_error", "too_many_passkeys"},
         401: {"invalid_challenge", *GUARD},
         **NOT_FOUND,
-        **CROSS_SITE,
+        **UNVERIFIED,
     },
     "patch /auth/passkeys/{id}": {200: set(), 400: {"parse_error"}, 401: GUARD, **NOT_FOUND, **CROSS_SITE},
     "delete /auth/passkeys/{id}": {204: set(), 400: {"last_way_in"}, 401: RENEWED, **NOT_FOUND, **CROSS_SITE},
