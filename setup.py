@@ -1,4 +1,4 @@
-"""The folder `tokens` is the package `latchkey`, with whatever packages lie in it."""
+"""The folder `tokens` is the package `latchkey`, with all packages in it."""
 
 from setuptools import find_packages, setup
 

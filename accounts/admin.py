@@ -297,7 +297,7 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         client = client_of(request)
         if "email" in form.changed_data and "email_verified" not in form.changed_data:
-            obj.email_verified = False  # the former address was that one
+            obj.email_verified = False  # only the former address was verified
         if change and (fields := {"username", "email"}.intersection(form.changed_data)):
             former = User.objects.get(pk=obj.pk)
             for kind in [CHANGES[field] for field in sorted(fields)]:

@@ -113,7 +113,7 @@ def name_session(request: HttpRequest, user: User, **kwargs: Any) -> None:
     if begun is None or begun.session.user_id != user.pk:
         begun = Pass(sessions.start(user, client_of(request)))
     else:
-        exchange.keep_out(request)  # its form signs in to these pages, and to nothing else
+        exchange.keep_out(request)  # a form of these pages has begun it, for them alone
     go_on(request, begun.session)
 
 

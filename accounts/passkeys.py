@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from tokens.domain.client import Client
 from tokens.exceptions import AnswerNotValid, ChallengeNotValid
+from tokens.http.fields import TokenField
 from tokens.http.operations import KEY_OF_LOGIN, OWN, Operation
 from tokens.http.requests import client_of
 from tokens.jose.compact import encode
@@ -42,6 +43,9 @@ from .views import NotPossible, SettingUpView
 
 NAME_LENGTH = 64
 
+CREDENTIAL = {"id": "AbC…", "rawId": "AbC…", "type": "public-key"}
+"""What a passkey's response in an example has, whatever it answers."""
+
 LOGIN_ERRORS = {
     401: ("invalid_passkey", "unknown_passkey", "invalid_challenge", *KEY_OF_LOGIN),
     404: ("not_found",),
@@ -63,6 +67,7 @@ class PasskeySerializer(serializers.Serializer[Any]):
     backedUp = serializers.BooleanField(source="backed_up", read_only=True)  # noqa: N815
     synced = serializers.BooleanField(read_only=True)
     transports = serializers.ListField(child=serializers.CharField(), read_only=True)
+    example = {"name": "The old laptop"}
 
 
 class ListedPasskeySerializer(PasskeySerializer):
@@ -91,6 +96,11 @@ class NewPasskeySerializer(UseCaseSerializer):
     credential = CredentialField()
     name = PasskeyNameField(required=False)
     endOtherSessions = EndOthersField()  # noqa: N815
+    example = {
+        "challenge": "eyJ…",
+        "credential": {**CREDENTIAL, "response": {"clientDataJSON": "eyJ…", "attestationObject": "o2N…"}},
+        "name": "My laptop",
+    }
 
     def perform(self, client: Client, **values: Any) -> tuple[Passkey, list[str] | None]:
         session = cast(AccessToken, self.context["request"].auth).session
@@ -107,6 +117,13 @@ class PasskeyLoginSerializer(UseCaseSerializer):
     credential = CredentialField()
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="")  # noqa: N815
+    example = {
+        "challenge": "eyJ…",
+        "credential": {
+            **CREDENTIAL,
+            "response": {"clientDataJSON": "eyJ…", "authenticatorData": "SZY…", "signature": "MEU…"},
+        },
+    }
 
     def perform(self, client: Client, **values: Any) -> Session:
         try:
@@ -125,8 +142,8 @@ class PasskeyLoginSerializer(UseCaseSerializer):
 
 
 class PasskeyPairSerializer(PairSerializer, PasskeyLoginSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class WithPasskeys(TokenView):

@@ -13,6 +13,7 @@ from tokens.domain.client import Client
 from tokens.exceptions import TokenNotValid
 from tokens.http import cookies
 from tokens.http.cookies import RefreshTokenMissing
+from tokens.http.fields import TokenField
 from tokens.models import Session
 from tokens.serializers import (
     ChallengeField,
@@ -22,7 +23,6 @@ from tokens.serializers import (
     PasswordField,
     RememberField,
     SwitchField,
-    TokenField,
     UseCaseSerializer,
 )
 from tokens.tokens import RefreshToken
@@ -47,6 +47,7 @@ class RegistrationSerializer(UseCaseSerializer):
     )
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
+    example = {"username": "ada", "password": "the analytical engine", "email": "ada@example.com"}
 
     def to_internal_value(self, data: Any) -> Any:
         """Report all errors at once, including those of the domain for the fields that are valid so far."""
@@ -95,6 +96,7 @@ class PasswordChangeSerializer(UseCaseSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
     newPassword = PasswordField(source="new_password")  # noqa: N815
     refresh = TokenField(required=False, allow_null=True, write_only=True)
+    example = {"currentPassword": "the analytical engine", "newPassword": "the difference engine"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Check that each refresh token that came along is one of the session, of any generation."""
@@ -121,6 +123,7 @@ class AnsweredSerializer(UseCaseSerializer):
     credential = CredentialField(
         required=False, write_only=True, help_text=_("The passkey's response. Send it instead of a code.")
     )
+    example = {"currentPassword": "the analytical engine"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Build the answer from its fields: a code, or a credential with its challenge."""
@@ -150,6 +153,7 @@ class DeletionSerializer(AnsweredSerializer):
 
 class ResetRequestSerializer(UseCaseSerializer):
     email = serializers.EmailField(max_length=254)
+    example = {"email": "ada@example.com"}
 
     def perform(self, client: Client, **values: Any) -> None:
         password.request_reset(**values)
@@ -160,6 +164,7 @@ class LinkSerializer(UseCaseSerializer):
 
     uid = serializers.CharField(max_length=links.LENGTH)
     token = serializers.CharField(max_length=links.LENGTH)
+    example = {"uid": "MQ", "token": "d7x0q4-…"}
 
 
 class ResetLinkSerializer(LinkSerializer):
@@ -169,6 +174,7 @@ class ResetLinkSerializer(LinkSerializer):
 
 class ResetSerializer(LinkSerializer):
     newPassword = PasswordField(source="new_password")  # noqa: N815
+    example = {**LinkSerializer.example, "newPassword": "the analytical engine"}
 
     def perform(self, client: Client, **values: Any) -> None:
         password.reset_password(**values, client=client)
@@ -198,6 +204,7 @@ class ReauthenticationSerializer(AnsweredSerializer):
 
 class EnrolmentSerializer(UseCaseSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    example = AnsweredSerializer.example
 
     def perform(self, client: Client, **values: Any) -> tuple[str, str]:
         return second_factor.enrol(self.context["request"].auth.session, **values, client=client)
@@ -206,6 +213,7 @@ class EnrolmentSerializer(UseCaseSerializer):
 class ConfirmationSerializer(UseCaseSerializer):
     code = CodeField()
     endOtherSessions = EndOthersField()  # noqa: N815
+    example = {"code": "123456"}
 
     def perform(self, client: Client, **values: Any) -> list[str] | None:
         return second_factor.enable(self.context["request"].auth.session, **values, client=client)
@@ -213,6 +221,7 @@ class ConfirmationSerializer(UseCaseSerializer):
 
 class RecoveryCodesSerializer(AnsweredSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
+    example = {"currentPassword": "the analytical engine", "code": "123456"}
 
     def perform(self, client: Client, **values: Any) -> list[str]:
         return second_factor.renew_recovery_codes(self.context["request"].auth.session, **values, client=client)
@@ -221,6 +230,7 @@ class RecoveryCodesSerializer(AnsweredSerializer):
 class RemovalSerializer(AnsweredSerializer):
     currentPassword = CurrentPasswordField(source="current_password")  # noqa: N815
     endOtherSessions = EndOthersField()  # noqa: N815
+    example = RecoveryCodesSerializer.example
 
     def perform(self, client: Client, **values: Any) -> None:
         second_factor.remove(self.context["request"].auth.session, **values, client=client)

@@ -102,7 +102,7 @@ class PasswordChangeView(OwnersView):
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         guard = JWTAuthentication()
-        guard.confirms = False  # a refresh token of another session still gets the request refused
+        guard.confirms = False  # the request is still refused if a refresh token is of another session
         return [guard]
 
     def respond(self, result: Session) -> Response:

@@ -49,8 +49,10 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     instance: User
     username = serializers.CharField(max_length=names.LENGTH)
     email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
+    has_password = serializers.BooleanField(source="has_usable_password", read_only=True)
     current_password = CurrentPasswordField(label=_("Current password"))
     code = CodeField(required=False, label=_("Two-factor code, if you use one"))
+    example = {"username": "countess", "email": "countess@example.com", **AnsweredSerializer.example}
 
     class Meta:
         model = User
@@ -63,6 +65,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "challenge",
             "credential",
             "email_verified",
+            "has_password",
             "is_staff",
             "groups",
             "date_joined",
@@ -76,6 +79,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "username": user.username,
             "email": user.email,
             "emailVerified": user.email_verified,
+            "hasPassword": user.has_usable_password(),
             "isStaff": user.is_staff,
             "groups": sorted(self.context["request"].auth.session.groups or ()),
             "dateJoined": TIME.to_representation(user.date_joined),
@@ -108,6 +112,7 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
 
 class UserSerializer(AccountSerializer):
     last_login = serializers.DateTimeField(source="last_sign_in", read_only=True, allow_null=True)
+    example = {"isActive": False}
 
     class Meta:
         model = User
@@ -131,6 +136,7 @@ class SessionSerializer(ModelSerializer):
     last_used_at = serializers.DateTimeField(source="rotated_at", read_only=True)
     device = DeviceNameField(source="device_name")
     bound = serializers.SerializerMethodField()
+    example = {"device": "My old phone"}
 
     class Meta:
         model = Session

@@ -21,8 +21,8 @@ ALONE = 25
 TOGETHER = 75
 """Requests of several clients at once, whose throughput is measured."""
 
-TURNS = 4
-"""How often guarded requests with and without a proof take turns in a round."""
+TURNS = 8
+"""How often requests with and without a proof take turns in a round."""
 
 OURS, THEIRS = ["latchkey_session"], ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"]
 """Where tokens leave rows."""
@@ -118,7 +118,8 @@ class Stack:
             self.measure(operation, [get(self.kind.guarded, answer.body["access"]) for answer in refreshed])
             yield
         if self.kind is not SHIPPED:
-            self.measure("guarded, stateless", [get("/stateless", answer.body["access"]) for answer in refreshed])
+            for operation, path in (("guarded, stateless", "/stateless"), ("no guard", "/open")):
+                self.measure(operation, [get(path, answer.body["access"]) for answer in refreshed])
         yield
         revocations = [post("/api/token/blacklist/", refresh=answer.body["refresh"]) for answer in refreshed]
         self.measure("logout", revocations)
@@ -136,9 +137,10 @@ class Stack:
         # Refused, since it has no nonce yet.
         (refused,) = send(self.port, [_refresh(bound[0], prover.prove("POST", url))], 1).answers
         nonce = refused.header("DPoP-Nonce")
-        plain = self.measure("refresh, unbound", [_refresh(answer) for answer in plain])
-        exchanges = [_refresh(answer, prover.prove("POST", url, nonce=nonce)) for answer in bound]
-        bound = self.measure("refresh, bound", exchanges)
+        for _ in range(TURNS):
+            plain = self.measure("refresh, unbound", [_refresh(answer) for answer in plain])
+            exchanges = [_refresh(answer, prover.prove("POST", url, nonce=nonce)) for answer in bound]
+            bound = self.measure("refresh, bound", exchanges)
         yield
         without, access = [[answer.body["access"] for answer in answers] for answers in (plain, bound)]
         for prefix in ("first use, ", *[""] * TURNS):

@@ -19,12 +19,23 @@ class Guarded(APIView):
         return Response({"id": request.user.pk})
 
 
+class Open(APIView):
+    """Costs what every view of DRF costs."""
+
+    authentication_classes: Any = ()
+    permission_classes: Any = ()
+
+    def get(self, request: Request) -> Response:
+        return Response({"id": 1})
+
+
 class Stateless(Guarded):
     authentication_classes: Any = (import_string(PEER.stateless or PEER.guard),)
 
 
 urlpatterns: list[Any] = [
     path("health/live", live),
+    path("open", Open.as_view()),
     path("guarded", Guarded.as_view()),
     path("stateless", Stateless.as_view()),
     *PEER.urls(),

@@ -9,9 +9,9 @@ DOCS = Path(__file__).parent
 
 
 def on_page_markdown(markdown: str, *, page: Any, **kwargs: Any) -> str:
-    """Leave of a link to a file of the repository its text: the site holds the documentation alone.
+    """Replace a link to a file of the repository by its text, since the site has only the documentation.
 
-    That such a file exists is for tests/test_docs.py to check.
+    tests/test_docs.py checks that such a file exists.
     """
     folder = (DOCS / page.file.src_uri).parent
 

@@ -141,12 +141,25 @@ function showAccount(me) {
   find("[data-me=email]").textContent = me.email || text("no-address");
   find("[data-me=dateJoined]").textContent = new Date(me.dateJoined).toLocaleDateString(language, { dateStyle: "long" });
   find("[data-me-value]").setAttribute("value", me.username);
+  showPasswords(me.hasPassword);
   find("#staff").hidden = !me.isStaff;
   find("#verified").hidden = !me.email || !me.emailVerified;
   find("#unverified").hidden = find("#resend").hidden = !me.email || me.emailVerified;
 }
 
-/** @param {Record<string, string>} values */
+/**
+ * Ask for the password only where there is one. A disabled field is neither shown nor sent.
+ * @param {boolean} areAsked
+ */
+function showPasswords(areAsked) {
+  for (const field of document.querySelectorAll("#view [name=currentPassword]")) {
+    field.toggleAttribute("disabled", !areAsked);
+  }
+  const label = text(areAsked ? "change-password" : "set-password");
+  for (const element of document.querySelectorAll("[data-label=password]")) element.textContent = label;
+}
+
+/** @param {Record<string, string | undefined>} values */
 async function changeAccount(values) {
   const me = await client.json("/api/me/", "PATCH", values);
   await loaded; // what was asked for before may come after
@@ -163,6 +176,7 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft, passkeys: count }) 
     // With passkeys, codes may be there or not.
     details.hidden = details.dataset.factor !== (enabled ? "on" : "off") && !(count && details.dataset.factor === "off");
   }
+  find("#renew-by-passkey").hidden = !count || !!withoutPasskeys;
   find("[data-factor=off] summary").textContent = text(count ? "add-codes" : "turn-on");
 }
 
@@ -272,23 +286,34 @@ async function loadPasskeys() {
 }
 
 /**
- * Do what needs a recent sign-in. If this one is not, ask for the password.
- * @template T @param {string} id The form's. @param {any} values @param {() => Promise<T>} work @returns {Promise<T>}
+ * Do what needs a recent sign-in. If this one is not, ask for what renews it, and try again.
+ * @template T @param {() => Promise<T>} work @returns {Promise<T>}
  */
-async function recently(id, { currentPassword, code }, work) {
-  const fields = () => document.querySelectorAll(`#${id} [data-again]`);
-  if (currentPassword) await client.reauthenticate(currentPassword, code || undefined);
+async function recently(work) {
   try {
-    const result = await work();
-    for (const field of fields()) field.setAttribute("hidden", "");
-    return result;
+    return await work();
   } catch (error) {
-    if (error instanceof Refused && error.code === "reauthentication_required") {
-      for (const field of fields()) field.removeAttribute("hidden");
-      find(`#${id} [name=currentPassword]`).focus();
-    }
-    throw error;
+    const isOld = error instanceof Refused && error.code === "reauthentication_required";
+    if (!isOld || !(await isRenewed())) throw error;
+    return work();
   }
+}
+
+/** @returns {Promise<boolean>} Whether the person has renewed the sign-in. */
+function isRenewed() {
+  const form = /** @type {HTMLFormElement} */ (find("#reauthenticate"));
+  const hasPassword = !find("[name=currentPassword]", form).hasAttribute("disabled");
+  if (!hasPassword && find("[data-factor]", form).hidden) return Promise.resolve(false); // only a new sign-in helps
+  form.reset();
+  const dialog = /** @type {HTMLDialogElement} */ (find("#confirm-sign-in"));
+  dialog.returnValue = "";
+  dialog.showModal();
+  const isDone = () => dialog.returnValue === "renewed";
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(isDone()), { once: true }));
+}
+
+function closeRenewed() {
+  /** @type {HTMLDialogElement} */ (find("#confirm-sign-in")).close("renewed");
 }
 
 /** @param {string} what @param {string} dialog */
@@ -320,6 +345,7 @@ const actions = {
   },
   startAgain,
   usePasskey: () => withPasskey("login", () => passkeys.login({ remember })),
+  renewByPasskey: () => withPasskey("reauthenticate", () => passkeys.reauthenticate().then(closeRenewed)),
   answerPasskey: () => withPasskey("second-factor", () => passkeys.secondFactor(wanted)),
   askForName({ dataset }) {
     ask("#edit-passkey", dataset);
@@ -449,22 +475,29 @@ onSubmit({
   },
 
   async "change-email"({ email, currentPassword, code }) {
-    await changeAccount({ email, currentPassword, code: code || undefined });
+    await recently(() => changeAccount({ email, currentPassword, code: code || undefined }));
     done("email");
   },
 
   async "change-password"({ currentPassword, newPassword }) {
-    await client.changePassword(currentPassword, newPassword);
-    done("password");
+    await recently(() => client.changePassword(currentPassword, newPassword));
+    const isFirst = currentPassword === undefined;
+    if (isFirst) showPasswords(true);
+    done("password", isFirst ? "password-set" : "password");
   },
 
   async "delete-account"({ currentPassword, code }) {
-    await client.deleteAccount(currentPassword, code || undefined);
+    await recently(() => client.deleteAccount(currentPassword, code || undefined));
     announce(text("account-deleted"));
   },
 
-  async "add-passkey"({ name, ...proof }) {
-    const added = await recently("add-passkey", proof, () => passkeys.add({ name: name || undefined }));
+  async reauthenticate({ currentPassword, code }) {
+    await client.reauthenticate(currentPassword, code || undefined);
+    closeRenewed();
+  },
+
+  async "add-passkey"({ name }) {
+    const added = await recently(() => passkeys.add({ name: name || undefined }));
     find("#passkeys-card details").removeAttribute("open");
     await Promise.all([factorChanged("passkey-added", added), loadPasskeys()]);
   },
@@ -474,13 +507,13 @@ onSubmit({
     await passkeyChanged("passkey-renamed", "#edit-passkey");
   },
 
-  async "remove-passkey"(proof) {
-    await recently("remove-passkey", proof, () => passkeys.remove(chosen));
+  async "remove-passkey"() {
+    await recently(() => passkeys.remove(chosen));
     await passkeyChanged("passkey-removed", "#drop-passkey");
   },
 
   async enrol({ currentPassword }) {
-    const { secret, otpauthUri, qrCode } = await client.setUpSecondFactor(currentPassword);
+    const { secret, otpauthUri, qrCode } = await recently(() => client.setUpSecondFactor(currentPassword));
     find("#picture").setAttribute("src", qrCode);
     find("#secret").textContent = secret.replace(/(.{4})(?=.)/g, "$1 ");
     find("#authenticator").setAttribute("href", otpauthUri);
@@ -503,17 +536,18 @@ onSubmit({
   },
 
   "renew-codes": async ({ currentPassword, code }) =>
-    factorChanged("codes-renewed", await client.renewRecoveryCodes(currentPassword, code)),
+    factorChanged("codes-renewed", await recently(() => client.renewRecoveryCodes(currentPassword, code))),
 
   "remove-factor": async ({ currentPassword, code, endOtherSessions }) => {
-    await client.removeSecondFactor(currentPassword, code, { endOtherSessions: Boolean(endOtherSessions) });
+    const options = { endOtherSessions: Boolean(endOtherSessions) };
+    await recently(() => client.removeSecondFactor(currentPassword, code, options));
     await factorChanged("factor-switched-off");
   },
 });
 
-/** @param {string} what */
-function done(what) {
-  announce(text(what));
+/** @param {string} what @param {string} [message] */
+function done(what, message = what) {
+  announce(text(message));
   const details = /** @type {HTMLDetailsElement} */ (find(`#change-${what}`).closest("details"));
   details.open = false;
   find("summary", details).focus();

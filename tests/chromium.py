@@ -1,4 +1,4 @@
-"""Chromium, as all tests start it."""
+"""Starts Chromium for all tests."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Who talks to the server in the tests: a browser, with its cookies, and an app, which keeps its tokens itself."""
+"""The clients in the tests: a browser, which has cookies, and an app, which stores its tokens itself."""
 
 import json
 from base64 import urlsafe_b64decode
@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 PASSWORD = "correct horse battery staple"
 
 CHALLENGES = 'Bearer realm="api", DPoP realm="api", algs="ES256 EdDSA Ed25519"'
-"""What a request without any credential is asked for."""
+"""The challenges for a request without credentials."""
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Browser:
         self.http.cookies["refreshToken"] = value
 
     def login(self, username: str = "ann", password: str = PASSWORD, remember: object = None, **extra: Any) -> Any:
-        """Sign in; None stands for a client that does not say whether to be remembered."""
+        """Sign in. With None, the client doesn't say whether to be remembered."""
         choice = {} if remember is None else {"remember": remember}
         return self._keep(self.post("/auth/login", {"username": username, "password": password, **choice}, **extra))
 

@@ -1,8 +1,7 @@
 """Runs the tests of `tokens` alone on the newer versions of Django, with the newest packages around it.
 
-Each runs in an environment of its own below build/, made once. requirements.txt pins the version that everything else
-is tried with; what it says of other packages holds here too. A Python is one on the PATH, or stands beside the one
-that runs this, as pyenv's do.
+Each runs in an environment of its own below build/, made once. requirements.txt pins the version for everything else.
+Its other pins apply here too. Each Python is either on the PATH or next to the one that runs this, as with pyenv.
 """
 
 import re
@@ -19,11 +18,11 @@ NEWEST = ("djangorestframework", "djangorestframework-simplejwt")
 NOT_NEEDED = re.compile(
     r"(?i)django(restframework.*)?$|django-stubs.*|types-.*|mypy|ruff|playwright|axe-.*|schemathesis|import-linter"
 )
-"""What has another version here, or nothing to do with these tests."""
+"""Packages that have another version here, or that these tests don't need."""
 
 
 def find_python(version: str) -> str | None:
-    """Return a Python of that version that starts. Behind a name on the PATH there may be none, as with pyenv's."""
+    """Return a working Python of that version. A name on the PATH may lead to none, as with pyenv."""
     installed = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python"))
     for python in (which(f"python{version}"), *map(str, installed)):
         if python and subprocess.run([python, "-V"], capture_output=True, check=False).returncode == 0:
@@ -32,7 +31,7 @@ def find_python(version: str) -> str | None:
 
 
 def requirements() -> list[str]:
-    """Return the pinned packages that the tests need, without those that are to be newer."""
+    """Return the pinned packages that the tests need, except those that have newer versions here."""
     pinned = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
     return [
         line

@@ -22,11 +22,11 @@ UNTRACED = (
     "tests/tokens/test_attacks.py",
     "tests/api/test_hostile.py",
 )
-"""What does the same thing many times; each line that it reaches is reached by a test of its own as well."""
+"""Tests that do one thing many times. Other tests reach each of their lines too."""
 
 
 def pytest_collection() -> None:
-    """Import the commands, which Django does in passing: perhaps in a test that is not traced."""
+    """Import the commands. Django would import them later, perhaps in a test that is not traced."""
     for name, app in get_commands().items():
         if app in ("accounts", "tokens"):
             load_command_class(app, name)
@@ -44,7 +44,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash passwords with the least Argon2 allows, save in tests marked `real_hashing`."""
+    """Hash passwords with the smallest parameters that Argon2 allows, except in tests marked `real_hashing`."""
     if not request.node.get_closest_marker("real_hashing"):
         monkeypatch.setattr(Argon2idPasswordHasher, "time_cost", 1)
         monkeypatch.setattr(Argon2idPasswordHasher, "memory_cost", 8)
@@ -52,7 +52,7 @@ def cheap_hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_pictures() -> Iterator[None]:
-    """Draw QR codes with one mask, rather than with all eight to choose the best: most of what a set-up costs."""
+    """Draw QR codes with one mask instead of comparing all eight, which is most of the work of a set-up."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segno, "make_qr", partial(segno.make_qr, mask=0))
         yield
@@ -60,27 +60,27 @@ def cheap_pictures() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_throttles() -> Iterator[None]:
-    """Let no test count towards the limit of another."""
+    """Clear the rates, so no test counts toward another's."""
     yield
     cache.clear()
 
 
 @pytest.fixture
 def clock(request: pytest.FixtureRequest, time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    """Stop the clock: at START, where the module of the test names it, and else at noon."""
+    """Stop the clock: at the test module's START, if it has one, or else at noon."""
     time_machine.move_to(getattr(request.module, "START", "2030-01-01T12:00Z"), tick=False)
     return time_machine
 
 
 @pytest.fixture
 def database_url(transactional_db: None) -> str:
-    """Return the DATABASE_URL of the test database, for servers and commands in processes of their own."""
+    """Return the DATABASE_URL of the test database, for servers and commands in other processes."""
     return address_of_database()
 
 
 @pytest.fixture(scope="session")
 def host_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment that has the wheel, and nothing else of this repository."""
+    """Return the Python of an environment that has the wheel and nothing else from this repository."""
     folder = tmp_path_factory.getbasetemp()
-    # The folder of one process of several lies in that of the run.
+    # With several processes, each one's folder is inside that of the run.
     return wheel.environment((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "wheel")

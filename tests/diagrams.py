@@ -1,7 +1,7 @@
-"""The diagrams of the documentation, drawn: `make diagrams` writes docs/images/*.svg.
+"""Draws the diagrams of the documentation: `make diagrams` writes docs/images/*.svg.
 
-They are plain files, so that the site asks no other host for a program that draws. Each has its own background, and so
-is readable on a light page and on a dark one.
+They are plain files, so the site loads no drawing library from another host. Each has its own background, so it is
+readable on light and dark pages.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def text(x: float, y: float, words: str, anchor: str = "middle", kind: str = "")
 
 
 def box(x: float, y: float, width: float, lines: Sequence[str], kind: str = "box") -> str:
-    """Draw a box whose upper left corner is there; the first line is its name."""
+    """Draw a box with that upper left corner; the first line is its name."""
     height = LINE * len(lines) + 14
     words = [
         text(x + width / 2, y + 20 + LINE * number, line, kind="" if number else "name")
@@ -84,7 +84,7 @@ class Note:
 
 
 def sequence(title: str, lanes: Sequence[str], steps: Sequence[Message | Note]) -> str:
-    """Draw who says what to whom, from top to bottom."""
+    """Draw a sequence of messages, from top to bottom."""
     gap, left, top, step = 330, 150, 74, 40
     width, height = left * 2 + gap * (len(lanes) - 1), top + step * len(steps) + 10
     parts = []

@@ -1,4 +1,4 @@
-"""Tokens as an attacker makes them, and as a holder of this server's own keys could."""
+"""Tokens as an attacker makes them, and as a holder of this server's keys could make them."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ Sign = Callable[[bytes], bytes]
 
 
 def encode(part: Any) -> str:
-    """Write a segment of a token: bytes as they are, anything else as JSON."""
+    """Encode a segment of a token: bytes unchanged, anything else as JSON."""
     data = part if isinstance(part, bytes) else json.dumps(part, separators=(",", ":")).encode()
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -30,7 +30,7 @@ def hs(secret: bytes, digest: str = "sha256") -> Sign:
 
 
 def anybody(message: bytes) -> bytes:
-    """Sign with a key that nobody knows."""
+    """Sign with a random key."""
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"anybody").digest()).sign(message)
 
 
@@ -45,7 +45,7 @@ def our_refresh_key(message: bytes) -> bytes:
 
 
 def access_token(claims: Any, **header: Any) -> str:
-    """Sign any claims as this server signs those of an access token."""
+    """Sign any claims as this server signs an access token."""
     return forge(
         {"alg": "EdDSA", "kid": keys.access_keys()[0].kid, "typ": "at+jwt"} | header,
         claims,
@@ -54,5 +54,5 @@ def access_token(claims: Any, **header: Any) -> str:
 
 
 def refresh_token(claims: Any, **header: Any) -> str:
-    """Sign any claims as this server signs those of a refresh token."""
+    """Sign any claims as this server signs a refresh token."""
     return forge({"alg": "HS256", "typ": "rt+jwt"} | header, claims, our_refresh_key)

@@ -1,4 +1,4 @@
-"""The mails that a server has written into a folder, as EMAIL_URL=filemail:///folder has it."""
+"""The mails that a server has written into a folder, with EMAIL_URL=filemail:///folder."""
 
 import email
 import email.policy
@@ -11,7 +11,7 @@ PATIENCE = 60  # seconds
 
 
 def find_link(mails: Path, pattern: str) -> re.Match[str]:
-    """Wait for a mail with such a link, and return what was found of it."""
+    """Wait for a mail with a link that matches the pattern, and return the match."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         for file in mails.iterdir():

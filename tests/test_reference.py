@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -27,7 +28,9 @@ from tests.shell import Shell
 REFERENCE = ROOT / "docs/reference"
 PAGES = sorted(path.stem for path in REFERENCE.glob("*.md") if path.stem != "index")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BODY = re.compile(r"""-d (?:'(\{.*?\})'|"(\{.*?\})"|["'](token=.*?)["'])""", re.DOTALL)
 HEADING = re.compile(r"(?m)^## `([A-Z]+) (\S+)`$")
+CHANGED_PASSWORD = "the note on the engine"
 METHODS = ("get", "post", "put", "patch", "delete")
 STAFF = {
     "DJANGO_SUPERUSER_USERNAME": "grace",
@@ -174,6 +177,36 @@ def test_every_call_is_shown_with_a_request_and_its_answer() -> None:
         assert {*languages} & {"json", "text"}, path
         assert f"$url{path.partition('{')[0]}" in section, path
         assert method in ("GET", "POST") or f"-X {method}" in section, path
+
+
+def test_bodies_of_the_schema_are_those_of_the_pages() -> None:
+    for call, operation in operations().items():
+        for shown in example_of(operation):
+            assert shown in [with_values_of(shown, body) for body in bodies_in(sections()[call])], call
+
+
+def example_of(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the body that the schema shows, if the call reads one."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        for shown in content.get("examples", {}).values():
+            yield shown["value"]
+
+
+def bodies_in(section: str) -> Iterator[dict[str, Any]]:
+    for literal, quoted, form in BODY.findall(section):
+        if form:
+            yield dict(parse_qsl(form))
+        else:
+            in_quotes = re.sub(r"(?<!\")(\$\w+)", r'"\1"', quoted.replace('\\"', '"'))
+            yield json.loads(literal or in_quotes)
+
+
+def with_values_of(shown: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body with the values of the other for its variables, and for a password that the page has changed."""
+    return {
+        name: shown.get(name) if str(value).startswith("$") or value == CHANGED_PASSWORD else value
+        for name, value in body.items()
+    }
 
 
 def test_every_code_in_the_schema_is_documented() -> None:

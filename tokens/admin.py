@@ -34,11 +34,11 @@ BATCH_SIZE = 500
 
 
 LOOKED_THROUGH = 10_000
-"""Of how many passwords the filter of the statuses finds out whether they were changed."""
+"""The most sessions whose passwords the filter of the statuses compares."""
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Finds what the column says. Whether a password is still that of the login, only Python can tell."""
+    """Filters by the status in the column. Only Python can tell whether a password is still that of the login."""
 
     title = _("status")
     parameter_name = "status"
@@ -106,7 +106,7 @@ class TimeOrderedList(ChangeList):
 
 
 class DeletionLast(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Offers what can be undone, or only ends something, before a deletion."""
+    """Lists a deletion after the actions that can be undone or only end something."""
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 says where the actions are shown; earlier versions don't know that argument.
@@ -156,7 +156,7 @@ class ReadOnlyAdmin(OfferedLookups):
         return TimeOrderedList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # What a user's page leads to.
+        # The links on a user's page use it.
         return lookup == "user__exact" or super().lookup_allowed(lookup, value, request)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
@@ -233,7 +233,7 @@ class SessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("ended"))
     def ended(self, session: Session) -> str:
-        """Tell when it was revoked, by whom and from where."""
+        """Return when it was revoked, by whom and from where."""
         if not session.revoked_at:
             return ""
         parts = [localize(template_localtime(session.revoked_at))]
@@ -363,7 +363,7 @@ def _has_field(name: str) -> bool:
 
 
 def _ended() -> Q:
-    """Return what holds for sessions that are neither revoked nor expired, and have ended all the same."""
+    """Return the condition for sessions that have ended without being revoked or expired."""
     live = Session.objects.live()
     logins = dict(live.order_by("-pk").values_list("auth_hash", "user")[:LOOKED_THROUGH])
     owners = users.rows(live.db).in_bulk([*{*logins.values()}])

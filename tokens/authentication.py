@@ -55,7 +55,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     """Whether the same SELECT reads the names of the user's groups, for `request.auth.session.groups`."""
 
     takes_former_tokens = True
-    """Whether access tokens that SimpleJWT issued let in as well, as TOKENS_LEGACY says."""
+    """Whether access tokens of SimpleJWT are accepted too, as TOKENS_LEGACY says."""
 
     def authenticate(self, request: Request) -> tuple[Any, Token] | None:
         """Return the user and the token; None if the header holds no token of ours.
@@ -74,7 +74,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         return self.get_user(token), token
 
     def _former_token(self, header: bytes | None, raw_token: bytes) -> Token | None:
-        """Return a token that SimpleJWT has issued, of no session; None if it is none. Raises Refused."""
+        """Return a token that SimpleJWT has issued, which has no session; None for any other token. Raises Refused."""
         if not self.takes_former_tokens or not legacy.is_access(raw_token) or _scheme(header or b"") == BOUND:
             return None
         try:
@@ -158,7 +158,7 @@ class LogoutAuthentication(JWTAuthentication):
 
 
 class StatelessJWTAuthentication(JWTAuthentication):
-    """Let in a request with an unexpired access token, without asking the database.
+    """Let in a request with an unexpired access token, without reading the database.
 
     A session that has ended is let in until its access token expires, or, where TOKENS_ENDED_URL names the issuer's
     feed of ended sessions, for some seconds. `request.user` is a TokenUser, or what
@@ -200,7 +200,7 @@ def __getattr__(name: str) -> Any:
 
 
 REFUSED: dict[tuple[str, str, str], float] = {}
-"""Until when a service's address is refused, because it guessed too often (by `monotonic`).
+"""The time (by `monotonic`) until which an address of a service is refused, because it guessed too often.
 
 Each process keeps its own, so right credentials cost no statement, and a right guess doesn't lift the limit.
 """

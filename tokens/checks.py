@@ -1,4 +1,4 @@
-"""System checks of the settings, each under an id that is never given to another."""
+"""System checks of the settings. No id is ever reused."""
 
 import re
 import stat
@@ -193,7 +193,7 @@ def _are_rates(values: object) -> bool:
 
 
 class Rule(NamedTuple):
-    """What a setting has to be before it can be judged any further."""
+    """What a setting must be before other checks can judge it."""
 
     setting: str
     is_met_by: Callable[[object], bool]
@@ -272,7 +272,7 @@ LIFETIMES = (
 
 
 def _fits(*names: str) -> bool:
-    """Return whether these settings are what they have to be; where not, `check_types` says so."""
+    """Return whether these settings are what they must be; `check_types` reports those that are not."""
     try:
         return all(RULES[name].is_met_by(getattr(conf, name)) for name in names)
     except (AttributeError, TypeError, ValueError, OverflowError):  # SIMPLE_JWT, or its LEEWAY, is something else
@@ -613,7 +613,7 @@ def check_legacy(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_legacy_tables(**kwargs: Any) -> Messages:
-    """Refuse the tables of a blacklist that nobody looks after: they keep users from being deleted."""
+    """Refuse the tables of SimpleJWT's blacklist without its app: they keep users from being deleted."""
     if not _fits("legacy") or conf.legacy is None or apps.is_installed(BLACKLIST_APP):
         return
     connection = connections[router.db_for_write(Session)]

@@ -68,7 +68,7 @@ class Settings:
 
     @property
     def recent_sign_in(self) -> timedelta:
-        """How long ago the password may have been given where RecentSignIn guards."""
+        """How recent the sign-in must be where RecentSignIn guards."""
         return self._own("RECENT_SIGN_IN", timedelta(minutes=10))
 
     @property
@@ -142,12 +142,12 @@ class Settings:
 
     @property
     def ended_max_age(self) -> timedelta | None:
-        """How long the stateless guard goes on if that feed can't be reached. None: without end."""
+        """How long the stateless guard goes on if that feed can't be reached. None: forever."""
         return self._own("ENDED_MAX_AGE", timedelta(seconds=10))
 
     @property
     def access_claims(self) -> str | None:
-        """Dotted path of `f(session) -> dict`, whose claims every access token carries as well."""
+        """Dotted path of `f(session) -> dict`; every access token has these claims too."""
         return self._own("ACCESS_CLAIMS", None)
 
     @property
@@ -173,7 +173,7 @@ class Settings:
 
     @property
     def legacy(self) -> Mapping[str, Any] | None:
-        """How SimpleJWT signed the tokens that are still taken, in the names of its settings; None: none is taken.
+        """How SimpleJWT signed the tokens that are still accepted, in the names of its settings; None: none are.
 
         Also UNTIL, the moment before which they were issued, and COOKIES, the names of the cookies that they are in.
         """
@@ -245,7 +245,7 @@ class Settings:
 
     @property
     def user_authentication_rule(self) -> Any:
-        """A function `f(user) -> bool`, or its dotted path: who may sign in, and go on being signed in."""
+        """A function `f(user) -> bool`, or its dotted path: who may sign in and stay signed in."""
         return _ours(self._simple_jwt("USER_AUTHENTICATION_RULE", None))
 
     @property
@@ -265,7 +265,7 @@ class Settings:
 
     @property
     def token_user_class(self) -> Any:
-        """A subclass of `models.TokenUser`, or its dotted path: who the stateless guard says that the user is."""
+        """A subclass of `models.TokenUser`, or its dotted path: the stateless guard's class of users."""
         return _ours(self._simple_jwt("TOKEN_USER_CLASS", None))
 
     # Each a subclass of the serializer that it replaces, or its dotted path.

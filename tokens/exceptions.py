@@ -67,7 +67,7 @@ class ChallengeNotValid(Exception):
 
 
 class NotExchangeable(Exception):
-    """A Django session can't become one of ours: it is used up, its sign-in was another's business, or is refused."""
+    """A Django session can't become one of ours: it was used before, is only for pages, or is refused."""
 
     code = "session_not_exchangeable"
     message = _("This sign-in can't be used here. Sign in again.")
@@ -123,7 +123,7 @@ class NoActiveAccount(TokenRefused):
 class ProofRefused(TokenRefused):
     """There is no valid proof of the key to which the session is, or will be, bound (RFC 9449).
 
-    The session goes on: its owner may be somebody else than the sender.
+    The session goes on, since the sender may not be its owner.
     """
 
     error: ClassVar[str]

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True)
 class Notice:
-    """A mail to the owner: its name in the setting NOTICES and of its template, and its subject."""
+    """A mail to the owner: its name, both in the setting NOTICES and of the template, and its subject."""
 
     name: str
     subject: str | Promise
@@ -34,7 +34,7 @@ class Kind(str):
     the table."""
 
     proof = False
-    """Whether only the owner can cause it, so that its address is one of the owner's."""
+    """Whether only the owner can cause it. Its address is then known to be one of the owner's."""
 
 
 TABLE: dict[str, Kind] = {}

@@ -175,8 +175,7 @@ class Session(models.Model):
     """Whether a token that the last rotation issued has been used."""
 
     exposed = models.BooleanField(_("lost response seen"), default=False, db_default=False)
-    """Whether a token that the last late retry gave up was looked up since: then the lost answer is in a stranger's
-    hands."""
+    """Whether someone has looked up a token that the last late retry gave up. Then a stranger has the lost answer."""
 
     created_at = UTCDateTimeField(_("signed in"))
     reauthenticated_at = UTCDateTimeField(_("identity confirmed"), null=True, blank=True)
@@ -262,14 +261,14 @@ class Session(models.Model):
 
 
 class TokenUser(simplejwt.TokenUser):
-    """The user by a token's claims alone, without a row in the database.
+    """The user as a token's claims describe it, without a row in the database.
 
     A superuser has every permission, as in Django. The claims name no permissions, so other users have none.
     """
 
     @property
     def id(self) -> str:
-        """The user's id. Claims that a project made itself may name it by SimpleJWT's default."""
+        """The user's id. Claims that a project made itself may have it under SimpleJWT's default name."""
         return str(next(self.token[name] for name in ("sub", conf.user_id_claim, "user_id") if name in self.token))
 
     @property
@@ -351,10 +350,10 @@ class Cutoff(models.Model):
 
     at = UTCDateTimeField()
     auth_hash = models.CharField(max_length=128)
-    """The fingerprint of the user's password, as it was then or when a token of the user's was first seen."""
+    """The fingerprint of the user's password at that time, or when a token of the user was first seen."""
 
     changed_at = UTCDateTimeField(null=True)
-    """When the password was last saved as another one. Unless the fingerprint still fits, all ended then."""
+    """When another password was last saved. All sessions ended then, unless the fingerprint still matches."""
 
     def __str__(self) -> str:
         return str(self.user_id)

@@ -20,7 +20,7 @@ from .models import Reason, SecurityEvent, Session
 
 
 def listen(models: Iterable[type[Model]]) -> None:
-    """Receive the signals of users, through whichever of the models they are saved or deleted.
+    """Receive the signals of users, whichever of their models saves or deletes them.
 
     A receiver of the user model does not get those of its proxies and children. A receiver of all models would make
     every deletion in the project fetch its rows first.
@@ -49,7 +49,7 @@ def revoke_sessions_of_deactivated(
 def note_changed_password(
     instance: Model, raw: bool, using: str, update_fields: frozenset[str] | None, **kwargs: Any
 ) -> None:
-    """Let a changed password end the tokens of SimpleJWT's too that have no row yet, whose `auth_hash` would tell."""
+    """Make a changed password end SimpleJWT's tokens too: those without a row have no `auth_hash` to show it."""
     if raw or not cutoffs.are_kept() or not (update_fields is None or "password" in update_fields):
         return
     user = users.saved_through(instance, using)

@@ -6,6 +6,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import IntegerField
 from rest_framework import serializers
 
+from .http.fields import TokenField
+
 OBJECT = {"type": "object", "additionalProperties": {}}
 EMPTY = {"type": "object", "additionalProperties": False}
 KEY_SET = {
@@ -16,7 +18,7 @@ KEY_SET = {
 
 
 class Refreshed(serializers.Serializer[Any]):
-    accessToken = serializers.CharField()  # noqa: N815
+    accessToken = TokenField()  # noqa: N815
     tokenType = serializers.CharField(  # noqa: N815
         help_text="`Bearer`, or `DPoP` if the token is bound to a key (RFC 9449)."
     )
@@ -34,7 +36,7 @@ class SignedIn(Refreshed):
 
 
 class Succeeded(Refreshed):
-    refresh = serializers.CharField(required=False)
+    refresh = TokenField(required=False)
 
 
 class Introspection(serializers.Serializer[Any]):

@@ -28,6 +28,7 @@ from .exceptions import (
 from .http import proofs
 from .http.errors import as_api_exception
 from .http.exchange import exchange
+from .http.fields import TokenField, TokenHintField
 from .http.refusals import ReauthenticationRequired
 from .http.requests import client_of
 from .jose import jwt
@@ -99,6 +100,9 @@ class UseCaseSerializer(serializers.Serializer[Any]):
     Refusals of the use case become errors by field, under the names on the wire.
     """
 
+    example: Mapping[str, Any] | None = None
+    """A body for the OpenAPI schema, as a new account would send it. Any serializer of a body can have one."""
+
     @property
     def request(self) -> Any:
         """Django's request; None without one, as SimpleJWT's serializers can be used."""
@@ -166,6 +170,7 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
 
     token_class: Any = RefreshToken
     user: Any
+    example = {simplejwt.TokenObtainSerializer.username_field: "ada", "password": "the analytical engine"}
 
     default_error_messages = {
         # SimpleJWT's sentence, here so that its translations don't need SimpleJWT's app.
@@ -250,8 +255,8 @@ class TokenObtainSerializer(CredentialsSerializer):
 
 
 class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         tokens = super().validate(attrs)
@@ -328,6 +333,7 @@ class SecondStepSerializer(UseCaseSerializer):
     challenge = ChallengeField()
     code = CodeField(required=False)
     credential = CredentialField(write_only=True, required=False)
+    example = {"challenge": "eyJ…", "code": "123456"}
 
     default_error_messages = {"one_answer": _("Send either a code or a credential.")}
 
@@ -351,8 +357,8 @@ class SecondStepSerializer(UseCaseSerializer):
 
 
 class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class ExchangeSerializer(UseCaseSerializer):
@@ -360,6 +366,7 @@ class ExchangeSerializer(UseCaseSerializer):
 
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815
+    example = {"remember": True}
 
     def perform(self, client: Client, **values: Any) -> Session:
         claims_for = claims_set_in(obtain_serializer())
@@ -369,21 +376,15 @@ class ExchangeSerializer(UseCaseSerializer):
 
 
 class ExchangePairSerializer(PairSerializer, ExchangeSerializer):
-    refresh = serializers.CharField(read_only=True)
-    access = serializers.CharField(read_only=True)
-
-
-class TokenField(serializers.CharField):
-    """A token as it was sent. Malformed text, as with a NUL byte, is refused as a token and not as a field."""
-
-    def run_validators(self, value: Any) -> None:
-        """Do nothing: the parser of tokens judges."""
+    refresh = TokenField(read_only=True)
+    access = TokenField(read_only=True)
 
 
 class RefreshSerializer(UseCaseSerializer):
     """A refresh token to exchange for a new one, from the cookie or the body."""
 
     refresh = TokenField()
+    example = {"refresh": "eyJ…"}
 
     def perform(self, client: Client, **values: Any) -> Session:
         prove = proofs.with_refresh_token(self.request)
@@ -392,6 +393,7 @@ class RefreshSerializer(UseCaseSerializer):
 
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
+    access = TokenField(read_only=True)
 
     def perform(self, client: Client, **values: Any) -> Session:
         if conf.rotate_refresh_tokens:
@@ -406,6 +408,7 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     token = TokenField(write_only=True)
+    example = {"token": "eyJ…"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         token_of(attrs["token"])
@@ -415,6 +418,7 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     refresh = TokenField(write_only=True)
     token_class = RefreshToken
+    example = RefreshSerializer.example
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         client = client_of(self.context.get("request"))
@@ -457,7 +461,8 @@ class TokenSerializer(serializers.Serializer[None]):
     """The token of a request by RFC 7009 or RFC 7662; the hint is accepted and not needed."""
 
     token = TokenField()
-    token_type_hint = TokenField(required=False, allow_blank=True)
+    token_type_hint = TokenHintField(required=False, allow_blank=True)
+    example = TokenVerifySerializer.example
 
 
 def token_of(text: str) -> AccessToken | RefreshToken:

@@ -215,8 +215,8 @@ class RefreshToken(Token, simplejwt.RefreshToken):
     def claims(cls, token: Any, client: Client | None = None) -> dict[str, Any]:
         """Return the claims of a refresh token that is genuine and unexpired; whether it is still good is not judged.
 
-        One of SimpleJWT's is that of generation 0 of a session, which begins if it is said which client wants it to.
-        Raises TokenExpired or TokenNotValid; for one of SimpleJWT's also TokenRevoked or NoActiveAccount.
+        A token of SimpleJWT's counts as generation 0 of its session. With a client, that session begins. Raises
+        TokenExpired or TokenNotValid; for one of SimpleJWT's also TokenRevoked or NoActiveAccount.
         """
         return legacy.present(token, client).claims if legacy.is_refresh(token) else super().claims(token)
 
@@ -329,7 +329,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         self.payload = self.of(self.session).payload
 
     def _keep(self) -> None:
-        """Store the claims that were set in the session's row."""
+        """Store in the session's row the claims that were set on this token."""
         self._begin()
         if self.is_draft:
             raise TypeError("The session starts when get_token returns. Its tokens can't be encoded before that.")
@@ -338,7 +338,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
             self.has_news = False
 
     def _begin(self) -> None:
-        """Have the session of a token of SimpleJWT's begin, unless it has."""
+        """Begin the session of a token of SimpleJWT's, unless it has begun."""
         if self.has_yet_to_begin:
             former = legacy.present(self.token, UNKNOWN)
             self.session, self.payload, self.has_yet_to_begin = former.session, former.claims, False

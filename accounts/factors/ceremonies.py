@@ -165,7 +165,7 @@ def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any])
 
 
 def credential_id(credential: Mapping[str, Any]) -> bytes:
-    """Return which passkey the credential claims to be of. Nothing is verified yet. Raises CeremonyRefused."""
+    """Return the id of the passkey that the credential claims to be from, unverified. Raises CeremonyRefused."""
     try:
         return decode_strictly(credential["rawId"])
     except (KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """The challenges that passkeys sign: signed texts for one purpose, which are not stored.
 
-A passkey's row keeps when its last answered challenge was issued, so it answers none twice.
+A passkey's row says when the last challenge that it answered was issued, so it answers none twice.
 """
 
 from datetime import timedelta

@@ -18,13 +18,13 @@ class Factor(Protocol):
     """Its name for clients."""
 
     FIELD: str
-    """The field of an answer that holds it."""
+    """The field of a client's answer that this factor reads."""
 
     NOT_VALID: type[AnswerNotValid]
     """The exception for a wrong answer."""
 
     def usable(self) -> bool:
-        """Return whether this deployment accepts it. If not, it still keeps out clients that have only the password."""
+        """Return whether this deployment accepts it. If not, its users still can't sign in with a password alone."""
         ...
 
     def since(self, user: User) -> datetime | None:
@@ -38,7 +38,7 @@ class Factor(Protocol):
     def use(self, user: User, answer: Answer, client: Client) -> Sequence[str] | None:
         """Use the answer up, and return how the user has signed in (RFC 8176); None if it is not right.
 
-        One statement takes the answer, so it works once, under parallel tries too.
+        One statement uses the answer up, so it works once, even under parallel tries.
         """
         ...
 

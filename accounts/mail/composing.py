@@ -26,7 +26,7 @@ def spend(kind: str, address: str) -> None:
 
 
 def compose(mail: Mail) -> EmailMultiAlternatives | None:
-    """Return the mail, with a link made now; None if there is no user, or no longer a reason, for it."""
+    """Return the mail, with a link made now; None if its user or its reason is gone."""
     if mail.kind in MailKind:
         return _with_link(mail)
     if mail.kind in (NEW_SIGN_IN.name, REUSE.name):
@@ -46,7 +46,7 @@ def _with_link(mail: Mail) -> EmailMultiAlternatives | None:
         case MailKind.RESET_PASSWORD if user.has_usable_password():
             link = links.reset_password.url(user)
         case MailKind.SET_PASSWORD:
-            # Staff has asked for it, and knows that the user, who may never have had a password, is to sign in here.
+            # Staff asked for this mail, so it also goes to a user who never had a password.
             link = links.reset_password.url(user)
         case _:
             return None

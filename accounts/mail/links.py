@@ -53,7 +53,7 @@ class Link(PasswordResetTokenGenerator):
 
 
 class VerificationLink(Link):
-    """Depends on the address, and on its not being verified, alone."""
+    """Valid until the address changes or is verified."""
 
     def _make_hash_value(self, user: User, timestamp: int) -> str:
         return f"{user.pk} {timestamp} {user.email} {user.email_verified}"

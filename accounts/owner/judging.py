@@ -44,9 +44,9 @@ def _all_but(*fields: str) -> set[str]:
 
 @contextmanager
 def claiming(user: User, undisclosed: Collection[str] = ()) -> Iterator[None]:
-    """Run a transaction that takes a name. The loser of a race gets the same error as somebody who comes late.
+    """Run a transaction that takes a name. The loser of a race gets the same error as a later request.
 
-    For the fields `undisclosed`, which don't say that another account has the value, the IntegrityError stays.
+    For the fields `undisclosed`, no error may say that another account has the value, so the IntegrityError stays.
     """
     try:
         with transaction.atomic():

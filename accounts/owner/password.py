@@ -68,9 +68,7 @@ def _change(session: Session, changed: User, client: Client) -> Session:
 def request_reset(email: str) -> None:
     """Mail a link that sets a new password, if the address is known. Raises TooManyTries.
 
-    Whether it is known is found out when the mail is sent.
-
-    Nothing is looked up here, so that the time taken reveals nothing.
+    The address is looked up when the mail is sent. Nothing is looked up here, so the time taken reveals nothing.
     """
     composing.spend(MailKind.RESET_PASSWORD, email)
     outbox.queue(MailKind.RESET_PASSWORD, email)
@@ -99,10 +97,10 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     changed = _with_password(user, new_password)
     change = PasswordChange(kinds.PASSWORD_RESET, client)
     with transaction.atomic():
-        # The token depends on what is compared here, so one of two parallel tries is refused.
+        # `hold` compares what the token depends on, so of two parallel tries one is refused.
         hold(user, LinkNotValid())
         if not user.email_verified:
-            # The token depends on the address as well, so it was read there.
+            # The token also depends on the address, so the link was read there.
             mark_verified(user, client)
             # The address was unverified until now, so a stranger may have set up the second factor.
             second_factor.drop(user, client)

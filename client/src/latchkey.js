@@ -227,18 +227,24 @@ export class Latchkey extends EventTarget {
 
   /**
    * Change the password. Every session ends; this browser goes on in a new one.
-   * @param {string} currentPassword @param {string} newPassword
+   * @param {string | undefined} currentPassword @param {string} newPassword
    */
   changePassword(currentPassword, newPassword) {
     return this.exchange("/auth/password/change", { currentPassword, newPassword });
   }
 
-  /** Make the sign-in a recent one. @param {string} currentPassword @param {string} [code] */
+  /**
+   * Make the sign-in a recent one. Accounts without a password leave that out, here and below.
+   * @param {string | undefined} currentPassword @param {string} [code]
+   */
   reauthenticate(currentPassword, code) {
     return this.exchange("/auth/reauthenticate", { currentPassword, code });
   }
 
-  /** Delete the account, with every session of the user. @param {string} currentPassword @param {string} [code] */
+  /**
+   * Delete the account, with every session of the user.
+   * @param {string | undefined} currentPassword @param {string} [code]
+   */
   async deleteAccount(currentPassword, code) {
     await this.json("/auth/account/delete", "POST", { currentPassword, code });
     await this.#end("");
@@ -307,7 +313,7 @@ export class Latchkey extends EventTarget {
     return this.json(FACTOR);
   }
 
-  /** @param {string} currentPassword @returns {Promise<Enrolment>} */
+  /** @param {string | undefined} currentPassword @returns {Promise<Enrolment>} */
   setUpSecondFactor(currentPassword) {
     return this.json(FACTOR, "POST", { currentPassword });
   }
@@ -321,14 +327,14 @@ export class Latchkey extends EventTarget {
     return this.json(`${FACTOR}/confirm`, "POST", { code, ...options });
   }
 
-  /** @param {string} currentPassword @param {string} code @returns {Promise<{recoveryCodes: string[]}>} */
+  /** @param {string | undefined} currentPassword @param {string} code @returns {Promise<{recoveryCodes: string[]}>} */
   renewRecoveryCodes(currentPassword, code) {
     return this.json(`${FACTOR}/recovery-codes`, "POST", { currentPassword, code });
   }
 
   /**
    * Turn off two-factor authentication.
-   * @param {string} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options]
+   * @param {string | undefined} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options]
    * @returns {Promise<void>}
    */
   removeSecondFactor(currentPassword, code, options) {

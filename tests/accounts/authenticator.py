@@ -1,4 +1,4 @@
-"""A software authenticator: it makes passkeys and signs with them, rightly or, where a test says so, wrongly."""
+"""A software authenticator: it creates passkeys and signs with them, correctly or, if a test asks for it, wrongly."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ class Passkey:
 
 @dataclass
 class Authenticator:
-    """One device. `flags` are those that it sets each time; `counts` says whether its counter grows."""
+    """One device. It sets `flags` each time; `counts` says whether its counter grows."""
 
     origin: str = "http://localhost:8000"
     flags: int = UP | UV | BE | BS

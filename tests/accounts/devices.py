@@ -1,4 +1,4 @@
-"""What ann signs in with beside the password: a device that gives codes, by an arithmetic of its own."""
+"""What ann signs in with beside the password: a device that computes codes without the project's code."""
 
 import hashlib
 import hmac
@@ -17,14 +17,14 @@ class Device:
         self.key = b32decode(secret)
 
     def code(self, steps: int = 0) -> str:
-        """Return the code of now, or of so many steps later (RFC 6238)."""
+        """Return the current code, or the code that many steps later (RFC 6238)."""
         digest = hmac.digest(self.key, struct.pack(">Q", int(time()) // 30 + steps), hashlib.sha1)
         start = digest[-1] & 15
         (number,) = struct.unpack(">I", digest[start : start + 4])
         return f"{(number & 0x7FFFFFFF) % 1_000_000:06}"
 
     def wrong(self) -> str:
-        """Return a code that is none of those that are good about now."""
+        """Return a code that is not valid at this time."""
         near = {self.code(steps) for steps in range(-5, 6)}
         return next(code for code in map("{:06}".format, range(20)) if code not in near)
 
@@ -37,13 +37,13 @@ class Enrolled:
 
 
 def set_up(browser: Browser) -> Enrolled:
-    """Enable a second factor for the user who has signed in there. The code of now is used up by it."""
+    """Enable a second factor for the user of that browser. This uses the current code up."""
     device = Device(enrol(browser).json()["secret"])
     return Enrolled(device, confirm(browser, device.code()).json()["recoveryCodes"])
 
 
 def enrol(browser: Browser, password: str = PASSWORD) -> Any:
-    """Ask for a secret, after the address was verified."""
+    """Ask for a secret, with a verified address."""
     User.objects.filter(pk=claims_of(browser.access)["sub"]).update(email_verified=True)
     return browser.post("/auth/second-factor", {"currentPassword": password}, browser.access)
 
@@ -53,7 +53,7 @@ def confirm(browser: Browser, code: str) -> Any:
 
 
 def challenge(client: Browser | App | None = None, password: str = PASSWORD) -> str:
-    """Sign in as ann, up to the second step; return what the code has to be presented with."""
+    """Sign in as ann, up to the second step; return the challenge."""
     response = (client or Browser()).login(password=password)
     assert (response.status_code, response.json()["code"]) == (401, "second_factor_required")
     return str(response.json()["challenge"])

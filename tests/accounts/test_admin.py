@@ -43,7 +43,7 @@ def admin(db: None) -> Client:
 
 @pytest.fixture
 def staff(db: None) -> Client:
-    """Somebody who manages users, and is no superuser."""
+    """Someone who manages users, and is not a superuser."""
     manager = User.objects.create_user("manager", is_staff=True)
     manager.user_permissions.set(
         Permission.objects.filter(codename__in=["view_user", "add_user", "change_user", "delete_user"])
@@ -58,7 +58,7 @@ def page_of(user: User, suffix: str = "change") -> str:
 
 
 def form_of(response: Any) -> dict[str, Any]:
-    """Return what the form of the page would send as it stands."""
+    """Return what the form of the page would send unchanged."""
     form = response.context["adminform"].form
     values = {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}
     management = {
@@ -247,7 +247,7 @@ def test_own_password_changes_once_under_parallel_requests(admin: Client) -> Non
         return client.post("/admin/password_change/", form)
 
     answers = in_parallel(*[lambda number=number: change(number) for number in range(6)])
-    # A late request is refused as such, or has to sign in again.
+    # A late request is refused, or has to sign in again.
     done = [
         number
         for number, answer in enumerate(answers)
@@ -407,7 +407,7 @@ def test_page_is_saved_despite_a_simultaneous_event(admin: Client, ann: User) ->
 
 
 def end_sessions(admin: Client, *users: User, **extra: str) -> tuple[str, str]:
-    """End the sessions of the users; return the page that follows, and what it says."""
+    """End the sessions of the users; return the page that follows, and its messages."""
     chosen = {"action": "revoke_sessions", "_selected_action": [user.pk for user in users], **extra}
     response: Any = admin.post(LIST, chosen, follow=True)
     return response.request["PATH_INFO"], " ".join(str(message) for message in response.context["messages"])
@@ -510,7 +510,7 @@ NO_ADDRESS = "1 user was skipped: no email address, inactive, too many links alr
 
 
 def send_link(admin: Client, *users: User) -> list[str]:
-    """Send the users a link; return what the page then says."""
+    """Send the users a link; return the messages of the page that follows."""
     chosen = {"action": "send_password_reset", "_selected_action": [user.pk for user in users]}
     response: Any = admin.post(LIST, chosen, follow=True)
     return [str(message) for message in response.context["messages"]]
@@ -527,7 +527,7 @@ def test_user_added_by_staff_signs_in_by_the_link(admin: Client, mailoutbox: lis
     ann = User.objects.get(username="ann")
     Browser().post("/auth/password/reset", {"email": "ann@example.com"})
     outbox.deliver()
-    assert mailoutbox == []  # only staff can say that she is to have one here
+    assert mailoutbox == []  # here, only staff can send her one
 
     assert send_link(admin, ann) == ["1 link was sent."]
     assert not mailoutbox
@@ -609,7 +609,7 @@ def ann_has(browser: Browser) -> Enrolled:
 
 
 def take_away(admin: Client, *users: User) -> str:
-    """Remove the second factors of the users; return what the page then says."""
+    """Remove the second factors of the users; return the messages of the page that follows."""
     chosen = {"action": "remove_second_factor", "_selected_action": [user.pk for user in users]}
     response: Any = admin.post(LIST, chosen, follow=True)
     return " ".join(str(message) for message in response.context["messages"])
@@ -707,7 +707,7 @@ def test_list_reads_all_second_factors_with_one_statement(admin: Client, ann: Us
     assert costs[0] == costs[1]
 
 
-# What the lists can be asked by
+# The queries that the lists accept
 
 
 def offered(model_admin: Any) -> set[str]:
@@ -733,7 +733,7 @@ def test_no_value_of_an_offered_lookup_is_a_server_error(admin: Client, model: A
     names += ["q", "o", "p", "all", "e", "_popup", "_to_field", "_facets"]
     for name in offered(model_admin):
         names += [name, *(f"{name}__{end}" for end in ("exact", "isnull", "gte", "lt", "id__exact"))]
-    # The others are refused by their name, whatever their value.
+    # The others are refused by name, whatever their value.
     for name in (name for name in names if "__" not in name or admin.get(path, {name: "1"}).status_code != 400):
         for value in (
             "",

@@ -1,4 +1,4 @@
-"""Passwords that are typed in another Unicode form than they are kept in."""
+"""Passwords that are typed in another Unicode form than the stored one."""
 
 import pytest
 from asgiref.sync import async_to_sync

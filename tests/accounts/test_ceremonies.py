@@ -1,4 +1,4 @@
-"""WebAuthn's ceremonies: what each falsification comes to (Level 3, sections 7.1 and 7.2)."""
+"""WebAuthn's ceremonies: each falsification is refused (Level 3, sections 7.1 and 7.2)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the API of the account calls, and who wins when two things happen at once."""
+"""The functions behind the account's API, and who wins if two things happen at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 NEW_PASSWORD = "another horse battery"
 CLIENT = Client("192.0.2.1", "Firefox")
 TRANSACTION = "SAVEPOINT"
-"""How a transaction begins, inside that of the test."""
+"""The statement that begins a transaction inside the test's own."""
 
 THREADS = 8
 
@@ -175,7 +175,7 @@ def test_one_of_many_registrations_gets_the_name(email: str) -> None:
     taken = {"username": ["This username is taken."]} | ({"email": ["This address is taken."]} if email else {})
     assert sorted(answer.status_code for answer in answers) == [201] + [400] * (THREADS - 1)
     refusals = [answer.json() for answer in answers if answer.status_code == 400]
-    # The winner may commit between the looks at one field and at the other.
+    # The winner may commit between the checks of the two fields.
     assert all(refusal and refusal.items() <= taken.items() for refusal in refusals)
     assert (User.objects.count(), Session.objects.count()) == (1, 1)
 

@@ -1,4 +1,4 @@
-"""A further factor joins by its module and its place in the list: nothing of the login knows of it."""
+"""A new factor needs its module and its place in the list: no code of the login knows of it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ OWNED = datetime(2029, 1, 1, tzinfo=UTC)
 
 
 class DoorKey:
-    """A factor that somebody has or has not, and that opens with any answer but "wrong"."""
+    """A factor that a user has or not, and that accepts every answer but "wrong"."""
 
     METHOD = FIELD = "doorKey"
     NOT_VALID: type[AnswerNotValid] = CodeNotValid

@@ -21,7 +21,7 @@ from tokens.models import Reason, Session
 pytestmark = pytest.mark.django_db
 
 OLD_HASH = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
-"""Of a kind that is upgraded when it is used."""
+"""A kind of hash that is upgraded when it is used."""
 
 
 @pytest.mark.django_db

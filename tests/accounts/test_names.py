@@ -102,7 +102,7 @@ def test_other_characters_are_refused_in_a_username(name: str) -> None:
 
 
 WORST = "a" * 100_000 + "\N{COMBINING ACUTE ACCENT}" * 100_000 + "\N{COMBINING GRAVE ACCENT BELOW}" * 100_000
-"""What takes Python minutes to normalise."""
+"""A text that Python takes minutes to normalise."""
 
 
 @pytest.mark.parametrize("name", [WORST, f"{WORST}@example.com", f"a@{WORST}.com", "a" * (LENGTH + 1)])

@@ -1,4 +1,4 @@
-"""The mails that the owner of an account gets."""
+"""The mails to the owner of an account."""
 
 from datetime import timedelta
 from io import StringIO
@@ -39,7 +39,7 @@ SAFARI = (
 
 @pytest.fixture
 def ann(ann: User) -> User:
-    """The owner of a verified address: others get no notice."""
+    """The owner of a verified address; nobody else gets notices."""
     ann.email_verified = True
     ann.save()
     return ann
@@ -51,7 +51,7 @@ def notices(settings: Settings) -> None:
 
 
 def mails() -> list[tuple[str, str]]:
-    """Send what waits; return the subjects and the recipients."""
+    """Send the queued mails; return the subjects and the recipients."""
     mail.outbox = []
     outbox.deliver()
     assert not Mail.objects.exists()

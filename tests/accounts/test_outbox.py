@@ -162,7 +162,7 @@ def test_failed_mail_is_retried_with_growing_delays(
     outbox.deliver()
     assert not Mail.objects.exists()
     *tries, end = caplog.messages
-    # Nothing of what the server said, which may quote the mail.
+    # No word of the server's response, which may quote the mail.
     assert tries == [f"Mail {mail.pk} (reset_password) could not be sent: SMTPDataError 554"] * outbox.ATTEMPTS
     assert end == f"Mail {mail.pk} (reset_password) was given up after 8 tries"
     assert not any(record.exc_info for record in caplog.records)
@@ -226,7 +226,7 @@ def threads() -> list[Thread]:
 
 @contextmanager
 def renamed(table: str) -> Iterator[None]:
-    """Have the database fail for every use of the table."""
+    """Make every use of the table fail."""
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
         try:

@@ -28,7 +28,7 @@ UNKNOWN = {
 
 @pytest.fixture(autouse=True)
 def clock(time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    """Each look at the clock is a microsecond later, as in life."""
+    """Each reading of the clock is a microsecond later, as it really is."""
     time_machine.move_to("2030-01-01T12:00Z")
     return time_machine
 
@@ -58,7 +58,7 @@ def add(browser: Browser, device: Authenticator, *, how: dict[str, Any] | None =
 
 
 def answered(device: Authenticator, **how: Any) -> dict[str, Any]:
-    """Return what a login by passkey sends."""
+    """Return the body of a login by passkey."""
     asked = Browser().post("/auth/login/passkey/options").json()
     return {"challenge": asked["challenge"], "credential": device.get(asked["publicKey"], **how)}
 
@@ -76,7 +76,7 @@ def second_step(asked: Any, device: Authenticator, browser: Browser | None = Non
 
 
 def asked_for(client: Browser | App | None = None) -> Any:
-    """Give the password alone, and return what comes back."""
+    """Send the password alone, and return the response."""
     response = (client or Browser()).login()
     assert (response.status_code, response.json()["code"]) == (401, "second_factor_required")
     return response.json()
@@ -516,7 +516,7 @@ def test_renewal_needs_a_passkey(browser: Browser) -> None:
     assert (response.status_code, response.json()["code"]) == (400, "no_passkey")
 
 
-# With a second factor, a recent sign-in is one in which a factor took part.
+# With a second factor, a sign-in counts as recent only if it included a factor.
 
 
 def test_password_sign_in_before_the_first_passkey_does_not_allow_another(

@@ -1,4 +1,4 @@
-"""Pwned Passwords, asked over HTTP: a server of the test's own speaks the protocol of its range API."""
+"""Pwned Passwords over HTTP: a server of the tests speaks the protocol of its range API."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> Non
 
 
 def answer_range(handler: BaseHTTPRequestHandler) -> None:
-    """Answer with what is known of that prefix, between others and padding, whose count is 0."""
+    """Answer with the known hashes of that prefix, among others and padding, whose count is 0."""
     lines = [f"{number:035X}:{number}" for number in range(1, 800)]
     lines += [f"{digest(BREACHED)[5:]}:3,861"] * (digest(BREACHED)[:5] == handler.path.rpartition("/")[2])
     lines += [f"{digest(PASSWORD)[5:]}:0"] * (digest(PASSWORD)[:5] == handler.path.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""Giving the password again, as stories: ann has two browsers, and a thief has an access token of one of them."""
+"""Entering the password again, as stories: ann has two browsers, and a thief has an access token of one of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ UPDATE = 'UPDATE "latchkey_session"'
 
 @pytest.fixture
 def ann_has(browser: Browser, clock: TimeMachineFixture) -> Enrolled:
-    """A second factor that ann has enabled a while ago."""
+    """A second factor that ann enabled a while ago."""
     enrolled = set_up(browser)
     clock.shift(300)
     return enrolled
@@ -73,13 +73,13 @@ def said(browser: Browser, url: str = "/sensitive") -> Any:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return the sessions, without what a token that is let in confirms, whatever becomes of the request."""
+    """Return the sessions, without the field that every accepted token changes."""
     return [{**row, "confirmed": None} for row in Session.objects.order_by("pk").values()]
 
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Expect that every session is afterwards as it was before, and that none was renewed."""
+    """Expect that no session changes, and that none is renewed."""
     before = rows()
     yield
     assert rows() == before
@@ -444,7 +444,7 @@ def test_renewal_costs_eleven_statements_and_a_refresh_still_two(
     acts: list[tuple[Callable[[], Any], int]] = [
         (browser.reauthenticate, 11),
         (browser.refresh, 2),
-        (lambda: browser.get("/sensitive"), 4),  # the first use after a rotation confirms it; two look for factors
+        (lambda: browser.get("/sensitive"), 4),  # the first use after a rotation confirms it; two read the factors
         (lambda: browser.get("/sensitive"), 3),
     ]
     for act, expected in acts:

@@ -1,4 +1,4 @@
-"""Secrets at rest: what the database holds, and what becomes of it when SECRET_KEY is rotated."""
+"""Secrets at rest: what the database holds, before and after SECRET_KEY is rotated."""
 
 import logging
 from base64 import b32encode

@@ -1,4 +1,4 @@
-"""EMAIL_VERIFICATION=required: who registers gets in by the mail, and nobody learns by it who has an account."""
+"""EMAIL_VERIFICATION=required: new users get in by the mail, and nobody learns who has an account."""
 
 import re
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def register(username: str = "bob", email: Any = "bob@example.com", password: st
 
 
 def mailed(mailoutbox: list[EmailMessage]) -> EmailMessage:
-    """Send what waits; return the one mail that it is."""
+    """Send the one queued mail, and return it."""
     mailoutbox.clear()
     outbox.deliver()
     (mail,) = mailoutbox
@@ -77,7 +77,8 @@ def assert_nobody_gets_in(username: str, password: str = PASSWORD) -> None:
 
 
 def test_two_people_one_address(mailoutbox: list[EmailMessage]) -> None:
-    """Ann registers and gets in by the mail. Then Bob tries with her address: she hears of it, and he of nothing."""
+    """Ann registers and gets in by the mail. Then Bob tries with her address: she gets a mail, and he learns
+    nothing."""
     answer = register("ann", "ann@example.com")
     assert (answer.status_code, answer.json()) == (202, AWAITING)
     assert_nobody_gets_in("ann")
@@ -192,7 +193,7 @@ def test_user_who_left_the_address_gets_no_mail(
         ({"email": "nonsense"}, {"email": ["Enter a valid email address."]}),
         ({"username": "ANN"}, TAKEN),
         ({"username": "ANN", "password": "password"}, TAKEN | {"password": ["This password is too common."]}),
-        # The same for a known address: here nothing tells them apart.
+        # The same for a known address: nothing here shows the difference.
         ({"password": "ann@example.com"}, {"password": ["The password is too similar to the email address."]}),
         (
             {"email": "new@example.com", "password": "new@example.com"},
@@ -229,7 +230,7 @@ def test_mails_to_one_address_are_limited(ann: User, settings: Settings, email: 
     refused = register("bob4", email.upper())
     assert (refused.json()["code"], refused["Retry-After"]) == ("throttled", "600")
     assert (User.objects.exclude(pk=ann.pk).count(), Mail.objects.count()) == (2, 2)
-    # What was refused for another reason has cost nothing.
+    # Requests that were refused for another reason don't count.
     assert register("ann", "other@example.com").json() == TAKEN
 
 

@@ -46,7 +46,7 @@ MALFORMED: list[Any] = [None, True, [], {}, ["x"], "", " ", "\0", "\ud800", "x" 
 
 @pytest.fixture
 def ann(db: None) -> User:
-    """One whose address is verified, so that a second factor can be set up."""
+    """A user whose verified address allows a second factor."""
     return User.objects.create_user("ann", "ann@example.com", PASSWORD, email_verified=True)
 
 
@@ -61,7 +61,7 @@ def remove(browser: Browser, code: str, password: str = PASSWORD) -> Any:
 
 @pytest.fixture
 def ann_has(browser: Browser, clock: TimeMachineFixture) -> Enrolled:
-    """A second factor that ann has enabled a while ago."""
+    """A second factor that ann enabled a while ago."""
     enrolled = set_up(browser)
     clock.shift(300)
     return enrolled
@@ -583,7 +583,7 @@ def test_challenge_contains_neither_secret_nor_password(ann: User, ann_has: Enro
 
 
 def answers_of(codes: list[str], client: type[Browser | App] = Browser) -> list[int]:
-    """Answer each with a challenge of its own."""
+    """Answer each code with a challenge of its own."""
     return [client().answer(challenge(), code).status_code for code in codes]
 
 

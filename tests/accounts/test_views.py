@@ -1,4 +1,4 @@
-"""Accounts over HTTP, as the contract has them; links are taken out of the mails that were sent."""
+"""Accounts over HTTP. Links are taken out of the delivered mails."""
 
 import json
 from datetime import timedelta
@@ -198,7 +198,7 @@ def change_password(browser: Browser, current: Any = PASSWORD, new: Any = NEW_PA
 
 
 def out(browser: Browser) -> list[str]:
-    """Return why either token of the browser is refused."""
+    """Return the codes with which the browser's tokens are refused."""
     answers = (browser.post("/auth/email/resend", access=browser.access), browser.refresh())
     return [answer.json()["code"] for answer in answers]
 
@@ -286,7 +286,7 @@ def test_password_change_without_a_refresh_token_returns_only_an_access_token(br
 
 
 def foreign_tokens(browser: Browser) -> dict[str, str]:
-    """Return what is no refresh token of the browser's session."""
+    """Return texts that are not refresh tokens of the browser's session."""
     other = Browser()
     other.login()
     return {
@@ -546,7 +546,7 @@ def test_resend_queues_the_mail(browser: Browser) -> None:
     assert (mail.kind, mail.address) == (MailKind.VERIFY_EMAIL, "ann@example.com")
 
 
-# A look at a link, before it is used
+# Checking a link before it is used
 
 
 @pytest.fixture
@@ -587,7 +587,7 @@ def test_link_is_checked_for_its_own_page(link: dict[str, Any], verification_lin
     assert Browser().post("/auth/email/verify/check", link).json() == LINK_REFUSED
 
 
-# Whatever is sent
+# Hostile input
 
 HOSTILE: list[Any] = [
     None,
@@ -684,7 +684,7 @@ def test_account_is_deleted_with_all_its_data(
 
 
 def test_account_protected_by_other_data_stays(browser: Browser, ann: User) -> None:
-    """A table of the deployment's own, of which Django need not know."""
+    """The deployment may have a table that Django doesn't know."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (owner BIGINT NOT NULL REFERENCES accounts_user (id))")
         cursor.execute("INSERT INTO orders VALUES (%s)", [ann.pk])

@@ -1,4 +1,4 @@
-"""Accounts without a password, such as those of another service's login, at each door that asks for one."""
+"""Accounts without a password, such as those that sign in at another service, at each door that asks for one."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ WITHOUT = [door for door in DOORS if not door.startswith("/auth/second-factor/")
 
 
 def without_password(ann: User) -> Browser:
-    """Sign her in as another service's login would, after her password was taken away."""
+    """Take her password away, and sign her in as another service would."""
     ann.refresh_from_db()
     ann.set_unusable_password()
     ann.save()
@@ -45,7 +45,7 @@ def renew(browser: Browser, **answer: Any) -> Any:
 
 
 def state(user: User) -> Any:
-    """Return what the doors could change."""
+    """Return everything that the doors could change."""
     return User.objects.filter(pk=user.pk).values().get(), user.recovery_codes.count(), sessions_of(user)
 
 
@@ -78,7 +78,7 @@ def test_old_sign_in_is_refused_with_the_way_to_renew_it(
 
 
 def test_recent_sign_in_cannot_renew_itself(ann: User, clock: TimeMachineFixture) -> None:
-    """Or else an access token that was stolen in its first ten minutes could stay a recent one for ever."""
+    """Otherwise, an access token that was stolen in its first ten minutes could stay recent forever."""
     browser = without_password(ann)
     for _ in range(2):
         before = sessions_of(ann)

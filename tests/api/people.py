@@ -8,7 +8,7 @@ from tests.clients import PASSWORD, Browser
 
 
 class Person(Browser):
-    """Somebody who is signed in; every call carries the access token."""
+    """A signed-in user; every call carries the access token."""
 
     def __init__(self, username: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -20,7 +20,7 @@ class Person(Browser):
 
     @property
     def path(self) -> str:
-        """Where staff finds the account."""
+        """The account's path for staff."""
         return f"/api/users/{self.user.pk}/"
 
     def call(self, method: str, path: str, body: Any = None, **extra: Any) -> Any:

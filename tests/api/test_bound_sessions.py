@@ -106,7 +106,7 @@ def test_renewed_sign_in_keeps_its_key(browser: Browser) -> None:
 
 
 def test_former_session_of_the_browser_is_replaced_without_its_key(browser: Browser) -> None:
-    """Its key may be what was lost."""
+    """The user may have lost that key."""
     former = Session.objects.get()
     browser.http = ProvingClient(Prover())
     browser.http.cookies["refreshToken"] = str(RefreshToken.of(former))

@@ -1,4 +1,5 @@
-"""The browsable API: signing in to it, staying in while it is used, and being out once the session has ended."""
+"""The browsable API: signing in, staying signed in while it is used, and being signed out once the session has
+ended."""
 
 import json
 import re
@@ -150,7 +151,7 @@ def test_password_field_is_known_to_password_managers(visitor: Visitor) -> None:
 
 @pytest.mark.django_db
 def test_get_changes_nothing() -> None:
-    """Of no endpoint that there is, for a superuser who opens each."""
+    """A superuser opens every endpoint."""
     root = register("root")
     User.objects.update(is_staff=True, is_superuser=True)
     tables = [model for model in apps.get_models() if model._meta.app_label in {"accounts", "latchkey"}]
@@ -250,7 +251,7 @@ def test_cookie_survives_key_rotation(visitor: Visitor, settings: Settings, time
 def test_simultaneous_use_does_not_end_the_session(
     visitor: Visitor, settings: Settings, time_machine: TimeMachineFixture
 ) -> None:
-    """Both write the fingerprint anew after a change of the key; the second one reads again."""
+    """After a change of the key, both write a new fingerprint; the second one reads again."""
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key " * 10
     time_machine.move_to(datetime.now(UTC) + timedelta(minutes=1))

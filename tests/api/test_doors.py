@@ -1,4 +1,4 @@
-"""With DPOP=required no door issues a token without a key: the doors are found in the URL configuration."""
+"""With DPOP=required, no door issues a token without a key. The doors are found in the URL configuration."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +24,7 @@ PAGE = "a page"
 
 
 def public_posts(resolver: Any = None, prefix: str = "") -> Iterator[str]:
-    """Yield each path of the API that takes a POST from who has no access token."""
+    """Yield each path of the API that accepts a POST without an access token."""
     for entry in (resolver or get_resolver()).url_patterns:
         path = prefix + str(entry.pattern)
         match entry:
@@ -66,7 +66,7 @@ def passkey() -> dict[str, Any]:
 
 
 def django_session() -> dict[str, Any]:
-    """Sign in by Django's own login, which in this project is a session of ours already: of a page's."""
+    """Sign in by Django's own login. In this project, that begins a session for pages."""
     password()
     http = APIClient()
     http.force_login(User.objects.get())
@@ -99,7 +99,7 @@ DOORS: dict[str, Callable[[], dict[str, Any]]] = {
     "/auth/login/passkey": passkey,
     "/api/token/passkey/": passkey,
 }
-"""What lets in at each: a session begins there."""
+"""The doors at which a session begins, each with a request that passes."""
 
 NO_DOORS = {
     "/auth/refresh-token",
@@ -115,7 +115,7 @@ NO_DOORS = {
     "/auth/login/passkey/options",
     "/api/token/passkey/options/",
 }
-"""Where no session begins: one goes on, or ends, or is looked at, or there is none."""
+"""The paths at which no session begins."""
 
 
 def enter(path: str, body: Any, prover: Prover | None = None) -> Any:

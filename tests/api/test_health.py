@@ -1,4 +1,4 @@
-"""What load balancers ask."""
+"""The health checks of load balancers."""
 
 from contextlib import closing
 from http.client import HTTPConnection

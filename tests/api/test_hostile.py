@@ -1,4 +1,4 @@
-"""Whatever is sent to whichever endpoint, the answer names the client's fault, in the one shape."""
+"""Whatever a client sends, each endpoint's response names the client's error, always in the same shape."""
 
 import json
 from typing import Any
@@ -87,7 +87,7 @@ HEADERS = [
 
 @pytest.fixture(autouse=True)
 def no_limits(settings: Settings) -> None:
-    """Let every try come through to what judges it."""
+    """Turn the limits off, so every attempt is judged."""
     settings.TOKENS_THROTTLING = False
 
 

@@ -1,4 +1,4 @@
-"""Every text that somebody sends has a bound, which is judged before anything is done with it."""
+"""Every text that a client sends has a maximum length, which is checked before the text is used."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -24,6 +24,7 @@ from tests.accounts.test_names import WORST
 from tests.api.people import Person
 from tests.clients import PASSWORD, App, Browser
 from tokens.domain.signing_in import PASSWORD_LENGTH
+from tokens.http.fields import TokenField
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +33,7 @@ SECONDS = 2.0  # CPU time, so that other processes make no difference
 
 
 def inputs() -> Iterator[tuple[str, serializers.CharField]]:
-    """Yield the text fields of every serializer that takes something."""
+    """Yield the text fields of every serializer that reads input."""
     found = {value for module in MODULES for value in vars(module).values() if isinstance(value, type)}
     for serializer in sorted(found, key=lambda known: known.__qualname__):
         if not issubclass(serializer, serializers.Serializer) or not serializer.__module__.startswith(
@@ -42,7 +43,7 @@ def inputs() -> Iterator[tuple[str, serializers.CharField]]:
         if issubclass(serializer, serializers.ModelSerializer) and not hasattr(serializer, "Meta"):
             continue
         if "Sliding" in serializer.__name__:
-            continue  # which take nothing
+            continue  # which read no input
         for name, field in serializer().fields.items():
             if isinstance(field, serializers.CharField) and not field.read_only:
                 yield f"{serializer.__qualname__}.{name}", field
@@ -53,9 +54,7 @@ def test_every_text_field_of_a_serializer_is_bounded() -> None:
     assert len(fields) > 20
     # A token is refused as such by its parser, which judges its length first.
     unbounded = {
-        name
-        for name, field in fields.items()
-        if field.max_length is None and not isinstance(field, tokens.serializers.TokenField)
+        name for name, field in fields.items() if field.max_length is None and not isinstance(field, TokenField)
     }
     assert not unbounded
 
@@ -84,7 +83,7 @@ def test_long_field_values_do_not_keep_the_server_busy(ann: Person, method: str,
 
 
 def test_nothing_else_does() -> None:
-    """The doors that are no endpoint: the admin and its search, the form of the API's pages, queries, commands."""
+    """Input that no endpoint reads: the admin and its search, the forms of the API's pages, queries, commands."""
     root = User.objects.create_superuser("root", "root@example.com", PASSWORD)
     browser = Browser()
     browser.http.force_login(root)

@@ -1,4 +1,5 @@
-"""The one sign-in of the admin and the browsable API: a session like any other, ended by whatever ends sessions."""
+"""The shared sign-in of the admin and the browsable API: a session like any other. Everything that ends sessions ends
+it."""
 
 import re
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def sue() -> User:
 
 @pytest.fixture(params=[API, ADMIN], ids=["api", "admin"])
 def visitor(request: pytest.FixtureRequest, sue: User) -> Visitor:
-    """Return a member of the staff who has signed in at either door."""
+    """Return a staff member who has signed in at one of the two doors."""
     visitor = Visitor("sue", request.param)
     assert visitor.sign_in().status_code == 302
     return visitor
@@ -89,7 +90,7 @@ def test_refused_sign_in_to_the_admin_starts_no_session(ann: Person) -> None:
 
 
 def by(act: Callable[[Person], Any]) -> Callable[[Visitor], Any]:
-    """Return an ending that the user does with an access token, in another browser."""
+    """Return a function with which the user ends it, with an access token in another browser."""
     return lambda _: act(sign_in("sue"))
 
 

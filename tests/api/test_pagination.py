@@ -1,4 +1,4 @@
-"""Pages: each row once, in order, whatever is equal, comes or goes meanwhile."""
+"""Pages: each row comes once and in order, even if rows are equal, or come and go meanwhile."""
 
 from base64 import b64encode, urlsafe_b64encode
 from datetime import timedelta
@@ -20,7 +20,7 @@ LOG = "/api/security-events/"
 
 @pytest.fixture
 def log(ann: Person) -> list[str]:
-    """The kinds of ten events, newest first, of which those in the middle happened in the same moment."""
+    """The kinds of ten events, newest first. Those in the middle happened at the same moment."""
     SecurityEvent.objects.all().delete()
     now = timezone.now()
     ages = [0, 1, 2, 2, 2, 2, 2, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Passkeys at the doors of the pages: the admin and the browsable API."""
+"""Passkeys at the sign-in forms of the pages: the admin and the browsable API."""
 
 import json
 from typing import Any
@@ -57,14 +57,14 @@ def visitor(request: pytest.FixtureRequest) -> Visitor:
 
 
 def alone(device: Authenticator) -> dict[str, str]:
-    """Return what the page's script sends for a passkey alone."""
+    """Return what the page's script sends for a sign-in with a passkey alone."""
     asked = Browser().post("/auth/login/passkey/options").json()
     credential = device.get(asked["publicKey"])
     return {"username": "", "password": "", "challenge": asked["challenge"], "credential": json.dumps(credential)}
 
 
 def second(page: Any, device: Authenticator) -> dict[str, str]:
-    """Return what the script sends after a password, with what the page holds."""
+    """Return what the script sends after a password, with the page's own fields."""
     form = page.context["form"]
     asked = form["public_key"].value()
     credential = device.get(json.loads(asked))
@@ -72,7 +72,7 @@ def second(page: Any, device: Authenticator) -> dict[str, str]:
 
 
 def held(page: Any) -> dict[str, str]:
-    """Return what the page's form sends by itself at the second step."""
+    """Return what the page's form sends at the second step, without the script."""
     form = page.context["form"]
     names = ("second_factor", "public_key")
     assert all(f'name="{name}"' in page.content.decode() for name in names)

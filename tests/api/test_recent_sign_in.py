@@ -1,4 +1,4 @@
-"""A view that wants a recent sign-in, in the browsable API: the sign-in there is a session's as well."""
+"""A view that requires a recent sign-in, in the browsable API, whose sign-in is that of a session too."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from tokens.permissions import RecentSignIn
 
 
 class Sensitive(APIView):
-    """What is asked for with care."""
+    """A sensitive view."""
 
     permission_classes: Any = (RecentSignIn,)
 

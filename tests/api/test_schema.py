@@ -173,7 +173,7 @@ def operations(schema: Any) -> dict[str, Any]:
 
 
 def codes_in(operation: Any, status: int) -> set[str]:
-    """Return the error codes that the operation tells of for that status."""
+    """Return the error codes that the operation lists for that status."""
     codes: set[str] = set()
     for media_type in operation["responses"][str(status)].get("content", {}).values():
         for body in media_type["schema"].get("oneOf", [media_type["schema"]]):
@@ -186,7 +186,7 @@ def test_schema_is_valid_and_complete(tmp_path: Path) -> None:
 
 
 def endpoints(patterns: Any = None, prefix: str = "") -> Iterator[str]:
-    """Yield the method and the path of whatever a program can call, as the URLconf has it."""
+    """Yield the method and the path of every call for programs, from the URLconf."""
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         path = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -262,11 +262,11 @@ def test_schema_describes_the_headers(schema: Any) -> None:
     }
 
 
-# What is answered, held against it
+# Responses, compared with it
 
 
 def as_json_schema(node: Any) -> Any:
-    """Return the schema of an answer in the words of JSON Schema, with no property beside those that it names."""
+    """Return the schema of a response as JSON Schema that allows no other properties."""
     if isinstance(node, list):
         return [as_json_schema(item) for item in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The protected resources, as the contract has them."""
+"""The protected resources."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -121,6 +121,7 @@ def test_me_is_the_account_of_the_caller(ann: Person, django_assert_num_queries:
         "username": "ann",
         "email": "ann@example.com",
         "emailVerified": False,
+        "hasPassword": True,
         "isStaff": False,
         "groups": ["readers", "writers"],
         "dateJoined": wire(ann.user.date_joined),
@@ -649,7 +650,7 @@ def test_links_count_towards_the_limit_of_the_address(ann: Person, staff: Person
     settings.TOKENS_LIMITS = {"mail": (1, 600.0)}
     ask_for_reset = {"email": "ANN@example.com"}
     assert [ann.post("/auth/password/reset", ask_for_reset).status_code for _ in range(2)] == [202, 429]
-    # What a stranger asks for keeps nobody from what staff sends.
+    # A stranger's requests don't block links from staff.
     first, second = (staff.call("post", f"{ann.path}send-password-reset/") for _ in range(2))
     assert first.status_code == 202
     assert (second.status_code, second.json()["code"]) == (429, "throttled")

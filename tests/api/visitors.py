@@ -1,4 +1,4 @@
-"""Who browses the API and the admin in the tests: a browser that shows pages and has no access token."""
+"""The visitor who browses the API and the admin in the tests, in a browser that has no access token."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 API, ADMIN = "/api/sign-in", "/admin/login/"
-"""Where one signs in, for both."""
+"""The sign-in pages of both."""
 
 
 class Visitor:
@@ -41,7 +41,7 @@ class Visitor:
         return self.http.get(path, **extra)
 
     def send(self, method: str, path: str, body: Any = None, **extra: Any) -> Any:
-        """Do as the page's form does: with the token of the page."""
+        """Send the form, with the page's CSRF token."""
         headers = {"x-csrftoken": csrf_of(self.get("/api/")), "accept": ACCEPT}
         return self.http.generic(method, path, body or "", "application/json", headers=headers, **extra)
 

@@ -1,1 +1,1 @@
-"""A package, so that what these tests share ends with the last of them."""
+"""A package, so the fixtures that these tests share end with the last test."""

@@ -1,7 +1,7 @@
 """Chromium, driven against the server as it runs in production.
 
-All that Playwright does happens in one thread, the tests themselves included: a loop runs beside it, and where a loop
-runs, Django keeps other connections to the database.
+Playwright and the tests that use it run in one thread. Playwright's event loop is there, and Django keeps separate
+connections to the database in a thread with a loop.
 """
 
 from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def server(django_db_setup: None, mails: Path) -> Iterator[str]:
-    """Run no longer than these tests: it sends the mails in this database, those of other tests too."""
+    """End with these tests: the server would also send the mails of other tests in this database."""
     with serve(address_of_database(), EMAIL_URL=f"filemail:///{mails}", THREADS="8") as url:
         yield url
 
@@ -95,7 +95,7 @@ class Visitor:
     def __init__(self, context: BrowserContext, base_url: str) -> None:
         self.context = context
         self.complaints: list[str] = []
-        # A page that opens asks whether somebody is signed in, and the browser writes down that nobody is.
+        # A page that opens asks whether a user is signed in, and the browser logs the 401.
         self.expected: list[str] = [f"401 (Unauthorized) {base_url}/auth/refresh-token"]
         context.set_default_timeout(TIMEOUT)
         context.on("console", self._hear)
@@ -108,7 +108,7 @@ class Visitor:
         return page
 
     def expect_complaint(self, *parts: str) -> None:
-        """Let the console tell of this: the browser writes down each answer that is an error, even a handled one."""
+        """Expect this message in the console: the browser logs every error response, even a handled one."""
         self.expected.extend(parts)
 
     def _hear(self, message: ConsoleMessage) -> None:
@@ -125,7 +125,7 @@ Visit = Callable[..., Visitor]
 
 @pytest.fixture
 def visit(site: str, chromium: Chromium) -> Iterator[Visit]:
-    """Open a browser; its pages are on the site, unless another base_url is given."""
+    """Open a browser. Its pages are on the site, unless another base_url is given."""
     visitors: list[Visitor] = []
 
     def visit(user_agent: str = LINUX, **options: Any) -> Visitor:

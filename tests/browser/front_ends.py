@@ -1,4 +1,4 @@
-"""Servers beside Latchkey: one that serves a front end, one that is an API, one that has no business with either."""
+"""Servers beside Latchkey: a front end, an API, and an unrelated site."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ CLIENT = Path(__file__).resolve().parents[2] / "client/src"
 
 
 class Site(ThreadingHTTPServer):
-    """A server on a port of its own, which makes it an origin of its own.
+    """A server on a port of its own, and so with an origin of its own.
 
-    It serves the client's modules, and a page; it lets every origin read everything but the paths below /closed, and
-    sends /away to where `away` says.
+    It serves the client's modules and a page. Every origin can read everything but the paths below /closed. /away
+    redirects to `away`.
     """
 
     def __init__(self) -> None:

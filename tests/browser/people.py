@@ -1,4 +1,4 @@
-"""Who sits at the browsers in the tests, and what they do more than once."""
+"""The users of the browsers in the tests, and what they do in several tests."""
 
 from pathlib import Path
 from re import search
@@ -17,7 +17,7 @@ PHONE = (
 
 
 def register(page: Page, username: str = "ann", *, address: bool = True) -> None:
-    """Register. With an address, which nobody verifies, there is no second factor to be had."""
+    """Register. Nobody verifies the address, so the account can't have a second factor."""
     page.goto("/#register")
     page.get_by_label("Username").fill(username)
     if address:
@@ -51,6 +51,11 @@ def switch_on(page: Page) -> tuple[Device, list[str]]:
     page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
     page.keyboard.press("Enter")
+    return confirm(page)
+
+
+def confirm(page: Page) -> tuple[Device, list[str]]:
+    """Set up the authenticator app that the page shows; return it, and the recovery codes."""
     expect(page.get_by_label("Code from the app")).to_be_focused()
     device = Device(page.locator("#secret").inner_text().replace(" ", ""))
     page.keyboard.type(device.code())
@@ -62,7 +67,7 @@ def switch_on(page: Page) -> tuple[Device, list[str]]:
 
 
 def link_in_mail(mails: Path, page_name: str) -> str:
-    """Return the newest link to that page in a mail that has come, or comes within seconds."""
+    """Return the newest mailed link to that page; wait for the mail if necessary."""
     deadline = monotonic() + 60
     while monotonic() < deadline:
         for mail in sorted(mails.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True):

@@ -1,4 +1,4 @@
-"""What axe-core finds, in light and in dark, on a desk and on a phone: nothing."""
+"""axe-core finds nothing, in light and dark mode, on a desktop and on a phone."""
 
 from collections.abc import Callable
 
@@ -56,7 +56,7 @@ def deletion(page: Page) -> None:
 
 
 def mailed(link: Link) -> Callable[[User], str]:
-    """Return what finds a link that works, below the server that the test has."""
+    """Return a function that finds a valid link, with the address of the test's server."""
     return lambda user: link.url(user).removeprefix(settings.PUBLIC_URL)
 
 
@@ -122,7 +122,7 @@ VIEWS: dict[str, tuple[str | Callable[[User], str], Callable[[Page], None]]] = {
 
 SETTLED = """() => Promise.all(
     document.getAnimations().filter((each) => each instanceof CSSTransition).map((each) => each.finished))"""
-"""Waits for colours that are on their way from light to dark."""
+"""Waits for colours that are changing from light to dark."""
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The account page: every story of it, by clicking."""
+"""Every story of the account page, by clicking."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
+from accounts.models import User
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import LINUX, PHONE, fill_in, link_in_mail, register, sign_in
+from tests.browser.people import LINUX, PHONE, confirm, fill_in, link_in_mail, register, sign_in
 from tests.clients import PASSWORD
 from tests.server import address_of_database, serve
+from tokens.models import Session
+from tokens.tokens import RefreshToken
 
 NEW_PASSWORD = "a rather different sentence"
+NOW, HOURS = timedelta(0), timedelta(hours=2)
+
+Enter = Callable[[Page, timedelta], None]
 
 
 def devices(page: Page) -> Any:
@@ -114,7 +120,7 @@ def test_stale_answer_does_not_replace_a_newer_one(page: Page) -> None:
     page.get_by_label("New username").fill("anne")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Your username has been changed.")
-    expect(page.locator("#factor-state")).not_to_be_empty()  # the former answer has come
+    expect(page.locator("#factor-state")).not_to_be_empty()  # the previous response has arrived
     expect(page.locator("[data-me=username]")).to_have_text("anne")
 
 
@@ -351,7 +357,7 @@ def test_device_is_remembered_by_default(page: Page, remember: bool) -> None:
 
 def is_remembered(page: Page) -> bool:
     (cookie,) = page.context.cookies()
-    return cookie["expires"] != -1  # -1: it goes with the browser
+    return cookie["expires"] != -1  # -1: it ends with the browser
 
 
 def test_account_is_deleted_after_a_confirmation_and_the_password(visit: Visit) -> None:
@@ -437,7 +443,7 @@ def test_everything_works_with_the_keyboard_alone(visit: Visit) -> None:
 
 @pytest.fixture
 def strict(transactional_db: None, mails: Path) -> Iterator[str]:
-    """The base URL of a server where addresses have to be verified."""
+    """The base URL of a server that requires verified addresses."""
     mail = f"filemail:///{mails}"
     with serve(address_of_database(), EMAIL_URL=mail, THREADS="8", EMAIL_VERIFICATION="required") as url:
         yield url
@@ -515,3 +521,73 @@ def test_account_that_failed_to_load_is_loaded_on_retry(visitor: Visitor, page: 
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("[data-me=username]")).to_have_text("ann")
     expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+
+
+@pytest.fixture
+def guest(site: str, settings: Any) -> Enter:
+    """Sign in a user without a password, as another service's login does, so long ago; open the account page."""
+    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "ISSUER": site, "AUDIENCE": site}
+    user = User.objects.create_user("ann", "ann@example.com", email_verified=True)
+    refresh = {ago: str(RefreshToken.for_user(user)) for ago in (NOW, HOURS)}
+    old = RefreshToken(refresh[HOURS])["sid"]
+    Session.objects.filter(pk=old).update(created_at=datetime.now(UTC) - HOURS)
+
+    def enter(page: Page, ago: timedelta) -> None:
+        page.context.add_cookies(
+            [{"name": "refreshToken", "value": refresh[ago], "domain": "127.0.0.1", "path": "/auth"}]
+        )
+        page.goto("/")
+        expect(page.get_by_text("Set a password").first).to_be_visible()
+        expect(page.locator("#view [name=currentPassword]:visible")).to_have_count(0)
+
+    return enter
+
+
+def test_account_without_a_password_is_asked_for_none(guest: Enter, visitor: Visitor, page: Page) -> None:
+    visitor.expect_complaint("401 (Unauthorized)")
+    guest(page, HOURS)
+    page.get_by_text("Turn on two-factor authentication").click()
+    enrol = page.locator("#enrol")
+    expect(enrol.get_by_label("Your password")).to_be_hidden()
+    enrol.get_by_role("button", name="Continue").click()
+    expect(enrol.get_by_role("alert")).to_have_text("This needs a recent sign-in. Sign in again.")
+    guest(page, NOW)
+    page.get_by_text("Turn on two-factor authentication").click()
+    enrol.get_by_role("button", name="Continue").click()
+    _, codes = confirm(page)
+
+    page.get_by_text("Change the email address").click()
+    form = page.locator("#change-email")
+    form.get_by_label("New email address").fill("new@example.com")
+    form.get_by_label("Code").fill(codes[0])
+    form.get_by_role("button", name="Change the address").click()
+    # No factor took part in this sign-in.
+    renewal = page.get_by_role("dialog", name="Confirm that it's you")
+    expect(renewal.get_by_label("Code")).to_be_focused()
+    expect(renewal.get_by_label("Your password")).to_be_hidden()
+    renewal.get_by_role("button", name="Cancel").click()
+    expect(form.get_by_role("alert")).to_contain_text("Confirm it with your second factor")
+    form.get_by_role("button", name="Change the address").click()
+    renewal.get_by_label("Code").fill(codes[1])
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-me=email]")).to_have_text("new@example.com")
+
+    page.get_by_text("Delete account").first.click()
+    page.get_by_role("button", name="Delete account").click()
+    deletion = page.get_by_role("dialog", name="Delete your account permanently?")
+    deletion.get_by_label("Code").fill(codes[2])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your account has been deleted.")
+
+
+def test_first_password_is_set_and_asked_for_from_then_on(guest: Enter, page: Page) -> None:
+    guest(page, NOW)
+    page.get_by_text("Set a password").first.click()
+    page.get_by_label("New password").fill(NEW_PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Your password has been set")
+    page.get_by_text("Change the password").first.click()
+    expect(page.locator("#change-password").get_by_label("Your password")).to_be_visible()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    fill_in(page, "ann", NEW_PASSWORD)
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The admin, as an operator uses it, with what the account's owner sees of it."""
+"""The admin as an operator uses it, and what the account's owner sees."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.server import serve
 def office(database_url: str) -> Iterator[str]:
     """Return the base URL of a server with an administrator, root.
 
-    It is one of its own: Django remembers the ids of content types, which the database of another test does not have.
+    The server is not shared: Django caches the ids of content types, which differ in another test's database.
     """
     User.objects.create_superuser("root", "root@example.com", PASSWORD)
     with serve(database_url) as url:

@@ -1,4 +1,5 @@
-"""The browsable API, by clicking: signing in, the forms of every viewset, and being out once the session has ended."""
+"""The browsable API, by clicking: signing in, the forms of every viewset, and being signed out once the session has
+ended."""
 
 import re
 from typing import Any
@@ -155,7 +156,7 @@ def test_session_revoked_elsewhere_is_signed_out_at_the_next_click(visit: Visit)
 
 
 def test_foreign_page_cannot_trigger_actions(visitor: Visitor, page: Page, site: str) -> None:
-    """Whatever another site has a browser send: no cookie goes along, and none would be enough."""
+    """Another site's requests carry no cookie, and a cookie alone would not be enough."""
     visitor.expect_complaint("Failed to load resource", "blocked by CORS policy", "ERR_")
     register(page)
     sign_in_to_api(page)

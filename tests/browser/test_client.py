@@ -1,4 +1,4 @@
-"""The client against the real server: tabs that race, lost answers, a laptop that wakes, a server that is away."""
+"""The client against the real server: racing tabs, lost responses, a laptop that wakes, an unreachable server."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ ONCE = 2  # requests for one refresh after a long sleep: the first is refused, a
 
 @pytest.fixture
 def calls(chromium: Chromium, visitor: Visitor) -> Counter[str]:
-    """Count what the visitor's pages ask of the API, by path."""
+    """Count the API calls of the visitor's pages, by path."""
     counter: Counter[str] = Counter()
     chromium.run(visitor.context.on, "request", lambda request: counter.update([urlsplit(request.url).path]))
     return counter
@@ -45,7 +45,7 @@ def open_client(visitor: Visitor, username: str = "ann") -> Page:
 
 
 def renew_together(first: Page, *others: Page) -> None:
-    """Have the first page renew its token, and the others before the first has its answer."""
+    """Make the first page renew its token, and the others before the first has its response."""
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -76,7 +76,7 @@ def cookie_of(context: BrowserContext) -> str:
 
 
 def answered_but_lost(site: str, context: BrowserContext) -> Callable[[Route], None]:
-    """Let the server answer what the browser asks, and lose the answer, cookie and all."""
+    """Let the server respond to the browser's request, and lose the response with its cookie."""
 
     def lose(route: Route) -> None:
         headers = {"Cookie": cookie_of(context), "DPoP": route.request.headers["dpop"]}

@@ -1,4 +1,4 @@
-"""The client in front ends that are not the server's own: on another port, on another site, with a second API."""
+"""The client in other front ends: on another port, on another site, with a second API."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ def front() -> Iterator[Site]:
 
 @pytest.fixture
 def sites(front: Site) -> Iterator[list[Site]]:
-    """Yield a front end, an API that it uses, and a stranger."""
+    """Yield a front end, the API that it uses, and an unrelated site."""
     with site() as api, site() as stranger:
         yield [front, api, stranger]
 
@@ -53,7 +53,7 @@ def open_front_end(visitor: Visitor, url: str, server: str, *origins: str) -> Pa
 
 
 def evaluate(page: Page, call: str) -> Any:
-    """Return what a call of the client's comes to, or its error's name, code and message."""
+    """Return the result of a client call, or its error's name, code and message."""
     return page.evaluate(
         "async (call) => { try { return await new Function(`return ${call}`)(); }"
         " catch ({ name, code, message }) { return { name, code, message }; } }",

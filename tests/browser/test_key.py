@@ -1,4 +1,4 @@
-"""A session that is bound to a key: what is copied out of the browser is worth nothing, and the browser goes on."""
+"""A session that is bound to a key: copied tokens are useless, and the browser stays signed in."""
 
 import json
 from urllib.error import HTTPError
@@ -15,7 +15,7 @@ GUARDED = ("/api/me/", "/api/sessions/", "/api/security-events/", "/auth/second-
 
 
 def asked_with(page: Page) -> dict[str, str]:
-    """Return the headers of a request that the page sends with its access token."""
+    """Return the headers of the page's request with its access token."""
     with page.expect_request("**/api/me/") as asked:
         page.locator("#fetch").click()
     expect(page.locator("#output")).to_contain_text('"username": "ann"')
@@ -24,7 +24,7 @@ def asked_with(page: Page) -> dict[str, str]:
 
 
 def refusal(url: str, method: str = "GET", **headers: str) -> str:
-    """Send what a thief sends; return the code of the refusal."""
+    """Send a thief's request; return the code of the refusal."""
     with pytest.raises(HTTPError) as refused:
         urlopen(Request(url, method=method, headers=headers))
     with refused.value as answer:
@@ -46,7 +46,7 @@ def test_copied_cookie_and_tokens_are_refused_while_the_browser_continues(visito
         assert refusal(f"{site}/auth/logout", "POST", Cookie=cookie, Authorization=f"DPoP {token}")
         for path in GUARDED:
             assert refusal(f"{site}{path}", Authorization=f"Bearer {token}") == "dpop_proof_required"
-            # The proof that came along has been used, and was for one path.
+            # The copied proof has been used, and was for one path.
             read = {"Authorization": f"DPoP {token}", "DPoP": sent["dpop"]}
             assert refusal(f"{site}{path}", **read) == "invalid_dpop_proof"
         page.locator("#renew").click()

@@ -1,4 +1,4 @@
-"""The account page in German: what its template says, what its script says, and how it tells times."""
+"""The account page in German: the texts of its template and its script, and its times."""
 
 import re
 

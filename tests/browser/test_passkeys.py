@@ -32,7 +32,7 @@ if (navigator.credentials)
   navigator.credentials.get = ({ signal }) =>
     new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 """
-"""Has the browser wait for a person, as browsers with a window do; Chromium without one gives up at once."""
+"""Makes the browser wait for the user, as a browser with a window does. Headless Chromium gives up at once."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def named_server(django_db_setup: None, mails: Path) -> Iterator[str]:
 
 @pytest.fixture
 def named(transactional_db: None, named_server: str) -> str:
-    """Return the base URL of a server that is called by a name."""
+    """Return the base URL of a server with a host name."""
     return named_server
 
 
@@ -140,11 +140,11 @@ def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -
     page.get_by_role("button", name="Remove Old laptop").click()
     page.get_by_role("button", name="Remove passkey").click()
     # No factor took part in this sign-in.
-    form = page.locator("#remove-passkey")
+    form = page.locator("#reauthenticate")
     expect(form.get_by_label("Your password")).to_be_focused()
-    expect(form.get_by_role("alert")).not_to_be_empty()
+    expect(form.get_by_role("button", name="Use a passkey")).to_be_visible()
     form.get_by_label("Your password").fill(PASSWORD)
-    form.get_by_label("Two-factor code").fill(code)
+    form.get_by_label("Code").fill(code)
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_have_text("Passkey removed.")
     expect(page.locator("#passkeys > li")).to_have_count(0)

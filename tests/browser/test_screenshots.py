@@ -13,7 +13,7 @@ DESK = {"width": 1120, "height": 680}
 
 
 def wait_a_little(page: Page) -> None:
-    """Have the page believe that it was left alone for a while, so that its times are such as people see."""
+    """Make the page believe that some time has passed, so it shows times that people would see."""
     page.clock.set_system_time(datetime.now(UTC) + timedelta(minutes=2, seconds=5))
     page.reload()
 

@@ -1,4 +1,4 @@
-"""The code that docs/client.md shows, made to run here: its packages and its servers are those of the tests."""
+"""The code in docs/client.md, changed to use the packages and the servers of the tests."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def snippets(package: str) -> list[str]:
-    """Return the blocks that are about the package: the last of ours that they import."""
+    """Return the blocks about the package, which is the last of ours that they import."""
     blocks = [block for _, block in BLOCK.findall((ROOT / "docs/client.md").read_text())]
     found = [block for block in blocks if re.findall(r'from "(latchkey-client[/\w]*)";', block)[-1:] == [package]]
     assert found
@@ -16,7 +16,7 @@ def snippets(package: str) -> list[str]:
 
 
 def placed(snippet: str, modules: str, server: str, api: str = "https://api.example.com") -> str:
-    """Point a snippet to where the modules are, to a server and to another API."""
+    """Point a snippet to the modules here, to a server and to another API."""
     placed = re.sub(
         r'from "latchkey-client(/\w+)?";', lambda found: f'from "{modules}{found[1] or "/latchkey"}.js";', snippet
     )

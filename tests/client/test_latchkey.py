@@ -1,4 +1,4 @@
-"""Runs the tests of the client's own logic, which are in its own language, and need nothing but Node.js."""
+"""Runs the JavaScript tests of the client's logic, which need only Node.js."""
 
 import subprocess
 from pathlib import Path

@@ -21,7 +21,7 @@ from tokens.templatetags import history, sessions
 
 @pytest.fixture
 def admin(db: None) -> Any:
-    """Return the text of the admin's first page, as staff sees it."""
+    """Return the text of the admin's first page for staff."""
     staff = User.objects.create_user("sue", password=PASSWORD, is_staff=True)
     staff.user_permissions.set(Permission.objects.filter(codename__in=["view_session", "view_securityevent"]))
     client = Client()
@@ -68,7 +68,7 @@ def test_staff_who_may_not_see_sessions_get_no_numbers(admin: Any) -> None:
 
 
 def drawn(page: str) -> dict[str, int]:
-    """Return what the first page draws: how much of each in thirty days."""
+    """Return what the first page draws: the count of each row in thirty days."""
     found = re.findall(r"<title id=[^>]*>(.*?)</title>\s*<desc[^>]*>(\d+) in thirty days", page)
     return {name: int(total) for name, total in found}
 

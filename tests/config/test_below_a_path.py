@@ -1,4 +1,4 @@
-"""The server below a path, PUBLIC_URL=https://example.com/sso: the proxy passes the path on, or takes it off."""
+"""The server below a path, PUBLIC_URL=https://example.com/sso: the proxy passes the path on, or strips it."""
 
 import json
 import re
@@ -17,14 +17,14 @@ SSO = "http://localhost/sso"
 
 
 class Proxy:
-    """A browser, and the proxy between it and the server."""
+    """A browser and the proxy in front of the server."""
 
     def __init__(self, url: str, path: str) -> None:
         self.url, self.path = url, path
         self.cookies = CookieJar()
 
     def ask(self, address: str, body: Any = None, **headers: str) -> tuple[int, Any, str]:
-        """Ask for an address of the site, such as /sso/auth/login; return the status, the headers and the body."""
+        """Request an address of the site, such as /sso/auth/login; return the status, the headers and the body."""
         assert address.startswith("/sso"), address
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + self.path + address.removeprefix("/sso"), data)

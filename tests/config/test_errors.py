@@ -18,7 +18,7 @@ def fail(request: HttpRequest, kind: str) -> HttpResponse:
 
 
 def lose_the_database(request: HttpRequest) -> HttpResponse:
-    """Change the admin's session, which is saved only after the view, when there is nowhere to save it any more."""
+    """Change the admin's session, which is saved after the view, and make the database read-only."""
     request.session["changed"] = True
     with connection.cursor() as cursor:
         cursor.execute(READ_ONLY[connection.vendor, True])

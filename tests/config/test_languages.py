@@ -179,12 +179,12 @@ def test_malformed_language_is_ignored(header: str) -> None:
 def test_language_does_not_outlive_its_request(settings: Settings) -> None:
     Client(headers=GERMAN).get("/api/me/")
     assert translation.get_language() == "en"
-    settings.SECURE_SSL_REDIRECT = True  # refused before anybody has looked at the language
+    settings.SECURE_SSL_REDIRECT = True  # refused before the language is chosen
     answer = Client(headers=GERMAN).get("/api/me/", headers={"host": "evil.example"})
     assert (answer.status_code, answer.json()["detail"]) == (400, "The request is malformed.")
 
 
-# What programs read
+# Texts for programs
 
 
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/health/live"])

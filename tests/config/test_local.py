@@ -1,4 +1,4 @@
-"""How `make run` serves: what it says, and when it can't."""
+"""`make run`: the messages of its server, also if it can't start."""
 
 import errno
 import socket
@@ -21,7 +21,7 @@ def test_port_in_use_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, ho
             local.on_starting(None)
     expected = f"Port {port} is in use. Stop the other program or choose another port: make run PORT={port + 1}"
     assert str(caught.value) == expected
-    local.on_starting(None)  # which nothing keeps any more
+    local.on_starting(None)  # which no program uses any more
 
 
 def test_other_address_errors_are_left_to_gunicorn(monkeypatch: pytest.MonkeyPatch) -> None:

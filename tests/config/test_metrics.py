@@ -1,4 +1,4 @@
-"""What is counted, who may read it, and that it is right with several processes."""
+"""What is counted, who may read it, and whether it is right with several processes."""
 
 import os
 import runpy
@@ -49,7 +49,7 @@ def a_kind_of_a_project() -> Iterator[kinds.Kind]:
 
 
 def parse(text: str) -> dict[str, float]:
-    """Return what was counted: by the kind of event, or by the name of the counter where it counts one thing."""
+    """Return the counts: by kind of event, or by the counter's name if it counts only one thing."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
         sample.labels.get("kind", sample.name): sample.value for sample in samples if sample.name.endswith("_total")
@@ -58,7 +58,7 @@ def parse(text: str) -> dict[str, float]:
 
 @pytest.fixture
 def scrape(opened: None) -> Callable[[], dict[str, float]]:
-    """Return a function that returns what was counted since the test began."""
+    """Return a function that returns the counts since the test began."""
 
     def total() -> dict[str, float]:
         return parse(Client().get("/metrics", headers={"authorization": f"Bearer {TOKEN}"}).content.decode())
@@ -178,12 +178,12 @@ def test_failed_count_is_logged_and_not_an_error(
     assert record.getMessage().startswith("A metric could not be counted: FileNotFoundError")
 
 
-# How long things take, and what is refused
+# Durations and refusals
 
 
 @pytest.fixture
 def measured(scrape: Callable[[], dict[str, float]], settings: Settings) -> Callable[[], dict[str, float]]:
-    """Return a function that returns what was measured and refused since the test began."""
+    """Return a function that returns the durations and refusals since the test began."""
     settings.MIDDLEWARE = ["config.serving.metrics.Measuring", *settings.MIDDLEWARE]
 
     def total() -> dict[str, float]:
@@ -271,7 +271,7 @@ def workers_of(url: str) -> list[psutil.Process]:
 
 
 def files_of(process: psutil.Process) -> set[Path]:
-    """Return the file in which that process counts, if it has counted."""
+    """Return the files in which that process counts, if it has counted."""
     return {Path(file.path) for file in process.open_files() if file.path.endswith(f"counter_{process.pid}.db")}
 
 

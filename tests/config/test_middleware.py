@@ -185,7 +185,7 @@ def test_scheme_and_host_come_from_trusted_proxies(
         ("/api/schema/", "/api/schema/"),
         ("/admin/login", "/admin/login/"),
         ("/auth/register/", "/auth/register"),
-        ("/auth/login/", "/auth/login/"),  # a path of the app's own, which works both ways
+        ("/auth/login/", "/auth/login/"),  # a path of the app, which works with and without the slash
         ("/api/nowhere", "/api/nowhere"),
         ("/nowhere/", "/nowhere/"),
     ],

@@ -1,4 +1,4 @@
-"""What stands around Django, and what gunicorn answers by itself: over HTTP where there is a wire."""
+"""The layer around Django, and gunicorn's own responses; over real HTTP where possible."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ LIMIT = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
 
 
 def ask(url: str, request_line: str, *headers: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-    """Send a request as it stands, and return the status, the headers and the body of the answer."""
+    """Send these bytes as a request, and return the status, the headers and the body of the response."""
     lines = [f"{request_line} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), address.port or 80), timeout=20) as connection:
@@ -94,7 +94,7 @@ def test_server_reads_chunked_bodies(database_url: str) -> None:
         assert_refused(ask(url, "POST /auth/login", *headers, body=b"zz\r\nabc\r\n"), 400, "bad_request")
 
 
-# The same without a server, and what only another server meets
+# The same without a server, and cases that only other servers meet
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_two_cookie_headers_are_joined(wsgi: Any) -> None:
         CONTENT_TYPE="application/x-www-form-urlencoded",
         HTTP_COOKIE=f"theme=dark,{token}",
     )
-    assert response[0] == 200  # and not 403 for want of the cookie
+    assert response[0] == 200  # and not 403 because of the missing cookie
 
 
 @pytest.mark.parametrize("terminated", [True, False])
@@ -170,7 +170,7 @@ def test_error_outside_django_is_json() -> None:
 
 
 def asgi(scope: dict[str, Any], *messages: dict[str, Any], application: Any = None) -> Any:
-    """Send a request to the ASGI application; return status, headers and body, or the one message of a websocket."""
+    """Send a request to the ASGI application; return status, headers and body, or the only message of a WebSocket."""
     handler = get_asgi_application()
     handler.request_class = outermost.AsyncRequest
     whole = {
@@ -281,11 +281,11 @@ def test_asgi_error_in_mid_response_is_left_to_the_server() -> None:
         asgi({}, part(), application=broken)
 
 
-# What gunicorn answers by itself
+# Gunicorn's own responses
 
 
 class Wire:
-    """A socket that keeps what is written to it."""
+    """A socket that records what is written to it."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -328,7 +328,7 @@ def test_worker_errors_use_the_same_format() -> None:
 
 
 def test_asgi_drops_the_rest_of_a_body_that_is_too_long() -> None:
-    """Who reads on after the body hears that the client has gone, and nothing of the rest."""
+    """An application that reads past the body gets the client's disconnect, and none of the rest."""
     heard: list[str] = []
 
     async def listening(scope: Any, receive: Any, send: Any) -> None:

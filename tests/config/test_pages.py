@@ -1,4 +1,4 @@
-"""The pages, without a browser: tests/browser uses them."""
+"""The pages, without a browser. tests/browser opens them in one."""
 
 import re
 from pathlib import Path
@@ -63,7 +63,7 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_scripts_write_text_and_store_nothing_in_the_page(script: Path) -> None:
-    """No text becomes markup or code, and no element's name can stand in for a variable."""
+    """No text becomes markup or code, and no element's name can shadow a variable."""
     markup = r"\.(?:inner|outer)HTML|insertAdjacentHTML|document\.write|createContextualFragment"
     code = r"\beval\(|new Function|set(?:Timeout|Interval)\(\s*[\"'`]"
     kept = r"\b(?:window|globalThis|self|document)\.(?!title\b)\w+ = |document\.(?:forms|all)\b"

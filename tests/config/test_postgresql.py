@@ -1,4 +1,4 @@
-"""Kept connections: how a lost one is noticed, and statements that are prepared in one."""
+"""Persistent connections: how a lost one is noticed, and how statements are prepared in one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture
 def kept() -> Iterator[int]:
-    """Keep a connection from one request to the next; return the process that serves it."""
+    """Keep a connection from one request to the next; return the database process behind it."""
     connection.close()
     ask()
     close_old_connections()  # a request begins

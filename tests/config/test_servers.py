@@ -18,7 +18,7 @@ from config.serving.waiting import limit
 
 @pytest.fixture(autouse=True)
 def patience() -> Iterator[None]:
-    """Leave the other tests of this process to wait for their database."""
+    """Remove the limit afterwards: the other tests of this process may wait for their database."""
     yield
     connection_created.disconnect(limit)
 
@@ -27,13 +27,13 @@ def patience() -> Iterator[None]:
 def test_entry_point_is_an_application(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
     monkeypatch.delenv("PGTZ", raising=False)
     assert callable(runpy.run_module(entry)["application"])
-    assert connection_created.disconnect(limit)  # it waits for its database no longer than this
-    assert os.environ["PGTZ"] == "UTC"  # which spares the one statement that comes before the limit
+    assert connection_created.disconnect(limit)  # the limit is in effect
+    assert os.environ["PGTZ"] == "UTC"  # saves the one statement that comes before the limit
 
 
 @pytest.mark.parametrize("entry", ["config.wsgi", "config.asgi"])
 def test_unsafe_setting_stops_the_start(monkeypatch: pytest.MonkeyPatch, settings: Any, entry: str) -> None:
-    monkeypatch.delattr(mail, "outbox")  # what tells the checks that tests are running
+    monkeypatch.delattr(mail, "outbox")  # tells the checks that tests are running
     settings.DEBUG = False
     settings.SECRET_KEY = "short"
     with pytest.raises(SystemExit) as caught:

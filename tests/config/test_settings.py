@@ -20,7 +20,7 @@ Settings = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Read the settings anew, in the environment of the tests and what the call adds to it."""
+    """Read the settings again, in the tests' environment with the call's additions."""
 
     def read(**environment: str) -> dict[str, Any]:
         for name, value in environment.items():

@@ -1,4 +1,4 @@
-"""Static files as they are collected for production."""
+"""Static files as collected for production."""
 
 import json
 import re

@@ -32,7 +32,7 @@ def image() -> Iterator[Image]:
 
 @dataclass
 class Deployed:
-    """The image, with settings of production and a PostgreSQL with its tables."""
+    """The image, with production settings and a migrated PostgreSQL."""
 
     image: Image
     settings: dict[str, str]

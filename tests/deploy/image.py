@@ -1,6 +1,6 @@
-"""The image of deploy/Dockerfile, made without a container engine: its steps are run in an empty folder.
+"""The image of deploy/Dockerfile, built without a container engine: its steps run in an empty folder.
 
-What a container engine would add is left out: a root of its own, and the base image with its own Python.
+Two things are missing that a container engine would add: a root of its own, and the base image with its Python.
 """
 
 import json
@@ -23,12 +23,12 @@ HOME = "/srv/latchkey"
 START = 60  # seconds
 EMPTY: Mapping[str, str] = {}
 
-# Root may go on as somebody else, as the image does; anybody else stays who they are.
+# Root can switch to another user, as the image does. Other users can't.
 USER = 10001 if os.geteuid() == 0 else None
 
 
 def steps(text: str) -> list[tuple[str, str]]:
-    """Return the instructions of a Dockerfile, each with what follows it."""
+    """Return the instructions of a Dockerfile with their arguments."""
     lines = re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^\s*#.*\n", "", text)).splitlines()
     return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines if line.strip())]
 
@@ -53,11 +53,11 @@ def _succeeds(command: list[str]) -> bool:
 
 @dataclass
 class Image:
-    """What the Dockerfile's last stage leaves: files, variables, and what is run."""
+    """The result of the Dockerfile's last stage: files, variables and the command."""
 
     python: str
     folder: Path
-    """What stands for the root of the file system."""
+    """The folder that serves as the root of the file system."""
 
     environment: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Image:
         """Leave out ARG, WORKDIR, USER and EXPOSE, which tests/deploy/test_image.py reads."""
 
     def _from(self, rest: str) -> None:
-        """Begin with nothing; the stage before is kept under its name."""
+        """Begin with nothing. The previous stage is kept under its name."""
         if self.home.exists():
             self.home.rename(self.folder / self.stage)
         self.stage = rest.partition(" AS ")[2]
@@ -117,12 +117,12 @@ class Image:
         return f"{self.folder}/bin:/usr/bin:/bin"
 
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables of the image and those given; of this process, only what pip is configured by."""
+        """Return the variables of the image and the given ones; from this process, only pip's configuration."""
         passed_on = {name: value for name, value in os.environ.items() if name == "HOME" or name.startswith("PIP_")}
         return {"PATH": self._path, **passed_on, **self.environment, **given}
 
     def run(self, command: list[str], settings: Mapping[str, str] = EMPTY, user: int | None = USER) -> str:
-        """Run a command in the image, by default as its user; return what it prints."""
+        """Run a command in the image, by default as the image's user; return its output."""
         done = subprocess.run(
             [shutil.which(command[0], path=self._environment(settings)["PATH"]) or command[0], *command[1:]],
             cwd=self.home,
@@ -137,7 +137,7 @@ class Image:
 
     @contextmanager
     def serve(self, settings: Mapping[str, str], command: list[str] | None = None) -> Iterator[None]:
-        """Run the command of the image, or another, until its own health check is content."""
+        """Run the command of the image, or another, and wait until the health check passes."""
         given = self._environment({"HOST": "127.0.0.1", **settings})
         command = command or self.command
         with (

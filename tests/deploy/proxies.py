@@ -1,4 +1,4 @@
-"""Proxies that end TLS, on ports of their own, and what a browser does through them."""
+"""Proxies that terminate TLS, each on its own port, and what a browser does through them."""
 
 import ssl
 import subprocess
@@ -50,7 +50,7 @@ class Certificate:
 
 @contextmanager
 def run(command: list[str], url: str, certificate: Certificate, **environment: str) -> Iterator[None]:
-    """Run a proxy until it answers at the address over TLS."""
+    """Run a proxy, and wait until it responds at the address over TLS."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             deadline = monotonic() + START
@@ -70,13 +70,13 @@ def run(command: list[str], url: str, certificate: Certificate, **environment: s
 
 
 def browser(url: str, certificate: Certificate) -> httpx.Client:
-    """Return a client that keeps cookies, sends Secure ones over TLS only, and lies about where it comes from."""
+    """Return a client that keeps cookies, sends Secure ones only over TLS, and forges its address."""
     headers = {"X-Forwarded-For": FORGED, "X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil.example"}
     return httpx.Client(base_url=url, verify=certificate.trusted(), trust_env=False, headers=headers)
 
 
 def assert_sessions_live_and_end(url: str, certificate: Certificate, path: str = "") -> None:
-    """Register, refresh, look and sign out, as a browser does; and nothing that the client forges is believed."""
+    """Register, refresh, list the sessions and sign out, as a browser does. No forged header is believed."""
     with browser(url, certificate) as client:
         origin = {"Origin": url}
         body = {"username": "ada", "password": "the analytical engine", "email": "ada@example.com"}
@@ -115,7 +115,7 @@ def assert_chunked_body_arrives(url: str, certificate: Certificate, path: str = 
 
 
 def assert_long_body_is_refused_as_json(url: str, certificate: Certificate, path: str = "") -> None:
-    """The server itself refuses it, not the proxy, whose answer no client could read."""
+    """The server refuses it, and not the proxy, whose response no client could read."""
     with browser(url, certificate) as client:
         headers = {"Origin": url, "Content-Type": "application/json"}
         answer = client.post(f"{path}/auth/login", content=b" " * 1_100_000, headers=headers)
@@ -123,7 +123,7 @@ def assert_long_body_is_refused_as_json(url: str, certificate: Certificate, path
 
 
 def assert_pages_are_whole(url: str, certificate: Certificate, path: str = "") -> None:
-    """The account page comes with its style and its scripts."""
+    """The account page has its styles and its scripts."""
     with browser(url, certificate) as client:
         page = client.get(f"{path}/")
         assert page.status_code == 200

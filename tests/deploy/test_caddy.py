@@ -1,4 +1,4 @@
-"""deploy/Caddyfile, in a real Caddy with a self-signed certificate, before the image as it is deployed."""
+"""deploy/Caddyfile, in a real Caddy with a self-signed certificate, in front of the image."""
 
 import subprocess
 from collections.abc import Iterator

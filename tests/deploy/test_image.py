@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, step by step, and what comes of it."""
+"""deploy/Dockerfile, step by step, and the resulting image."""
 
 import re
 import subprocess

@@ -81,7 +81,7 @@ def test_every_container_is_hardened_and_gets_its_settings() -> None:
 
 
 def find(value: Any, key: str) -> list[dict[str, Any]]:
-    """Return the mappings anywhere in the value that have the key."""
+    """Return all mappings in the value that have the key, at any depth."""
     if isinstance(value, list):
         return [found for item in value for found in find(item, key)]
     if not isinstance(value, dict):
@@ -92,7 +92,7 @@ def find(value: Any, key: str) -> list[dict[str, Any]]:
 def test_probes_use_existing_endpoints() -> None:
     probes = [probe["httpGet"] for manifest in manifests() for probe in find(manifest, "httpGet")]
     assert [probe["path"] for probe in probes] == ["/health/live", "/health/live", "/health/ready"]
-    # By the address of the pod: no Host is set, and tests/api/test_health.py answers any.
+    # At the pod's address: no Host is set, and tests/api/test_health.py shows that any is accepted.
     assert all(probe.keys() == {"path", "port"} for probe in probes)
     [port] = [port for manifest in manifests() for item in find(manifest, "containerPort") for port in [item]]
     assert port == {"name": "http", "containerPort": int(SERVER["EXPOSE"])}
@@ -103,7 +103,7 @@ def test_probes_use_existing_endpoints() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """Return the units with the program that they start being there."""
+    """Return the units, with the program that they start in place."""
     folder = tmp_path / "units"
     folder.mkdir()
     for unit in DEPLOY.glob("systemd/*"):

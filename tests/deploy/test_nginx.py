@@ -1,4 +1,4 @@
-"""deploy/nginx.conf, in a real nginx with a self-signed certificate, before the image as it is deployed."""
+"""deploy/nginx.conf, in a real nginx with a self-signed certificate, in front of the image."""
 
 import os
 import re
@@ -85,10 +85,10 @@ def test_clone_works_behind_nginx_over_tls(behind_nginx: Nginx, certificate: Cer
 
     plain = httpx.get(f"http://localhost:{behind_nginx.http}/api/me/?a=b", trust_env=False)
     assert (plain.status_code, plain.headers["Location"]) == (301, "https://localhost/api/me/?a=b")
-    # A request that has come past nginx, by http, is led to where TLS is.
+    # A request over plain http that bypasses nginx is redirected to https.
     past = httpx.get(f"http://localhost:{deployed.settings['PORT']}/api/me/", trust_env=False)
     assert past.status_code == 301
-    # Probes ask the server itself, by its address.
+    # Probes reach the server directly, by its address.
     for path in ("live", "ready"):
         probe = httpx.get(f"http://127.0.0.1:{deployed.settings['PORT']}/health/{path}", headers={"Host": "10.42.0.7"})
         assert (probe.status_code, probe.json()) == (200, {"status": "ok"})

@@ -1,4 +1,4 @@
-"""Alerts and dashboard, by promtool, and by a real Prometheus that asks the image."""
+"""Alerts and dashboard, checked by promtool and by a real Prometheus that scrapes the image."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_configuration_is_valid(tmp_path: Path) -> None:
 
 @pytest.fixture
 def ask(deployed: Deployed) -> Iterator[Any]:
-    """Run a Prometheus that asks the image; yield what answers a query."""
+    """Run a Prometheus that scrapes the image; yield a function that runs a query."""
     port = free_port()
     settings = deployed.settings | {
         "PUBLIC_URL": "https://auth.example.com",
@@ -117,7 +117,7 @@ def ask(deployed: Deployed) -> Iterator[Any]:
 
 
 def use(client: httpx.Client) -> None:
-    """Do what every panel shows: the refresh token is presented anew after its grace, and so ends its session."""
+    """Do what the panels show: logins, wrong passwords, refreshes that repeat one token, and a made-up token."""
     body = {"username": "ada", "password": "the analytical engine"}
     cookie = client.post("/auth/register", json=body).cookies["refreshToken"]
     for _ in range(3):

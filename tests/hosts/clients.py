@@ -1,4 +1,4 @@
-"""What clients do against the project as it is: one request and one answer a line, both JSON."""
+"""Clients of the project: reads one request a line and prints one response a line, both as JSON."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def ask(path: str, token: str = "", **body: Any) -> list[Any]:
 
 
 def browse(path: str, cookies: dict[str, str], method: str = "POST", **body: Any) -> list[Any]:
-    """Return the answer, and the cookies that the browser has after it."""
+    """Return the response, and the browser's cookies after it."""
     browser = Client(enforce_csrf_checks=True)
     browser.cookies.load(cookies)
     answer: Any = browser.generic(method, path, json.dumps(body), content_type="application/json")

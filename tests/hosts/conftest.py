@@ -1,4 +1,4 @@
-"""A host is a project of somebody else's: it lies in a folder here and runs from the wheel, with its own tests."""
+"""A host is another project. It lies in a folder here, runs with the wheel, and has its own tests."""
 
 import json
 import os
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def shown(heading: str, language: str, count: int = 0) -> str:
-    """Return what docs/migrating.md shows below that heading, in that language: the first of its blocks, or another."""
+    """Return a code block that docs/migrating.md shows below that heading, in that language; by default the first."""
     _, found, below = PAGE.read_text().partition(f"# {heading}\n")
     assert found, f"{PAGE.name} has no {heading!r}"
     blocks: list[tuple[str, str]] = BLOCK.findall(below)
@@ -26,7 +26,7 @@ def shown(heading: str, language: str, count: int = 0) -> str:
 
 
 class Host:
-    """A copy of a host project, with a database of its own on the engine of the run."""
+    """A copy of a host project, with its own database on the engine of the run."""
 
     def __init__(self, folder: Path, python: Path, database: dict[str, Any]) -> None:
         self.folder, self.python, self.database = folder, python, database
@@ -34,7 +34,7 @@ class Host:
         """The project's environment beside its database."""
 
     def manage(self, *arguments: str, fails: bool = False) -> str:
-        """Run a command of the project's, and return all that it prints."""
+        """Run one of the project's commands; return all of its output."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         variables = {"DATABASE": json.dumps(self.database), "PYTHONWARNINGS": "error", **self.environment}
         done = subprocess.run(
@@ -56,7 +56,7 @@ class Host:
 
 
 def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]], log: list[str] | None = None) -> list[Any]:
-    """Return what each is answered; `log` takes what the server has logged meanwhile."""
+    """Return the responses. The server's log is added to `log`."""
     done = subprocess.run(
         [str(host.python), "clients.py"],
         cwd=host.folder,
@@ -75,7 +75,7 @@ def clients(host: Host, *acts: tuple[str, list[Any], dict[str, Any]], log: list[
 
 @pytest.fixture
 def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> Host:
-    """Return the host project that the test's file is named for: test_NAME.py belongs to the folder NAME."""
+    """Return the host project of the test's file: test_NAME.py uses the folder NAME."""
     name = request.path.stem.removeprefix("test_")
     folder = tmp_path / name
     shutil.copytree(HOSTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -98,7 +98,7 @@ def host(request: pytest.FixtureRequest, host_python: Path, tmp_path: Path) -> H
 
 @pytest.fixture
 def database(host: Host, transactional_db: None) -> Iterator[None]:
-    """A database of the host's own that stays from one command to the next."""
+    """A database of the host that persists from one command to the next."""
     if connection.vendor == "sqlite":
         yield
         return

@@ -1,4 +1,4 @@
-"""What the pages say to be written and run in a project of its own, done with the wheel."""
+"""The files and commands that the pages show for a new project, with the wheel."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from tests.test_docs import BLOCK, read
 
 
 def test_app_alone_is_installed_as_shown(tmp_path: Path, host_python: Path) -> None:
-    """What docs/installing.md says to be written and run, in a new project, with the user model that it shows."""
+    """Follow docs/installing.md in a new project, with the user model that it shows."""
     settings_, urls, view, recent, renewal, tour_, user = [
         block for language, block in BLOCK.findall(read("docs/installing.md")) if language == "python"
     ]
@@ -103,7 +103,7 @@ urlpatterns = [
 
 
 def test_project_is_tested_as_shown(tmp_path: Path, host_python: Path) -> None:
-    """What docs/testing.md shows, in a new project that has the wheel, and nothing of this repository's tests."""
+    """Follow docs/testing.md in a new project that has the wheel, and none of this repository's tests."""
     blocks = [block for language, block in BLOCK.findall(read("docs/testing.md")) if language == "python"]
     [case] = [block for block in blocks if "TestCase" in block]
     with_pytest = "\n".join(block for block in blocks if block is not case)

@@ -21,7 +21,7 @@ def test_cookies_stay_signed_in(host: Host) -> None:
     kept, renewed, left = [cookies for _, _, cookies in browsers]
     assert clients(host, browse("/logout/", left), browse("/me/", kept, "GET"))[1][0] == 200
 
-    # SimpleJWT's names are replaced, and what the command then still finds.
+    # Replace SimpleJWT's names, and then what the command still finds.
     blacklist = '    "rest_framework_simplejwt.token_blacklist"'
     text = (project / "settings.py").read_text().replace(blacklist, f'    "latchkey",\n{blacklist}')
     text += shown("3. Change the project", "python").replace("2027", "2127").replace("SIMPLE_JWT =", "SIMPLE_JWT |=")
@@ -39,7 +39,7 @@ def test_cookies_stay_signed_in(host: Host) -> None:
     host.manage("migrate", "-v0")
     host.manage("check", "--fail-level", "WARNING")
 
-    # Who was signed in is, once the client has refreshed, and who had signed out is not.
+    # Users who were signed in still are, after a refresh. Users who had signed out are not.
     old, (status, _, renewed), lost, out = clients(
         host,
         browse("/me/", kept, "GET"),

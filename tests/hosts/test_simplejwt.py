@@ -41,7 +41,7 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
     ]
     assert clients(host, ask("/api/token/blacklist/", refresh=blacklisted["refresh"])) == [[200, {}]]
 
-    # What has to change is listed, until it is.
+    # The command lists what has to change, until it is changed.
     rewrite(
         host,
         "settings.py",
@@ -70,7 +70,7 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
     host.manage("migrate", "-v0")
     host.manage("check", "--fail-level", "WARNING")
 
-    # Everybody is still signed in; who was signed out still is.
+    # Everyone is still signed in. Users who were signed out still are.
     log: list[str] = []
     me, renewed, again, refused, everywhere = clients(
         host,
@@ -93,7 +93,7 @@ def test_nobody_is_signed_out_and_each_step_can_be_undone(host: Host) -> None:
     assert me == [200, {"username": "ann", "name": "Ann"}]
     assert ended[1]["code"] == theirs[1]["code"] == "token_revoked"
 
-    # Undone: who has not been exchanged is still signed in under SimpleJWT.
+    # The move is undone: users whose tokens were not exchanged are still signed in with SimpleJWT.
     after = {name: (host.folder / "project" / name).read_text() for name in before}
     for name, text in before.items():
         (host.folder / "project" / name).write_text(text)

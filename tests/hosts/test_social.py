@@ -5,7 +5,7 @@ from tests.wheel import ROOT
 
 
 def test_logins_of_allauth_become_sessions(host: Host) -> None:
-    """With the function that the documentation shows."""
+    """Uses the function in the documentation."""
     [shown] = re.findall(r"(?s)```py\n# shop/signing_in\.py\n(.*?)```", (ROOT / "docs/around-drf.md").read_text())
     (host.folder / "project/signing_in.py").write_text(shown)
     host.manage("check", "--fail-level", "WARNING")

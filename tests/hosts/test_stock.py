@@ -22,7 +22,7 @@ def test_startproject_with_the_app_added_is_clean_and_its_tests_run(host: Host) 
 
 
 def test_app_copied_below_another_package_works(host: Host) -> None:
-    """With the wheel out of reach, so that only the copy can be what is imported."""
+    """The wheel is out of reach, so only the copy can be imported."""
     vendor = host.folder / "vendor"
     vendor.mkdir()
     (vendor / "__init__.py").touch()

@@ -1,4 +1,4 @@
-"""How much of the proof ran: the figures in the tables of docs/proof.md."""
+"""Counts what the proof runs, for the tables of docs/proof.md."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 class Counts:
-    """Writes a line of figures for each thing that ran, if PROOF_FIGURES names a folder."""
+    """Writes a line of figures for each part that ran, if PROOF_FIGURES names a folder."""
 
     def __init__(self) -> None:
         folder = os.environ.get("PROOF_FIGURES")

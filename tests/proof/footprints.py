@@ -1,7 +1,7 @@
-"""What an SQL statement touches, so that it is known which two give the same in either order.
+"""What an SQL statement touches. Two statements that touch different things have the same effect in either order.
 
-At READ COMMITTED a statement sees what was committed before it, and waits for the row locks of others. Tables stand for
-their rows here, so two statements may be taken to meet that would not; never the other way round.
+At READ COMMITTED a statement sees what was committed before it, and waits for the row locks of others. A table stands
+for all of its rows here, so two statements may seem to meet although they don't; never the reverse.
 """
 
 import re
@@ -16,7 +16,7 @@ SHARE, HOLD, TAKE = "share", "hold", "take"
 CONFLICTS = {(SHARE, TAKE), (TAKE, SHARE), (HOLD, HOLD), (HOLD, TAKE), (TAKE, HOLD), (TAKE, TAKE)}
 
 REFERRED = "accounts_user"
-"""The table that the others' rows refer to."""
+"""The table to which rows of the others refer."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Footprint:
     """The tables whose committed rows decide what the statement does."""
 
     locks: frozenset[tuple[str, str]] = frozenset()
-    """The tables in which it takes, or by its end releases, row locks of that strength."""
+    """The tables in which it takes row locks of that strength, or releases them by ending."""
 
     publishes: frozenset[str] = frozenset()
-    """The tables that others see changed once it is done."""
+    """The tables whose changes others see after it."""
 
     def __or__(self, other: "Footprint") -> "Footprint":
         return Footprint(self.reads | other.reads, self.locks | other.locks, self.publishes | other.publishes)
 
     def meets(self, other: "Footprint") -> bool:
-        """Return whether it may matter which of the two comes first."""
+        """Return whether the order of the two may matter."""
         return bool(
             self.publishes & other.reads
             or other.publishes & self.reads
@@ -48,13 +48,13 @@ class Footprint:
 
 @dataclass
 class Transaction:
-    """What the transaction of one connection has come to touch so far."""
+    """What one connection's transaction has touched so far."""
 
     footprint: Footprint = field(default_factory=Footprint)
     written: frozenset[str] = frozenset()
 
     def add(self, sql: str, *, within: bool) -> Footprint:
-        """Return what the statement touches, `within` a transaction or as one of its own."""
+        """Return what the statement touches, `within` a transaction or as its own transaction."""
         alone = _alone(sql)
         if not within:
             return alone
@@ -63,7 +63,7 @@ class Transaction:
         return replace(alone, publishes=frozenset())
 
     def end(self) -> Footprint:
-        """Return what COMMIT or ROLLBACK touches: it publishes what was written, and releases what was locked."""
+        """Return what COMMIT or ROLLBACK touches: it publishes changes and releases locks."""
         ended = replace(self.footprint, publishes=self.written)
         self.footprint, self.written = Footprint(), frozenset()
         return ended

@@ -1,7 +1,7 @@
-"""The model of a session, written from docs/model.md and from nothing else: no row, no SQL, no clock of its own.
+"""The model of a session, written only from docs/model.md: no rows, no SQL, no clock.
 
-It says for each thing that anybody can present, and each moment, what the answer has to be. test_model.py compares the
-real code with it.
+For each token that anyone can present, at each moment, it says what the answer must be. test_model.py compares the real
+code with it.
 """
 
 from dataclasses import dataclass, field
@@ -25,24 +25,24 @@ Answer = (
         "dpop_key_mismatch",
     ]
 )
-"""What a refresh gives is named by the number of the refresh token: 0 from the login, then one more for each."""
+"""A refresh token's number, 0 from the login and then one more for each, or the code of a refusal."""
 
 
 @dataclass
 class ModelSession:
-    """What is known of a session: which tokens were handed out, and what was seen of them."""
+    """The state of a session: the tokens that were issued, and which of them were seen."""
 
     began: float
     key: str = ""
-    """The key that it is bound to; empty if it is to none."""
+    """The key to which it is bound; empty for none."""
 
     ended: str = ""
-    """Why it ended; empty while it lives."""
+    """Why it ended; empty while it is active."""
 
     newest: int = 0
     newest_issued: float = 0.0
     exchanged: int | None = None
-    """The token that was given for the newest one; none after a login."""
+    """The token that was rotated into the newest; none after a login."""
 
     late_retries: int = 0
     """How often the exchanged token has been presented late."""
@@ -51,10 +51,10 @@ class ModelSession:
     """Whether the newest token, or an access token that came with it, has been used."""
 
     given_up: set[int] = field(default_factory=set)
-    """What late retries gave up, since the last ordinary rotation."""
+    """The tokens that late retries gave up since the last ordinary rotation."""
 
     exposed: bool = False
-    """Whether somebody has looked at what was given up, since the newest was issued."""
+    """Whether someone has looked at a token that was given up, since the newest was issued."""
 
     expiries: dict[int, int] = field(default_factory=dict)
     """When each refresh token expires, in whole seconds."""
@@ -65,7 +65,7 @@ class ModelSession:
     def refresh(
         self, token: int, now: float, *, proven: str = "", grace: float = GRACE, late_retry: bool = True
     ) -> Answer:
-        """Present a refresh token, with a proof of a key or without."""
+        """Present a refresh token, with or without the proof of a key."""
         if now >= self.expiries[token]:
             return "token_expired"
         if self.ended:
@@ -90,7 +90,7 @@ class ModelSession:
         return "token_reused"
 
     def access(self, came_with: int, expires: int, now: float, *, proven: str = "") -> Answer:
-        """Use an access token that came with that refresh token, with a proof of a key or without."""
+        """Use an access token that was issued with that refresh token, with or without the proof of a key."""
         if now >= expires:
             return "token_expired"
         if self.ended:
@@ -115,7 +115,7 @@ class ModelSession:
         return self._refuse_a_look(token)
 
     def verify_access(self, came_with: int, expires: int, now: float) -> Answer:
-        """Look at an access token that came with that refresh token: it is good if it would be let in."""
+        """Look at an access token that was issued with that refresh token: it is good if it would be accepted."""
         if now >= expires:
             return "token_expired"
         if self.ended:
@@ -123,7 +123,7 @@ class ModelSession:
         return self._refuse_a_look(came_with) if came_with in self.given_up else "let in"
 
     def end(self, reason: str) -> bool:
-        """End the session, if it lives; return whether it did."""
+        """End the session, if it is active; return whether it was."""
         if self.ended:
             return False
         self.ended = reason

@@ -1,6 +1,7 @@
-"""The lines that matter: each broken on purpose in a copy of the project, where a named test has to fail.
+"""Breaks each line that matters in a copy of the project, where a named test has to fail.
 
-A guarantee that no test would miss is none. `make proof` tries all of them, `make test` whether each still fits.
+A guarantee counts only if a test fails without it. `make proof` tries all of them. `make test` checks that each still
+applies.
 """
 
 import os
@@ -19,18 +20,18 @@ TIMEOUT = 300  # seconds
 @dataclass(frozen=True)
 class Mutation:
     guarantee: str
-    """What the line upholds."""
+    """The guarantee that depends on the line."""
 
     line: str
     instead: str
     test: str
-    """The test that has to fail, or several that are named alike."""
+    """The test that has to fail, or the common beginning of several."""
 
     file: str = "tokens/domain/sessions.py"
     database: str = "sqlite"
 
     def apply(self, root: Path) -> None:
-        """Change the copy. Raises ValueError if the line is not there, or more than once."""
+        """Change the copy. Raises ValueError unless the line is there exactly once."""
         path = root / self.file
         source = path.read_text()
         if source.count(self.line) != 1:

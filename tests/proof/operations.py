@@ -1,4 +1,4 @@
-"""What the explorer lets meet: each operation on a session, as the views do it, and the states that it may find."""
+"""The operations on a session that the explorer combines, as the views do them, and the states in which they begin."""
 
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -24,10 +24,10 @@ from tokens.tokens import AccessToken, RefreshToken
 PASSWORD = "correct horse battery staple"
 NEW_PASSWORD = "quite another horse"
 CAP = 2
-"""Sessions a user may have: those that a scene begins with."""
+"""The most sessions of a user: as many as a scene begins with."""
 
 KEY = "the key of the scene"
-"""What its sessions are bound to, if to any."""
+"""The key to which its sessions are bound, if they are."""
 
 OLD, EXCHANGED, NEWEST = 0, 1, 2
 """The generations of the scene's session."""
@@ -39,7 +39,7 @@ end while the tokens were still verified before it."""
 
 @dataclass
 class Scene:
-    """One user with two sessions: `main`, which things happen to, and `other`."""
+    """One user with two sessions: `main`, the subject of the operations, and `other`."""
 
     user: User
     main: Session
@@ -47,14 +47,14 @@ class Scene:
 
     @classmethod
     def lay(cls, state: str, password: str, jkt: str = "") -> "Scene":
-        """Lay one afresh, with nothing beside it."""
+        """Create a new one, alone in the database."""
         cls.clear()
         (scene,) = cls.lay_all(state, password, {"ann": jkt})
         return scene
 
     @classmethod
     def lay_all(cls, state: str, password: str, names: Mapping[str, str]) -> list["Scene"]:
-        """Lay one for each of the users named, with sessions that are bound to the key beside the name, if there is."""
+        """Create one for each named user. Its sessions are bound to the key beside the name, if there is one."""
         now = timezone.now()
         users = [User(username=name, username_key=name, email="", password=password) for name in names]
         User.objects.bulk_create(users)
@@ -109,7 +109,7 @@ def at(session: Session, generation: int) -> Session:
 
 
 def holding_the_key(jkt: str) -> None:
-    """Prove the key of the scene's sessions, where they are bound to it."""
+    """Prove the key of the scene's sessions, if they are bound to it."""
     assert jkt == KEY
 
 
@@ -251,7 +251,7 @@ THEFTS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
     "refresh without the key": partial(refresh, NEWEST, prove=unproven),
     "use without the key": partial(use, prove=unproven),
 }
-"""What a thief tries who has the tokens of a bound session alone."""
+"""What a thief tries with the tokens of a bound session, but without its key."""
 
 USES = {"refresh", "retry", "use of an access token"}
 """What an honest client does all the time."""
@@ -267,7 +267,7 @@ ENDS = {
     "login that evicts",
     "deletion of the user",
 }
-"""After which nothing of `main` is good any more, once it has been acknowledged."""
+"""Once one of these is acknowledged, no token of `main` is accepted any more."""
 
 
 def hashed() -> str:

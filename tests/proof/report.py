@@ -26,7 +26,7 @@ def run(engine: str, folder: str) -> int:
 
 
 def collect(folder: Path) -> dict[str, Rows]:
-    """Add up the figures, by table and by row and engine."""
+    """Add up the figures by table, row and engine."""
     tables: dict[str, Rows] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_text().splitlines():
@@ -57,7 +57,7 @@ def main() -> int:
         failed = [engine for engine in ENGINES if run(engine, folder)]
         tables = collect(Path(folder))
     if failed:
-        return 1  # what failed stands above; the page keeps the figures of the last good run
+        return 1  # the output above shows what failed; the page keeps the figures of the last good run
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n\n{render(tables)}\n{END}{rest.partition(END)[2]}")

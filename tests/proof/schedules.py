@@ -1,11 +1,11 @@
 """Runs every order in which the SQL statements of concurrent operations can meet, on a real PostgreSQL.
 
-Each operation runs in a thread and a connection of its own and halts before each statement, COMMIT and ROLLBACK until
-it is given leave. The orders are walked depth first: each run repeats a prefix of choices and goes on with the first
-operation that can, until no choice is left untried. A statement that waits for a row lock leaves the others the turn.
+Each operation runs in a thread and a connection of its own, and halts before each statement, COMMIT and ROLLBACK until
+its turn comes. The orders are walked depth first: each run repeats a prefix of choices and continues with the first
+operation that can, until every choice has been tried. While a statement waits for a row lock, the others go on.
 
-Of orders that differ only in statements that commute (two reads; what touches different tables; what happens inside a
-transaction, for who reads outside it), one is run: sleep sets (Godefroid, 1996). `footprints.py` says what commutes.
+Of the orders that differ only in statements that commute (two reads; different tables; changes inside a transaction and
+reads outside it), one is run: sleep sets (Godefroid, 1996). `footprints.py` says what commutes.
 
 An operation may consist of parts (the guard lets a request in, then the view acts), separated by `next_part`.
 """
@@ -23,14 +23,14 @@ from tests.proof.footprints import Footprint, Transaction
 Act = Callable[[], Any]
 
 IMPATIENCE = 0.002
-"""Seconds after which a statement that has not returned is looked up among those that wait for a lock."""
+"""Seconds after which the stage asks whether a statement that has not returned waits for a lock."""
 
 PATIENCE = 30
 """Seconds; longer than PostgreSQL needs to find a deadlock."""
 
 
 class Stuck(Exception):
-    """Nobody can go on, and PostgreSQL sees no deadlock."""
+    """No operation can go on, and PostgreSQL sees no deadlock."""
 
 
 class Over(Exception):
@@ -39,7 +39,7 @@ class Over(Exception):
 
 @dataclass
 class Halt:
-    """A statement that is about to be sent: of which part of the operation, and what it touches."""
+    """A statement that is about to be sent: its part of the operation, and what it touches."""
 
     sql: str
     part: int
@@ -48,36 +48,36 @@ class Halt:
 
 @dataclass
 class Step:
-    """A statement that ran: whose, and what all of those were about to do who could have gone on instead."""
+    """A statement that ran: its actor, and the halts of all actors that could have gone on instead."""
 
     actor: int
     halts: dict[int, Halt]
     asleep: set[int]
-    """Who need not go on here, because a schedule that was run before is the same but for statements that commute."""
+    """The actors that need no turn here: an earlier schedule was the same but for statements that commute."""
 
     @property
     def halt(self) -> Halt:
         return self.halts[self.actor]
 
     def untried(self) -> list[int]:
-        """Return who could go on here and has not yet: the actors are tried in order."""
+        """Return the actors that could go on here and have not been tried. They are tried in order."""
         return [actor for actor in sorted(self.halts) if actor > self.actor and actor not in self.asleep]
 
 
 @dataclass
 class Schedule:
-    """One order: its steps, and what became of each operation, in the order of the operations."""
+    """One order: its steps, and the outcome of each operation, in the order of the operations."""
 
     steps: list[Step] = field(default_factory=list)
     outcomes: list[Any] = field(default_factory=list)
     began: list[int] = field(default_factory=list)
-    """Before which step each operation's first statement was sent."""
+    """The step before which each operation's first statement was sent."""
 
     ended: list[int] = field(default_factory=list)
-    """After how many steps each operation had returned."""
+    """The number of steps after which each operation had returned."""
 
     is_new: bool = True
-    """Whether it differs from those before by more than statements that commute."""
+    """Whether it differs from earlier ones by more than statements that commute."""
 
     def __str__(self) -> str:
         return "\n".join(f"  {step.actor}: {step.halt.sql[:150]}" for step in self.steps)
@@ -87,7 +87,7 @@ _here = local()
 
 
 def next_part() -> None:
-    """Tell that what the operation does from here on need not be one with what it did so far."""
+    """Begin another part of the operation, which need not be atomic with the parts before."""
     _here.part = getattr(_here, "part", 0) + 1
 
 
@@ -116,7 +116,7 @@ class Actor(Thread):
                 _here.part = 0
                 try:
                     self.outcome = act()
-                except Exception as error:  # noqa: BLE001 (whatever it is, it is the outcome)
+                except Exception as error:  # noqa: BLE001 (any exception is the outcome)
                     self.outcome = error
                 self.reports.put((self.number, None))
         wrapper.close()
@@ -164,9 +164,9 @@ class Stage:
             actor.join(PATIENCE)
 
     def explore(self, prepare: Callable[[], Sequence[Act]], *, serially: bool = False) -> Iterator[Schedule]:
-        """Yield every schedule of the operations that `prepare` returns, with the state that they start from laid.
+        """Yield every schedule of the operations that `prepare` returns after it has set up their initial state.
 
-        `serially`: only those in which no part of an operation runs beside another.
+        `serially`: only those in which no two parts of operations overlap.
         """
         prefix: list[tuple[int, set[int]]] | None = []
         while prefix is not None:
@@ -178,7 +178,7 @@ class Stage:
     def run(
         self, acts: Sequence[Act], prefix: Sequence[tuple[int, set[int]]] = (), *, serially: bool = False
     ) -> Schedule:
-        """Run one schedule: whose turn it is, and who is asleep, is given for its beginning."""
+        """Run one schedule. `prefix` has the turns, and the sleeping actors, of its beginning."""
         schedule = Schedule(began=[-1] * len(acts), ended=[-1] * len(acts))
         self.halted, self.waiting = {}, set()
         for number, act in enumerate(acts):
@@ -195,7 +195,7 @@ class Stage:
                 actor, asleep = prefix[at]
             else:
                 awake = [number for number in sorted(halts) if number not in asleep]
-                # If all are asleep, the rest is run only to come to an end.
+                # If all are asleep, the rest runs only to finish.
                 schedule.is_new &= bool(awake)
                 actor = min(awake or halts)
             step = Step(actor, halts, set(asleep))
@@ -210,7 +210,7 @@ class Stage:
         return schedule
 
     def _in_the_same_part(self, schedule: Schedule) -> dict[int, Halt]:
-        """Return who may go on if nobody is to be interrupted in a part of an operation."""
+        """Return the actors that may go on if no part of an operation may be interrupted."""
         if schedule.steps:
             last = schedule.steps[-1]
             halt = self.halted.get(last.actor)
@@ -219,7 +219,7 @@ class Stage:
         return dict(self.halted)
 
     def _await(self, running: set[int], schedule: Schedule) -> None:
-        """Wait until each of them has halted, has ended, or waits for a lock."""
+        """Wait until each of them has halted, has returned, or waits for a lock."""
         self.waiting = set()
         while running - self.waiting:
             try:
@@ -229,7 +229,7 @@ class Stage:
                 continue
             running.discard(number)
             self._note(number, halt, schedule)
-            # What this one released may let those go on that waited.
+            # This one may have released what the waiting ones need.
             self.waiting = set()
 
     def _await_any(self, schedule: Schedule) -> None:
@@ -256,14 +256,14 @@ class Stage:
 
 
 def _asleep_after(step: Step) -> set[int]:
-    """Return who stays asleep: those whose statement could as well have come before this one."""
+    """Return the actors that stay asleep: those whose statement could also have come before this one."""
     asleep = step.asleep | {actor for actor in step.halts if actor < step.actor}
     taken = step.halt.footprint
     return {actor for actor in asleep if actor in step.halts and not step.halts[actor].footprint.meets(taken)}
 
 
 def _next(schedule: Schedule) -> list[tuple[int, set[int]]] | None:
-    """Return the choices that lead to the next schedule: the last one that has an alternative is made otherwise."""
+    """Return the choices for the next schedule: it changes the last choice that has an untried alternative."""
     for at in range(len(schedule.steps) - 1, -1, -1):
         step = schedule.steps[at]
         if later := step.untried():

@@ -1,4 +1,4 @@
-"""How much of the proof to run: a short form with every `make test`, the whole with `make proof`."""
+"""How much of the proof runs: a short form in `make test`, all of it in `make proof`."""
 
 import os
 

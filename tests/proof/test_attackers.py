@@ -24,7 +24,7 @@ TURN = 900  # seconds between two refreshes of the owner's
 
 
 class Party(App):
-    """Owner or thief: the one who is refused knows that the session is over."""
+    """Owner or thief. When one is refused, they know that the session is over."""
 
     def steal_from(self, other: "Party") -> None:
         self.refresh_token, self.access = other.refresh_token, other.access
@@ -35,7 +35,7 @@ class Party(App):
         return status
 
     def works(self) -> bool:
-        """Refresh, and use what came back; return whether both were accepted (403: let in, but no staff)."""
+        """Refresh, and use the new access token; return whether both were accepted (403: accepted, but not staff)."""
         return self.refresh().status_code == 200 and self.use() == 403
 
 
@@ -45,7 +45,7 @@ def owner(clock: TimeMachineFixture) -> Party:
     manager.create_user("ann", password=PASSWORD)
     owner = Party()
     assert owner.login().status_code == 200
-    # In the middle of its life: not the token from the login.
+    # In the middle of a session's life: not the token from the login.
     assert owner.works()
     clock.shift(timedelta(seconds=TURN / 2))
     return owner
@@ -59,11 +59,11 @@ def thief(owner: Party) -> Party:
 
 
 READABLE = ("/api/me/", "/api/sessions/", "/api/security-events/", "/api/sessions/?pageSize=1", "/auth/second-factor")
-"""What an access token lets its holder read."""
+"""The requests for reading that an access token allows."""
 
 
 def readable(thief: Party, stolen: str) -> list[Any]:
-    """Return all that the thief can learn without using the refresh token."""
+    """Return everything that the thief can learn without using the refresh token."""
     guard: Any = {"HTTP_AUTHORIZATION": f"Bearer {thief.access}", "HTTP_USER_AGENT": "the thief's"}
     answers = [thief.http.get(path, **guard) for path in READABLE]
     answers += [thief.verify(stolen), thief.verify(thief.access)]
@@ -114,7 +114,7 @@ def test_polling_thief_is_detected(owner: Party, thief: Party, clock: TimeMachin
         thief.refresh(stolen)
         clock.shift(timedelta(seconds=GRACE))
         polls += 1
-    assert polls == 5  # the rotation, three late retries, and the one that is reuse
+    assert polls == 5  # the rotation, three late retries, and the reuse
 
 
 def test_polling_within_the_grace_period_does_not_extend_it(
@@ -136,7 +136,7 @@ def test_no_endpoint_reveals_to_a_thief_that_the_owner_refreshed(
     Party().login()  # another session, for the list
     before = readable(thief, stolen)
     body = {"refresh": owner.refresh_token}
-    # The address has changed, as that of a phone does all the time.
+    # The address has changed, as a phone's does all the time.
     answer = owner.http.post("/api/token/refresh/", body, format="json", REMOTE_ADDR="192.0.2.7")
     assert answer.status_code == 200
     assert readable(thief, stolen) == before
@@ -226,7 +226,7 @@ def test_hoarded_access_tokens_die_with_the_session(owner: Party, clock: TimeMac
 def test_thief_within_the_grace_period_is_detected_at_the_first_missed_refresh(
     owner: Party, thief: Party, clock: TimeMachineFixture
 ) -> None:
-    """What a grace period leaves; the attack model says so."""
+    """The limit of a grace period, as the attack model says."""
     for _ in range(3):
         assert owner.works()
         clock.shift(timedelta(seconds=5))
@@ -280,7 +280,7 @@ def robbed_of(owner: Party, prover: Prover | None) -> Party:
 
 
 def codes_of(thief: Party) -> set[str]:
-    """Try everything that a token is good for, but to end the session; return the codes of the refusals."""
+    """Try everything that a token allows, except ending the session; return the codes of the refusals."""
     guard: Any = {"HTTP_AUTHORIZATION": f"Bearer {thief.access}"}
     answers = [thief.http.get(path, **guard) for path in READABLE]
     answers += [thief.http.post(path, **guard) for path in ("/auth/logout-all", "/auth/introspect")]
@@ -309,7 +309,7 @@ def test_thief_without_the_key_is_refused_while_the_owner_continues(
 
 
 def test_intercepted_request_cannot_be_replayed(bound: Party, key: Prover) -> None:
-    """The proof that was read works once, and for that call alone."""
+    """The intercepted proof works once, and only for that call."""
     url, token = "http://testserver/api/me/", bound.access
     read: Any = {"HTTP_AUTHORIZATION": f"DPoP {token}", "HTTP_DPOP": key.prove("GET", url, token)}
     assert APIClient().get("/api/me/", **read).status_code == 200
@@ -320,7 +320,7 @@ def test_intercepted_request_cannot_be_replayed(bound: Party, key: Prover) -> No
 def test_script_in_the_page_can_use_the_key_only_while_the_page_is_open(
     bound: Party, key: Prover, clock: TimeMachineFixture
 ) -> None:
-    """It can't take the key away. What it can take is proofs made ahead: with a nonce, they are good for minutes."""
+    """It can't copy the key. It can copy proofs that it makes in advance, but their nonce expires within minutes."""
     url, nonce = "http://testserver/api/token/refresh/", dpop.newest_nonce()
     ahead = [key.prove("POST", url, nonce=nonce, iat=2_000_000_000) for _ in range(2)]
     taken: Any = {"data": {"refresh": bound.refresh_token}, "format": "json"}

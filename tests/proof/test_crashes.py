@@ -1,6 +1,6 @@
-"""Processes killed in the middle of load: nobody is thrown out, nothing acknowledged is lost, nothing is half made.
+"""Processes are killed under load: no user is signed out, nothing acknowledged is lost, nothing is half done.
 
-The database is a PostgreSQL of its own that waits for the disk, the server is the one of production.
+The database is a separate PostgreSQL that waits for the disk. The server runs as in production.
 """
 
 import os
@@ -19,6 +19,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests.mailbox import wait_until
 from tests.proof.counts import Counts
 from tests.proof.postgres import DATABASE, Postgres, servers
 from tests.proof.size import LONG
@@ -35,8 +36,7 @@ RECOVERY = 60  # seconds
 
 
 class Person(Thread):
-    """Signs in once, then refreshes and asks all the time, with the newest token that arrived; a lost answer or a 503
-    is tried again."""
+    """Signs in once, then refreshes and calls the API all the time, and again after a lost response or a 503."""
 
     def __init__(self, url: str, number: int, stop: Event) -> None:
         super().__init__(daemon=True)
@@ -100,6 +100,7 @@ def under_load(url: str) -> Iterator[tuple[list[Person], Visitor]]:
         sleep(LULL)
         yield people, visitor
         await_recovery(url, people)
+        wait_until(lambda: visitor.ended)
         sleep(LULL)
     finally:
         stop.set()
@@ -108,7 +109,7 @@ def under_load(url: str) -> Iterator[tuple[list[Person], Visitor]]:
 
 
 def await_recovery(url: str, people: list[Person]) -> None:
-    """Wait until each person has got a good answer again, without anybody having restarted the server."""
+    """Wait until each person has had a successful response again, without a restart of the server."""
     seen = [len(person.answers) for person in people]
     deadline = monotonic() + RECOVERY
     while not all(
@@ -133,7 +134,7 @@ def migrate(url: str) -> None:
 
 
 def workers_of(url: str) -> list[psutil.Process]:
-    """Return the processes that answer at that address, behind the one that holds it open."""
+    """Return the worker processes of the server at that address."""
     return [worker for server in servers_at(url) for worker in server.children()]
 
 
@@ -153,7 +154,7 @@ def answers_to(people: list[Person], visitor: Visitor) -> list[Answer]:
 
 
 def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor: Visitor) -> int:
-    """Nobody was thrown out, what was acknowledged holds, nothing is half made; return how many requests failed."""
+    """Check that nobody was signed out and nothing is lost or half done; return the number of failed requests."""
     answers = answers_to(people, visitor)
     assert {answer.status for answer in answers} <= {0, 200, 204, 503}, {(a.status, a.code) for a in answers}
     for answer in answers:

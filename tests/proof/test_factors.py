@@ -1,6 +1,6 @@
-"""Random stories of one account's factors: an owner who adds, uses and loses them, and a thief who knows the password.
+"""Random stories about one account's factors: an owner adds, uses and loses them, and a thief knows the password.
 
-What is there, and who gets in, is compared with a model of a few lines. The thief sees every answer that the owner
+The factors, and who gets in, are compared with a model of a few lines. The thief sees every answer that the owner
 sends, sends it again, and has a passkey of another account.
 """
 
@@ -29,14 +29,14 @@ from tokens.models import Session
 EXAMPLES, STEPS = (100, 40) if LONG else (5, 20)
 
 STEP = timedelta(seconds=90)
-"""Between two sign-ins: a code is good for less."""
+"""The time between two sign-ins. A code expires sooner."""
 
 Answer = dict[str, Any]
 
 
 @dataclass
 class Owned:
-    """What the owner has, by the model."""
+    """The owner's factors in the model."""
 
     app: Device | None = None
     passkeys: dict[str, Authenticator] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Story(RuleBasedStateMachine):
         User.objects.update(email_verified=True)
         self.owned, self.thiefs = Owned(), Authenticator()
         self.sent: list[Answer] = []
-        """All that the owner has answered a challenge with."""
+        """Every answer that the owner has sent to a challenge."""
         self.browser = Browser()
         self.browser.login("bob")
         self._add(self.thiefs)
@@ -144,7 +144,7 @@ class Story(RuleBasedStateMachine):
             self._send_again(answer, challenge)
 
     def _send_again(self, answer: Answer, challenge: str) -> None:
-        """Send what the owner may have sent, with the challenge that it answered and with a new one."""
+        """Send the owner's answers again, each with its own challenge and with a new one."""
         count = Session.objects.count()
         for body in ({"challenge": challenge, **answer}, {**answer, "challenge": challenge}):
             for path in ("/auth/login/second-factor", "/auth/login/passkey"):
@@ -154,7 +154,7 @@ class Story(RuleBasedStateMachine):
         assert Session.objects.count() == count
 
     def _watch(self, answer: Answer) -> None:
-        """See an answer of the owner's, and send it again at once."""
+        """See an answer of the owner, and send it again at once."""
         self.sent.append(answer)
         if self.owned.is_protected:
             self._send_again(answer, self._password(Browser())["challenge"])
@@ -168,7 +168,7 @@ class Story(RuleBasedStateMachine):
     # How it is done
 
     def enter(self, method: str = "") -> None:
-        """Sign in with the password, and with what the account has beside it."""
+        """Sign in with the password and a second factor, if the account has one."""
         self.traveller.shift(STEP)
         self.browser = Browser()
         asked = self._password(self.browser)
@@ -210,7 +210,7 @@ class Story(RuleBasedStateMachine):
         return self._post("/auth/passkeys", body)
 
     def _keep_codes(self, answer: Answer) -> None:
-        """They come with the first factor, and with no other."""
+        """They come with the first factor only."""
         assert ("recoveryCodes" in answer) == (not self.owned.is_protected)
         self.owned.recovery_codes = answer.get("recoveryCodes", self.owned.recovery_codes)
 

@@ -1,4 +1,4 @@
-"""Guesses in the same moment, at several processes: as many are judged as the limit says, and not one more."""
+"""Simultaneous guesses at several processes: exactly as many are judged as the limit allows."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def log_in(username: str, password: str, path: str = "/auth/login") -> Request:
 
 
 def judged(url: str, requests: list[Request]) -> int:
-    """Send them all at once; return how many were judged, and expect that the others were told to wait."""
+    """Send them all at once; return how many were judged, and expect 429 for the others."""
     answers = together(url, *requests)
     refused = [answer for answer in answers if answer.status == 429]
     assert all(answer.code == "throttled" and int(answer.retry_after) > 0 for answer in refused)

@@ -1,4 +1,4 @@
-"""Whatever is sent, no answer is a 5xx, nobody gets in, and nothing grows by what anonymous people send."""
+"""No input causes a 5xx or lets anyone in, and anonymous input makes nothing grow."""
 
 import gc
 import json
@@ -35,10 +35,10 @@ from tokens.models import Bucket
 from tokens.tokens import AccessToken, RefreshToken
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
-"""Of each operation, anonymous and signed in. With the default the same ones each time."""
+"""The examples of each operation, anonymous and signed in. The default number runs the same ones each time."""
 
 ROUNDS = 200 if LONG else 20
-"""Of requests in which everything is new."""
+"""The rounds of requests in which everything is new."""
 
 LIMITS = how(
     max_examples=EXAMPLES,
@@ -140,7 +140,7 @@ HEADERS: list[dict[str, str]] = [
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
-    """Yield each method and path of the API, with identifiers that lead nowhere."""
+    """Yield each method and path of the API, with identifiers that don't exist."""
     generator: Any = SchemaGenerator
     schema: dict[str, Any] = generator().get_schema(public=True)
     for path, operations in schema["paths"].items():
@@ -157,7 +157,7 @@ def is_guarded(path: str) -> bool:
 
 
 def rows() -> dict[str, int]:
-    """Count the rows of every table but that of the limits, which says itself how large it grows."""
+    """Count the rows of every table except that of the limits, whose size is bounded."""
     return {model._meta.label: model._default_manager.count() for model in apps.get_models() if model is not Bucket}
 
 
@@ -169,7 +169,7 @@ def stranger() -> Client:
 def send(
     client: Client, method: str, path: str, data: bytes = b"", kind: str = JSON, headers: dict[str, str] | None = None
 ) -> Any:
-    """Send it, and expect anything but a fault of the server's."""
+    """Send it, and expect any response but a server error."""
     headers = headers or {}
     response = client.generic(method, path, data, content_type=kind, headers=headers)
     assert response.status_code < 500, (method, path, data[:80], kind, headers, response.content[:200])
@@ -216,7 +216,7 @@ def test_hostile_headers_and_cookies_get_an_answer_and_change_nothing(stranger: 
 
 
 def never_seen_before(number: int) -> Iterator[tuple[str, str, Any, dict[str, str]]]:
-    """Yield requests in which everything that could be remembered is new: method, path, body, headers."""
+    """Yield requests in which everything that the server could remember is new: method, path, body, headers."""
     text = f"{number:040}"
     access = forge({"alg": "EdDSA", "typ": "at+jwt", "kid": text}, {"sid": text}, anybody)
     refresh = forge({"alg": "HS256", "typ": "rt+jwt"}, {"sid": text}, anybody)
@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_hostile_input(
     settings.CACHES = {"default": few}
     for module, name in ((middleware, "_leads_somewhere"), (requests, "parse_address")):
         monkeypatch.setattr(module, name, lru_cache(maxsize=20)(getattr(module, name).__wrapped__))
-    # So all of these are full before they are measured.
+    # This fills all of these caches before they are measured.
     server: Any = get_wsgi_application()
     before = rows()
 
@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_hostile_input(
                 request = rf.generic(
                     method, path, data, content_type=JSON, headers=headers, REMOTE_ADDR=f"2001:db8:{number:x}::1"
                 )
-                # As the server calls it: Django's client for tests keeps a little of each request.
+                # Called as the server calls it, because Django's test client keeps a little of each request.
                 response = server(request.environ, lambda _status, _headers: None)
                 response.close()
                 assert 400 <= response.status_code < 500, (method, path, response.status_code)
@@ -265,7 +265,7 @@ def test_memory_does_not_grow_with_hostile_input(
     finally:
         tracemalloc.stop()
         logging.disable(logging.NOTSET)
-    # Less than two of the tokens, of which a round has four. What leaks does so each time.
+    # Less than two tokens; a round has four. A leak would show in every round.
     assert min(after - before for before, after in pairwise(held)) < 500 * ROUNDS
     assert rows() == before
 
@@ -289,7 +289,7 @@ def test_every_request_in_the_schema_gets_a_documented_answer(
             def answer(case: schemathesis.Case[Any]) -> None:
                 headers = {}
                 if who == "staff":
-                    # Each time a new session: the request may end the one that it comes with.
+                    # A new session each time: the request may end the one that it uses.
                     headers["Authorization"] = f"Bearer {AccessToken.of(sessions.start(user))}"
                 response = case.call(headers=headers)
                 case.validate_response(response, checks=CHECKS)
@@ -300,7 +300,7 @@ def test_every_request_in_the_schema_gets_a_documented_answer(
 
 @pytest.mark.django_db
 def test_no_other_text_is_accepted_as_a_token(django_user_model: Any, counts: Counts) -> None:
-    """The parser on texts at random, and on genuine tokens with something changed in them."""
+    """The parser gets random texts, and genuine tokens with a change."""
     session = sessions.start(django_user_model._default_manager.create_user("ann", password="x"))
     genuine = [str(RefreshToken.of(session)), str(AccessToken.of(session))]
     changed = st.builds(

@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
+from tests.mailbox import wait_until
 from tests.proof.counts import Counts
 from tests.proof.operations import CAP, NEWEST, PASSWORD, Scene, hashed
 from tests.proof.pairs import OPERATIONS, Outcome, Round, access_token, possible, read, refresh_token, states
@@ -40,16 +41,16 @@ ROUNDS = 200 if LONG else 40 if IS_POSTGRESQL else 10
 """Rounds of parallel refreshes, over both transports."""
 
 PAIR_ROUNDS = 200 if LONG else 1
-"""Rounds of each pair, over all states of the session in which it meets."""
+"""Rounds of each pair, over all states of the session."""
 
 FLIGHT = 8
-"""How many rounds of a pair are in the air at once."""
+"""How many rounds of a pair run at once."""
 
 HELD_UP = GRACE - 2
-"""Seconds after which a round is worth nothing, because a busy machine may have brought it past the grace period."""
+"""Seconds after which a round doesn't count, because it may have lasted past the grace period on a busy machine."""
 
 THIEF = 2
-"""The place of who is none of the two that meet."""
+"""The place of a third party, beside those of the pair."""
 
 LOGOUT_ROUNDS = 20 if LONG else 2
 
@@ -58,7 +59,7 @@ random = Random("races")
 
 @pytest.fixture(scope="module")
 def server(django_db_setup: None) -> Iterator[str]:
-    """One for all tests here: each has users of its own."""
+    """Shared by all tests here; each has its own users."""
     with serve(
         address_of_database(),
         DJANGO_SETTINGS_MODULE="tests.settings_races",
@@ -66,7 +67,7 @@ def server(django_db_setup: None) -> Iterator[str]:
         THREADS="4",
         THROTTLING="off",
         MAX_SESSIONS_PER_USER=str(CAP),
-        # The issuer is that of this process, which makes the tokens that it starts from itself.
+        # The issuer is that of this process, which makes the initial tokens.
         PUBLIC_URL="http://localhost:8000",
     ) as url:
         yield url
@@ -80,7 +81,7 @@ class Held:
     refresh: str
     access: str
     prover: Prover | None = None
-    """Of the key that the session is bound to, if it is to one."""
+    """Holds the key to which the session is bound, if it is."""
 
     def proven(self, url: str, request: Request) -> Request:
         return proven(self.prover, url, request) if self.prover else request
@@ -119,7 +120,7 @@ def test_parallel_refreshes_all_get_the_same_token(
         answers = together(server, *(held.proven(server, transport(held.refresh)) for _ in range(PARALLEL)))
         assert {answer.status for answer in answers} == {200}, {(answer.status, answer.code) for answer in answers}
         if max(answer.ended - answer.began for answer in answers) >= GRACE:
-            held_up += 1  # by a busy machine, past the grace period: a late retry gets another token, and no refusal
+            held_up += 1  # past the grace period, on a busy machine: a late retry gets another token, not a refusal
             continue
         assert len({answer.refresh for answer in answers}) == 1
         assert held.row.generation == 1
@@ -141,7 +142,7 @@ def test_thief_without_the_key_gains_nothing_amid_the_owners_requests(server: st
 
 
 def end_request(end: str, held: Held, other: Held) -> Request:
-    """Return what ends the session `held`, by itself or from the other one."""
+    """Return the request that ends the session `held`, sent by itself or by the other session."""
     match end:
         case "logout":
             return log_out(held.access, held.refresh)
@@ -155,17 +156,21 @@ def end_request(end: str, held: Held, other: Held) -> Request:
 
 
 ENDS = ("logout", "logout everywhere", "blacklisting", "revocation from elsewhere", "revocation of the others")
-"""What ends a session, and nothing that a client does at the same time must outlive."""
+"""The ways to end a session. No simultaneous request may survive them."""
 
 
 class Load(Thread):
-    """A client that refreshes and asks all the time, as fast as it can, until it is told to stop."""
+    """A client that refreshes and calls the API as fast as it can, until it is stopped."""
 
     def __init__(self, url: str, held: Held, stop: Event) -> None:
         super().__init__(daemon=True)
         self.url, self.held, self.stop = url, held, stop
         self.refresh, self.access = held.refresh, held.access
         self.answers: list[Answer] = []
+
+    @property
+    def last_began(self) -> float:
+        return self.answers[-1].began if self.answers else 0
 
     def run(self) -> None:
         while not self.stop.is_set():
@@ -174,6 +179,11 @@ class Load(Thread):
                 self.answers.append(answer)
                 if answer.status == 200 and answer.refresh:
                     self.refresh, self.access = answer.refresh, answer.access
+
+
+def wait_for_later_requests(clients: list[Load], moment: float) -> None:
+    """Wait until each client has begun a request after that moment."""
+    wait_until(lambda: all(client.last_began > moment for client in clients))
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -188,7 +198,7 @@ def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann:
             client.start()
         sleep(random.uniform(0.05, 0.3))
         acknowledged = send(server, held.proven(server, end_request(end, held, other)))
-        sleep(0.15)
+        wait_for_later_requests(clients, acknowledged.ended)
         stop.set()
         for client in clients:
             client.join(60)
@@ -198,7 +208,7 @@ def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann:
         late = [answer for answer in answers if answer.began > acknowledged.ended]
         assert {(answer.status, answer.code) for answer in late} <= {(401, "token_revoked")}
         after += len(late)
-        # The tokens that each client came to hold last are as dead.
+        # The last tokens of each client are refused too.
         for client in clients:
             for request in (by_cookie(client.refresh), me(client.access)):
                 assert send(server, held.proven(server, request)).code == "token_revoked"
@@ -208,7 +218,7 @@ def test_nothing_succeeds_after_an_acknowledged_end_under_load(server: str, ann:
 
 
 class Race:
-    """Lets two operations meet, again and again, and judges what becomes of them by the model."""
+    """Runs two operations at the same moment, again and again, and compares the outcomes with the model."""
 
     def __init__(self, server: str, staff: str, state: str, pair: tuple[str, str]) -> None:
         self.server, self.staff, self.state, self.pair = server, staff, state, pair
@@ -225,9 +235,9 @@ class Race:
                 self.judge(flight)
 
     def fly(self, count: int) -> list[Round]:
-        """Let that many pairs meet at once, each with a user of its own.
+        """Run that many pairs at once, each with its own user.
 
-        Half of them go on in sessions that are bound to a key, with a thief in their midst who has the tokens alone.
+        Half of the sessions are bound to a key, and a thief has their tokens without it.
         """
         keys = {uuid4().hex: random.choice(("", self.prover.jkt)) for _ in range(count)}
         scenes = Scene.lay_all(self.state, self.password, keys)
@@ -248,12 +258,12 @@ class Race:
         return [Round(scene, [came.get((number, place)) for place in (0, 1)]) for number, scene in enumerate(scenes)]
 
     def prove(self, scene: Scene, request: Request) -> Request:
-        """Have the client prove its key, if the scene's sessions are bound; a login begins one that is not."""
+        """Add the client's proof, if the scene's sessions are bound. A login begins an unbound one."""
         is_of_a_session = request.access != self.staff and request.path != "/auth/login"
         return proven(self.prover, self.server, request) if scene.main.jkt and is_of_a_session else request
 
     def steal(self, scene: Scene) -> Request:
-        """Return what a thief asks with a copy of a token, and with another key or with none."""
+        """Return a thief's request with a copied token, and with another key or none."""
         request = random.choice((by_cookie(refresh_token(scene.main, NEWEST)), me(access_token(scene.main))))
         return random.choice((request, proven(Prover(), self.server, request)))
 
@@ -264,7 +274,7 @@ class Race:
             if each.outcome not in self.possible:
                 outcomes = "\n".join(map(str, self.possible))
                 pytest.fail(f"{each.outcome}\nAll that may become of them:\n{outcomes}", pytrace=False)
-        # What the server says of the tokens that somebody holds is what the row says: looked at here and there.
+        # For samples of the tokens, the server's answer agrees with the row.
         tokens = [random.choice(known) for each in flight[::4] if (known := list(each.tokens()))]
         verify = [Request("POST", "/api/token/verify/", body={"token": token}) for token, _ in tokens]
         answers = together(self.server, *verify)

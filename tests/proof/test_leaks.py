@@ -1,4 +1,4 @@
-"""No secret is left behind: not in the database, nor in what is printed, nor in what the admin and the metrics show."""
+"""No secret is left in the database, in the output, in the admin or in the metrics."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def post(url: str, path: str, body: Any, access: str = "") -> Answer:
 
 
 def mailed(folder: Path, page: str) -> dict[str, str]:
-    """Return what the link to that page carries, once its mail has arrived."""
+    """Return the parameters of the link to that page, once its mail has arrived."""
     deadline = monotonic() + 60
     while monotonic() < deadline:
         for file in folder.iterdir():
@@ -57,7 +57,7 @@ def mailed(folder: Path, page: str) -> dict[str, str]:
 
 
 def live(url: str, mails: Path) -> Iterator[str]:
-    """Live the whole life of an account, and yield each secret that comes up."""
+    """Live the whole life of an account, and yield each secret that appears."""
     yield from (PASSWORD, CHANGED, WRONG)
     answer = post(url, "/auth/register", {"username": "ann", "password": PASSWORD, "email": "ann@example.com"})
     assert answer.status == 201
@@ -98,7 +98,7 @@ def metrics(url: str) -> str:
 
 
 def dump() -> str:
-    """Return every value of every table, bytes in the forms in which they might be looked for."""
+    """Return every value of every table, bytes in each encoding that the search looks for."""
     values = []
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
@@ -111,7 +111,7 @@ def dump() -> str:
 
 
 def pages(admin: Client) -> str:
-    """Return all that the admin shows of sessions, events, users and mails."""
+    """Return the admin's pages about sessions, events, users and mails."""
     texts = []
     start = admin.get("/admin/").content.decode()
     for path in sorted(set(re.findall(r'href="(/admin/\w+/\w+/)"', start))):
@@ -148,7 +148,7 @@ def test_no_secret_appears_in_the_database_the_log_or_the_admin(database_url: st
     assert "ann" in places["the admin"]
     assert 'kind="login_failed"} 2.0' in places["the metrics"]
     assert "ann" not in places["the metrics"]
-    # Of a token no signature either: with it the rest can be put together again.
+    # No signature of a token either: the rest can be put together again.
     signatures = [secret.rsplit(".", 1)[1] for secret in secrets if secret.count(".") == 2]
     assert len(signatures) >= 8
     for place, text in places.items():
@@ -160,7 +160,7 @@ def test_no_secret_appears_in_the_database_the_log_or_the_admin(database_url: st
 
 
 def known_to_a_thief() -> set[bytes]:
-    """Return what could serve as a key to a thief with a copy of the database, and the public keys."""
+    """Return everything that a thief with a copy of the database and the public keys could use as a key."""
     found = {b""}
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):

@@ -72,7 +72,7 @@ def _begin(request: HttpRequest) -> Session | HttpResponse:
     except OUTAGES as error:
         return answer(error)
     except (TokenRefused, SecondFactorRequired, NotExchangeable) as error:
-        request.session.flush()  # and no logout(): who is nobody by now is not asked for again
+        request.session.flush()  # not logout(): allauth would not call this again without a user
         return answer(error)
     exchange.keep_out(request)
     request.session[SID] = str(session.pk)

@@ -37,7 +37,7 @@ class SessionMiddleware:
         if scope["type"] != "websocket":
             raise ValueError(f"SessionMiddleware guards WebSockets, and this is {scope['type']}.")
         offered = defaultdict(list)
-        for protocol in scope.get("subprotocols", ()):  # which a server may leave out
+        for protocol in scope.get("subprotocols", ()):  # a server may leave it out
             is_jws = protocol.startswith("eyJ")  # a JWS header begins like this
             kind = "proof" if dpop.is_proof(protocol) else "token" if is_jws else "other"
             offered[kind].append(protocol)
@@ -92,7 +92,7 @@ def _authenticate(scope: Any, offered: dict[str, list[str]]) -> tuple[Any, Token
     kind = "DPoP" if offered["proof"] else conf.auth_header_types[0]
     request.META[conf.auth_header_name] = f"{kind} {' '.join(offered['token'])}"
     guard = JWTAuthentication()
-    guard.takes_former_tokens = False  # there is no session to look after
+    guard.takes_former_tokens = False  # they have no session that could end
     return guard.authenticate(request)
 
 

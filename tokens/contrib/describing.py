@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.views import APIView
 
 from ..authentication import JWTAuthentication
@@ -49,6 +49,7 @@ def describe(view: type[APIView], action: str, operation: Operation) -> Any:
         summary=operation.summary,
         parameters=[*operation.parameters, *_headers(view, operation, responses, codes.get(401, ()))],
         request=operation.request,
+        examples=_examples(view, _own(view) if operation.request is OWN else operation.request) if reads_body else (),
         responses={
             status: OpenApiResponse(body, description=HTTPStatus(status).phrase) for status, body in responses.items()
         },
@@ -57,7 +58,13 @@ def describe(view: type[APIView], action: str, operation: Operation) -> Any:
 
 
 def _own(view: Any) -> Any:
-    return view().get_serializer_class()
+    return view().get_serializer_class() if hasattr(view, "get_serializer_class") else view.serializer_class
+
+
+def _examples(view: type[APIView], body: Any) -> list[OpenApiExample]:
+    value = getattr(body, "example", None)
+    media_type = view.parser_classes[0].media_type
+    return [] if value is None else [OpenApiExample("Example", value, request_only=True, media_type=media_type)]
 
 
 def _error(*codes: str) -> Schema:

@@ -5,13 +5,18 @@ Importing this module registers both.
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+    OpenApiViewExtension,
+)
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.views import APIView
 
 from ..authentication import JWTAuthentication, LogoutAuthentication, ServiceAuthentication
 from ..conf import conf
+from ..http.fields import TokenField
 from ..http.operations import Operation
 from .describing import Schema, describe
 
@@ -48,6 +53,16 @@ class ServiceScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: Any) -> Schema:
         return {"type": "http", "scheme": "basic"}
+
+
+class ShownToken(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """A token, which Swagger UI would show as `string`, in answers and forms."""
+
+    target_class = TokenField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> Schema:
+        return {"type": "string", "example": self.target.example}
 
 
 class Described(OpenApiViewExtension):  # type: ignore[no-untyped-call]

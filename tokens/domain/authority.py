@@ -10,7 +10,7 @@ U = TypeVar("U", bound=User)
 
 
 def may_act_on(actor: Any, user: Any) -> bool:
-    """Return whether the actor may do such things to this user. The actor's own permission is checked elsewhere.
+    """Return whether the actor may act on this user's account. The caller checks the actor's own permission.
 
     A superuser may act on everybody. Others may act only on users who have no permission that the actor lacks.
     Otherwise staff could take over an account with more rights, or shut out those who could stop it.
@@ -21,7 +21,7 @@ def may_act_on(actor: Any, user: Any) -> bool:
 
 
 def within_reach(actor: Any, users: Iterable[U]) -> list[U]:
-    """Return the users to whom the actor may do such things."""
+    """Return the users on whose accounts the actor may act."""
     return [user for user in users if may_act_on(actor, user)]
 
 

@@ -1,4 +1,4 @@
-"""Remembers when all sessions of a user were ended, for tokens of SimpleJWT, which have no row to say so.
+"""Remembers when all sessions of a user were ended. SimpleJWT's tokens have no row that could show it.
 
 It stores nothing unless TOKENS_LEGACY accepts such tokens.
 """
@@ -41,9 +41,9 @@ def note_change(before: User) -> None:
 
 
 def check(user: User, issued_at: int) -> None:
-    """Raise TokenRevoked if tokens that were issued to the user in that second (since the epoch) have been ended.
+    """Raise TokenRevoked if the user's tokens of that second (since the epoch) have been ended.
 
-    A password change that bypassed `save()` is noticed if a token of the user was seen before it.
+    A password change that bypassed `save()` counts if a token of the user was seen before the change.
     """
     cutoffs = list(_cutoffs().filter(Q(user_id=user.pk) | Q(user=None)))
     own = next((cutoff for cutoff in cutoffs if cutoff.user_id is not None), None)

@@ -1,7 +1,7 @@
 """Announces what happens to accounts. The table of kinds says what becomes of each event.
 
 Each event is one line of JSON in the logger `latchkey.security`, for operators. Most are also a row for the account's
-owner. Other apps make mails and counts of the signals.
+owner. Other apps turn the signals into mails and counts.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def event(kind: Kind, user: User, client: Client, session: Session | None = None
 
 
 def ending(session: Session, reason: Reason, client: Client) -> SecurityEvent:
-    """Return such an event of a session that is revoked."""
+    """Return the event for the revocation of a session, neither inserted nor announced yet."""
     kind = ENDINGS.get(reason, kinds.SESSION_REVOKED)
     return _event(kind, client, session, user_id=session.user_id, reason=reason)
 
@@ -119,7 +119,7 @@ def _publish(events: Iterable[SecurityEvent]) -> None:
 
 
 def _count(row: SecurityEvent) -> None:
-    """Insert the row or raise its count, in one statement, so that an hour's first takes no longer."""
+    """Insert the row or raise its count, in one statement, so the first event of an hour takes no longer."""
     connection = connections[_db()]
     quote, fields = connection.ops.quote_name, SecurityEvent._meta.concrete_fields
     table, names = quote(SecurityEvent._meta.db_table), {field.name: quote(str(field.column)) for field in fields}

@@ -1,6 +1,6 @@
-"""The feed of ended sessions, for services that verify access tokens themselves and so see no session end.
+"""The feed of ended sessions, for services that verify access tokens themselves and so can't see sessions end.
 
-Without credentials for a reader it costs nothing, and stays empty.
+If no service has credentials, the feed stays empty and costs nothing.
 """
 
 import re
@@ -62,7 +62,7 @@ class Page(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """A tag that changes when the page is worth sending again. Until then an earlier `next` misses nothing."""
+        """The ETag. It changes when a reader needs the page again; until then, an earlier `next` misses nothing."""
         state = f"{self.next.at // _fresh()} {[row.pk for row in self.ended]}"
         return sha256(state.encode()).hexdigest()
 
@@ -86,7 +86,7 @@ def is_read() -> bool:
 def read(after: Cursor | None = None) -> Page:
     """Return the sessions that ended since the cursor, or within the life of an access token, oldest first.
 
-    A reader that goes on with `next` misses no session, however late its ending is committed. It may get one twice.
+    A reader that continues with `next` misses no session, however late its ending is committed. It may get one twice.
     Raises CursorExpired.
     """
     using, now = _db(), times.now()

@@ -1,8 +1,8 @@
-"""SimpleJWT's tokens after the move, so that it signs nobody out.
+"""Accepts SimpleJWT's tokens after a move, so the move signs nobody out.
 
 A refresh token of SimpleJWT counts as the token of generation 0 of a session whose key is derived from it. So its
-exchange is a rotation like any other, with retries, races and reuse. It is remembered until it would have expired, also
-if the session's row is deleted, so that it never begins a second session.
+exchange is a rotation like any other, with retries, races and reuse. The token is remembered until it would have
+expired, even if the session's row is deleted, so it never begins a second session.
 
 An access token of SimpleJWT only names its user.
 """

@@ -9,7 +9,8 @@ from typing import ParamSpec, TypeVar
 from django.db import InterfaceError, InternalError, OperationalError, connections
 
 OUTAGES = (OperationalError, InterfaceError, InternalError)
-"""It is gone, full, too slow, or has no connection left; read-only, which psycopg calls an internal error."""
+"""The errors of a database that is gone, full, too slow or out of connections, or read-only, which psycopg calls an
+internal error."""
 
 GIVEN_UP = {"40001", "40P01"}
 """SQLSTATE of a transaction that lost to another: a serialization failure, a deadlock."""
@@ -23,10 +24,10 @@ R = TypeVar("R")
 
 
 def retried(act: Callable[P, R]) -> Callable[P, R]:
-    """Run it again from its beginning if the database gave it up in favour of another, at most three times in all.
+    """Call the function again if the database gave its transaction up in favour of another; at most three times in all.
 
-    For what changes nothing until its one transaction, or its one statement, is committed. Inside the transaction of
-    somebody else it is not tried again: that one is lost as a whole.
+    The function must change nothing before its one transaction, or its one statement, is committed. Inside a caller's
+    transaction it is not called again: that transaction is lost as a whole.
     """
 
     @wraps(act)

@@ -1,8 +1,8 @@
 """Writes that have to last even if the request's transaction is rolled back.
 
-With ATOMIC_REQUESTS Django wraps each view of a project in a transaction, and DRF undoes that when it answers with an
-error. This app's own views are not wrapped; a guard in front of others, and serializers used in them, are. What they
-write against an attacker is done again when the request has ended, unless it was committed.
+With ATOMIC_REQUESTS, Django wraps each view of a project in a transaction, and DRF rolls it back when it answers with
+an error. This app's own views are not wrapped, but its guard and its serializers may run inside views that are. What
+they write against an attacker is written again after the request, unless it was committed.
 """
 
 import logging
@@ -24,7 +24,7 @@ _pending: ContextVar[list[Act] | None] = ContextVar("latchkey_pending", default=
 
 
 def outlast(act: Act, using: str) -> None:
-    """Do it again after this request, if the transaction in which it was just done is rolled back."""
+    """Call the function again after this request, if the transaction in which it has just run is rolled back."""
     connection = connections[using]
     if not (connection.in_atomic_block and connection.settings_dict["ATOMIC_REQUESTS"]):
         return

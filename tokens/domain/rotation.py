@@ -29,7 +29,7 @@ class Step(Enum):
 def judge(session: Session, generation: int, now: datetime, *, raced: bool = False) -> Step:
     """Return what becomes of the refresh token of that generation.
 
-    `raced` says that somebody else changed the row since the token came.
+    `raced` means that another request has changed the row since the token came.
     """
     grace, age = conf.grace_period, _age(session, now)
     if generation == session.generation:
@@ -46,7 +46,7 @@ def judge(session: Session, generation: int, now: datetime, *, raced: bool = Fal
 
 
 def given_up(session: Session, generation: int) -> bool:
-    """Return whether a late retry gave up what came with that generation."""
+    """Return whether a late retry gave up the tokens of that generation."""
     return session.predecessor < generation < session.generation
 
 

@@ -72,7 +72,7 @@ def start(
 
     `amr` says how the user signed in (RFC 8176). A session that is not `remembered` ends sooner, and its cookie with
     the browser. `device_name` is the client's name for itself, `claims` are the project's claims for the tokens, as
-    JSON, and `jkt` is the thumbprint of the key to which they are bound. The session that it `replaced` ends.
+    JSON, and `jkt` is the thumbprint of the key to which they are bound. The session `replaced` ends.
     `authenticated_at` is the time of the sign-in, if it was not now. With `pk`, only one session can ever begin under
     that key: any other try raises IntegrityError. Raises NoActiveAccount if the user was deactivated or deleted
     meanwhile.
@@ -151,7 +151,7 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
     """
     now, how = times.now(), " ".join(amr)
     with transaction.atomic(using=_db()):
-        # Only a live session: `revoke_all` no longer looks for expired ones.
+        # Only a live session, since `revoke_all` doesn't look for expired ones.
         if not _sessions().live().filter(pk=session.pk).update(reauthenticated_at=now, amr=how):
             raise TokenRevoked
         session.reauthenticated_at, session.amr = now, how
@@ -161,7 +161,7 @@ def reauthenticate(session: Session, client: Client = UNKNOWN, amr: Sequence[str
 
 @retried
 def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
-    """Exchange a refresh token, given as its verified claims, and return the session whose current token is the answer.
+    """Exchange a refresh token, given as its verified claims; return the session, whose current token the client gets.
 
     Raises TokenNotValid, TokenRevoked, ProofRefused, NoActiveAccount or, after revoking the session, TokenReused.
     """
@@ -217,8 +217,8 @@ def accept(
 ) -> Session:
     """Return the session of an access token, given as its verified claims, with its user; one SELECT.
 
-    The first use of a token that a rotation issued confirms the rotation, unless the caller may still refuse the
-    request. Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
+    The first use of a token that a rotation issued confirms the rotation. Turn `confirm` off if the caller may still
+    refuse the request. Raises TokenNotValid, TokenRevoked, ProofRefused or, after revoking the session, TokenReused.
     """
     while True:
         session = _get(claims, groups=groups)
@@ -233,8 +233,8 @@ def accept(
 def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
     """Return the session that `sid` and `sub` name, and extend it as a rotation does, at most once a minute.
 
-    For pages, whose sessions have a refresh token that no client was given. A session that was rotated is refused:
-    moving its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
+    For pages: no client ever gets the refresh tokens of their sessions. A session that was rotated is refused: moving
+    its time would arm its grace period. Raises TokenNotValid, TokenExpired or TokenRevoked.
     """
     while True:
         session = _get(claims)
@@ -330,7 +330,7 @@ def rename(session: Session, device_name: str) -> bool:
 
 @retried
 def keep_claims(session: Session) -> None:
-    """Store the claims that were set on a session that has just begun in its row. Raises TokenRevoked."""
+    """Store the claims of a session that has just begun in its row. Raises TokenRevoked."""
     if not _sessions().filter(pk=session.pk, generation=0, revoked_at=None).update(claims=session.claims):
         raise TokenRevoked
 
@@ -397,7 +397,7 @@ def _check_rule(session: Session) -> None:
 def _check_key(session: Session, client: Client, prove: Prove) -> None:
     """Refuse a client without the key of a session that is bound to one.
 
-    The session never ends for that: without the key, its tokens are of no use to a thief.
+    That never ends the session: without the key, its tokens are useless to a thief.
     """
     if not session.jkt:
         return
@@ -462,8 +462,8 @@ def _use(session: Session, now: datetime, client: Client, changes: dict[str, Any
 
 def _revoke_all(user: User, reason: Reason, client: Client, by: User | None, *, but: Session | None = None) -> int:
     with transaction.atomic(using=_db()):
-        # With the current password: after a change in between, the session that the change kept would be missed. Locks
-        # are always taken in this order, the user first.
+        # The row has the current password. With an outdated one, the session that a password change kept would be
+        # missed. Locks are always taken in this order, the user first.
         current = users.rows(_db()).filter(pk=user.pk).select_for_update(no_key=True).first()
         if current is None:
             return 0

@@ -1,6 +1,6 @@
 """Signing in: a name and a password become a session, with a second factor where the account has one.
 
-`sign_in` is the one way from a password to a session. A client that learns of the second factor this way goes on with
+`sign_in` is the one way from a password to a session. If it raises SecondFactorRequired, the client continues with
 `answer`.
 """
 
@@ -54,7 +54,7 @@ SALT = "latchkey.challenge"
 FACTORS = frozenset(
     {"face", "fpt", "hwk", "iris", "mca", "mfa", "otp", "pin", "pop", "retina", "sc", "sms", "swk", "tel", "vbm"}
 )
-"""The methods of RFC 8176 that show more than the knowledge of a password, or that another service knows the user."""
+"""The methods of RFC 8176 that prove more than a password, or another service's word, does."""
 
 UNREADABLE = (ValueError, TypeError, LookupError, AssertionError)
 """What Django's hashers raise for a hash that is malformed, or whose package is missing."""
@@ -128,10 +128,10 @@ def sign_in(
 ) -> Session:
     """Begin a session for the user with that name and password.
 
-    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
-    `request` goes to Django's authentication backends and is not looked at here; `username_field` is what they call the
-    name, if not as the user model does.
-    Raises InvalidCredentials, TooManyTries and, only after a right password, SecondFactorRequired or AnswerNotValid.
+    `former` has the verified claims of the refresh token in the request, if there is one; its session, if alive, ends.
+    `request` is only passed on to Django's authentication backends. `username_field` is the backends' word for the
+    username, if it differs from the user model's. Raises InvalidCredentials, TooManyTries and, only after a right
+    password, SecondFactorRequired or AnswerNotValid.
     """
     terms = terms or Terms()
     user, amr = judge(username, password, client, terms, answer=answer, request=request, username_field=username_field)
@@ -177,9 +177,9 @@ def answer(
     jkt: str = "",
     former: Claims | None = None,
 ) -> Session:
-    """Begin the session of a login that was answered with a challenge, for the client that has proved that key.
+    """Begin the session of a login that got a challenge. `jkt` is the thumbprint of the key that the client has proved.
 
-    A challenge opens one session, also under parallel tries. Until then, and until it expires, it can be tried as often
+    A challenge opens one session, even under parallel tries. Until then, and until it expires, it can be tried as often
     as the limits allow. Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, if the key is not that of the first
     step, KeyMismatch.
     """
@@ -261,8 +261,8 @@ def start(
 ) -> Session:
     """Begin a session on those terms for a user whose credentials have been judged.
 
-    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends. Raises
-    NoActiveAccount, or IntegrityError if there is, or was, a session with that key.
+    `former` has the verified claims of the refresh token in the request, if there is one; its session, if alive, ends.
+    Raises NoActiveAccount, or IntegrityError if there is, or was, a session with that key.
     """
     if not sessions.may_sign_in(user):
         raise NoActiveAccount
@@ -300,7 +300,7 @@ def took_all_factors(session: Session) -> bool:
 
 
 def check_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
-    """Return whether it is the password of a user who is signed in.
+    """Return whether this is the password of the signed-in user.
 
     A wrong one counts as a guess, and is logged as one. Raises TooManyTries.
     """
@@ -316,9 +316,9 @@ def check_password(user: Any, password: str, client: Client = UNKNOWN) -> bool:
 def spend(limit: str, key: str, client: Client, find: Callable[[], Any]) -> Sequence[tuple[str, ...]]:
     """Take a try for the key from the client's network, and one for the key from everywhere; return both buckets.
 
-    By the second limit, anybody could lock the owner out. So it does not count in a network from which the account,
-    which `find` returns, has signed in before, or in which a mailed link to reset the password was used. Raises
-    TooManyTries.
+    With the second limit alone, anybody could lock the owner out. So it doesn't apply in networks from which the
+    account has signed in before, or in which a mailed link to reset the password was used. `find` returns the account's
+    user. Raises TooManyTries.
     """
     here, everywhere = (limit, key, limits.network(client.ip_address)), (f"{limit}_anywhere", key)
     limits.spend(*here)
@@ -331,7 +331,7 @@ def spend(limit: str, key: str, client: Client, find: Callable[[], Any]) -> Sequ
 
 
 def with_hint(sentence: str | Promise) -> str:
-    """Return the sentence for a refused login, whatever the reason, with that of TOKENS_LOGIN_HINT."""
+    """Return the sentence for a refused login, with that of TOKENS_LOGIN_HINT added."""
     return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
 
 
@@ -415,7 +415,7 @@ class Opened(NamedTuple):
 
 
 def _issue(user: User, terms: Terms, pk: UUID | None = None) -> str:
-    """Return a signed text that says that the first step was right, and what was settled about the session."""
+    """Return a challenge: a signed text that says for whom the first step was right, and what it settled."""
     claims = {
         "sub": str(user.pk),
         "sid": str(pk or uuid7()),

@@ -30,15 +30,15 @@ def is_shown(user: User, using: str) -> bool:
 def _hides_some() -> bool:
     """Return whether the default manager leaves anybody out."""
     manager: Any = get_user_model()._default_manager
-    # What Django's own gives is not worth looking at in each request.
+    # Django's own manager hides nobody, so its query is not built in each request.
     own = type(manager).get_queryset is not Manager.get_queryset
     return own and bool(manager.all().query.where)
 
 
 def named(name: Any, among: QuerySet[User] | None = None) -> User | None:
-    """Return the user of that name, or None; among the rows that the default manager shows, or other rows.
+    """Return the user of that name, or None; among the rows that the default manager shows, or among others.
 
-    For text that can be no name in this user model or this database, return None.
+    Text that can't be a name in this user model or this database gets None too.
     """
     model = get_user_model()
     # A replica may lag behind a password or a deactivation.

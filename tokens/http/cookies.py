@@ -55,9 +55,10 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
 
 
 def former(request: HttpRequest | Request) -> dict[str, Any] | None:
-    """Return the claims of the genuine refresh token that came along with a sign-in, of whatever generation."""
+    """Return the claims of the genuine refresh token in the request of a sign-in, whatever its generation."""
     try:
-        # With the client, the session of a former cookie begins, to be ended: no later logout may leave it good.
+        # With the client, the session of a former cookie begins, so that it can end. No later logout may leave it
+        # valid.
         return RefreshToken.claims(read(request), client_of(request))
     except TokenRefused:
         return None

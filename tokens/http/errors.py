@@ -74,7 +74,7 @@ OF_DJANGO: dict[type[Exception], Callable[[], exceptions.APIException]] = {
     Http404: exceptions.NotFound,
     PermissionDenied: exceptions.PermissionDenied,
 }
-"""What Django's own errors are answered as; the first that fits."""
+"""How Django's own errors are answered; the first match counts."""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -100,7 +100,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def answer(error: Exception) -> JsonResponse:
-    """Answer an error in the same way outside of DRF's views. Raises any error that is not one of these again."""
+    """Answer an error in the same way outside of DRF's views. Raises every other error again."""
     response = exception_handler(error, {})
     if response is None:
         raise error

@@ -20,7 +20,7 @@ from ..exceptions import NotExchangeable, SecondFactorRequired
 from ..models import Session, User, uuid7
 
 STAMP = "latchkey.signed_in"
-"""The entry of Django's session with the time of its sign-in, and the key of the session that may be made of it."""
+"""The entry of Django's session with the time of its sign-in, and the key of our session that it may become."""
 
 PAGES = frozenset({"admin", "rest_framework"})
 """Apps whose sign-in is only for their own pages: Django's admin, and DRF's browsable API."""
@@ -37,7 +37,7 @@ class SignIn:
     user: User
     since: datetime
     pk: UUID
-    """The key of the session that is made of it."""
+    """The key of our session that it becomes."""
 
 
 def stamp(request: Any, user: Any) -> None:
@@ -60,7 +60,7 @@ def keep_out(request: HttpRequest) -> None:
 def exchange(
     request: HttpRequest, client: Client, terms: Terms, claims_for: ClaimsFor | None, former: Claims | None = None
 ) -> Session:
-    """Begin a session for the user of the request's Django session, which ends, also if the answer is a challenge.
+    """Begin a session for the user of the request's Django session. That one ends, even if the answer is a challenge.
 
     Raises NotAuthenticated, NotExchangeable or SecondFactorRequired.
     """

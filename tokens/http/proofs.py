@@ -27,7 +27,7 @@ def proven_key(request: HttpRequest | Request | None) -> str:
 
 
 def key_for_session(request: HttpRequest | Request | None) -> str:
-    """Return the same, for a session that begins with this request. Raises ProofRequired as well."""
+    """Return the same for a session that begins with this request. Also raises ProofRequired."""
     jkt = proven_key(request)
     if conf.dpop == "required" and not jkt:
         raise ProofRequired
@@ -35,7 +35,7 @@ def key_for_session(request: HttpRequest | Request | None) -> str:
 
 
 def with_refresh_token(request: HttpRequest | Request | None) -> Prove:
-    """Return what proves the key of a session whose refresh token came along.
+    """Return the function that checks the key of a session whose refresh token is in the request.
 
     A nonce is required, since such a proof names no token and could be made ahead of time. The proof may be used again:
     the session's row decides about a repeated refresh.
@@ -48,7 +48,7 @@ def with_refresh_token(request: HttpRequest | Request | None) -> Prove:
 
 
 def with_access_token(request: HttpRequest | Request, token: str) -> Prove:
-    """Return what proves the key of a session whose access token came along; each proof works for one request."""
+    """Return the function that checks the key of a session whose access token is in the request. A proof works once."""
     proven = False
 
     def prove(jkt: str) -> None:

@@ -70,7 +70,7 @@ class ReauthenticationRequired(exceptions.APIException):
     default_code = "reauthentication_required"
 
     def __init__(self, max_age: timedelta, user: Any = None) -> None:
-        """Tell the user, if there is one of this database, what can be done about it."""
+        """Say what the user can do about it, if the user is in this database."""
         detail = None
         if isinstance(user, get_user_model()) and not user.has_usable_password():
             detail = self.with_factor if signing_in.factors_of(user) else self.anew

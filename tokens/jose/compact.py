@@ -22,7 +22,7 @@ def encode(data: bytes) -> str:
 
 
 def decode(segment: str) -> bytes:
-    """Return the bytes of a segment; its last character may have stray bits. Raises ValueError."""
+    """Return the bytes of a segment. Its last character may have bits that mean nothing. Raises ValueError."""
     return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
 
 

@@ -19,7 +19,7 @@ class NoRedirect(HTTPRedirectHandler):
 
 def download(url: str, length: int, headers: Mapping[str, str] | None = None) -> tuple[bytes, HTTPMessage]:
     """Return what is there, `length` bytes at most, and its headers. Raises OSError, HTTPException or ValueError."""
-    if not url.startswith(("https://", "http://")):  # the opener knows files and more as well
+    if not url.startswith(("https://", "http://")):  # the opener would open files, too
         raise ValueError("it is not an http or https URL")
     body, end = b"", monotonic() + TIMEOUT
     asked = Request(url, headers=dict(headers or {}))  # noqa: S310 (an operator's setting)

@@ -148,7 +148,7 @@ def judge(
 
 
 def spend(proof: Proof) -> None:
-    """Use a proof up, once everything else has passed. Of any number of calls with it, one gets through.
+    """Use a proof up, after every other check has passed. Of any number of calls with one proof, one succeeds.
 
     This is exact across all processes and servers that share a cache. If each process has a cache of its own, it holds
     within one server that loads the app before it forks, or else within one process; a new entry may then displace an

@@ -40,7 +40,7 @@ RESERVED = (
     "amr",
     "cnf",
 )
-"""The claims that are a function of the session, so that nobody can set them."""
+"""The claims that follow from the session, so a project can't set them."""
 
 REMEMBERED = 20_000
 """Genuine access tokens that each process remembers, in 4 MB."""

@@ -89,10 +89,7 @@ def access_keys() -> Sequence[Key]:
 
 
 def access_key(kid: object) -> Key | None:
-    """Return the key of that name: this server's or, with JWK_URL, that of the server there.
-
-    Raises KeySetUnreachable.
-    """
+    """Return the key of that name: this server's or, with JWK_URL, the other server's. Raises KeySetUnreachable."""
     if not isinstance(kid, str):
         return None
     if conf.jwk_url:

@@ -66,7 +66,7 @@ STARTS = (".get_token(", ".for_user(")
 """What starts a session wherever it is called. SimpleJWT only makes a token."""
 
 MADE_FROM_NOTHING = ("RefreshToken", "AccessToken", "UntypedToken")
-"""Classes whose tokens belong to a session, which a call without a token does not name."""
+"""Classes whose tokens belong to a session. A call without a token names no session."""
 
 FIXED = (
     "set_jti",
@@ -373,7 +373,7 @@ def _of_urls(root: Path) -> Iterator[Finding]:
 def _is_reached(route: str, callback: Any) -> bool:
     """Return whether a request reaches it, with or without the slash that it may leave out.
 
-    A route before it may take its requests. Of a route with parameters nobody knows.
+    A route before it may take its requests. For a route with parameters, nobody can know.
     """
     path = f"/{route.removesuffix('?')}"
     paths = [path, path.removesuffix("/")] if route.endswith("/?") else [path]

@@ -1,4 +1,4 @@
-"""Draws the last thirty days of the security log, so that staff sees suspicious activity without other tools."""
+"""Draws the last thirty days of the security log, so staff can see suspicious activity without other tools."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -60,7 +60,7 @@ class MountTests(TransactionTestCase):
             self.assertEqual(SecurityEvent.objects.filter(kind="token_reused", session=session.pk).count(), 1)
 
     def given_up(self):
-        """Return an access token that a late retry has given up, so that its use ends the session."""
+        """Return an access token that a late retry has given up; its use ends the session."""
         self.sign_in()
         Session.objects.update(generation=1)
         access = RefreshToken.of(Session.objects.get()).access_token
@@ -81,7 +81,7 @@ class MountTests(TransactionTestCase):
     def test_guesses_are_counted_in_the_projects_own_views(self):
         for path in ("/own/login/", "/shop/v2/api/token/"):
             answers = [self.post(path, username=f"ann{path}", password="wrong").status_code for _ in range(5)]
-            # A view without authenticators answers 403, where ours say what they ask for.
+            # A view without authenticators responds 403. Ours respond 401 with a challenge.
             refused = 403 if path.startswith("/own/") else 401
             self.assertEqual(answers, [refused, refused, refused, 429, 429])
         self.post("/own/login/", username="ann", password="wrong")

@@ -1,6 +1,6 @@
-"""Other packages: how each one is installed, set up, signed in to, and asked for a new token.
+"""Other packages: how to install each, set it up, sign in, and refresh a token.
 
-It is imported in the environments of all of them, so it imports none before it is asked to.
+Every package's environment imports this module, so it imports a package only when that is needed.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 
 class Tokens(NamedTuple):
     refresh: str
-    """Empty where the package has none."""
+    """Empty if the package has none."""
 
     access: str
 
@@ -34,13 +34,13 @@ class Tokens(NamedTuple):
 class Peer:
     apps: ClassVar[list[str]] = []
     middleware: ClassVar[list[str]] = []
-    """What the package needs after Django's sessions, authentication and messages."""
+    """The package's middleware, after that of Django's sessions, authentication and messages."""
 
     guard: ClassVar[str]
     """The authentication class of a guarded view."""
 
     stateless = ""
-    """That of one without a database query, if there is one."""
+    """The authentication class that makes no database query, if there is one."""
 
     scheme = "Bearer"
     login_path, refresh_path, logout_path = "/login/", "/refresh/", "/logout/"
@@ -54,7 +54,7 @@ class Peer:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Make what the package needs beside a user."""
+        """Create what the package needs in addition to a user."""
 
     def login(self, name: str, password: str) -> Call:
         return Call(self.login_path, {"username": name, "password": password})
@@ -223,7 +223,7 @@ class Knox(Peer):
         serializers = import_module("rest_framework.authtoken.serializers")
 
         class Login(views.LoginView):  # type: ignore[misc,name-defined]
-            """As knox's documentation has it for a name and a password in the body."""
+            """The view in knox's documentation for a name and a password in the body."""
 
             authentication_classes = permission_classes = ()
 
@@ -267,14 +267,14 @@ def pinned() -> dict[str, str]:
 
 
 def label(name: str) -> str:
-    """Return the package's name and version, as a table names it."""
+    """Return the package's name and version, for a table."""
     return "Latchkey" if name == "latchkey" else f"{name} {pinned()[name].partition('==')[2]}"
 
 
 def install(name: str) -> str:
-    """Make an environment with this project's requirements and the package, unless it is there; return its Python.
+    """Create an environment with this project's requirements and the package, unless it exists; return its Python.
 
-    Raises CalledProcessError if it can't be had.
+    Raises CalledProcessError if the package can't be installed.
     """
     if PEERS[name] in (Latchkey, SimpleJWT):
         return sys.executable  # this project's own environment has them

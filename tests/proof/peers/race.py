@@ -1,7 +1,7 @@
 """One race, in the environment of one package: `python race.py PEER ROUNDS`, with DATABASE_NAME and DATABASE_HOST.
 
-Eight threads present the same refresh token in the same moment. What they get is printed as JSON: how many different
-tokens, how many refusals, whether what they got is good afterwards, and whether one plain retry is.
+Eight threads present the same refresh token at the same moment. Prints as JSON: the number of different tokens, the
+number of refusals, whether the tokens work afterwards, and whether one plain retry works.
 """
 
 import json
@@ -32,13 +32,13 @@ def log_in(peer: Peer, client: Any) -> str:
 
 
 def refresh(peer: Peer, client: Any, token: str) -> str:
-    """Return the successor; empty if the answer was a refusal."""
+    """Return the new token; empty if the request was refused."""
     response = send(client, peer.refresh(token))
     return peer.tokens(response.json()).refresh if response.status_code == 200 else ""
 
 
 def set_up(peer: Peer) -> None:
-    """Configure Django for the package, make its tables, and a user."""
+    """Configure Django for the package, create its tables, and a user."""
     import_module("django.conf").settings.configure(
         SECRET_KEY="a key that is used for nothing but these races, and by nobody else",
         ALLOWED_HOSTS=["testserver"],
@@ -72,7 +72,7 @@ def set_up(peer: Peer) -> None:
 
 
 def in_parallel(act: Callable[[], str]) -> list[str]:
-    """Return what eight threads get that do it in the same moment; "error" where it raised."""
+    """Return what eight threads get that call the function at the same moment; "error" for an exception."""
     connection = import_module("django.db").connection
     barrier = Barrier(THREADS)
 
@@ -106,7 +106,7 @@ def race(peer: Peer, rounds: int) -> dict[str, Any]:
         forked += len(successors) > 1
         most = max(most, len(successors))
         refused += sum(answer in ("", "error") for answer in answers)
-        # Whether the client can go on, with whichever of the answers it happened to keep last.
+        # Whether the client can continue with the response that it happened to store last.
         dead += not any(exchange(successor) for successor in sorted(successors)[-1:])
     for _ in range(rounds):
         token = log_in(peer, client_class())

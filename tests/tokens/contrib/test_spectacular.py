@@ -12,7 +12,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
+from rest_framework.serializers import CharField, Serializer
 
 from tokens import urls, views
 from tokens.authentication import (
@@ -22,6 +22,7 @@ from tokens.authentication import (
     StatelessJWTAuthentication,
 )
 from tokens.contrib import spectacular
+from tokens.serializers import TokenObtainPairSerializer
 
 ACCESS = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
@@ -42,6 +43,11 @@ def schema_of(*guards: type[BasicAuthentication | JWTAuthentication]) -> Any:
 
     generator = SchemaGenerator(patterns=[path("guarded", Guarded.as_view())])  # type: ignore[no-untyped-call]
     return generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+
+
+def schema_of_the_package(settings: Settings) -> Any:
+    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+    return SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("guard", [JWTAuthentication, StatelessJWTAuthentication, OfTheProject])
@@ -80,9 +86,7 @@ def test_services_use_basic_credentials() -> None:
 
 
 def test_views_of_this_package_are_described(settings: Settings) -> None:
-    settings.REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
-
-    schema = SchemaGenerator(patterns=urls.urlpatterns).get_schema(public=True)  # type: ignore[no-untyped-call]
+    schema = schema_of_the_package(settings)
 
     operations = [operation for methods in schema["paths"].values() for operation in methods.values()]
     assert len(operations) == len(urls.urlpatterns)
@@ -91,6 +95,31 @@ def test_views_of_this_package_are_described(settings: Settings) -> None:
     assert login["operationId"] == "login"
     assert list(login["responses"]) == ["200", "400", "401", "403", "413", "415", "429", "503"]
     assert list(login["responses"]["200"]["headers"]) == ["Set-Cookie", "Cache-Control", "DPoP-Nonce"]
+
+
+def test_tokens_are_shown_in_answers_and_forms(settings: Settings) -> None:
+    schema = schema_of_the_package(settings)
+
+    answer, form = (schema["components"]["schemas"][name]["properties"] for name in ("SignedIn", "Token"))
+    assert answer["accessToken"] == {"type": "string", "example": "eyJ…"}
+    assert form == {
+        "token": {"type": "string", "example": "eyJ…"},
+        "token_type_hint": {"type": "string", "example": "refresh_token"},
+    }
+
+
+class ForTenants(TokenObtainPairSerializer):
+    tenant = CharField()
+    example = {"username": "ada", "password": "the analytical engine", "tenant": "1"}
+
+
+def test_body_is_shown_as_the_serializer_of_the_project_says(settings: Settings) -> None:
+    settings.SIMPLE_JWT = {"TOKEN_OBTAIN_SERIALIZER": f"{__name__}.ForTenants"}
+
+    schema = schema_of_the_package(settings)
+
+    body = schema["paths"]["/api/token/"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["examples"] == {"Example": {"value": ForTenants.example}}
 
 
 def test_derived_view_inherits_no_description() -> None:

@@ -4,7 +4,7 @@ from django.conf import settings
 
 
 class Router:
-    """Sessions in one database; the users beside them, unless the test is what happens otherwise."""
+    """Sessions in one database. The users are in the same one, unless a test puts them elsewhere."""
 
     def database(self, label):
         if label == "latchkey":

@@ -1,4 +1,4 @@
-"""A project with a transaction for each request, times without zones, two databases, and versions in its URLs."""
+"""A project with ATOMIC_REQUESTS, USE_TZ off, two databases, and versions in its URLs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What startproject writes, with the app added; and an app of the project's own that is called tokens, too."""
+"""The settings of startproject, with the app added, and with another app that is called tokens."""
 
 import json
 import os

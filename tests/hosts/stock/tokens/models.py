@@ -2,7 +2,7 @@ from django.db import models
 
 
 class Coin(models.Model):
-    """What this project means by a token."""
+    """This project's kind of token."""
 
     face = models.CharField(max_length=20)
 

@@ -27,7 +27,7 @@ class ByCode(AbstractBaseUser):
 
 
 class ByNumber(AbstractBaseUser):
-    """A name that is a number, and groups of another kind."""
+    """A number as the name, and groups of another model."""
 
     number = models.PositiveIntegerField(unique=True)
     email = models.EmailField(blank=True)
@@ -59,7 +59,7 @@ class Present(Manager):
 
 
 class Hidden(AbstractBaseUser):
-    """A default manager that hides those who are deleted."""
+    """A default manager that hides deleted users."""
 
     login = models.CharField(max_length=20, unique=True)
     is_active = models.BooleanField(default=True)

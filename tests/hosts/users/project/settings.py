@@ -1,4 +1,4 @@
-"""A project with one of several user models, none of which is like Django's."""
+"""A project with one of several user models. Each differs from Django's."""
 
 import json
 import os
