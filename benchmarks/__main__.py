@@ -45,7 +45,7 @@ def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], 
         started = monotonic()
         for number in range(1, ROUNDS + 1):
             for _ in zip_longest(*(stack.round() for stack in stacks)):
-                pass  # Operation by operation, so that whatever else the machine does meets all.
+                pass  # One operation at a time, so the machine's other work affects all packages alike.
             print(f"{engine}: round {number} of {ROUNDS} is done.", flush=True)
             if monotonic() - started > BUDGET * number / (number + 1):
                 break
@@ -58,7 +58,7 @@ def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], 
 
 
 def ask_with_many(stacks: Sequence[Stack]) -> None:
-    """Ask with as many different tokens, each twice: no memory of a few is what gets measured."""
+    """Send that many different tokens, each twice, so the result doesn't depend on a small cache."""
     tokens = {}
     for stack in stacks:
         printed = run(stack.database.url, stack.kind.environment, "benchmarks.prepare", "tokens", str(SESSIONS))

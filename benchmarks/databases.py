@@ -1,4 +1,4 @@
-"""The databases of a run: for each engine as many as are asked for, in a temporary folder."""
+"""The databases of a run: as many as needed for each engine, in a temporary folder."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class Database:
     """The server's process; 0 where there is none."""
 
     def execute(self, statement: str) -> int:
-        """Run one statement on a connection of its own; return the number that it selects, or how many rows it met."""
+        """Run one statement on its own connection; return the selected number, or the number of changed rows."""
         if self.url.startswith("sqlite:///"):
             with closing(sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
                 return _number(connection.execute(statement))

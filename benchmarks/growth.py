@@ -1,4 +1,4 @@
-"""What grows while sessions are refreshed for long: the table, its dead rows, and the memory of the workers."""
+"""Measures what grows during many refreshes: the table, its dead rows, and the memory of the workers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,16 @@ from benchmarks.processes import children
 from benchmarks.stacks import Stack
 
 POOL = 10_000
-"""Sessions that are refreshed, one after the other, and then again."""
+"""The number of sessions, which are refreshed one after the other, again and again."""
 
 GRACE = 61
-"""Seconds after which a token that was just issued is exchanged, and no longer given back."""
+"""Seconds after which a new token is exchanged instead of given back."""
 
 
 class Moment(NamedTuple):
     minute: float
     refreshes: int
-    """So far."""
+    """Their number so far."""
 
     table: int
     """Bytes, with its indexes."""
@@ -28,11 +28,11 @@ class Moment(NamedTuple):
     """Rows that wait for vacuum."""
 
     memory: int
-    """Bytes of the workers, of which each page that they share is counted once."""
+    """Bytes of the workers; a page that they share counts once."""
 
 
 def soak(stack: Stack, refreshes: Sequence[str], minutes: float) -> list[Moment]:
-    """Exchange the tokens for so many minutes, each at most once a minute; return what is seen after each turn."""
+    """Exchange each token at most once a minute, for that many minutes; return the measurements after each turn."""
     tokens, began, asked = list(refreshes), monotonic(), 0
     moments = [_look(stack, 0, 0)]
     while monotonic() - began < minutes * 60:

@@ -1,4 +1,4 @@
-"""A client that costs little: one connection a thread, kept alive for a while, and requests that are bytes already."""
+"""A cheap client: one connection per thread, kept alive for a while, and requests that are prepared as bytes."""
 
 import json
 import socket
@@ -62,7 +62,7 @@ def request(method: str, path: str, body: str, headers: Mapping[str, str]) -> by
 
 
 def send(port: int, requests: Sequence[bytes], clients: int) -> Measured:
-    """Send the requests, each client one after the other; raise whatever went wrong."""
+    """Send the requests; each client sends one after the other. Raises any client's exception."""
     waiting = deque(enumerate(requests))
     answers: dict[int, Answer] = {}
 

@@ -1,4 +1,4 @@
-"""Whether the time that a refused login takes tells why it was refused."""
+"""Measures whether the time of a refused login reveals why it was refused."""
 
 import random
 from statistics import median
@@ -22,7 +22,7 @@ LOGINS = {
 def refused_logins(database: Database) -> dict[str, float]:
     """Return the median time, in milliseconds, of each kind of refused login, with passwords hashed as always.
 
-    What else a machine does moves them apart, so they are measured up to three times: a reason stays a reason.
+    Other work of the machine moves them apart, so they are measured up to three times; a real difference remains.
     """
     run(database.url, {"DJANGO_SETTINGS_MODULE": "tests.settings_server"}, "django", "migrate", "--verbosity=0")
     with serve(database.url, THROTTLING="off") as url:

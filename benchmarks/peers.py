@@ -1,4 +1,4 @@
-"""Other packages beside Latchkey: each is served from an environment of its own, and asked for what it has."""
+"""Other packages beside Latchkey: each runs in its own environment, and is measured at what it supports."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ class PeerStack(Stack):
         return PEERS[self.kind.package]()
 
     def round(self) -> Iterator[None]:
-        """Do what the package can do once for each of as many sessions as the other stacks have."""
+        """Do each operation of the package once for each session; there are as many sessions as in the other stacks."""
         peer = self.peer
         logged_in = self.measure("login", [as_bytes(peer.login(name, PASSWORD)) for name in USERS])
         tokens = [peer.tokens(answer.body) for answer in logged_in]

@@ -14,7 +14,7 @@ from tests.proof.pooler import pooled
 
 SERVERS = (2, 4)
 CONNECTIONS = 4
-"""Of PgBouncer to PostgreSQL."""
+"""The connections of PgBouncer to PostgreSQL."""
 
 
 class Spent(NamedTuple):
@@ -28,14 +28,14 @@ class Spent(NamedTuple):
 class Pooled(NamedTuple):
     servers: int
     connections: int
-    """Of PostgreSQL, after the requests."""
+    """The connections of PostgreSQL, after the requests."""
 
     refresh: Spent
     guarded: Spent
 
 
 def measure(database: Database, servers: int, tokens: Sequence[str], *, pooler: bool) -> Pooled:
-    """Refresh at one server and ask another with what it gave; each session is met by two servers."""
+    """Refresh at one server and call another with the new token, so two servers handle each session."""
     address = urlsplit(database.url)
     with ExitStack() as running:
         url, pid = database.url, 0
@@ -56,7 +56,7 @@ def measure(database: Database, servers: int, tokens: Sequence[str], *, pooler: 
 
 
 def ask(ports: Sequence[int], groups: Sequence[Sequence[int]], requests: Sequence[bytes]) -> tuple[list[Answer], Spent]:
-    """Send each server its part of the requests, all at once; return the answers, and what the processes spent."""
+    """Send each server its part at the same time; return the responses, and the CPU time of the processes."""
     before = [sum(map(cpu, group)) for group in groups]
     part = len(requests) // len(ports)
     with ThreadPoolExecutor(len(ports)) as pool:

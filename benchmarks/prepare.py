@@ -1,7 +1,7 @@
 """Make the tables and the users of one of the projects, and count the SQL statements of each operation.
 
-Run in a process of its own, with the project's settings; prints the counts as JSON. Of a package whose paths are others
-it counts none. With a number, it makes as many sessions instead, and prints an access token of each.
+Run in a process of its own, with the project's settings; prints the counts as JSON. For a package with other paths, it
+counts none. With a number, it creates that many sessions instead, and prints an access token of each.
 """
 
 import json
@@ -62,7 +62,7 @@ def statements(guarded: str) -> dict[str, int]:
 
 
 def access_tokens(number: int) -> Iterator[str]:
-    """Yield an access token of each of so many new sessions; SimpleJWT's, which has none, of each of as many logins."""
+    """Yield an access token for each of that many new sessions, or of SimpleJWT's logins."""
     users = [*get_user_model().objects.all()]
     owners: Iterator[Any] = (users[index % len(users)] for index in range(number))
     if not apps.is_installed("tokens"):

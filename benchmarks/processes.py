@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def run(
     database_url: str, environment: Mapping[str, str], module: str, *arguments: str, python: str = sys.executable
 ) -> str:
-    """Run a Python module in a process of its own, against that database; return what it prints."""
+    """Run a Python module in another process, with that database; return its output."""
     given = {"ENV_FILE": os.devnull, "SECRET_KEY": settings.SECRET_KEY, "DATABASE_URL": database_url, **environment}
     command = [python, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | given, stdout=subprocess.PIPE, text=True, check=True)
@@ -22,7 +22,7 @@ def run(
 
 
 def started_since(before: set[int]) -> int:
-    """Return the one child of this process that was not there before. Raises ValueError if there are several."""
+    """Return the new child of this process. Raises ValueError if there are several."""
     (pid,) = children()[os.getpid()] - before
     return pid
 

@@ -1,13 +1,13 @@
-"""What a number of users needs, reckoned from what one request was measured to cost."""
+"""Computes what a number of users needs from the measured cost of one request."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 SESSIONS = 2
-"""Rows a user: those that are alive, and those that wait to be deleted."""
+"""Rows per user: active sessions, and ended ones that are not deleted yet."""
 
 ACTIVE = 0.05
-"""The share of the users who are there at the same time, at the busiest."""
+"""The share of the users who are active at the same time at the peak."""
 
 ASKS = 1 / 20
 """Guarded requests a second of each of them."""
@@ -16,7 +16,7 @@ REFRESHES = 1 / 900
 """Refreshes a second of each of them: an access token lives for 15 minutes."""
 
 LOAD = 0.5
-"""How busy a core may be at the busiest."""
+"""The load of a core at the peak."""
 
 HELD = 2
 """How many seconds a connection is held for each CPU second of the database."""

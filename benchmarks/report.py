@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from what was measured."""
+"""Writes docs/benchmarks.md from the measurements."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from tests.proof.peers.packages import label
 
 OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "guarded, stateless", "no guard", "logout")
 SHARED = ("login", "refresh", "guarded", "logout")
-"""What other packages have too."""
+"""The operations that other packages have too."""
 
 COLUMNS = (LATCHKEY, SHIPPED, SIMPLEJWT)
 
@@ -71,7 +71,7 @@ def page(measured: Measured, sessions: int) -> str:
 
 
 def bars(stacks: Mapping[str, Stack]) -> Bars:
-    """Return what the plot shows."""
+    """Return the plot's values."""
     return {
         operation: {
             kind.name: median(cost.all for cost in stacks[kind.name].costs[operation])

@@ -1,4 +1,4 @@
-"""What `benchmarks.scale` has to know of a database: run in a process of its own, with the project's settings."""
+"""What `benchmarks.scale` needs to know about a database. Runs in another process, with the project's settings."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def auth_hash() -> str:
 def tokens(number: int) -> list[tuple[str, str]]:
     """Return a refresh token and an access token of each of so many live sessions, chosen by chance.
 
-    None of them has been refreshed, so that the next refresh does not count as a retry.
+    None of them has been refreshed, so the next refresh doesn't count as a retry.
     """
     sessions, issued = apps.get_model("latchkey", "session").objects, import_string("tokens.tokens.RefreshToken")
     share = min(100.0, 300.0 * number / max(sessions.count(), 1))

@@ -1,4 +1,4 @@
-"""Measure what a table of many sessions costs, and write docs/scaling.md: `make bench-scale SESSIONS=10000000`."""
+"""Measure the cost of a table with many sessions, and write docs/scaling.md: `make bench-scale SESSIONS=10000000`."""
 
 import json
 import os
@@ -36,7 +36,7 @@ USERS_SHARE = 10
 """Sessions of a user."""
 
 ASKED = 800
-"""Sessions that are asked with, of each table; of a thousand, a hundred have expired."""
+"""The sessions of each table whose tokens are sent; of a thousand, a hundred have expired."""
 
 AT_ONCE = 100
 
@@ -70,7 +70,7 @@ FROM numbered
 
 
 def load(database: Database, sessions: int) -> None:
-    """Add as many sessions by one statement, and let PostgreSQL count the table's changes from here on."""
+    """Add that many sessions in one statement, and make PostgreSQL count the table's changes from now on."""
     users, began = max(sessions // USERS_SHARE, 1), monotonic()
     auth_hash = run(database.url, LATCHKEY.environment, "benchmarks.sample", "auth_hash").strip()
     database.execute(LOAD_USERS.format(users=users))
@@ -89,9 +89,9 @@ def pairs(database: Database, number: int) -> list[list[str]]:
 
 
 def ask(stacks: Sequence[Stack]) -> tuple[dict[str, list[Wal]], list[str]]:
-    """Refresh and ask with sessions of each table, in turns.
+    """Refresh and call the API with sessions of each table, in turns.
 
-    Return what PostgreSQL wrote for each operation on each of them, and the new access tokens of the last one.
+    Return what PostgreSQL wrote for each operation on each table, and the new access tokens of the last one.
     """
     waiting = [
         [post("/api/token/refresh/", refresh=refresh) for refresh, _ in pairs(stack.database, ASKED)]
@@ -115,7 +115,7 @@ def ask(stacks: Sequence[Stack]) -> tuple[dict[str, list[Wal]], list[str]]:
 
 
 def flush(stack: Stack, accesses: Sequence[str]) -> Flush:
-    """Delete what has expired while others ask."""
+    """Delete expired sessions while clients send requests."""
     requests, seconds = [get("/guarded", token) for token in accesses], []  # type: list[bytes], list[float]
 
     def percentile() -> float:
@@ -139,7 +139,7 @@ def flush(stack: Stack, accesses: Sequence[str]) -> Flush:
 
 
 def scale_out(database: Database) -> list[pooled.Pooled]:
-    """Return what one server costs, then what several cost behind PgBouncer; nothing if it is not installed."""
+    """Return the cost of one server, then of several behind PgBouncer; empty if it is not installed."""
     if not PGBOUNCER:
         return []
     load(database, max(SIZES[0] * 10, ASKED * 5))

@@ -1,4 +1,4 @@
-"""docs/scaling.md, from what was measured."""
+"""Writes docs/scaling.md from the measurements."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ class Flush(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What was measured; where nothing else is said, of the greatest table."""
+    """The measurements; of the largest table, unless a field says otherwise."""
 
     sizes: Sequence[int]
     stacks: Sequence[Stack]

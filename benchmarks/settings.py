@@ -37,7 +37,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
-# One that costs nothing, or what each comes with: Django's default, and that of the project.
+# A hasher that costs nothing, or the default: Django's, and the project's.
 PASSWORD_HASHERS = {
     "fast": ["django.contrib.auth.hashers.MD5PasswordHasher"],
     "real": settings.PASSWORD_HASHERS if isinstance(PEER, Latchkey) else global_settings.PASSWORD_HASHERS,
@@ -47,4 +47,4 @@ globals().update(PEER.settings())
 TOKENS_THROTTLING = os.environ["BENCHMARK_LIMITS"] == "on"
 TOKENS_THROTTLE_RATES = {"login": "100000/min", "refresh": "100000/min"}  # the address is always the same
 TOKENS_LIMITS = {"login": (1000, 0.001), "login_anywhere": (1000, 0.001)}  # and the names are few
-TOKENS_GRACE_PERIOD = timedelta(seconds=60)  # so that a retry is one, however slow the machine
+TOKENS_GRACE_PERIOD = timedelta(seconds=60)  # long enough for retries on a slow machine

@@ -1,4 +1,4 @@
-"""Latchkey and the packages beside it, each a running server, and what is asked of them."""
+"""Latchkey and other packages, each as a running server, and the requests to them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ TURNS = 8
 """How often requests with and without a proof take turns in a round."""
 
 OURS, THEIRS = ["latchkey_session"], ["token_blacklist_outstandingtoken", "token_blacklist_blacklistedtoken"]
-"""Where tokens leave rows."""
+"""The tables in which tokens leave rows."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ class Stack:
     """Seconds, by operation, of each request."""
 
     refreshes = rows = 0
-    """How many there were, and how many rows they left."""
+    """The number of refreshes, and of the rows that they left."""
 
     def round(self) -> Iterator[None]:
-        """Do each operation once for each of as many sessions, one at each step of the iterator."""
-        # A real hash takes so long that a client alone tells enough.
+        """Do each operation once for each of that many sessions, one per step of the iterator."""
+        # A real hash takes so long that one client is enough.
         names = USERS[: ALONE if self.kind.hash == "real" else ALONE + TOGETHER]
         logged_in = self.measure("login", [_login(name) for name in names])
         yield
@@ -128,7 +128,7 @@ class Stack:
             yield from self._bound(names)
 
     def _bound(self, names: Sequence[str]) -> Iterator[None]:
-        """Do what a client does that proves a key (RFC 9449), in turn with one that proves none."""
+        """Do each operation with a client that proves a key (RFC 9449), in turns with one that proves none."""
         prover, base = Prover(), "http://127.0.0.1"  # as its Host says
         plain = send(self.port, [_login(name) for name in names], CLIENTS).answers
         logins = [_login(name, prover.prove("POST", f"{base}/api/token/")) for name in names]
@@ -150,11 +150,11 @@ class Stack:
         yield
 
     def many(self, tokens: Sequence[str], operation: str) -> None:
-        """Ask once with each of many tokens."""
+        """Send one request with each of many tokens."""
         self.measure(operation, [get("/guarded", token) for token in tokens], alone=0)
 
     def measure(self, operation: str, requests: list[bytes], alone: int = ALONE, expected: int = 200) -> list[Answer]:
-        """Send some requests one after the other, and the others at once; return the answers in the same order.
+        """Send some requests one after the other, and the rest at once; return the responses in the same order.
 
         Raises RuntimeError if one has another status than expected.
         """

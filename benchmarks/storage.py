@@ -1,4 +1,4 @@
-"""What settings of the sessions' table gain: rotations and renewals in copies of it, one for each choice."""
+"""Measures settings of the sessions' table by rotations and renewals in copies of it, one for each choice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ ROWS = 20_000
 ROTATIONS = 40_000
 IN_A_BACKUP = ROWS // 10
 RENEWED = ROWS // 50
-"""Sessions that begin, and as many that are deleted, between two looks of autovacuum."""
+"""The number of sessions that begin, and that are deleted, between two runs of autovacuum."""
 
 COPY = """
 DROP TABLE IF EXISTS copied;
@@ -60,7 +60,7 @@ class Filled(NamedTuple):
 
 
 def fill(database: Database, fillfactor: int, *, held: bool) -> Filled:
-    """Rotate in a table with that fillfactor; less often, but while a backup holds a snapshot, if that is wanted."""
+    """Rotate in a table with that fillfactor; on request less often, but while a backup holds a snapshot."""
     _execute(database, COPY.format(fillfactor=fillfactor, rows=ROWS))
     before = _size(database)
     rotations = IN_A_BACKUP if held else ROTATIONS
@@ -70,7 +70,7 @@ def fill(database: Database, fillfactor: int, *, held: bool) -> Filled:
 
 
 def renew(database: Database, threshold: float) -> tuple[float, int]:
-    """Replace twice as many sessions as there are; return the bytes a session then, and how often autovacuum came."""
+    """Replace twice as many sessions as there are; return the bytes per session, and how often autovacuum ran."""
     _execute(database, COPY.format(fillfactor=90, rows=ROWS))
     dead = vacuums = 0
     for _ in range(2 * ROWS // RENEWED):
@@ -83,7 +83,7 @@ def renew(database: Database, threshold: float) -> tuple[float, int]:
 
 
 def in_place(database: Database, table: str) -> float:
-    """Return the share of the updates that left the indexes alone."""
+    """Return the share of updates that did not touch the indexes."""
     database.execute("SELECT 1 FROM pg_stat_force_next_flush()")
     changed, hot = (
         database.execute(f"SELECT {column} FROM pg_stat_user_tables WHERE relname = '{table}'")

@@ -1,4 +1,4 @@
-"""What PostgreSQL writes ahead, counted by its own pg_waldump."""
+"""Counts PostgreSQL's write-ahead log, with pg_waldump."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ class Wal(NamedTuple):
     """Bytes of the records of all kinds, such as updates, commits and prunings."""
 
     pages: int
-    """Bytes of whole pages: the first change of a page after a checkpoint brings one along."""
+    """Bytes of whole pages: the first change of a page after a checkpoint adds one."""
 
     def __add__(self, other: object) -> "Wal":
         if not isinstance(other, Wal):

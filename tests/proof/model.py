@@ -132,10 +132,6 @@ class ModelSession:
     def is_over(self, now: float) -> bool:
         return bool(self.ended) or now >= self.expiries[self.newest]
 
-    def access_expiry(self, now: float) -> int:
-        """Return when an access token issued now expires."""
-        return int(min(now + ACCESS_LIFE, self.began + SESSION_LIFE))
-
     def _age(self, now: float) -> float:
         return max(now - self.newest_issued, 0)
 
