@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segno
 from django.core.cache import cache
 from django.core.management import get_commands, load_command_class
+from django.db import connections
+from django.test import TransactionTestCase
 from time_machine import TimeMachineFixture
 
 from accounts.hashers import Argon2idPasswordHasher
@@ -55,6 +58,25 @@ def cheap_pictures() -> Iterator[None]:
     """Draw QR codes with one mask instead of comparing all eight, which is most of the work of a set-up."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segno, "make_qr", partial(segno.make_qr, mask=0))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_flushes() -> Iterator[None]:
+    """Delete the rows that a test has committed, but keep content types and permissions, which the migrations wrote.
+
+    Django truncates all tables, which costs PostgreSQL a new file for each table and index, and writes those rows anew.
+    """
+
+    def flush(case: Any) -> None:
+        for alias in case._databases_names(include_mirrors=False):
+            database = connections[alias]
+            tables = set(database.introspection.django_table_names(only_existing=True, include_views=False))
+            tables -= {"auth_permission", "django_content_type"}
+            database.ops.execute_sql_flush([f"DELETE FROM {database.ops.quote_name(name)}" for name in sorted(tables)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", flush)
         yield
 
 
