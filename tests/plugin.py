@@ -51,6 +51,7 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()
 
 
@@ -79,7 +80,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
 
     run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
     options = ["max_connections=200", "listen_addresses=", f"unix_socket_directories={folder}"]
-    options += [] if durable else ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+    options += [] if durable else ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off"]
     server = " ".join(f"-c {option}" for option in options)
     run("pg_ctl", "start", "-w", "-l", f"{folder}/log", "-o", server)
     try:
