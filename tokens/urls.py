@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from django.urls.resolvers import RoutePattern, URLPattern
@@ -9,9 +10,12 @@ from . import views
 class OptionalSlash(RoutePattern):
     """A path that matches with and without its trailing slash, so that no POST is redirected."""
 
+    @cached_property
+    def bare(self) -> str:
+        return str(self).removesuffix("/")
+
     def match(self, path: str) -> Any:
-        twin = f"{path}/" if str(self).endswith("/") else path.removesuffix("/")
-        return super().match(path) or super().match(twin)
+        return super().match(str(self)) if path.removesuffix("/") == self.bare else None
 
 
 def path(route: str, view: Callable[..., Any], name: str) -> URLPattern:
