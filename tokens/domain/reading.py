@@ -96,6 +96,7 @@ def _compile(connection: BaseDatabaseWrapper, rows: QuerySet[Any], pk: Any) -> C
     models = [(model, [field.attname for field in model._meta.concrete_fields]) for _, model in paths]
     names = [f"{path}{column}" for (path, _), (_, columns) in zip(paths, models, strict=True) for column in columns]
     query = rows.filter(pk=pk).values_list(*names, *rows.query.annotations).query
+    query.selected = None  # so that no column gets an alias, which the database would parse each time
     compiler = query.get_compiler(connection=connection)
     sql, (_pk,) = compiler.as_sql()
     found = compiler.get_converters([column for column, *_ in compiler.select])
