@@ -50,7 +50,7 @@ CODE_REFUSED = {"code": ["This code is wrong or was already used."]}
 THROTTLED = "throttled"
 
 
-# Who is there
+# The people
 
 
 @pytest.fixture(autouse=True)

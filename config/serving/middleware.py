@@ -70,7 +70,7 @@ class CrossOrigin(CorsMiddleware):
 
 
 def _is_own(request: HttpRequest, origin: str) -> bool:
-    """Return whether the page is the server's own, or the server goes by no such name anyway."""
+    """Return whether the page is the server's own, or the server has no such name anyway."""
     try:
         return origin == f"{request.scheme}://{request.get_host()}"
     except DisallowedHost:
@@ -79,9 +79,9 @@ def _is_own(request: HttpRequest, origin: str) -> bool:
 
 def _report(origin: str) -> None:
     """Log the origin once an hour, and at most MOST_REFUSED, so that nobody fills the log."""
-    told = _told(int(time() // 3600))
-    if len(told) < MOST_REFUSED and origin not in told:
-        told.add(origin)
+    logged = _logged(int(time() // 3600))
+    if len(logged) < MOST_REFUSED and origin not in logged:
+        logged.add(origin)
         if ORIGIN.fullmatch(origin):
             line = f"TRUSTED_ORIGINS={','.join([*settings.CORS_ALLOWED_ORIGINS, origin])}"
             logger.warning("Refused a page of %s. If it is your front end, set %s", origin, line)
@@ -90,7 +90,7 @@ def _report(origin: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _told(hour: int) -> set[str]:
+def _logged(hour: int) -> set[str]:
     """Return the refused origins that were logged in this hour since 1970."""
     return set()
 

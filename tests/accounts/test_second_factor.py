@@ -980,7 +980,7 @@ def test_first_reset_that_proves_the_address_removes_a_squatters_factor(
     assert browser.refresh().status_code == 401
 
 
-# What takes a code as well
+# Other calls that require a code
 
 
 def test_deleting_the_account_needs_a_code(ann_has: Enrolled, browser: Browser) -> None:

@@ -127,7 +127,7 @@ test("a nonce that may be too old is not sent", async () => {
   assert.equal(decode(DPoP.split(".")[1]).nonce, undefined);
 });
 
-test("a page that opens goes on with the key of the one before", async () => {
+test("a new page continues with the previous page's key", async () => {
   await tab().login("ann", "secret");
   const another = tab();
   assert.equal(await another.restore(), true);
@@ -185,7 +185,7 @@ test("signing out takes the key away", async () => {
   assert.equal(keys.pair, null);
 });
 
-test("who has lost the key is out, and told so", async () => {
+test("a browser that has lost the key is signed out, with the reason", async () => {
   const one = tab();
   await one.login("ann", "secret");
   keys.pair = null;
@@ -195,7 +195,7 @@ test("who has lost the key is out, and told so", async () => {
   assert.equal(one.status, "in");
 });
 
-test("a server that binds nothing is spoken to as ever", async () => {
+test("a server that binds no sessions gets the usual requests", async () => {
   server.binds = false;
   const one = tab();
   await one.login("ann", "secret");
@@ -206,7 +206,7 @@ test("a server that binds nothing is spoken to as ever", async () => {
   assert.equal(one.status, "in");
 });
 
-test("where no key can be kept, sign-ins are not bound", async () => {
+test("if no key can be stored, sign-ins are not bound", async () => {
   keys.get = () => Promise.reject(new Error("no storage"));
   keys.remove = keys.get;
   const one = tab();

@@ -26,7 +26,7 @@ async function signedIn() {
   return tab;
 }
 
-test("login sends the credentials and tells who it is", async () => {
+test("a login sends the credentials and returns the user", async () => {
   const tab = browser.tab();
   const user = await tab.login("ann", "secret");
   assert.deepEqual(user, server.user);
@@ -37,7 +37,7 @@ test("login sends the credentials and tells who it is", async () => {
   assert.equal(request.credentials, "include");
 });
 
-test("a user who is not to be remembered is signed in as such", async () => {
+test("a user can sign in without being remembered", async () => {
   const tab = browser.tab();
   await tab.login("ann", "secret", { remember: false });
   await tab.register({ username: "bob", password: "secret", remember: false });
@@ -48,7 +48,7 @@ test("a user who is not to be remembered is signed in as such", async () => {
   ]);
 });
 
-test("a refused login tells why and leaves the tab signed out", async () => {
+test("a refused login gives the reason and leaves the tab signed out", async () => {
   const tab = browser.tab();
   await tab.restore();
   server.script.push(["/auth/login", refusal(401, "invalid_credentials")]);
@@ -56,7 +56,7 @@ test("a refused login tells why and leaves the tab signed out", async () => {
   assert.equal(tab.status, "out");
 });
 
-test("a refused registration tells what to correct", async () => {
+test("a refused registration says what to correct", async () => {
   const tab = browser.tab();
   const fields = { username: ["This username is taken."], code: ["A field of that name."] };
   server.script.push(["/auth/register", Response.json(fields, { status: 400 })]);
@@ -71,7 +71,7 @@ test("a registration that has to be verified first signs nobody in", async () =>
   assert.equal(tab.status, "out");
 });
 
-test("a login goes on with the second factor", async () => {
+test("a login continues with the second factor", async () => {
   const tab = browser.tab();
   const asked = { detail: "A code.", code: "second_factor_required", challenge: "c" };
   server.script.push(["/auth/login", Response.json(asked, { status: 401 })]);
@@ -102,7 +102,7 @@ test("an expired token is renewed once and the request repeated with its body", 
   assert.equal(server.calls(REFRESH).length, 1);
 });
 
-test("a token that is refused again is not renewed without end", async () => {
+test("a token that is refused again is not renewed forever", async () => {
   const tab = await signedIn();
   server.script.push(["/api/me/", refusal(401, "token_expired")], ["/api/me/", refusal(401, "token_expired")]);
   assert.equal((await tab.fetch("/api/me/")).status, 401);
@@ -163,7 +163,7 @@ test("a request refused for another reason signs nobody out", async () => {
   assert.equal(tab.status, "in");
 });
 
-test("a refusal of a session that another has replaced signs nobody out", async () => {
+test("a refusal of a replaced session signs nobody out", async () => {
   const tab = await signedIn();
   server.script.push([
     "/api/me/",
@@ -181,7 +181,7 @@ for (const [status, code] of [
   [503, "unavailable"],
   [429, "throttled"],
 ]) {
-  test(`a refresh answered ${status} waits as long as it is told and keeps the session`, async () => {
+  test(`a refresh answered ${status} waits as long as the server says and keeps the session`, async () => {
     const tab = await signedIn();
     server.script.push([REFRESH, refusal(status, code, { "Retry-After": "5" })]);
     const renewal = tab.renew();
@@ -194,7 +194,7 @@ for (const [status, code] of [
   });
 }
 
-test("a server that asks for more patience than a person has is asked later, behind the page", async () => {
+test("a server that asks for a long wait is asked again later, in the background", async () => {
   const tab = await signedIn();
   server.script.push([REFRESH, refusal(503, "unavailable", { "Retry-After": "60" })]);
   await assert.rejects(tab.renew(), { status: 503, retryAfter: 60 });
@@ -212,7 +212,7 @@ test("Retry-After may be a date", async () => {
   await assert.rejects(tab.login("ann", "x"), { retryAfter: 30 });
 });
 
-test("a lost answer is asked for again", async () => {
+test("a request whose response was lost is repeated", async () => {
   const tab = await signedIn();
   server.script.push([REFRESH, LOST()]);
   const renewal = tab.renew();
@@ -222,7 +222,7 @@ test("a lost answer is asked for again", async () => {
   assert.equal(tab.status, "in");
 });
 
-test("while the server is away the session stays, and it is asked again until it is back", async () => {
+test("while the server is away, the session stays and the client keeps trying", async () => {
   const tab = await signedIn();
   mock.timers.setTime(Date.now() + 3600_000);
   server.script.push(...Array.from({ length: 6 }, () => [REFRESH, LOST()]));
@@ -238,7 +238,7 @@ test("while the server is away the session stays, and it is asked again until it
   assert.equal(server.calls(REFRESH).length, 7);
 });
 
-test("a refresh that is refused for good is not asked for again at once, and keeps the session", async () => {
+test("a refresh that fails permanently is not repeated at once, and keeps the session", async () => {
   const tab = await signedIn();
   server.script.push([REFRESH, refusal(403, "cross_site_request")]);
   await assert.rejects(tab.renew(), { status: 403, code: "cross_site_request" });
@@ -256,7 +256,7 @@ test("a proxy's error page keeps the session", async () => {
   assert.equal(tab.status, "in");
 });
 
-test("the token is renewed ahead of its end, each tab at a moment of its own", async () => {
+test("the token is renewed before it expires, in each tab at a different moment", async () => {
   const moments = new Set();
   for (let round = 0; round < 5; round++) {
     const before = server.calls(REFRESH).length;
@@ -273,7 +273,7 @@ test("the token is renewed ahead of its end, each tab at a moment of its own", a
   assert.ok(moments.size > 1);
 });
 
-test("a second sign-in is renewed ahead as well", async () => {
+test("the token of a second sign-in is renewed before it expires too", async () => {
   const tab = await signedIn();
   await tab.logout();
   await tab.login("ann", "secret");
@@ -289,7 +289,7 @@ test("a clock that was put back while the timer ran only puts off the renewal", 
   await tab.logout();
 });
 
-test("a token that lives longer than any timer is renewed ahead of its end all the same", async () => {
+test("a token that lives longer than any timer is still renewed before it expires", async () => {
   const month = 30 * 24 * 3600;
   const tab = browser.tab();
   server.script.push(["/auth/login", Response.json({ ...server.start(), expiresIn: month })]);
@@ -335,7 +335,7 @@ test("a sign-out in one tab is seen in all, and ends on the server", async () =>
   assert.equal(server.calls("/api/me/")[0].token, null);
 });
 
-test("signing out everywhere asks for that", async () => {
+test("signing out everywhere calls the server", async () => {
   const tab = await signedIn();
   await tab.logoutAll();
   assert.equal(server.calls("/auth/logout-all").length, 1);
@@ -363,7 +363,7 @@ test("an account that is not deleted stays signed in", async () => {
   assert.equal(tab.status, "in");
 });
 
-test("the end of one session leaves a tab alone that has another by now", async () => {
+test("the end of a session does not affect a tab that has another by then", async () => {
   const [tab, other] = [browser.tab({ channel: null }), browser.tab()];
   await tab.login("ann", "secret");
   const { sid } = server;
@@ -375,14 +375,14 @@ test("the end of one session leaves a tab alone that has another by now", async 
   assert.deepEqual([tab.status, other.status], ["out", "in"]);
 });
 
-test("a sign-out after the token's end renews first", async () => {
+test("a sign-out with an expired token renews it first", async () => {
   const tab = await signedIn();
   mock.timers.setTime(Date.now() + 3600_000);
   await tab.logout();
   assert.deepEqual(server.requests.map(({ path }) => path).slice(1), [REFRESH, "/auth/logout"]);
 });
 
-test("a sign-out with another session's cookie ends the one that the cookie names", async () => {
+test("a sign-out with another session's cookie ends the cookie's session", async () => {
   const tab = await signedIn();
   server.start();
   server.script.push(["/auth/logout", refusal(401, "token_not_valid")]);
@@ -391,7 +391,7 @@ test("a sign-out with another session's cookie ends the one that the cookie name
   assert.equal(tab.status, "out");
 });
 
-test("a sign-out that the server can't be told of leaves the tab signed in and says so", async () => {
+test("a sign-out that can't reach the server leaves the tab signed in and fails", async () => {
   const tab = await signedIn();
   server.script.push(["/auth/logout", LOST()]);
   await assert.rejects(tab.logout(), TypeError);
@@ -400,7 +400,7 @@ test("a sign-out that the server can't be told of leaves the tab signed in and s
   assert.equal(tab.status, "in");
 });
 
-test("a request is not repeated as somebody else", async () => {
+test("a request is not repeated as another user", async () => {
   const [tab, other] = [await signedIn(), browser.tab()];
   server.script.push([
     "/api/me/",
@@ -415,7 +415,7 @@ test("a request is not repeated as somebody else", async () => {
   assert.deepEqual(tab.changes, ["in", "in"]);
 });
 
-test("a message that was overtaken changes nothing", async () => {
+test("an outdated message changes nothing", async () => {
   const tab = await signedIn();
   const { token } = await tab.json("/api/me/");
   const late = browser.tab();
@@ -426,7 +426,7 @@ test("a message that was overtaken changes nothing", async () => {
   assert.notEqual((await late.json("/api/me/")).token, token);
 });
 
-test("where there is nothing to restore the server is asked once, and nobody is told of an end", async () => {
+test("without a session to restore, the server is asked once, and no end is reported", async () => {
   const tab = browser.tab();
   assert.equal(await tab.restore(), false);
   assert.equal(await tab.restore(), false);
@@ -434,7 +434,7 @@ test("where there is nothing to restore the server is asked once, and nobody is 
   assert.equal(server.requests.length, 1);
 });
 
-test("a new page restores the session by the cookie alone", async () => {
+test("a new page restores the session with only the cookie", async () => {
   await signedIn();
   const page = browser.tab();
   assert.equal(await page.restore(), true);
@@ -453,7 +453,7 @@ test("a page that opens while the server is away signs in once it is back", asyn
   assert.deepEqual(page.changes, ["in"]);
 });
 
-test("without locks and channel a tab does for itself", async () => {
+test("without locks and channels, each tab works alone", async () => {
   server.start();
   const tab = browser.tab({ locks: null, channel: null });
   assert.equal(await tab.restore(), true);
@@ -464,7 +464,7 @@ test("without locks and channel a tab does for itself", async () => {
   assert.equal(tab.status, "out");
 });
 
-test("a failed sign-in does not keep the next one waiting without locks", async () => {
+test("without locks, a failed sign-in does not block the next one", async () => {
   const tab = browser.tab({ locks: null });
   server.script.push(["/auth/login", refusal(401, "invalid_credentials")]);
   await assert.rejects(tab.login("ann", "wrong"), Refused);
@@ -486,7 +486,7 @@ const API = "https://api.test";
 /** An answer from there. */
 const at = (url, response) => Object.defineProperty(response, "url", { value: url });
 
-test("the token goes to the servers that are named and to no other", async () => {
+test("the token goes only to the servers in origins", async () => {
   const tab = browser.tab({ origins: [API] });
   await tab.login("ann", "secret");
   const token = `Bearer ${await tab.token()}`;
@@ -513,7 +513,7 @@ for (const origins of [["data:text/plain,x"], ["myapp://home"]]) {
   });
 }
 
-test("a token is given out fresh, and none to a tab that is signed out", async () => {
+test("the client hands out a fresh token, and none while it is signed out", async () => {
   const tab = await signedIn();
   const first = await tab.token();
   assert.equal(await tab.token(), first);
@@ -523,7 +523,7 @@ test("a token is given out fresh, and none to a tab that is signed out", async (
   assert.equal(await tab.token(), undefined);
 });
 
-test("another API that finds the token stale is asked again with a new one", async () => {
+test("a request to another API that finds the token stale is repeated with a new one", async () => {
   const tab = browser.tab({ origins: [API] });
   await tab.login("ann", "secret");
   mock.timers.setTime(Date.now() + 20_000);
@@ -533,7 +533,7 @@ test("another API that finds the token stale is asked again with a new one", asy
   assert.notEqual(first.token, second.token);
 });
 
-test("another API that always refuses costs one refresh, not one a request, and nobody's session", async () => {
+test("another API that always refuses costs one refresh in total, and no session", async () => {
   const tab = browser.tab({ origins: [API] });
   await tab.login("ann", "secret");
   mock.timers.setTime(Date.now() + 20_000);
@@ -559,7 +559,7 @@ test("the server may live below a path", async () => {
   assert.equal(browser.tab({ base: `${BASE}//elsewhere.test/` }).trusts("https://elsewhere.test/"), false);
 });
 
-test("clients of two servers on one page keep apart", async (context) => {
+test("clients of two servers on one page are independent", async (context) => {
   onPage(context, "https://app.test/");
   const { BroadcastChannel } = globalThis;
   globalThis.BroadcastChannel = class extends BroadcastChannel {
@@ -576,7 +576,7 @@ test("clients of two servers on one page keep apart", async (context) => {
   assert.deepEqual([one.status, same.status, other.status], ["in", "in", "unknown"]);
 });
 
-test("outside of a browser a client joins no other", async (context) => {
+test("outside of a browser, clients are independent", async (context) => {
   const before = Object.getOwnPropertyDescriptor(globalThis, "navigator") ?? { value: undefined, configurable: true };
   context.after(() => Object.defineProperty(globalThis, "navigator", before));
   const value = { locks: { request: () => assert.fail("the lock of somebody else") } }; // Node 24 has them
@@ -592,7 +592,7 @@ test("outside of a browser a client joins no other", async (context) => {
 
 // Who is signed in
 
-test("the user is told by the token, and so after a restore as well", async () => {
+test("the token says who the user is, also after a restore", async () => {
   server.start("zoë");
   const tab = browser.tab();
   assert.equal(tab.user, null);
@@ -679,14 +679,14 @@ for (const [call, path, body] of [
   });
 }
 
-test("a reset of the password is noticed by the tab whose session it ended", async () => {
+test("a tab notices a password reset that ended its session", async () => {
   const tab = await signedIn();
   server.end("token_revoked");
   await tab.resetPassword(LINK, "new");
   assert.deepEqual([tab.status, tab.reason], ["out", "token_revoked"]);
 });
 
-test("a reset of the password succeeds though the server is away afterwards", async () => {
+test("a password reset succeeds even if the server is away afterwards", async () => {
   const tab = await signedIn();
   server.script.push([REFRESH, refusal(400, "parse_error")]);
   await tab.resetPassword(LINK, "new");
@@ -702,7 +702,7 @@ test("a sign-in names the device", async () => {
 
 // The password changes
 
-test("a changed password signs nobody out who is at this browser", async () => {
+test("a changed password signs no tab of this browser out", async () => {
   const [tab, other] = [await signedIn(), browser.tab()];
   await settle();
   await other.restore();
@@ -717,7 +717,7 @@ test("a changed password signs nobody out who is at this browser", async () => {
   assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
 });
 
-test("a request on its way with the token of before is repeated with the new one", async () => {
+test("a request that was sent with the previous token is repeated with the new one", async () => {
   const [tab, other] = [await signedIn(), browser.tab()];
   await settle();
   await other.restore();
@@ -753,7 +753,7 @@ test("a request refused while the password is being changed waits for the new to
   assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
 });
 
-test("a tab that heard nothing of the change goes on by the cookie", async () => {
+test("a tab that missed the change continues with the cookie", async () => {
   const [tab, deaf] = [await signedIn(), browser.tab({ channel: null })];
   await deaf.restore();
   await tab.changePassword("secret", "better");
@@ -761,7 +761,7 @@ test("a tab that heard nothing of the change goes on by the cookie", async () =>
   assert.deepEqual(deaf.changes, ["in"]);
 });
 
-test("a change with an expired token renews first, and once more if the server says so", async () => {
+test("a change with an expired token renews it first, and again if the server demands it", async () => {
   const tab = await signedIn();
   server.script.push(["/auth/password/change", refusal(401, "token_expired")]);
   mock.timers.setTime(Date.now() + 3600_000);
@@ -782,7 +782,7 @@ test("a refused change reports its error and changes nothing", async () => {
   assert.equal((await tab.fetch("/api/me/")).status, 200);
 });
 
-test("nobody's password is changed but that of the user who asked", async () => {
+test("only the password of the user who asked is changed", async () => {
   const tab = await signedIn();
   server.start("bob"); // in another tab, which this one has not heard of
   server.script.push(["/auth/password/change", refusal(401, "token_not_valid")]);
@@ -791,7 +791,7 @@ test("nobody's password is changed but that of the user who asked", async () => 
   assert.equal(tab.user.username, "bob");
 });
 
-test("a change whose answer was lost, cookie and all, ends in a sign-in", async () => {
+test("a change whose response and cookie were lost leads to a sign-in", async () => {
   const tab = await signedIn();
   server.script.push([
     "/auth/password/change",
@@ -813,17 +813,17 @@ function onPage(context, url) {
   context.after(() => delete globalThis.location);
 }
 
-test("a cookie that does not stick is told at the sign-in, from a page of another origin", async (context) => {
+test("a cookie that the browser drops is reported at the sign-in, on a page of another origin", async (context) => {
   onPage(context, "http://localhost:5173/");
   server.keepsCookies = false;
   const tab = browser.tab();
-  const told =
+  const message =
     /did not keep the cookie of https:\/\/auth.test for http:\/\/localhost:5173\..*REFRESH_COOKIE_SAMESITE=none/;
-  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "cookie_not_kept", message: told });
+  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "cookie_not_kept", message });
   assert.deepEqual([tab.status, tab.reason], ["out", "cookie_not_kept"]);
 });
 
-test("a cookie that sticks is seen at the sign-in, from a page of another origin", async (context) => {
+test("a cookie that the browser keeps passes the sign-in, on a page of another origin", async (context) => {
   onPage(context, "http://localhost:5173/");
   const tab = browser.tab();
   await tab.login("ann", "secret");
@@ -831,7 +831,7 @@ test("a cookie that sticks is seen at the sign-in, from a page of another origin
   assert.equal(server.calls(REFRESH).length, 1);
 });
 
-test("a cookie that does not stick is told at the first refresh, from a page of the same origin", async (context) => {
+test("a cookie that the browser drops is reported at the first refresh, on a page of the same origin", async (context) => {
   onPage(context, `${BASE}/account`);
   server.keepsCookies = false;
   const tab = browser.tab();
@@ -841,7 +841,7 @@ test("a cookie that does not stick is told at the first refresh, from a page of 
   assert.deepEqual([tab.status, tab.reason], ["out", "cookie_not_kept"]);
 });
 
-test("a cookie that was there and is gone is no fault of the set-up", async () => {
+test("a cookie that disappears later is not reported as a wrong set-up", async () => {
   const tab = await signedIn();
   await tab.renew();
   server.sid = null;
@@ -849,19 +849,19 @@ test("a cookie that was there and is gone is no fault of the set-up", async () =
   assert.deepEqual([tab.status, tab.reason], ["out", "refresh_token_missing"]);
 });
 
-test("a server that refuses the page is told from one that is away", async (context) => {
+test("a server that refuses the page differs from one that is away", async (context) => {
   onPage(context, "http://localhost:5173/");
   const tab = browser.tab();
   server.script.push(["/auth/login", LOST()]);
-  const told = /https:\/\/auth.test responds, but not to this page. Add http:\/\/localhost:5173 to its TRUSTED_ORIGINS/;
-  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "origin_refused", message: told });
+  const message = /https:\/\/auth.test responds, but not to this page. Add http:\/\/localhost:5173 to its TRUSTED_ORIGINS/;
+  await assert.rejects(tab.login("ann", "secret"), { name: "Misconfigured", code: "origin_refused", message });
   const { method, mode, credentials, token } = server.requests.at(-1);
   assert.deepEqual([method, mode, credentials, token], ["HEAD", "no-cors", "omit", null]);
   server.script.push(["/auth/login", LOST()], ["/", LOST()]);
   await assert.rejects(tab.login("ann", "secret"), TypeError);
 });
 
-test("a server that has answered this page before is away, whatever becomes of a request", async (context) => {
+test("a failed request to a server that has responded before means that it is away", async (context) => {
   onPage(context, "http://localhost:5173/");
   const tab = await signedIn();
   server.script.push(["/api/me/", LOST()]);
@@ -869,7 +869,7 @@ test("a server that has answered this page before is away, whatever becomes of a
   assert.equal(server.calls("/").length, 0);
 });
 
-test("a request that its page gave up is not looked into", async (context) => {
+test("a request that the page aborted is not examined", async (context) => {
   onPage(context, "http://localhost:5173/");
   const tab = browser.tab();
   server.script.push(["/auth/login", new DOMException("Given up.", "AbortError")]);
@@ -877,7 +877,7 @@ test("a request that its page gave up is not looked into", async (context) => {
   assert.equal(server.requests.length, 1);
 });
 
-test("a refresh whose first answer is lost is asked for again, from a page of another origin too", async (context) => {
+test("a refresh whose first response is lost is repeated, also on a page of another origin", async (context) => {
   onPage(context, "http://localhost:5173/");
   server.start();
   const tab = browser.tab();
@@ -914,7 +914,7 @@ test("hooks add headers to each request and see each answer", async () => {
   assert.match((await tab.headers("/api/me/", "PATCH")).Proof, /^PATCH \/api\/me\/ true$/);
 });
 
-test("hooks may take the place of the scheme, and have a request sent once more", async () => {
+test("hooks can replace the scheme, and repeat a request", async () => {
   let nonce = "";
   const hooks = {
     headers: async (request, token) => ({ Nonce: nonce, ...(token && { Authorization: `DPoP ${token}` }) }),
@@ -938,7 +938,7 @@ test("hooks may take the place of the scheme, and have a request sent once more"
   assert.match(server.calls("/api/me/")[0].token, /^DPoP e/);
 });
 
-test("an entry point finishes a sign-in with the answer of its own call", async () => {
+test("an entry point finishes a sign-in with the response to its own call", async () => {
   const [tab, other] = [browser.tab(), browser.tab()];
   await other.restore();
   const user = await tab.signIn("/auth/login/passkey", { challenge: "c", credential: {} });
@@ -947,7 +947,7 @@ test("an entry point finishes a sign-in with the answer of its own call", async 
   assert.deepEqual([tab.status, other.status], ["in", "in"]);
 });
 
-test("a refusal shows an entry point all that came with it", async () => {
+test("an entry point sees the whole body of a refusal", async () => {
   const tab = browser.tab();
   const body = { detail: "More.", code: "second_factor_required", challenge: "c", methods: ["passkey"], publicKey: {} };
   server.script.push(["/auth/login", Response.json(body, { status: 401 })]);

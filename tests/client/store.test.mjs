@@ -38,7 +38,7 @@ async function signedIn() {
   return app;
 }
 
-test("a sign-in keeps the refresh token in the store and tells who it is", async () => {
+test("a sign-in stores the refresh token and returns the user", async () => {
   const app = open();
   const { id, username } = await app.login("ann", "secret", { deviceName: "Ann's phone" });
   assert.deepEqual([id, username], [server.user.id, "ann"]);
@@ -48,7 +48,7 @@ test("a sign-in keeps the refresh token in the store and tells who it is", async
   assert.deepEqual(app.changes, ["in"]);
 });
 
-test("a sign-in goes on with the second factor", async () => {
+test("a sign-in continues with the second factor", async () => {
   const app = open();
   const asked = { detail: "A code.", code: "second_factor_required", challenge: "c" };
   server.script.push(["/api/token", Response.json(asked, { status: 401 })]);
@@ -58,14 +58,14 @@ test("a sign-in goes on with the second factor", async () => {
   assert.ok(store.kept);
 });
 
-test("an entry point's sign-in goes by the other transport as well", async () => {
+test("an entry point can sign in by the other transport too", async () => {
   await open()
     .signIn("/auth/login/passkey", { challenge: "c", credential: {} })
     .catch(() => {});
   assert.equal(server.requests[0].path, "/api/token/passkey");
 });
 
-test("an app that is opened anew is signed in", async () => {
+test("an app that is opened again is signed in", async () => {
   await signedIn();
   const app = open();
   const before = store.kept;
@@ -81,7 +81,7 @@ test("an app with nothing stored asks the server for nothing", async () => {
   assert.equal(server.requests.length, 0);
 });
 
-test("the new refresh token is kept before the new access token is used", async () => {
+test("the new refresh token is stored before the new access token is used", async () => {
   const app = await signedIn();
   mock.timers.setTime(Date.now() + 3600_000);
   let keptThen;
@@ -97,7 +97,7 @@ test("twenty requests with an expired token make one refresh", async () => {
   assert.equal(server.calls(REFRESH).length, 1);
 });
 
-test("a lost answer is asked for again with the same token", async () => {
+test("a request whose response was lost is repeated with the same token", async () => {
   const app = await signedIn();
   server.script.push([REFRESH, LOST()]);
   const renewal = app.renew();
@@ -148,7 +148,7 @@ test("a sign-out with an emptied store signs out", async () => {
   assert.equal(app.status, "out");
 });
 
-test("a sign-out that the server can't be told of keeps the token", async () => {
+test("a sign-out that can't reach the server keeps the token", async () => {
   const app = await signedIn();
   server.script.push(["/api/token/blacklist", LOST()]);
   await assert.rejects(app.logout(), TypeError);
@@ -156,7 +156,7 @@ test("a sign-out that the server can't be told of keeps the token", async () => 
   assert.ok(store.kept);
 });
 
-test("a changed password goes on with a new refresh token", async () => {
+test("a password change stores a new refresh token", async () => {
   const app = await signedIn();
   const before = store.kept;
   await app.changePassword("secret", "better");

@@ -16,7 +16,7 @@ from config.serving.middleware import (
     OptionalTrailingSlash,
     Refusals,
     Unavailable,
-    _told,
+    _logged,
 )
 from tokens.http.proofs import SENT_PATH
 
@@ -61,10 +61,10 @@ NO_LINE = "Refused a page whose origin is {0!r}. Serve your front end over http 
 
 
 @pytest.fixture
-def told(settings: Any, clock: TimeMachineFixture, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Return what was logged of refused origins."""
+def logged(settings: Any, clock: TimeMachineFixture, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Return the log lines about refused origins."""
     settings.CORS_ALLOWED_ORIGINS = settings.TOKENS_TRUSTED_ORIGINS = [APP]
-    _told.cache_clear()
+    _logged.cache_clear()
     return lambda: [record.getMessage() for record in caplog.records if record.name == "config.serving.middleware"]
 
 
@@ -95,7 +95,7 @@ def told(settings: Any, clock: TimeMachineFixture, caplog: pytest.LogCaptureFixt
 @pytest.mark.django_db
 def test_refused_origin_is_logged_once_with_the_line_to_add(
     client: Client,
-    told: Callable[[], list[str]],
+    logged: Callable[[], list[str]],
     method: str,
     path: str,
     headers: dict[str, str],
@@ -104,26 +104,26 @@ def test_refused_origin_is_logged_once_with_the_line_to_add(
 ) -> None:
     for _ in range(2):
         getattr(client, method)(path, headers={**headers, **({"origin": origin} if origin else {})})
-    assert told() == ([line.format(origin)] if line else [])
+    assert logged() == ([line.format(origin)] if line else [])
 
 
 def test_many_refused_origins_do_not_fill_the_log(
-    client: Client, told: Callable[[], list[str]], clock: TimeMachineFixture
+    client: Client, logged: Callable[[], list[str]], clock: TimeMachineFixture
 ) -> None:
     def ask() -> None:
         for number in range(MOST_REFUSED + 5):
             client.options("/auth/login", headers={"origin": f"https://{number}.example"})
 
     ask()
-    assert len(told()) == MOST_REFUSED
+    assert len(logged()) == MOST_REFUSED
     clock.shift(3600)
     ask()
-    assert len(told()) == 2 * MOST_REFUSED
+    assert len(logged()) == 2 * MOST_REFUSED
 
 
-def test_origin_is_not_refused_where_the_server_goes_by_no_name(client: Client, told: Callable[[], list[str]]) -> None:
+def test_origin_is_not_reported_if_the_server_has_no_such_name(client: Client, logged: Callable[[], list[str]]) -> None:
     assert client.get("/health/live", headers={"host": "10.0.0.9", "origin": "http://10.0.0.9"}).status_code == 200
-    assert told() == []
+    assert logged() == []
 
 
 @pytest.mark.parametrize(

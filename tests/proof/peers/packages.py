@@ -173,8 +173,8 @@ class Allauth(Peer):
         return Call(self.logout_path, {}, authorization=self.authorization(tokens), method="DELETE")
 
     def tokens(self, body: Any) -> Tokens:
-        told = body["meta"] if "access_token" in body.get("meta", {}) else body["data"]
-        return Tokens(told["refresh_token"], told["access_token"])
+        pair = body["meta"] if "access_token" in body.get("meta", {}) else body["data"]
+        return Tokens(pair["refresh_token"], pair["access_token"])
 
 
 class OAuthToolkit(Peer):
