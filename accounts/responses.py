@@ -9,6 +9,10 @@ class Registered(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text="What to do before signing in.")
 
 
+class Password(serializers.Serializer[Any]):
+    hasPassword = serializers.BooleanField()  # noqa: N815
+
+
 class SecondFactor(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
     enabledAt = serializers.DateTimeField(allow_null=True)  # noqa: N815

@@ -8,6 +8,7 @@ urlpatterns = [
     path("auth/register", views.RegisterView.as_view(), name="register"),
     path("auth/reauthenticate", views.ReauthenticationView.as_view(), name="reauthenticate"),
     path("auth/account/delete", views.AccountDeletionView.as_view(), name="delete_account"),
+    path("auth/password", views.PasswordView.as_view(), name="password"),
     path("auth/password/change", views.PasswordChangeView.as_view(), name="change_password"),
     path("auth/password/reset", views.PasswordResetRequestView.as_view(), name="request_reset"),
     path("auth/password/reset/check", views.PasswordResetLinkView.as_view(), name="check_reset_link"),

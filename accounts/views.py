@@ -18,7 +18,7 @@ from tokens.models import Session
 from tokens.responses import Refreshed, SignedIn, Succeeded
 from tokens.serializers import UseCaseSerializer
 from tokens.tokens import AccessToken
-from tokens.views import SignInView, UseCaseView, renewed, signed_in, succeeded
+from tokens.views import AuthView, SignInView, UseCaseView, renewed, signed_in, succeeded
 
 from . import responses, serializers
 from .factors import second_factor
@@ -84,6 +84,17 @@ class RegisterView(SignInView):
         if result is None:
             return Response({"detail": self.awaiting}, status.HTTP_202_ACCEPTED)
         return signed_in(result, status.HTTP_201_CREATED)
+
+
+class PasswordView(AuthView):
+    """Tell whether the account has a password, so that a page asks for one only where there is one."""
+
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated,)
+    operations = {"get": Operation("password", "Get whether the account has a password", {200: responses.Password})}
+
+    def get(self, request: Request) -> Response:
+        return Response({"hasPassword": cast(User, request.user).has_usable_password()})
 
 
 class PasswordChangeView(OwnersView):

@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 TAGS = {
     "Browsers": ("/auth/",),
     "Apps and services": ("/api/token/",),
-    "The account": ("/auth/account/", "/auth/email/", "/auth/password/", "/auth/reauthenticate"),
+    "The account": ("/auth/account/", "/auth/email/", "/auth/password", "/auth/reauthenticate"),
     "Two-factor authentication": ("/auth/second-factor",),
     "Passkeys": ("/auth/passkeys", "/auth/login/passkey", "/auth/reauthenticate/options", "/api/token/passkey/"),
     "The API": ("/api/",),

@@ -49,7 +49,6 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
     instance: User
     username = serializers.CharField(max_length=names.LENGTH)
     email = serializers.EmailField(max_length=names.LENGTH, required=False, allow_blank=True, allow_null=True)
-    has_password = serializers.BooleanField(source="has_usable_password", read_only=True)
     current_password = CurrentPasswordField(label=_("Current password"))
     code = CodeField(required=False, label=_("Two-factor code, if you use one"))
     example = {"username": "countess", "email": "countess@example.com", **AnsweredSerializer.example}
@@ -65,7 +64,6 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "challenge",
             "credential",
             "email_verified",
-            "has_password",
             "is_staff",
             "groups",
             "date_joined",
@@ -79,7 +77,6 @@ class MeSerializer(AnsweredSerializer, AccountSerializer):
             "username": user.username,
             "email": user.email,
             "emailVerified": user.email_verified,
-            "hasPassword": user.has_usable_password(),
             "isStaff": user.is_staff,
             "groups": sorted(self.context["request"].auth.session.groups or ()),
             "dateJoined": TIME.to_representation(user.date_joined),

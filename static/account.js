@@ -124,8 +124,15 @@ async function load() {
   const retry = find("#retry");
   retry.hidden = true;
   try {
-    const [me, factor] = await Promise.all([client.me(), client.secondFactorState(), loadLists(), loadPasskeys()]);
+    const [me, factor, { hasPassword }] = await Promise.all([
+      client.me(),
+      client.secondFactorState(),
+      client.json("/auth/password"),
+      loadLists(),
+      loadPasskeys(),
+    ]);
     showAccount(me);
+    showPasswords(hasPassword);
     showFactor(factor);
   } catch (error) {
     retry.hidden = false;
@@ -141,7 +148,6 @@ function showAccount(me) {
   find("[data-me=email]").textContent = me.email || text("no-address");
   find("[data-me=dateJoined]").textContent = new Date(me.dateJoined).toLocaleDateString(language, { dateStyle: "long" });
   find("[data-me-value]").setAttribute("value", me.username);
-  showPasswords(me.hasPassword);
   find("#staff").hidden = !me.isStaff;
   find("#verified").hidden = !me.email || !me.emailVerified;
   find("#unverified").hidden = find("#resend").hidden = !me.email || me.emailVerified;

@@ -11,7 +11,6 @@
  * @property {string} username
  * @property {string} email
  * @property {boolean} emailVerified
- * @property {boolean} hasPassword
  * @property {boolean} isStaff
  * @property {string[]} groups
  * @property {string} dateJoined

@@ -53,6 +53,13 @@ def sessions_of(user: User) -> Any:
     return list(Session.objects.filter(user=user).values("pk", "reauthenticated_at", "amr", "revoked_at"))
 
 
+def test_owner_can_ask_whether_there_is_a_password(ann: User) -> None:
+    with_one = Browser()
+    with_one.login()
+    assert with_one.get("/auth/password").json() == {"hasPassword": True}
+    assert without_password(ann).get("/auth/password").json() == {"hasPassword": False}
+
+
 @pytest.mark.parametrize("door", WITHOUT)
 def test_recent_sign_in_replaces_the_password(ann: User, door: str) -> None:
     User.objects.update(email_verified=True)

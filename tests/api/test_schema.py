@@ -79,6 +79,7 @@ CONTRACT: dict[str, dict[int, set[str]]] = {
     "post /auth/email/verify/check": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/verify": {204: set(), 400: {"parse_error"}, **CROSS_SITE},
     "post /auth/email/resend": {202: set(), 401: GUARD, **THROTTLED, **CROSS_SITE},
+    "get /auth/password": {200: set(), 401: GUARD, **CROSS_SITE},
     "get /auth/second-factor": {200: set(), 401: GUARD, **CROSS_SITE},
     "post /auth/second-factor": {200: set(), 400: {"parse_error"}, 401: RENEWED, **THROTTLED, **UNVERIFIED},
     "post /auth/second-factor/confirm": {200: set(), 401: GUARD, **THROTTLED, **UNVERIFIED},

@@ -121,7 +121,6 @@ def test_me_is_the_account_of_the_caller(ann: Person, django_assert_num_queries:
         "username": "ann",
         "email": "ann@example.com",
         "emailVerified": False,
-        "hasPassword": True,
         "isStaff": False,
         "groups": ["readers", "writers"],
         "dateJoined": wire(ann.user.date_joined),
