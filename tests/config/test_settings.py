@@ -1,5 +1,7 @@
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -257,3 +259,11 @@ def test_malformed_value_is_refused_with_a_clear_message(read: Settings, name: s
     assert reason in sentence
     assert sentence.endswith(". See .env.example.")
     assert value == "" or "secret@" not in sentence
+
+
+def test_command_without_settings_ends_with_the_message_alone() -> None:
+    command = [sys.executable, str(ROOT / "manage.py"), "makemigrations"]
+    environment = {"ENV_FILE": os.devnull, "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    message = "The environment variable SECRET_KEY must be set. See .env.example.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
