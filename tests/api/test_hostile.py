@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from api.schema import schema
@@ -31,16 +32,21 @@ VALUES: list[Any] = [
     *("x" * 50_000, "@" * 300, "%s%n", "'; DROP TABLE accounts_user; --", "../../etc/passwd", "1" * 5000),
 ]
 
-BODIES: list[tuple[str | bytes, str]] = [
+WITH_FIELDS: list[tuple[str | bytes, str]] = [
     *((json.dumps(dict.fromkeys(FIELDS, value)), JSON) for value in VALUES),
+    ('{"email": NaN, "isActive": Infinity}', JSON),
+    ('{"isActive": 1' + "0" * 5000 + "}", JSON),
+    ("username=%00&email=%ED%A0%80&isActive=%FF&currentPassword=%00&token=%00&refresh=%00&password=%00", FORM),
+    ("token=x&username=x", f"{FORM}; charset=bz2"),
+    (b"token=\xff\xfe", FORM),
+]
+WITHOUT_FIELDS: list[tuple[str | bytes, str]] = [
     *((json.dumps(value), JSON) for value in VALUES),
     ("", JSON),
     ("{", JSON),
     ("[" * 100_000, JSON),
     ("[" * 100_000 + "]" * 100_000, JSON),
     ('{"email":' * 50_000 + "1" + "}" * 50_000, JSON),
-    ('{"email": NaN, "isActive": Infinity}', JSON),
-    ('{"isActive": 1' + "0" * 5000 + "}", JSON),
     (b"\xff\xfe\x00", JSON),
     (b'{"username": "\xed\xa0\x80"}', JSON),
     (b"\xef\xbb\xbf{}", JSON),
@@ -48,10 +54,7 @@ BODIES: list[tuple[str | bytes, str]] = [
     ("{}", "application/json; charset=bz2"),
     ("{}", "application/json; charset=nonsense"),
     ("{}", "application/json; charset=\x7f"),
-    ("username=%00&email=%ED%A0%80&isActive=%FF&currentPassword=%00&token=%00&refresh=%00&password=%00", FORM),
     ("&".join(f"a{index}=1" for index in range(2000)), FORM),
-    ("token=x&username=x", f"{FORM}; charset=bz2"),
-    (b"token=\xff\xfe", FORM),
     (b"--x\r\n", MULTIPART),
     (b'--x\r\nContent-Disposition: form-data; name="email"; filename="a\x00b"\r\n\r\nx\r\n--x--\r\n', MULTIPART),
     (b"x", "multipart/form-data"),
@@ -106,7 +109,8 @@ def address(path: str, person: Person) -> str:
 @pytest.mark.parametrize(("method", "path"), [found for found in ENDPOINTS if found[0] != "get"])
 def test_no_body_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
     where = address(path, ann)
-    for body, content_type in BODIES:
+    # No other body holds a value that a database could refuse, so one database is enough for them.
+    for body, content_type in WITH_FIELDS + (WITHOUT_FIELDS if connection.vendor == "postgresql" else []):
         assert_answered(staff.call(method, where, data=body, content_type=content_type))
 
 
@@ -117,6 +121,7 @@ def test_no_query_is_a_server_error(staff: Person, ann: Person, method: str, pat
         assert_answered(staff.call(method, where, QUERY_STRING=query))
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite refuses no text that a header holds")
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
 def test_no_header_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
     where = address(path, ann)
