@@ -48,7 +48,7 @@ export NODE_USE_SYSTEM_CA ?= 1
 # As many processes as there are cores, for each of the runs that `make test` starts at once.
 PYTEST := $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test test-sqlite test-tokens test-project quick check format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test test-sqlite test-tokens test-project quick check check-types check-rest format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -155,9 +155,15 @@ screenshots: $(INSTALLED_DEV)
 	SCREENSHOTS=docs/images $(PY) -m pytest tests/browser/test_screenshots.py
 
 check: $(INSTALLED_DEV)
+	@$(MAKE) --no-print-directory --jobs=2 $(OUTPUT_APART) check-types check-rest
+
+# Apart from the others, since it takes as long as all of them.
+check-types: $(INSTALLED_DEV)
+	$(PY) -m mypy
+
+check-rest: $(INSTALLED_DEV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(PRODUCTION) $(PY) manage.py makemigrations --check --dry-run
 	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
