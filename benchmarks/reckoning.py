@@ -72,7 +72,7 @@ Change the constants at its top to match your project. Your own views cost more 
 
 {rows}
 
-- **Workers** come first. They share nothing, so add servers.
+- **Workers** are the first limit. They share nothing, so add servers.
 - **Connections** are next. Each thread of each worker keeps one, far more than are busy at a time. PgBouncer in
   transaction mode shares them: see [deployment](deployment.md#postgresql).
 - **The database's cores** are last. `DATABASE_PREPARED_STATEMENTS` saves more than half of its CPU time where no pooler

@@ -188,7 +188,7 @@ def _logins(medians: dict[str, dict[str, float]]) -> str:
     kinds = next(iter(medians.values()))
     rows = [(engine, *(f"{its[kind]:.1f}" for kind in kinds), f"{spread(its):.1%}") for engine, its in medians.items()]
     return f"""\
-## What a refused login tells
+## What the time of a refused login reveals
 
 The median of {TRIES} tries each, in milliseconds, over HTTP, with passwords hashed as in production. They should differ
 by less than {TOLERANCE:.0%}. Other load on the machine also makes them differ, so they are measured up to three times,

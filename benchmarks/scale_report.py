@@ -95,7 +95,7 @@ the last column with the first; in brackets are the least and the greatest of ei
 request with its access token.
   These are the records of the updates, of the commits and of the cleaning of pages. A refresh from another address or
   browser than the last one writes about 90 bytes more. The first change of a page after a checkpoint writes the whole
-  page as well, and among many sessions that is nearly every refresh: {full:,.0f} bytes, right after a checkpoint.
+  page too, and among many sessions that is nearly every refresh: {full:,.0f} bytes, right after a checkpoint.
 - **In place:** {scale.in_place:.1%} of the updates. They leave the indexes alone.
 - **Flush:** `flushexpiredtokens` deleted {flush.deleted:,} sessions in {flush.seconds:.0f} seconds. The 99th percentile
   of a guarded request was {flush.before:.1f} ms before it and {flush.during:.1f} ms during it.
@@ -167,13 +167,13 @@ backup holds a snapshot, so that no page can be cleaned:
 
 {table(head, filled)}
 
-So 90 is enough for every rotation, and less space than 80 or 70. Only during a backup would more room keep more updates
-in place, at the cost of a table that is greater all day.
+So 90 leaves enough room for every rotation, and takes less space than 80 or 70. More room would keep more updates in
+place during a backup, but the table would always be larger.
 
-New sessions use the room of deleted ones once autovacuum has come. It comes when this share of the rows is dead. After
-each session was replaced twice:
+New sessions reuse the space of deleted ones after autovacuum has run. It runs when this share of the rows is dead.
+After each session was replaced twice:
 
-{table(("autovacuum_vacuum_scale_factor", "bytes", "times it came"), renewed)}
+{table(("autovacuum_vacuum_scale_factor", "bytes", "times it ran"), renewed)}
 """
 
 
@@ -211,7 +211,7 @@ def _statements(statements: Mapping[str, Sequence[str]]) -> str:
     return f"""\
 ## Statements and their shard key
 
-Each statement of a refresh and of a guarded request names one session by its primary key. That of a refresh also reads
+Each statement of a refresh and of a guarded request names one session by its primary key. A refresh also reads
 the names of the user's groups, in a subquery that is left out here.
 
 ```sql
