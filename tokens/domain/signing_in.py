@@ -1,7 +1,7 @@
 """Signing in: a name and a password become a session, with a second factor where the account has one.
 
-`sign_in` is the one way from a password to a session. If it raises SecondFactorRequired, the client continues with
-`answer`.
+`judge` is the one way from a password to a user; `sign_in` then begins the session. If they raise SecondFactorRequired,
+the client continues with `answer`.
 """
 
 import hashlib
