@@ -77,6 +77,14 @@ class TokenView(OwnTransactions):
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
 
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Answer a client that takes any type with the first, as DRF does after parsing the header's text."""
+        takes_any = request.META.get("HTTP_ACCEPT", "*/*") == "*/*" and not request.META.get("QUERY_STRING")
+        if takes_any and self.content_negotiation_class is DefaultContentNegotiation:
+            first = self.get_renderers()[0]
+            return first, first.media_type
+        return super().perform_content_negotiation(request, force)
+
     def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(*args, **kwargs)
         response["Cache-Control"] = self.cache_control

@@ -10,12 +10,14 @@ from django.contrib.auth import get_user_model
 from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.test import APIClient
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.test import APIClient, APIRequestFactory
 from time_machine import TimeMachineFixture
 
 from tests.clients import CHALLENGES, PASSWORD, App, Browser, claims_of, header_of
 from tests.racing import just_before
-from tokens import urls
+from tokens import urls, views
 from tokens.domain import sessions
 from tokens.models import Reason, Session
 from tokens.tokens import RefreshToken
@@ -179,6 +181,31 @@ def test_form_with_too_many_fields_is_refused(db: None, settings: Settings) -> N
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 2
     response = APIClient().post("/api/token/", "a=1&b=2&c=3", content_type="application/x-www-form-urlencoded")
     assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        ("/api/token/verify/", "*/*", 400),
+        ("/api/token/verify/", "text/*, application/json;q=0.1", 400),
+        ("/api/token/verify/", "image/png", 406),
+        ("/api/token/verify/?format=json", "*/*", 400),
+        ("/api/token/verify/?format=xml", "*/*", 404),
+    ],
+)
+def test_answer_has_a_type_that_the_client_takes(db: None, path: str, accept: str, status: int) -> None:
+    response = APIClient().post(path, HTTP_ACCEPT=accept)
+    assert (response.status_code, response["Content-Type"]) == (status, "application/json")
+
+
+class TakesNothing(DefaultContentNegotiation):
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        raise NotAcceptable
+
+
+def test_projects_own_negotiation_decides(db: None) -> None:
+    view = views.TokenVerifyView.as_view(content_negotiation_class=TakesNothing)
+    assert view(APIRequestFactory().post("/")).status_code == 406
 
 
 def test_get_is_not_allowed_for_changes(db: None) -> None:
