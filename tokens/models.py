@@ -115,9 +115,11 @@ def group_names(user: str) -> Subquery | None:
     field = groups_field()
     if field is None:
         return None
-    owner = field.m2m_field_name()
+    owner, group = field.m2m_field_name(), field.m2m_reverse_field_name()
     rows = field.remote_field.through._default_manager.filter(**{owner: OuterRef(user)}).order_by()
-    return Subquery(rows.values(names=JSONArray(f"{field.m2m_reverse_field_name()}__name")))
+    # Each name by a subquery of its own: PostgreSQL plans that in less time than a join.
+    name = Subquery(field.related_model._base_manager.filter(pk=OuterRef(group)).values("name"))
+    return Subquery(rows.values(names=JSONArray(name)))
 
 
 class Reason(models.TextChoices):
