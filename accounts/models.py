@@ -34,7 +34,7 @@ class UserManager(auth.UserManager["User"]):
         return await self._with_factors().aget(**_natural_key(username))
 
     def _with_factors(self) -> QuerySet["User"]:
-        """Fetch what a login needs to know about the factors in the same statement."""
+        """Fetch the data about factors that a login needs in the same statement."""
         return self.select_related("authenticator_app").annotate(passkeys_since=passkeys_since())
 
     def create_superuser(
@@ -188,7 +188,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.email_key = names.key(self.email) or None
 
     def set_password(self, raw_password: str | None) -> None:
-        """Store it normalised, so that every keyboard's spelling of it matches."""
+        """Store it normalised, so the password matches as any keyboard spells it."""
         super().set_password(raw_password and signing_in.spellings(raw_password)[-1])
 
     def check_password(self, raw_password: str | None) -> bool:
@@ -297,10 +297,9 @@ class MailKind(models.TextChoices):
 
 
 class Mail(models.Model):
-    """A mail that waits to be sent.
+    """A mail that waits to be sent. The row names the mail but holds no text.
 
-    The row says what to send without holding it. A link's token is made at the time of sending, so that a copy of the
-    database opens no account.
+    A link's token is made at the time of sending, so a copy of the database opens no account.
     """
 
     kind = models.CharField(max_length=40)

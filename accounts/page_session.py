@@ -49,7 +49,7 @@ class Pass:
 def current(request: HttpRequest) -> Pass | None:
     """Return the pass of the request's cookie, if its session is live. This puts off the session's end.
 
-    If the session has ended, Django's ends as well.
+    If the session has ended, Django's session ends too.
     """
     found = vars(request)
     if FOUND not in found:
@@ -124,7 +124,7 @@ def end_session(request: HttpRequest, **kwargs: Any) -> None:
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """Django's, but the user is that of our session, which is looked up when the user is first needed."""
+    """Django's, but the user comes from our session, which is read when the user is first needed."""
 
     def process_request(self, request: HttpRequest) -> None:
         request.user = SimpleLazyObject(partial(_user_of, request))  # type: ignore[assignment]

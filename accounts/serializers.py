@@ -99,7 +99,7 @@ class PasswordChangeSerializer(UseCaseSerializer):
     example = {"currentPassword": "the analytical engine", "newPassword": "the difference engine"}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Check that each refresh token that came along is one of the session, of any generation."""
+        """Check that each refresh token in the request belongs to the session, in any generation."""
         request, in_body = self.context["request"], attrs.pop("refresh", None)
         tokens = [] if in_body is None else [in_body]
         with suppress(RefreshTokenMissing):

@@ -87,7 +87,7 @@ class RegisterView(SignInView):
 
 
 class PasswordView(AuthView):
-    """Tell whether the account has a password, so that a page asks for one only where there is one."""
+    """Return whether the account has a password, so a page asks for one only if there is one."""
 
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
@@ -98,7 +98,7 @@ class PasswordView(AuthView):
 
 
 class PasswordChangeView(OwnersView):
-    """Change the password. The caller goes on in a new session, whose tokens come the way the old ones did."""
+    """Change the password. The caller continues in a new session. Its tokens come the way the old ones did."""
 
     serializer_class = serializers.PasswordChangeSerializer
     operations = {

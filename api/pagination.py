@@ -29,7 +29,7 @@ class Pagination(CursorPagination):
         size = self.get_page_size(request) or self.page_size
         order = str((queryset.query.order_by or queryset.model._meta.ordering)[0])
         self.field = order.removeprefix("-")
-        # Signed for this list and order, so that only values that came from it get into the query.
+        # Signed for this list and order, so only values from this list get into the query.
         self.signer = signing.Signer(salt=f"{__name__}:{request.path}:{order}")
         backwards, position = self._read_cursor()
         descending = order.startswith("-") != backwards

@@ -1,4 +1,4 @@
-"""The defaults of what passkeys are bound to: the domain and the origins of this deployment."""
+"""The defaults for the domain and the origins that passkeys are bound to."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address

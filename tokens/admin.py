@@ -116,7 +116,7 @@ class DeletionLast(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 class OfferedLookups(DeletionLast):
-    """Look rows up by what the list offers, and by nothing else.
+    """Look rows up only by the fields that the list offers.
 
     Django lets staff ask for any column of the row, with any comparison: `?password__startswith=` guesses it letter by
     letter, and `?secret__gt=` is an error of the server's.
@@ -326,7 +326,7 @@ class SecurityEventAdmin(ReadOnlyAdmin):
     def event(self, event: SecurityEvent) -> str:
         return str(dict(kinds.choices()).get(event.kind, event.kind))
 
-    # Empty where there is nothing to tell, so that a phone shows no line for it.
+    # Empty if there is nothing to show, so a phone shows no line for it.
 
     @admin.display(description=_("count"), empty_value="")
     def times(self, event: SecurityEvent) -> str:

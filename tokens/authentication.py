@@ -37,7 +37,7 @@ TokenError = exceptions.TokenError
 TokenUser = models.TokenUser
 
 BOUND = b"dpop"
-"""The scheme of a token that comes with the proof of a key (RFC 9449, section 7.1), in small letters."""
+"""The scheme of a token that comes with the proof of a key (RFC 9449, section 7.1), in lower case."""
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
@@ -160,9 +160,8 @@ class LogoutAuthentication(JWTAuthentication):
 class StatelessJWTAuthentication(JWTAuthentication):
     """Let in a request with an unexpired access token, without reading the database.
 
-    A session that has ended is let in until its access token expires, or, where TOKENS_ENDED_URL names the issuer's
-    feed of ended sessions, for some seconds. `request.user` is a TokenUser, or what
-    SimpleJWT's TOKEN_USER_CLASS names.
+    The access token of an ended session is accepted until it expires or, if TOKENS_ENDED_URL names the issuer's feed of
+    ended sessions, for a few seconds. `request.user` is a TokenUser, or what SimpleJWT's TOKEN_USER_CLASS names.
     """
 
     takes_former_tokens = False

@@ -619,7 +619,7 @@ def check_legacy_tables(**kwargs: Any) -> Messages:
     connection = connections[router.db_for_write(Session)]
     try:
         found = BLACKLIST in connection.introspection.table_names()
-    except Exception as error:  # noqa: BLE001 (whatever a backend raises that can't be reached, or is none)
+    except Exception as error:  # noqa: BLE001 (any error of a backend that can't be reached, or of none)
         yield checks.Warning(
             f"TOKENS_LEGACY was not checked: the list of tables can't be read ({describe(error)}).",
             id="latchkey.W015",
@@ -783,7 +783,7 @@ LASTING = (db.SessionStore, cache.SessionStore, file.SessionStore)
 
 @checks.register(checks.Tags.security)
 def check_session_exchange(**kwargs: Any) -> Messages:
-    """Refuse a store of Django's sessions where one that was exchanged may go on: it could be exchanged again."""
+    """Refuse a store of Django's sessions in which an exchanged one may go on: it could be exchanged again."""
     if not _fits("session_exchange") or not conf.session_exchange:
         return
     if not any(_is_middleware(path, AuthenticationMiddleware) for path in settings.MIDDLEWARE):

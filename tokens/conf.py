@@ -41,7 +41,7 @@ DEFAULT_LEGACY = {
     "REVOKE_TOKEN_CLAIM": "hash_password",
     "COOKIES": (),
 }
-"""SimpleJWT's defaults, save for SIGNING_KEY, which is Django's SECRET_KEY."""
+"""SimpleJWT's defaults, except SIGNING_KEY, which is Django's SECRET_KEY."""
 
 DEFAULT_THROTTLE_RATES = {"login": "600/min", "refresh": "6000/min", "register": "600/hour", "mail": "300/hour"}
 
@@ -187,7 +187,7 @@ class Settings:
 
     @property
     def limits(self) -> Mapping[str, tuple[int, float]]:
-        """The limits on guessing by name: how many tries there are at once, and the seconds until each further one."""
+        """The limits on guessing, by name: the number of tries at once, and the seconds until each further one."""
         return {**DEFAULT_LIMITS, **self._own("LIMITS", {})}
 
     @property
@@ -323,7 +323,7 @@ def _ours(value: Any) -> Any:
 
 
 def resolve(value: Any) -> Any:
-    """Return what a setting names by its dotted path, or holds itself. SimpleJWT's settings allow both."""
+    """Return the object that a setting names by its dotted path, or holds. SimpleJWT's settings allow both."""
     return import_string(value) if isinstance(value, str) else value
 
 

@@ -1,6 +1,7 @@
-"""Why a sign-in or a token is refused. What refuses a token carries the code for the client, and is a `TokenError`.
+"""Why a sign-in or a token is refused.
 
-SimpleJWT's own exceptions are here too, so that code that imports them finds them by this package's name.
+The exceptions that refuse a token are `TokenError`s and carry the code for the client. SimpleJWT's own exceptions can
+be imported from here too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,7 +108,7 @@ class TokenRevoked(TokenRefused):
 
 
 class TokenReused(TokenRefused):
-    """A superseded token came back, so there is a copy of it. The session has been revoked."""
+    """A superseded token was presented, so there is a copy of it. The session has been revoked."""
 
     code = "token_reused"
     message = _("This token was already used, so we ended the session. Sign in again.")

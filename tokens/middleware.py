@@ -10,7 +10,7 @@ from .jose import dpop
 class DPoPNonce:
     """Send each client that proves a key the nonce for its next proof, with any answer (RFC 9449, section 8.2).
 
-    Without it, a client gets the nonce only from a refresh that is refused for the lack of one. List it first, so that
+    Without it, a client gets the nonce only when a refresh is refused because it has none. List it first, so the
     answers of other middleware carry the nonce too.
     """
 

@@ -57,7 +57,7 @@ def new_secret() -> bytes:
 
 
 def fingerprints(user: User) -> Iterator[str]:
-    """Yield the fingerprint of the user's password, then what it was under each former SECRET_KEY."""
+    """Yield the fingerprint of the user's password under the current SECRET_KEY, then under each former one."""
     yield user.get_session_auth_hash()
     yield from user.get_session_auth_fallback_hash()
 
@@ -335,7 +335,7 @@ class SecurityEvent(models.Model):
 class FormerToken(models.Model):
     """A refresh token of SimpleJWT's that has become a session, until it would have expired.
 
-    It outlives the session's row, so that no token begins a session twice.
+    It outlives the session's row, so no token begins a session twice.
     """
 
     session = models.UUIDField(primary_key=True)

@@ -277,7 +277,7 @@ def claims_set_in(serializer: Any) -> ClaimsFor | None:
 
 
 def login_succeeded(user: Any, request: Any) -> None:
-    """Do what SimpleJWT's settings name for after a login."""
+    """Call what SimpleJWT's settings name for a successful login."""
     if conf.on_login_success:
         resolve(conf.on_login_success)(user, request)
     elif conf.update_last_login:
@@ -362,7 +362,7 @@ class SecondStepPairSerializer(PairSerializer, SecondStepSerializer):
 
 
 class ExchangeSerializer(UseCaseSerializer):
-    """A Django session, whose cookie came along, to exchange for one of ours."""
+    """Exchanges the Django session in the request's cookie for one of ours."""
 
     remember = RememberField()
     deviceName = DeviceNameField(source="device_name", default="", write_only=True)  # noqa: N815

@@ -1,6 +1,6 @@
 """The signals of this app. The sender is the class Session, unless it says otherwise.
 
-Receivers run inside the transaction of the change, so that a log is kept exactly if the change is.
+Receivers run inside the transaction of the change, so what they write is kept exactly if the change is.
 """
 
 from django.dispatch import Signal
@@ -19,10 +19,10 @@ sessions_revoked = Signal()
 """Arguments: `sessions` (a list), `reason` (a `Reason`), `client`."""
 
 event_announced = Signal()
-"""Argument: `event`, a `SecurityEvent`. The sender is that class. Sent in the transaction of what happened."""
+"""Argument: `event`, a `SecurityEvent`. The sender is that class. Sent in the transaction of the event."""
 
 event_committed = Signal()
 """Argument: `event`. The sender is `SecurityEvent`. Sent beside the line of the log, once that is committed."""
 
 token_reused = Signal()
-"""Arguments: `session`, `client`: a superseded token came back. Sent after the revocation was committed."""
+"""Arguments: `session`, `client`: a superseded token was presented. Sent after the revocation was committed."""

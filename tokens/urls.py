@@ -8,7 +8,7 @@ from . import views
 
 
 class OptionalSlash(RoutePattern):
-    """A path that matches with and without its trailing slash, so that no POST is redirected."""
+    """A path that matches with and without its trailing slash, so no POST is redirected."""
 
     @cached_property
     def bare(self) -> str:

@@ -46,7 +46,7 @@ TokenError = exceptions.TokenError
 
 
 class OwnTransactions(APIView):
-    """A view outside of ATOMIC_REQUESTS, so that what a refused request has revoked stays revoked.
+    """A view outside of ATOMIC_REQUESTS, so a session that a refused request has revoked stays revoked.
 
     It ignores URL parameters, which a project may have put before the app's paths.
     """
@@ -121,7 +121,7 @@ class UseCaseView(AuthView):
 
 
 class SignInView(UseCaseView):
-    """A sign-in of the cookie transport. The new session replaces the one whose cookie came along."""
+    """A sign-in of the cookie transport. The new session replaces the one in the request's cookie."""
 
     def context(self, request: Request) -> dict[str, Any]:
         return {"request": request, "former": cookies.former(request)}
@@ -348,7 +348,7 @@ class EndedView(AuthView):
 
 
 class AlwaysJSON(DefaultContentNegotiation):
-    """Answer JSON whatever the Accept header asks for."""
+    """Answer JSON, whatever the Accept header says."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type

@@ -1,4 +1,4 @@
-"""Encryption at rest, under a key derived from `SECRET_KEY`; the keys of `SECRET_KEY_FALLBACKS` decrypt as well."""
+"""Encryption at rest, under a key derived from `SECRET_KEY`; the keys of `SECRET_KEY_FALLBACKS` decrypt too."""
 
 from base64 import urlsafe_b64encode
 

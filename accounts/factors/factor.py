@@ -32,7 +32,7 @@ class Factor(Protocol):
         ...
 
     def options(self, user: User, challenge: str) -> Mapping[str, Any]:
-        """Return what a client needs to answer the challenge by it."""
+        """Return what a client needs to answer the challenge with this factor."""
         ...
 
     def use(self, user: User, answer: Answer, client: Client) -> Sequence[str] | None:

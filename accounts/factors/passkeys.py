@@ -126,7 +126,7 @@ def sign_in(
 ) -> Session:
     """Begin a session for the owner of the passkey. It has verified the user, so no second factor is asked for.
 
-    `former` are the verified claims of a refresh token that came along: its session, if it is alive, ends.
+    `former` has the verified claims of the refresh token in the request, if there is one; its session, if alive, ends.
 
     Raises ChallengeNotValid, UnknownPasskey or PasskeyNotValid.
     """

@@ -1,4 +1,4 @@
-"""Recovery codes, for owners who have lost their device. An account has them whatever its other factors are."""
+"""Recovery codes, for owners who have lost their device. Every account with a second factor has them."""
 
 import hashlib
 from base64 import b32encode

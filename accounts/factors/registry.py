@@ -1,4 +1,4 @@
-"""All factors, and what they are together. TOKENS_SECOND_FACTOR names this module.
+"""All factors, and what applies to them together. TOKENS_SECOND_FACTOR names this module.
 
 Tries are counted by account and network, for all factors together, before an answer is judged.
 """
@@ -28,7 +28,7 @@ BACKUP: Factor = recovery_codes
 
 
 def since(user: User) -> datetime | None:
-    """Return since when the user has a second factor; None if there is none."""
+    """Return when the user got a second factor; None for a user without one."""
     return min(filter(None, (factor.since(user) for factor in FACTORS)), default=None)
 
 

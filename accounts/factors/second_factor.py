@@ -66,7 +66,7 @@ def reauthenticate(session: Session, current_password: str | None, answer: Answe
     """Renew the sign-in of the session's user. A passkey needs no password.
 
     An account without a password needs its second factor instead: a recent sign-in must not renew itself, or a copy of
-    its access token would do so for ever. Raises NoPassword if there is none, as `prove` does, and TokenRevoked if the
+    its access token could do so forever. Raises NoPassword if there is none, as `prove` does, and TokenRevoked if the
     session has ended.
     """
     user = session.user

@@ -20,7 +20,7 @@ from . import links
 def spend(kind: str, address: str) -> None:
     """Count a mail of that kind to that address. Raises TooManyTries.
 
-    By kind, so that a stranger who asks for resets can't block other mails to the owner.
+    Counted by kind, so a stranger who asks for resets can't block other mails to the owner.
     """
     limits.spend("mail", kind, names.key(address))
 

@@ -33,8 +33,8 @@ class Link(PasswordResetTokenGenerator):
         self.key_salt = f"accounts.mail.links:{page}"
 
     def url(self, user: User) -> str:
-        """Return the URL by the setting, or that of the server's own page."""
-        # In the fragment, so that no log and no Referer contains the secret.
+        """Return the URL with the link: of the page in the setting, or of the server's own page."""
+        # In the fragment, so the secret is in no log and no Referer.
         own = f"{settings.PUBLIC_URL}/{self.page}#uid={{uid}}&token={{token}}"
         url: str = getattr(settings, self.setting) or own
         uid = urlsafe_base64_encode(force_bytes(user.pk))

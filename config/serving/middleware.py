@@ -56,7 +56,7 @@ class ClientAddress:
 
 
 class CrossOrigin(CorsMiddleware):
-    """Django-cors-headers' own, which also logs each origin that it refuses, with the setting that lets it in.
+    """That of django-cors-headers, which also logs each refused origin, with the setting that allows it.
 
     Browsers keep the response from such a page, whether they asked first or not, and POST is refused below `/auth/`.
     """
@@ -175,7 +175,7 @@ class HostCheck(CommonMiddleware):
 OWN_POLICY = frozenset(
     f"_csp_{wish}{which}" for wish in ("config", "exempt", "replace", "update") for which in ("", "_ro")
 )
-"""What django-csp's decorators leave on a response that is to have a policy of its own."""
+"""The attributes that django-csp's decorators set on a response with its own policy."""
 
 
 class ContentSecurityPolicy(CSPMiddleware):

@@ -36,7 +36,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
 
 class SessionStore(db.SessionStore):
-    """Django's, except that the table holds digests of keys, so that a copy of the database lets nobody in.
+    """Django's, except that the table holds digests of keys, so a copy of the database lets nobody in.
 
     A digest without salt is enough for a key of 165 random bits.
     """

@@ -4,6 +4,6 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # it has no stubs
-    """Names each file by its content, also in the imports of scripts, so that browsers can cache it for good."""
+    """Names each file by its content, also in the imports of scripts, so browsers can cache it forever."""
 
     support_js_module_import_aggregation = True

@@ -228,7 +228,7 @@ def exchange(
 ) -> Session:
     """Begin a session for a user who signed in elsewhere in this project, at that time and by those methods.
 
-    `pk` is the key of the session, so that one sign-in begins at most one, under parallel requests too. Raises
+    `pk` is the key of the session, so one sign-in begins at most one session, even under parallel requests. Raises
     NotExchangeable if there was one already or the user may not sign in, and SecondFactorRequired if the account has a
     second factor and the methods name none.
     """
@@ -294,7 +294,7 @@ def factors_of(user: Any) -> Sequence[str] | None:
 def took_all_factors(session: Session) -> bool:
     """Return whether the user has no second factor, or gave it at the sign-in of the session or at its renewal."""
     factors, amr = _second_factors(), session.amr.split()
-    # A project's own factor can have any name beside that of the password.
+    # A project's own factor can have any name, listed beside the password's.
     took_two = names_factor(amr) or (len(amr) > 1 and set(PASSWORD) <= set(amr))
     return factors is None or took_two or factors.methods(session.user) is None
 

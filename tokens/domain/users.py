@@ -61,7 +61,7 @@ def as_name(name: Any) -> Any:
 
 
 def key_of(identifier: str) -> str:
-    """Return the form of a name that the look-up compares, so that a limit counts all its spellings together.
+    """Return the form of a name that the look-up compares, so a limit counts all its spellings together.
 
     That is what the default manager's `key_of(identifier)` returns. Without such a method, it is the name without
     regard to case, composition and width.
@@ -82,7 +82,7 @@ def is_inherited_by_users(model: type[Model]) -> bool:
 
 
 def saved_through(instance: Model, using: str) -> User | None:
-    """Return the user to whom a row of such a model belongs; None if there is none."""
+    """Return the user to whom a row of one of these models belongs; None if there is none."""
     user_model, model = get_user_model(), type(instance)._meta.concrete_model
     if isinstance(instance, user_model):
         return instance

@@ -27,7 +27,7 @@ class RefreshTokenMissing(TokenRefused):
 
 
 def read(request: HttpRequest | Request) -> str:
-    """Return the refresh token as it was sent, unverified; that of a former cookie if there is none in ours.
+    """Return the refresh token as it was sent, unverified: from our cookie, or else from a former one.
 
     Raises RefreshTokenMissing or TokenNotValid.
     """

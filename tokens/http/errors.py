@@ -91,7 +91,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response.data = {"non_field_errors": error.detail}
     if response.status_code == status.HTTP_401_UNAUTHORIZED:
         response["Cache-Control"] = "no-store"
-        # A request for a recent sign-in has a challenge of its own.
+        # The refusal of an old sign-in has its own challenge.
         if not isinstance(error, ReauthenticationRequired):
             response["WWW-Authenticate"] = _challenge(error)
         if isinstance(error, Refused) and isinstance(error.refusal, NonceRequired):

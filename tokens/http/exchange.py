@@ -29,7 +29,7 @@ KEPT_OUT = "latchkey_kept_out"
 """Marks a request whose sign-in must not be stamped, in whatever order the receivers of `user_logged_in` run."""
 
 AMR_LENGTH = 30
-"""The most characters of the methods, separated by spaces, so that those of a second step still fit."""
+"""The most characters of the methods, separated by spaces. Those of a second step still fit."""
 
 
 @dataclass(frozen=True)

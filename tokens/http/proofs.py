@@ -37,8 +37,8 @@ def key_for_session(request: HttpRequest | Request | None) -> str:
 def with_refresh_token(request: HttpRequest | Request | None) -> Prove:
     """Return the function that checks the key of a session whose refresh token is in the request.
 
-    A nonce is required, since such a proof names no token and could be made ahead of time. The proof may be used again:
-    the session's row decides about a repeated refresh.
+    A nonce is required, since this proof names no token and could be made in advance. The proof may be used again: the
+    session's row decides about a repeated refresh.
     """
 
     def prove(jkt: str) -> None:

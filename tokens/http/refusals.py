@@ -60,7 +60,7 @@ class ProofsUnavailable(exceptions.APIException):
 class ReauthenticationRequired(exceptions.APIException):
     """The token is good, but its sign-in is too long ago (RFC 9470, section 3).
 
-    Not one of DRF's AuthenticationFailed, which becomes a 403 where a view's first authenticator has no challenge.
+    It is not an AuthenticationFailed, which DRF turns into a 403 if a view's first authenticator has no challenge.
     """
 
     status_code = status.HTTP_401_UNAUTHORIZED

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class AddressThrottle(ScopedRateThrottle):
-    """Limit what one address may ask for, by the view's `throttle_scope`.
+    """Limit the requests of one address, by the view's `throttle_scope`.
 
     This is against floods, not guesses. It counts in the cache, so only approximately, and lets all requests through
     while the cache can't be reached.

@@ -33,7 +33,7 @@ from . import compact, keys
 
 try:
     import fcntl
-except ImportError:  # on Windows, where no process forks, so that each has a table of its own
+except ImportError:  # on Windows, where no process forks, so each has its own table
     HAS_FORKS = False
 else:
     HAS_FORKS = True

@@ -310,7 +310,7 @@ def _is_genuine(token: str, key: Any, algorithm: str) -> bool:
 def _compact(token: Any) -> str:
     """Return the token as text if it has the form of a compact JWS (RFC 7515, section 7.1).
 
-    Any other, as with padding, would be a further spelling of one token.
+    Any other form, such as one with padding, would be a second spelling of the token.
     """
     return compact.check(token.decode("ascii") if isinstance(token, bytes) else token, MAX_LENGTH)
 

@@ -190,7 +190,7 @@ class _Published:
     def get(self, kid: str) -> Key | None:
         """Return the key of that name. Raises KeySetUnreachable.
 
-        Requests for a known key don't wait: one of them fetches an old set again, and the others go on with it.
+        Requests for a known key don't wait: one of them renews an old set, and the others use the old one.
         """
         usable = self._is_usable(kid)
         if (self._is_due(kid) or not usable) and self._lock.acquire(blocking=not usable):

@@ -1,4 +1,4 @@
-"""Finds what a project that comes from SimpleJWT has yet to change by hand, each with its place."""
+"""Finds what a project that uses SimpleJWT still has to change by hand, and where."""
 
 import ast
 import inspect
@@ -59,7 +59,7 @@ OVERRIDES = {
     "View": (("post",), "the serializer isn't called as it has to be"),
     "Authentication": (("get_validated_token", "get_user"), "the session isn't looked up"),
 }
-"""By the ending of a class's name: methods that an override must call, and what is lost otherwise."""
+"""The methods that an override must call, by the ending of the class's name, and what is lost otherwise."""
 
 REFRESHES = ("RefreshSerializer", "RefreshView")
 STARTS = (".get_token(", ".for_user(")
@@ -111,7 +111,7 @@ class Source(NamedTuple):
 
 
 def findings(root: Path) -> list[Finding]:
-    """Return what is left to do in the project below that folder, each thing once."""
+    """Return what is left to change in the project below that folder, each thing once."""
     sources, unread = read(root)
     found = [*unread, *_of_sources(sources), *_of_settings(sources), *_of_urls(root)]
     return list(dict.fromkeys(found))
@@ -181,7 +181,7 @@ def _name(module: str, name: str) -> Iterator[str]:
     if "sliding" in name.lower():
         yield f"{name} is imported. {SLIDING}"
     elif is_ours:
-        # Search and replace also renames what has no counterpart.
+        # Search and replace also renames names without a counterpart.
         if not _is_there(module, name):
             yield f"{name} can't be imported from {module}. {WAYS.get(name, ELSEWHERE)}"
     elif name in WAYS:
@@ -304,7 +304,7 @@ def _messages() -> Iterator[CheckMessage]:
 
 
 def _paths() -> Iterator[tuple[str, Any]]:
-    """Yield what settings of DRF, djoser and dj-rest-auth name, with the name of the setting."""
+    """Yield the paths in settings of DRF, djoser and dj-rest-auth, with the name of the setting."""
     for setting in ("REST_FRAMEWORK", "DJOSER", "REST_AUTH"):
         for key, value in getattr(settings, setting, {}).items():
             values = value.values() if isinstance(value, Mapping) else value

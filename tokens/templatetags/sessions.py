@@ -13,7 +13,7 @@ from ..models import SecurityEvent, Session, uuid7_floor
 register = template.Library()
 
 MOST = 10_000
-"""The most active sessions to count, so that the page is fast however many there are."""
+"""The most active sessions to count, so the page is fast with any number of them."""
 
 
 @register.inclusion_tag("latchkey/summary.html", takes_context=True)

@@ -34,7 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *, user: str | None, session: str | None, interactive: bool, **options: Any) -> None:
         live = Session.objects.using(router.db_for_write(Session)).live()
-        # SimpleJWT's tokens that are still accepted, and have no session yet, end as well.
+        # This also ends SimpleJWT's tokens that are still accepted and have no session yet.
         end_former = cutoffs.end_everybodys
         if user is not None:
             owner = users.named(user) or _hidden(live.db, user)
