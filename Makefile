@@ -1,26 +1,26 @@
 # make run          start the server; installs what it needs first
 # make test         make check, then the tests on SQLite and on PostgreSQL
 #                   (three runs at once: make test-sqlite, make test-tokens, make test-project)
-# make quick        the tests that need one database and no browser, in under a minute
+# make quick        run the tests that need one database and no browser, in under a minute
 # make dev          start a server that reloads when the code changes
 # make admin        create an administrator
 # make check        lint, format, types, imports, migrations, production settings, the API's schema
-# make format       put the code in shape
-# make messages     gather the strings to translate, and compile the translations
-# make proof        races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
-# make hosts        the wheel in other projects, and services in other languages
-# make compat       make hosts, then the tests of tokens on newer versions of Django, on the Pythons at hand
+# make format       format the code
+# make messages     collect the strings to translate, and compile the translations
+# make proof        run races, crashes, failover and random stories at length; writes docs/proof.md; 17 minutes
+# make hosts        test the wheel in other projects, and services in other languages
+# make compat       make hosts, then test tokens on newer versions of Django, with each Python that is installed
 # make proof-peers  run the races against other packages, in an environment of their own
 # make deploy-test  lint the files in deploy/, and run them behind a real proxy with TLS
-# make client-test  build the package in client/, and try it with axios, React, Vue and TypeScript
+# make client-test  build the package in client/, and test it with axios, React, Vue and TypeScript
 # make docs         build the documentation site into build/site, and check it
-# make docs-serve   show the site on this machine, while the pages change
-# make diagrams     draw the diagrams of the pages again
-# make fuzz         hostile input at length
-# make bench        measure, beside other packages, and write docs/benchmarks.md
+# make docs-serve   serve the site on this machine, and reload it when a page changes
+# make diagrams     redraw the diagrams of the documentation
+# make fuzz         send hostile input at length
+# make bench        measure performance next to other packages, and write docs/benchmarks.md
 # make bench-scale  measure with ten million sessions, or SESSIONS=200000 SOAK=1, and write docs/scaling.md
-# make screenshots  take the README's pictures again, with Chromium
-# make clean        remove what can be made again; .env and the database stay
+# make screenshots  retake the README's screenshots, with Chromium
+# make clean        remove generated files; .env and the database stay
 
 # PYTHON=python3.12 chooses another Python. Every setting of .env.example works too: make run PORT=8080
 
