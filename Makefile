@@ -45,7 +45,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Node.js trusts a list of its own unless told to trust the system's certificates, which may include a proxy's.
 export NODE_USE_SYSTEM_CA ?= 1
 
-# As many processes as there are cores, for each of the runs that `make test` starts at once.
+# As many processes as there are cores. `make test` starts several runs at once, and test-tokens does with one process.
 PYTEST := $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 .PHONY: help run dev admin test test-sqlite test-tokens test-project quick check check-types check-rest format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
@@ -102,8 +102,9 @@ test-sqlite: $(INSTALLED_DEV)
 		tests/api/test_hostile.py tests/accounts/test_admin.py tests/accounts/test_models.py tests/accounts/test_names.py \
 		$(ON_POSTGRESQL:%=--ignore=%)
 
+# One process is enough: the other runs take longer, and each process imports and collects all tests anew.
 test-tokens: $(INSTALLED_DEV)
-	COVERAGE_FILE=.coverage.tokens TEST_DATABASE=postgresql $(PYTEST) $(TRACED) --ds=tests.settings_tokens tests/tokens
+	COVERAGE_FILE=.coverage.tokens TEST_DATABASE=postgresql $(PY) -m pytest $(TRACED) --ds=tests.settings_tokens tests/tokens
 
 test-project: $(INSTALLED_DEV)
 	COVERAGE_FILE=.coverage.project TEST_DATABASE=postgresql $(PYTEST) $(TRACED) $(APART) $(ON_SQLITE:%=--ignore=%) \
