@@ -9,7 +9,7 @@ const encode = (object) => Buffer.from(JSON.stringify(object)).toString("base64u
 const digest = async (text) => Buffer.from(await crypto.subtle.digest("SHA-256", Buffer.from(text))).toString("base64url");
 const isRefresh = (url) => /refresh-token$|token.refresh$/.test(url);
 
-/** Binds sessions to keys, and asks for the proofs, as the server does. */
+/** Binds sessions to keys and requires proofs, like the server. */
 class Binding extends Server {
   nonce = "first";
   jkts = new Map();
@@ -68,7 +68,7 @@ class Binding extends Server {
   }
 }
 
-/** What IndexedDB is to the tabs of a browser. */
+/** A stand-in for the IndexedDB that a browser's tabs share. */
 class Keys {
   pair = null;
   get = async () => this.pair;

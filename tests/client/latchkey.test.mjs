@@ -308,7 +308,7 @@ test("two tabs that renew at the same moment make one refresh and share its toke
   const both = Promise.all([ann.json("/api/a"), other.json("/api/b")]);
   await pass(1);
   const [a, b] = await both;
-  assert.equal(server.calls(REFRESH).length, 1 + 1); // the first is the restoring tab's
+  assert.equal(server.calls(REFRESH).length, 1 + 1); // the first is that of the tab that restored
   assert.equal(a.token, b.token);
 });
 
@@ -320,7 +320,7 @@ test("a sign-in in one tab signs in the others", async () => {
   await settle();
   assert.equal(other.status, "in");
   await other.json("/api/me/");
-  assert.equal(server.calls(REFRESH).length, 1); // which found nothing, when the page was opened
+  assert.equal(server.calls(REFRESH).length, 1); // when the page opened; it found no session
 });
 
 test("a sign-out in one tab is seen in all, and ends on the server", async () => {
@@ -483,7 +483,7 @@ test("the base may be another host, and its paths are the server's", async () =>
 
 const API = "https://api.test";
 
-/** An answer from there. */
+/** A response from that server. */
 const at = (url, response) => Object.defineProperty(response, "url", { value: url });
 
 test("the token goes only to the servers in origins", async () => {
@@ -565,7 +565,7 @@ test("clients of two servers on one page are independent", async (context) => {
   globalThis.BroadcastChannel = class extends BroadcastChannel {
     constructor(name) {
       super(name);
-      this.unref(); // else it keeps this process from ending
+      this.unref(); // otherwise it keeps this process running
     }
   };
   context.after(() => (globalThis.BroadcastChannel = BroadcastChannel));
@@ -579,7 +579,7 @@ test("clients of two servers on one page are independent", async (context) => {
 test("outside of a browser, clients are independent", async (context) => {
   const before = Object.getOwnPropertyDescriptor(globalThis, "navigator") ?? { value: undefined, configurable: true };
   context.after(() => Object.defineProperty(globalThis, "navigator", before));
-  const value = { locks: { request: () => assert.fail("the lock of somebody else") } }; // Node 24 has them
+  const value = { locks: { request: () => assert.fail("the lock of somebody else") } }; // Node 24 has locks
   Object.defineProperty(globalThis, "navigator", { value, configurable: true });
   const tabs = [1, 2].map(() => browser.tab({ locks: undefined, channel: undefined }));
   await tabs[0].login("ann", "secret");
@@ -590,7 +590,7 @@ test("outside of a browser, clients are independent", async (context) => {
   );
 });
 
-// Who is signed in
+// The signed-in user
 
 test("the token says who the user is, also after a restore", async () => {
   server.start("zoë");
@@ -714,7 +714,7 @@ test("a changed password signs no tab of this browser out", async () => {
     assert.deepEqual([each.status, each.changes], ["in", ["in"]]);
     assert.equal((await each.fetch("/api/me/")).status, 200);
   }
-  assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
+  assert.equal(server.calls(REFRESH).length, 1); // that of the tab that restored
 });
 
 test("a request that was sent with the previous token is repeated with the new one", async () => {
@@ -750,7 +750,7 @@ test("a request refused while the password is being changed waits for the new to
   await change;
   await pass(1);
   for (const response of await Promise.all(requests)) assert.equal(response.status, 200);
-  assert.equal(server.calls(REFRESH).length, 1); // the restoring tab's
+  assert.equal(server.calls(REFRESH).length, 1); // that of the tab that restored
 });
 
 test("a tab that missed the change continues with the cookie", async () => {
@@ -784,7 +784,7 @@ test("a refused change reports its error and changes nothing", async () => {
 
 test("only the password of the user who asked is changed", async () => {
   const tab = await signedIn();
-  server.start("bob"); // in another tab, which this one has not heard of
+  server.start("bob"); // in another tab, which this one doesn't know about
   server.script.push(["/auth/password/change", refusal(401, "token_not_valid")]);
   await assert.rejects(tab.changePassword("secret", "better"), { code: "token_not_valid" });
   assert.equal(server.calls("/auth/password/change").length, 1);
@@ -805,9 +805,9 @@ test("a change whose response and cookie were lost leads to a sign-in", async ()
   assert.deepEqual([tab.status, tab.reason], ["out", "token_revoked"]);
 });
 
-// Errors of the set-up
+// Wrong set-ups
 
-/** Have the tests' client think that it is on a page there. */
+/** Make the client believe that it is on that page. */
 function onPage(context, url) {
   globalThis.location = new URL(url);
   context.after(() => delete globalThis.location);
@@ -887,7 +887,7 @@ test("a refresh whose first response is lost is repeated, also on a page of anot
   assert.equal(await restored, true);
 });
 
-// What entry points build on
+// The interface for entry points
 
 test("hooks add headers to each request and see each answer", async () => {
   const seen = [];

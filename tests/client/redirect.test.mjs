@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Latchkey } from "../../client/src/latchkey.js";
 import { Server } from "./stand_ins.mjs";
 
-/** Listen on a port of its own, which makes it an origin of its own. */
+/** Listen on a separate port, which is a separate origin. */
 async function listen(context, answer) {
   const heard = [];
   const server = createServer((request, response) => {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
-/** The source without comments and blank lines, its names kept: what a bundler delivers that does not minify. */
+/** The source without comments and blank lines, as a bundler delivers it without minifying. */
 function bare(name) {
   const source = readFileSync(new URL(`../../client/src/${name}`, import.meta.url), "utf8");
   return source

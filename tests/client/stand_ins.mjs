@@ -1,4 +1,4 @@
-/** What the browser and the server are to the client, as far as its own logic asks: the rest is tried for real. */
+/** Stand-ins for the browser and the server, as far as the client's logic needs them. Other tests use the real ones. */
 
 import { mock } from "node:test";
 
@@ -12,12 +12,12 @@ const encode = (object) => Buffer.from(JSON.stringify(object)).toString("base64u
 
 const claims = (token) => JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
 
-/** Answers in place of the server: what `script` holds first, then as a server with sessions, in either transport. */
+/** Responds like the server: first with what `script` holds, then as a server with sessions, in either transport. */
 export class Server {
   requests = [];
-  /** Answers to give before its own: `[path, answer]`, each once; an Error is a lost connection. */
+  /** Responses to give first: `[path, response]`, each once; an Error is a lost connection. */
   script = [];
-  /** The session that the cookie names. */
+  /** The cookie's session. */
   sid = null;
   /** Why sessions have ended, by id. */
   ended = new Map();
@@ -113,7 +113,7 @@ export class Server {
 
 export const refusal = (status, code, headers) => Response.json({ detail: `A ${code}.`, code }, { status, headers });
 
-/** As much of Web Locks as one process needs. */
+/** The part of Web Locks that one process needs. */
 export class Locks {
   #held = null;
 
@@ -148,7 +148,7 @@ export class Browser {
     return tab;
   }
 
-  /** Have a tab of no client's send the message. */
+  /** Send the message from a tab without a client. */
   post(message) {
     const channel = new BroadcastChannel(this.#name);
     this.#channels.push(channel);
@@ -160,12 +160,12 @@ export class Browser {
   }
 }
 
-/** Let everything happen that needs no time to pass. */
+/** Run everything that needs no time to pass. */
 export async function settle() {
   for (let round = 0; round < 20; round++) await new Promise(setImmediate);
 }
 
-/** Move the clock, in steps, so that what is waited for can be waited for again. */
+/** Move the clock in steps, so timers that start in between run too. */
 export async function pass(seconds, step = Math.max(seconds / 100, 0.1)) {
   for (let passed = 0; passed < seconds; passed += step) {
     await settle();

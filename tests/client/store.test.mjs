@@ -7,7 +7,7 @@ import { Browser, refusal, pass, settle } from "./stand_ins.mjs";
 const REFRESH = "/api/token/refresh";
 const LOST = () => new TypeError("Failed to fetch");
 
-/** A keychain, which takes its time. */
+/** A keychain that responds asynchronously. */
 class Keychain {
   kept = null;
   get = async () => settle().then(() => this.kept);

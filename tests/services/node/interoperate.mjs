@@ -1,4 +1,4 @@
-// What a client does that is written with the npm packages dpop and oauth4webapi, against a running server.
+// A client that uses the npm packages dpop and oauth4webapi, against a running server.
 import assert from "node:assert/strict";
 import { calculateThumbprint, generateKeyPair, generateProof } from "dpop";
 import * as oauth from "oauth4webapi";
@@ -34,13 +34,13 @@ for (const algorithm of ["ES256", "Ed25519"]) {
   assert.equal(pair.status, 200);
   for (const token of [login.body.accessToken, pair.body.access]) assert.equal(claims(token).cnf.jkt, thumbprint);
 
-  // Guarded requests; every slash is as it was sent.
+  // Guarded requests; each slash stays as it was sent.
   for (const path of ["/api/me/", "/api/me", "/api/sessions/?pageSize=1"]) {
     assert.equal((await call(keys, "GET", path, { token: login.body.accessToken })).status, 200);
   }
   assert.equal((await call(keys, "PATCH", "/api/me/", { token: login.body.accessToken, body: {} })).status, 200);
 
-  // Refreshes, the first of which has to learn the nonce.
+  // Refreshes. The first one has to get the nonce.
   nonce = undefined;
   const asked = await call(keys, "POST", "/api/token/refresh/", { body: { refresh: pair.body.refresh } });
   assert.equal(asked.status, 401);
@@ -51,7 +51,7 @@ for (const algorithm of ["ES256", "Ed25519"]) {
   const renewed = await call(keys, "POST", "/auth/refresh-token", { cookie });
   assert.equal(renewed.status, 200);
 
-  // Another key, and none.
+  // Another key, and no key.
   const others = await generateKeyPair(algorithm);
   const foreign = await call(others, "GET", "/api/me/", { token: refreshed.body.access });
   assert.equal(foreign.body.code, "dpop_key_mismatch");

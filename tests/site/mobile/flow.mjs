@@ -1,4 +1,4 @@
-// What the tutorial's app does, one start of the app at a time: node --import ./phone.mjs flow.mjs STEP [LINK]
+// The flow of the tutorial's app, one start of the app at a time: node --import ./phone.mjs flow.mjs STEP [LINK]
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";

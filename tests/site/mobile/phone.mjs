@@ -1,4 +1,4 @@
-// A phone for Node: a keychain in a file, and a name. What its system would bring takes the place of Expo's packages.
+// A phone for Node: a keychain in a file, and a name. These stand in for Expo's packages.
 
 import { register } from "node:module";
 
@@ -18,7 +18,7 @@ const hooks = `
   const phone = ${JSON.stringify(phone)};
   export async function resolve(name, context, next) {
     if (name in phone) return { url: "data:text/javascript," + encodeURIComponent(phone[name]), shortCircuit: true };
-    return next(/^\\.\\/\\w+$/.test(name) ? name + ".js" : name, context); // as a bundler finds it
+    return next(/^\\.\\/\\w+$/.test(name) ? name + ".js" : name, context); // as a bundler resolves it
   }
 `;
 register("data:text/javascript," + encodeURIComponent(hooks));
