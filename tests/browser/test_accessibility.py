@@ -148,3 +148,19 @@ def test_pages_have_no_accessibility_violations(
             page.evaluate(SETTLED)
             found = Axe().run(page)
             assert found.violations_count == 0, found.generate_report()
+
+
+COLOURS = """element => [getComputedStyle(element).color,
+    getComputedStyle(element.closest(".selector-chosen-title")).backgroundColor]"""
+
+
+def test_heads_of_chosen_permissions_are_not_in_the_colour_of_their_ground(root: User, visit: Visit) -> None:
+    """Axe leaves open whether such text is meant to be seen."""
+    page = visit(viewport=DESK).open("/admin/")
+    admin(page)
+    page.goto("/admin/accounts/user/")
+    page.get_by_role("link", name="root", exact=True).click()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        text, ground = page.locator(".selector-chosen-title label").first.evaluate(COLOURS)
+        assert text != ground

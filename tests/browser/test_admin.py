@@ -24,6 +24,9 @@ def office(database_url: str) -> Iterator[str]:
         yield url
 
 
+END = "element => element.getBoundingClientRect().right"
+
+
 def enter(page: Page) -> None:
     page.goto("/admin/")
     page.get_by_label("Username").fill("root")
@@ -75,6 +78,15 @@ def test_lists_fit_on_a_phone(office: str, visit: Visit) -> None:
         found = page.locator(lists)
         expect(found.first).to_contain_text("Firefox on Linux")
         assert found.evaluate_all("lists => lists.every(list => list.scrollWidth <= list.clientWidth)")
+
+
+def test_expiry_of_sessions_is_in_sight_beside_a_long_name(office: str, visit: Visit) -> None:
+    register(visit(base_url=office).open(), "a-name-of-rather-many-characters", address=False)
+    page = visit(base_url=office, viewport={"width": 1280, "height": 860}).open()
+    enter(page)
+    page.goto("/admin/latchkey/session/")
+    ends = [page.locator(part).first.evaluate(END) for part in ("td.field-expires", ".results")]
+    assert ends == sorted(ends)
 
 
 def test_staff_reach_admin_and_api_from_the_account_page_with_one_sign_in(office: str, visit: Visit) -> None:
