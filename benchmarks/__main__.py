@@ -20,7 +20,7 @@ from benchmarks import peers
 from benchmarks.databases import databases
 from benchmarks.logins import TOLERANCE, refused_logins, spread
 from benchmarks.plot import IMAGES, plot
-from benchmarks.processes import run
+from benchmarks.processes import CLIENT, SERVERS, run, stay_on
 from benchmarks.report import bars, page
 from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
@@ -36,12 +36,14 @@ AT_ONCE = 1000
 def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], dict[str, float]]:
     """Measure on that engine; on PostgreSQL also the packages that have one of these Pythons."""
     others = pythons if engine == "PostgreSQL" else {}
+    stay_on(SERVERS)
     names = [f"stack{number}" for number in range(len(KINDS) + len(others))]
     with ExitStack() as running_ones, databases(engine, *names, "logins") as (*those, another):
         print(f"{engine}: starting the servers ...", flush=True)
         stacks = [running_ones.enter_context(running(*pair)) for pair in zip(KINDS, those, strict=False)]
         for (name, python), database in zip(others.items(), those[len(KINDS) :], strict=True):
             stacks.append(running_ones.enter_context(peers.running_peer(name, python, database)))
+        stay_on(CLIENT)
         started = monotonic()
         for number in range(1, ROUNDS + 1):
             for _ in zip_longest(*(stack.round() for stack in stacks)):

@@ -2,13 +2,25 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+SERVERS, CLIENT = (CORES[:1], CORES[1:]) if len(CORES) > 1 else (CORES, CORES)
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Keep this thread, and all that it starts from now on, on these cores, where the system can.
+
+    Processes that move from core to core, and wait for each other's locks, spend time that differs from run to run.
+    """
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def run(

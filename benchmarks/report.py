@@ -39,8 +39,9 @@ database settings. A third server is the project as shipped, with all of its mid
 runs in WAL mode.
 
 Unless a row says otherwise, limits on guessing are off and passwords use MD5, because a real hash would hide everything
-else. SimpleJWT signs with HMAC, its default; Latchkey signs access tokens with Ed25519. The client shares the machine
-with the servers, so compare ratios, not absolute figures. CPU time is the steadier figure.
+else. SimpleJWT signs with HMAC, its default; Latchkey signs access tokens with Ed25519. On Linux, the servers and the
+database run on one core, and the client on the others. They share the machine, so compare ratios, not absolute figures.
+CPU time is the steadier figure.
 
 - **login**: `POST /api/token/`
 - **refresh**: `POST /api/token/refresh/` with the token from that login, which both rotate
