@@ -46,7 +46,7 @@ class ClientAddress:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if proxies := settings.TRUSTED_PROXIES:
-            if address := forwarded_address(request, proxies):
+            if address := forwarded_address(request.META, proxies):
                 request.META["REMOTE_ADDR"] = address
             # Most proxies replace these two headers. If they add to them, the same count applies.
             for header in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):

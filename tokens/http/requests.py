@@ -1,8 +1,10 @@
 """Reads from a request who sent it, and from which site."""
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import Any
 
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -26,15 +28,16 @@ def client_of(request: HttpRequest | Request | None) -> Client:
     """
     if request is None:
         return UNKNOWN
+    meta = request.META  # read once, since DRF's request looks it up anew each time
     return Client(
-        forwarded_address(request, conf.trusted_proxies) or _address(request.META.get("REMOTE_ADDR", "")),
-        request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],
+        forwarded_address(meta, conf.trusted_proxies) or _address(meta.get("REMOTE_ADDR", "")),
+        meta.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],
     )
 
 
-def forwarded_address(request: HttpRequest | Request, proxies: int) -> str | None:
+def forwarded_address(meta: Mapping[str, Any], proxies: int) -> str | None:
     """Return the client's address according to that many proxies; None if they give none."""
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "").split(",")
     return parse_address(forwarded[-proxies]) if 0 < proxies <= len(forwarded) else None
 
 
