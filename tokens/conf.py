@@ -1,4 +1,4 @@
-"""The settings of this app, read when they are used, so that `override_settings` works.
+"""The settings of this app, read at their first use and after each change, so that `override_settings` works.
 
 What SimpleJWT already names keeps its name, in the dictionary `SIMPLE_JWT`. Everything else is one flat group,
 `TOKENS_*`.
