@@ -165,7 +165,13 @@ function showPasswords(areAsked) {
   for (const element of document.querySelectorAll("[data-label=password]")) element.textContent = label;
 }
 
-/** @param {Record<string, string | undefined>} values */
+/** Whether a passkey can answer in place of a code. */
+let hasPasskeys = false;
+
+/** Return the code or, if none was typed, a passkey's answer. @param {string} code */
+const answerOf = async (code) => code || (hasPasskeys ? passkeys.answer() : undefined);
+
+/** @param {Record<string, unknown>} values */
 async function changeAccount(values) {
   const me = await client.json("/api/me/", "PATCH", values);
   await loaded; // what was asked for before may come after
@@ -182,7 +188,9 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft, passkeys: count }) 
     // With passkeys, codes may be there or not.
     details.hidden = details.dataset.factor !== (enabled ? "on" : "off") && !(count && details.dataset.factor === "off");
   }
-  find("#renew-by-passkey").hidden = !count || !!withoutPasskeys;
+  hasPasskeys = !!count && !withoutPasskeys;
+  find("#renew-by-passkey").hidden = !hasPasskeys;
+  for (const hint of document.querySelectorAll("[data-passkey-hint]")) hint.toggleAttribute("hidden", !hasPasskeys);
   find("[data-factor=off] summary").textContent = text(count ? "add-codes" : "turn-on");
 }
 
@@ -481,7 +489,10 @@ onSubmit({
   },
 
   async "change-email"({ email, currentPassword, code }) {
-    await recently(() => changeAccount({ email, currentPassword, code: code || undefined }));
+    await recently(async () => {
+      const answer = await answerOf(code);
+      await changeAccount({ email, currentPassword, ...(typeof answer === "string" ? { code } : answer) });
+    });
     done("email");
   },
 
@@ -493,7 +504,7 @@ onSubmit({
   },
 
   async "delete-account"({ currentPassword, code }) {
-    await recently(() => client.deleteAccount(currentPassword, code || undefined));
+    await recently(async () => client.deleteAccount(currentPassword, await answerOf(code)));
     announce(text("account-deleted"));
   },
 
@@ -542,11 +553,14 @@ onSubmit({
   },
 
   "renew-codes": async ({ currentPassword, code }) =>
-    factorChanged("codes-renewed", await recently(() => client.renewRecoveryCodes(currentPassword, code))),
+    factorChanged(
+      "codes-renewed",
+      await recently(async () => client.renewRecoveryCodes(currentPassword, (await answerOf(code)) ?? code)),
+    ),
 
   "remove-factor": async ({ currentPassword, code, endOtherSessions }) => {
     const options = { endOtherSessions: Boolean(endOtherSessions) };
-    await recently(() => client.removeSecondFactor(currentPassword, code, options));
+    await recently(async () => client.removeSecondFactor(currentPassword, (await answerOf(code)) ?? code, options));
     await factorChanged("factor-switched-off");
   },
 });

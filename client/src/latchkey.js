@@ -4,7 +4,7 @@
  *
  * The access token stays in memory; the refresh token is in a cookie that scripts can't read. See docs/client.md.
  * @import { Account, Answer, Binding, Claims, Detail, Enrolment, Factor, Hooks, Link, List, Me } from "./wire.js"
- * @import { Options, Session, State, Transport, User } from "./wire.js"
+ * @import { Options, Proof, Session, State, Transport, User } from "./wire.js"
  */
 
 const TRIES = 3;
@@ -23,6 +23,9 @@ const claimsOf = (token) => {
   const bytes = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
   return JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0))));
 };
+
+/** What answers where the second factor is asked for. @param {string | Proof} [code] */
+const proof = (code) => (typeof code === "string" ? { code } : code);
 
 /** An answer that is not a success: `code` is for programs, the message for people, `fields` says what to correct. */
 export class Refused extends Error {
@@ -235,18 +238,18 @@ export class Latchkey extends EventTarget {
 
   /**
    * Make the sign-in a recent one. Accounts without a password leave that out, here and below.
-   * @param {string | undefined} currentPassword @param {string} [code]
+   * @param {string | undefined} currentPassword @param {string | Proof} [code] The answer of `Passkeys` does as well.
    */
   reauthenticate(currentPassword, code) {
-    return this.exchange("/auth/reauthenticate", { currentPassword, code });
+    return this.exchange("/auth/reauthenticate", { currentPassword, ...proof(code) });
   }
 
   /**
    * Delete the account, with every session of the user.
-   * @param {string | undefined} currentPassword @param {string} [code]
+   * @param {string | undefined} currentPassword @param {string | Proof} [code]
    */
   async deleteAccount(currentPassword, code) {
-    await this.json("/auth/account/delete", "POST", { currentPassword, code });
+    await this.json("/auth/account/delete", "POST", { currentPassword, ...proof(code) });
     await this.#end("");
   }
 
@@ -327,18 +330,22 @@ export class Latchkey extends EventTarget {
     return this.json(`${FACTOR}/confirm`, "POST", { code, ...options });
   }
 
-  /** @param {string | undefined} currentPassword @param {string} code @returns {Promise<{recoveryCodes: string[]}>} */
+  /**
+   * @param {string | undefined} currentPassword @param {string | Proof} code
+   * @returns {Promise<{recoveryCodes: string[]}>}
+   */
   renewRecoveryCodes(currentPassword, code) {
-    return this.json(`${FACTOR}/recovery-codes`, "POST", { currentPassword, code });
+    return this.json(`${FACTOR}/recovery-codes`, "POST", { currentPassword, ...proof(code) });
   }
 
   /**
    * Turn off two-factor authentication.
-   * @param {string | undefined} currentPassword @param {string} code @param {{endOtherSessions?: boolean}} [options]
+   * @param {string | undefined} currentPassword @param {string | Proof} code
+   * @param {{endOtherSessions?: boolean}} [options]
    * @returns {Promise<void>}
    */
   removeSecondFactor(currentPassword, code, options) {
-    return this.json(`${FACTOR}/remove`, "POST", { currentPassword, code, ...options });
+    return this.json(`${FACTOR}/remove`, "POST", { currentPassword, ...proof(code), ...options });
   }
 
   /**

@@ -2,7 +2,7 @@
 /**
  * Passkeys (WebAuthn Level 3): sign in with one, and look after those of an account.
  * @import { Latchkey } from "./latchkey.js"
- * @import { Passkey, User } from "./wire.js"
+ * @import { Passkey, Proof, User } from "./wire.js"
  */
 
 import { Refused } from "./latchkey.js";
@@ -119,8 +119,13 @@ export class Passkeys {
 
   /** Make the sign-in a recent one. @returns {Promise<void>} */
   async reauthenticate() {
+    return this.#client.exchange("/auth/reauthenticate", await this.answer());
+  }
+
+  /** Answer where a code is asked for: the client's methods take this in its place, once. @returns {Promise<Proof>} */
+  async answer() {
     const { challenge, publicKey } = await this.#client.json("/auth/reauthenticate/options", "POST");
-    return this.#client.exchange("/auth/reauthenticate", { challenge, credential: await this.#get(publicKey) });
+    return { challenge, credential: await this.#get(publicKey) };
   }
 
   /** Stop what the browser is asked just now. */

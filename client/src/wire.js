@@ -41,6 +41,10 @@
  * @property {string} uid
  * @property {string} token
  *
+ * @typedef {object} Proof A passkey's answer, where the second factor is asked for.
+ * @property {string} challenge
+ * @property {object} credential
+ *
  * @typedef {object} Session
  * @property {string} id
  * @property {boolean} current

@@ -154,6 +154,25 @@ def test_passkey_is_renamed_and_removed(visit: Visit, named: str, mails: Path) -
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+def test_passkey_answers_where_a_code_is_asked_for(visit: Visit, named: str, mails: Path) -> None:
+    visitor = visit(base_url=named)
+    visitor.expect_complaint("401 (Unauthorized)")
+    visitor.context.add_init_script(OFFERS_NONE)
+    page = verified(visitor, mails)
+    add(page, "Laptop")
+    page.get_by_text("Get new recovery codes").click()
+    renewal = page.locator("#renew-codes")
+    expect(renewal.get_by_text("Leave this empty to use a passkey.")).to_be_visible()
+    renewal.get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your old recovery codes no longer work.")
+    page.get_by_text("Delete account").first.click()
+    page.get_by_role("button", name="Delete account").click()
+    page.get_by_role("dialog").get_by_label("Your password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Your account has been deleted.")
+
+
 def test_page_at_an_ip_address_offers_no_passkeys_and_says_why(visitor: Visitor) -> None:
     lines: list[str] = []
     visitor.context.on("console", lambda message: lines.append(message.text))
