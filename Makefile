@@ -82,9 +82,13 @@ ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.
 	tests/proof/test_model.py tests/proof/test_factors.py
 # PostgreSQL refuses more than SQLite.
 ON_POSTGRESQL := tests/proof/test_attackers.py tests/proof/test_hostile_input.py tests/proof/test_leaks.py
-SLOW := $(ON_SQLITE) tests/proof tests/config/test_below_a_path.py tests/config/test_metrics.py \
-	tests/config/test_outermost.py tests/api/test_health.py tests/api/test_hostile.py tests/api/test_lengths.py \
-	tests/api/test_schema.py tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
+SLOW := $(ON_SQLITE) tests/proof tests/test_messages.py tests/config/test_below_a_path.py \
+	tests/config/test_languages.py tests/config/test_metrics.py tests/config/test_outermost.py \
+	tests/api/test_health.py tests/api/test_hostile.py tests/api/test_lengths.py tests/api/test_schema.py \
+	tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
+
+# Many values, names or ways, and one outcome.
+MANY := no_value or accepts_only_the_lookups or everything_that_ends_sessions
 
 # The runs share the cores, since each waits much: for servers, browsers and locks. Tracing makes Python slower by more
 # than half, so each line is traced once; all of them have to be.
@@ -111,7 +115,7 @@ test-project: $(INSTALLED_DEV)
 		--ignore=tests/tokens
 
 quick: $(INSTALLED_DEV)
-	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(SLOW:%=--ignore=%) -k 'not no_value'
+	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(SLOW:%=--ignore=%) -k 'not ($(MANY))'
 
 proof: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.report
