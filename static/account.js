@@ -190,7 +190,10 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft, passkeys: count }) 
   }
   hasPasskeys = !!count && !withoutPasskeys;
   find("#renew-by-passkey").hidden = !hasPasskeys;
-  for (const hint of document.querySelectorAll("[data-passkey-hint]")) hint.toggleAttribute("hidden", !hasPasskeys);
+  for (const hint of document.querySelectorAll("[data-passkey-hint]")) {
+    hint.textContent = hasPasskeys ? text("or-passkey") : ""; // what describes a field is read even where it is hidden
+    hint.toggleAttribute("hidden", !hasPasskeys);
+  }
   find("[data-factor=off] summary").textContent = text(count ? "add-codes" : "turn-on");
 }
 

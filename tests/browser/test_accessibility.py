@@ -120,9 +120,9 @@ VIEWS: dict[str, tuple[str | Callable[[User], str], Callable[[Page], None]]] = {
 }
 
 
-SETTLED = """() => Promise.all(
+SETTLED = """() => Promise.allSettled(
     document.getAnimations().filter((each) => each instanceof CSSTransition).map((each) => each.finished))"""
-"""Waits for colours that are changing from light to dark."""
+"""Waits for colours that are changing from light to dark; a newer change may replace one."""
 
 
 @pytest.fixture
