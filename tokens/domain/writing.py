@@ -17,6 +17,9 @@ OTHERS = """\
 SELECT COUNT(CASE WHEN "revoked_at" IS NULL AND "expires_at" > %s THEN 1 END),
 COUNT(CASE WHEN "expires_at" <= %s THEN 1 END) FROM "latchkey_session" WHERE "user_id" = %s AND "id" <> %s"""
 
+NOT_REVOKED = '"revoked_at" IS NULL'
+"""The condition under which a statement may change a session, so that nothing outlives a logout."""
+
 
 class Statement(NamedTuple):
     sql: str
@@ -85,7 +88,7 @@ def _text_of_update(changes: Sequence[str], state: Sequence[str]) -> tuple[str, 
     fields = [_field(name) for name in (*changes, *state, "id")]
     equations = [f'"{field.column}" = %s' for field in fields]
     sets, conditions = ", ".join(equations[: len(changes)]), " AND ".join(equations[len(changes) :])
-    return f'UPDATE "latchkey_session" SET {sets} WHERE {conditions} AND "revoked_at" IS NULL', fields  # noqa: S608
+    return f'UPDATE "latchkey_session" SET {sets} WHERE {conditions} AND {NOT_REVOKED}', fields  # noqa: S608
 
 
 def _insert(rows: Sequence[Model], using: str, source: str = "") -> Statement:
