@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.sql import parts
 from tokens.domain import outages
 
 
@@ -37,19 +38,23 @@ def in_parallel(*acts: Callable[[], Any]) -> list[Any]:
 
 @contextmanager
 def just_before(statement: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Call the function once, before the first SQL statement that contains that text."""
+    """Call the function once, before the first SQL statement of that kind.
+
+    `statement` is its verb and, if that matters, its table: `UPDATE "latchkey_session"`.
+    """
+    (wanted,) = parts(statement)
     done = False
 
     def slip_in(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         nonlocal done
-        if not done and statement in sql:
+        if not done and any(part.is_a(wanted) for part in parts(sql)):
             done = True
             act()
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(slip_in):
         yield
-    assert done, f"nothing was sent that contains {statement}"
+    assert done, f"nothing was sent that is {statement}"
 
 
 def await_somebody_who_waits() -> None:

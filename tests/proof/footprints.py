@@ -4,11 +4,10 @@ At READ COMMITTED a statement sees what was committed before it, and waits for t
 for all of its rows here, so two statements may seem to meet although they don't; never the reverse.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
-NAMED = re.compile(r'(?:FROM|JOIN|UPDATE|INTO) "(\w+)"')
+from tests.sql import Part, parts
 
 SHARE, HOLD, TAKE = "share", "hold", "take"
 """The strengths of a lock: of a row that a new row refers to; for an update; for a deletion."""
@@ -55,7 +54,7 @@ class Transaction:
 
     def add(self, sql: str, *, within: bool) -> Footprint:
         """Return what the statement touches, `within` a transaction or as its own transaction."""
-        alone = _alone(sql)
+        alone = reduce(Footprint.__or__, map(_alone, parts(sql)))
         if not within:
             return alone
         self.footprint = replace(self.footprint, locks=self.footprint.locks | alone.locks)
@@ -69,21 +68,16 @@ class Transaction:
         return ended
 
 
-def _alone(sql: str) -> Footprint:
-    tables = frozenset(NAMED.findall(sql))
-    verb = sql.split(" ", 1)[0]
-    match verb:
-        case "WITH":
-            _, *parts = re.split(r"(?=\b(?:INSERT INTO|UPDATE|SELECT) )", sql)
-            return reduce(Footprint.__or__, map(_alone, parts))
-        case "SELECT" if "FOR UPDATE" in sql or "FOR NO KEY UPDATE" in sql:
-            return Footprint(tables, frozenset((table, HOLD) for table in tables))
-        case "UPDATE" | "DELETE":
-            target = NAMED.findall(sql)[0]
-            return Footprint(tables, frozenset({(target, HOLD if verb == "UPDATE" else TAKE)}), tables & {target})
+def _alone(part: Part) -> Footprint:
+    tables, target = frozenset(part.tables), frozenset({part.target})
+    held = {(table, HOLD) for table in tables} if part.locks else set()
+    match part.verb:
+        case "UPDATE":
+            return Footprint(tables, frozenset({*held, (part.target, HOLD)}), target)
+        case "DELETE":
+            return Footprint(tables, frozenset({*held, (part.target, TAKE)}), target)
+        case "INSERT" if part.upserts:
+            return Footprint(tables, frozenset({*held, (REFERRED, SHARE), (part.target, HOLD)}), target)
         case "INSERT":
-            target = NAMED.findall(sql)[0]
-            counted = "ON CONFLICT" in sql
-            locks = {(REFERRED, SHARE), *({(target, HOLD)} if counted else ())}
-            return Footprint(tables if counted else tables - {target}, frozenset(locks), tables & {target})
-    return Footprint(tables)
+            return Footprint(tables - target, frozenset({*held, (REFERRED, SHARE)}), target)
+    return Footprint(tables, frozenset(held))

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connection
 from django.http import HttpRequest
 from django.urls import path
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -31,6 +30,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken as SimpleJWTAccessToken
 
 from tests.clients import PASSWORD, App, Browser, claims_of
+from tests.racing import just_before
 from tokens import models, serializers, views
 from tokens.authentication import JWTAuthentication, JWTStatelessUserAuthentication
 from tokens.domain import signing_in
@@ -835,11 +835,9 @@ def test_cookie_rotates_even_without_rotation_and_supersedes(browser: Browser) -
 def test_session_ended_during_a_refresh_without_rotation_is_reported(browser: Browser) -> None:
     browser.refresh()
 
-    def end_it_first(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("UPDATE") and "revoked_at" not in sql.partition(" WHERE ")[0]:
-            Session.objects.update(revoked_at=datetime.now(UTC))
-        return execute(sql, params, many, context)
+    def end_it() -> None:
+        Session.objects.update(revoked_at=datetime.now(UTC))
 
-    with connection.execute_wrapper(end_it_first):
+    with just_before('UPDATE "latchkey_session"', end_it):
         assert refreshed(browser.cookie).data["code"] == "token_revoked"
     assert not Session.objects.get().confirmed
