@@ -84,8 +84,10 @@ ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.
 ON_POSTGRESQL := tests/proof/test_attackers.py tests/proof/test_hostile_input.py tests/proof/test_leaks.py
 SLOW := $(ON_SQLITE) tests/proof tests/test_messages.py tests/config/test_below_a_path.py \
 	tests/config/test_languages.py tests/config/test_metrics.py tests/config/test_outermost.py \
-	tests/api/test_health.py tests/api/test_hostile.py tests/api/test_lengths.py tests/api/test_schema.py \
-	tests/accounts/test_names.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
+	tests/api/test_browsing.py tests/api/test_health.py tests/api/test_hostile.py tests/api/test_lengths.py \
+	tests/api/test_passkey_doors.py tests/api/test_schema.py \
+	tests/accounts/test_admin.py tests/accounts/test_names.py tests/accounts/test_pwned_passwords.py \
+	tests/accounts/test_second_factor.py tests/tokens/test_advisories.py tests/tokens/test_attacks.py
 
 # Many values, names or ways, and one outcome.
 MANY := no_value or accepts_only_the_lookups or everything_that_ends_sessions
