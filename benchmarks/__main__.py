@@ -26,7 +26,7 @@ from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
-BUDGET = int(os.environ.get("BUDGET", "240"))
+BUDGET = int(os.environ.get("BUDGET", "360"))
 """Seconds for the rounds of an engine; a slow machine does fewer."""
 
 SESSIONS = 10_000

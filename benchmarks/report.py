@@ -30,7 +30,7 @@ INTRODUCTION = """\
 fifteen minutes. These variables change it:
 
 - `ROUNDS=3 make bench` measures three rounds instead of ten. More rounds give steadier figures.
-- `BUDGET=600 make bench` takes 600 seconds for the rounds on each database instead of 240. A slow machine stops early.
+- `BUDGET=600 make bench` takes 600 seconds for the rounds on each database instead of 360. A slow machine stops early.
 
 One bare project is served twice: with the app `tokens`, and with SimpleJWT, its rotation and its blacklist switched on.
 Both use the same middleware, the stock user, the same guarded view, gunicorn with 2 workers of 4 threads, and the same
