@@ -1,6 +1,7 @@
 """How gunicorn serves the project: `gunicorn -c python:config.gunicorn config.wsgi`."""
 
 import atexit
+import gc
 import os
 from pathlib import Path
 from shutil import rmtree
@@ -38,6 +39,12 @@ worker_class = "config.serving.worker.Worker"
 # Load and check the project once, before there are workers. The first request connects to the database, so processes
 # share no connection.
 preload_app = True
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Exempt what is loaded from garbage collection, which would copy the memory that the processes share."""
+    gc.freeze()
+
 
 timeout = 30  # seconds
 graceful_timeout = 10  # seconds

@@ -1,6 +1,7 @@
 """The entry points of servers: wsgi, asgi and gunicorn's configuration."""
 
 import datetime
+import gc
 import os
 import runpy
 from collections.abc import Iterator
@@ -54,6 +55,12 @@ def test_gunicorn_trusts_no_forwarded_header() -> None:
     assert config.gunicorn.forwarded_allow_ips == ""
     assert config.gunicorn.secure_scheme_headers == {}
     assert config.gunicorn.control_socket_disable is True
+
+
+def test_gunicorn_exempts_what_its_workers_share_from_garbage_collection() -> None:
+    before = gc.get_freeze_count()
+    config.gunicorn.pre_fork(None, None)
+    assert gc.get_freeze_count() > before
 
 
 @pytest.mark.parametrize("more", ["", " %({via}i)s"])
