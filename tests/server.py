@@ -51,7 +51,7 @@ def serve(
     given = {
         **inherited,
         "ENV_FILE": os.devnull,
-        "DJANGO_SETTINGS_MODULE": "tests.settings_server",
+        "DJANGO_SETTINGS_MODULE": "tests.settings_cheap",
         "SECRET_KEY": str(settings.SECRET_KEY),
         "PUBLIC_URL": url,
         "DATABASE_URL": database_url,

