@@ -94,7 +94,32 @@ class DeviceNameField(serializers.CharField):
             self.fail("not_printable")
 
 
-class UseCaseSerializer(serializers.Serializer[Any]):
+class PlainBody(serializers.Serializer[Any]):
+    """Takes a plain body as it is, without DRF's fields, which are made anew for each request.
+
+    Plain is a JSON object with exactly the members in `plain`: texts of at most so many characters that the fields
+    would neither change nor refuse. A subclass does not inherit `plain`, since its fields may be others.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data if self._takes(data) else super().to_internal_value(data)
+
+    def run_validators(self, value: Any) -> None:
+        if self.validators:  # DRF would make the fields even for none
+            super().run_validators(value)
+
+    def _takes(self, data: Any) -> bool:
+        plain = vars(type(self)).get("plain")
+        if not plain or "fields" in vars(self) or type(data) is not dict or data.keys() != plain.keys():
+            return False
+        return all(_is_plain(data[name], length) for name, length in plain.items())
+
+
+def _is_plain(text: object, length: int) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= length and text.isprintable() and text == text.strip()
+
+
+class UseCaseSerializer(PlainBody):
     """The input of a use case: `is_valid` parses it, and `save` performs the use case.
 
     Refusals of the use case become errors by field, under the names on the wire.
@@ -179,11 +204,16 @@ class CredentialsSerializer(simplejwt.TokenObtainSerializer, UseCaseSerializer):
     refusal = "no_active_account"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Past SimpleJWT's, which would add the first two of these fields only to have them replaced.
+        # Past SimpleJWT's, which would add its own fields.
         super(simplejwt.TokenObtainSerializer, self).__init__(*args, **kwargs)
-        self.fields[self.username_field] = serializers.CharField(write_only=True, max_length=IDENTIFIER_LENGTH)
-        self.fields["password"] = PasswordField()
-        self.fields["deviceName"] = DeviceNameField(source="device_name", default="", write_only=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        return {
+            **super().get_fields(),
+            self.username_field: serializers.CharField(write_only=True, max_length=IDENTIFIER_LENGTH),
+            "password": PasswordField(),
+            "deviceName": DeviceNameField(source="device_name", default="", write_only=True),
+        }
 
     @classmethod
     def get_token(cls, user: Any) -> Any:
@@ -257,6 +287,7 @@ class TokenObtainSerializer(CredentialsSerializer):
 class TokenObtainPairSerializer(PairSerializer, CredentialsSerializer):
     refresh = TokenField(read_only=True)
     access = TokenField(read_only=True)
+    plain = {CredentialsSerializer.username_field: IDENTIFIER_LENGTH, "password": PASSWORD_LENGTH}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         tokens = super().validate(attrs)
@@ -384,6 +415,7 @@ class RefreshSerializer(UseCaseSerializer):
     """A refresh token to exchange for a new one, from the cookie or the body."""
 
     refresh = TokenField()
+    plain = {"refresh": jwt.MAX_LENGTH}
     example = {"refresh": "eyJ…"}
 
     def perform(self, client: Client, **values: Any) -> Session:
@@ -394,6 +426,7 @@ class RefreshSerializer(UseCaseSerializer):
 class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenRefreshSerializer):
     refresh = TokenField()
     access = TokenField(read_only=True)
+    plain = RefreshSerializer.plain
 
     def perform(self, client: Client, **values: Any) -> Session:
         if conf.rotate_refresh_tokens:
@@ -415,9 +448,10 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
         return {}
 
 
-class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
+class TokenBlacklistSerializer(PlainBody, simplejwt.TokenBlacklistSerializer):
     refresh = TokenField(write_only=True)
     token_class = RefreshToken
+    plain = RefreshSerializer.plain
     example = RefreshSerializer.example
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,8 @@ from django.urls import path
 from pytest_django import DjangoAssertNumQueries, Settings
 from rest_framework import parsers, permissions
 from rest_framework.decorators import api_view, permission_classes
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.fields import CharField
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -39,7 +41,12 @@ from tokens.domain.signing_in import Terms
 from tokens.exceptions import AuthenticationFailed, InvalidToken, NoActiveAccount, NotSupported, TokenError
 from tokens.http.parsers import JSONParser
 from tokens.models import SecurityEvent, Session, TokenUser
-from tokens.serializers import TokenObtainPairSerializer, TokenObtainSerializer, TokenRefreshSerializer
+from tokens.serializers import (
+    TokenBlacklistSerializer,
+    TokenObtainPairSerializer,
+    TokenObtainSerializer,
+    TokenRefreshSerializer,
+)
 from tokens.tokens import AccessToken, RefreshToken, SlidingToken, Token, UntypedToken
 from tokens.views import TokenObtainPairView, TokenRefreshView
 
@@ -774,6 +781,61 @@ def test_serializers_work_without_a_request_and_with_a_django_request(ann: Any, 
     assert Session.objects.get().ip_address is None
     with pytest.raises((TokenError, APIException)):
         validated(TokenRefreshSerializer, refresh=pair["refresh"])
+
+
+TEXTS: list[Any] = [
+    "x",
+    "x y",
+    "é",
+    " x",
+    "x ",
+    "x\u3000",
+    "",
+    "\0",
+    "\ud800",
+    "x\t",
+    "x" * 5000,
+    5,
+    True,
+    None,
+    ["x"],
+    {},
+]
+PLAIN = (TokenObtainPairSerializer, TokenRefreshSerializer, serializers.RefreshSerializer, TokenBlacklistSerializer)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_plain_body_is_read_as_its_fields_read_it(kind: Any) -> None:
+    def read(data: Any, *, by_fields: bool) -> Any:
+        serializer = kind(data=data)
+        if by_fields:
+            assert serializer.fields
+        try:
+            values = serializer.to_internal_value(data)
+        except ValidationError as error:
+            return error.get_full_details()
+        assert by_fields or ("fields" in vars(serializer)) == (text not in ("x", "x y", "é"))
+        return {name: values[name] for name in kind.plain}
+
+    for name, text in product(kind.plain, TEXTS):
+        data = {**dict.fromkeys(kind.plain, "x"), name: text}
+        assert read(data, by_fields=False) == read(data, by_fields=True)
+    other: list[Any] = [{}, [], "x", None, {"more": "x"}]
+    for data in other:
+        assert kind(data=data).is_valid() is False
+
+
+def test_fields_that_a_project_adds_are_read(ann: Any) -> None:
+    class WithCode(TokenObtainPairSerializer):
+        code = CharField()
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.fields["password"].required = False
+
+    assert ask(TokenObtainPairView.as_view(serializer_class=WithCode), username="ann").data == {
+        "code": ["This field is required."]
+    }
 
 
 def test_username_field_of_the_serializer_is_used(settings: Settings, ann: Any) -> None:
