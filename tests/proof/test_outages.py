@@ -9,11 +9,11 @@ import resource
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from accounts.owner import registration
 from tests.proof.counts import Counts
@@ -161,6 +162,37 @@ class Site:
         execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{self.role}'")
 
 
+@pytest.fixture(scope="module")
+def role(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """Create a user of the database, who may do what the server does."""
+    role = f"app_of_{connection.settings_dict['NAME']}"
+    with django_db_blocker.unblock():
+        execute(f"CREATE ROLE {role} LOGIN")
+        execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    yield role
+    with django_db_blocker.unblock():
+        execute(f"DROP OWNED BY {role}")
+        execute(f"DROP ROLE {role}")
+
+
+@pytest.fixture(scope="module")
+def sites(role: str) -> Iterator[Callable[[int], Site]]:
+    """Start a server for each timeout, in seconds."""
+    database = str(connection.settings_dict["NAME"])
+    socket = f"{connection.settings_dict['OPTIONS']['host']}/.s.PGSQL.5432"
+    with ExitStack() as started:
+
+        @cache
+        def site(timeout: int) -> Site:
+            proxy = started.enter_context(closing(Proxy(socket)))
+            address = f"postgresql://{role}@127.0.0.1:{proxy.port}/{database}"
+            server = start(address, THROTTLING="off", DATABASE_TIMEOUT=str(timeout))
+            return Site(started.enter_context(server), proxy, role, database)
+
+        yield site
+
+
 @pytest.fixture
 def timeout() -> int:
     """Seconds that the server waits; long, unless a test is about the timeout."""
@@ -171,19 +203,11 @@ impatient = pytest.mark.parametrize("timeout", [TIMEOUT])
 
 
 @pytest.fixture
-def site(transactional_db: None, timeout: int) -> Iterator[Site]:
-    database = str(connection.settings_dict["NAME"])
-    role = f"app_of_{database}"
-    execute(f"CREATE ROLE {role} LOGIN")
-    execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
-    execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
-    with closing(Proxy(f"{connection.settings_dict['OPTIONS']['host']}/.s.PGSQL.5432")) as proxy:
-        address = f"postgresql://{role}@127.0.0.1:{proxy.port}/{database}"
-        with start(address, THROTTLING="off", DATABASE_TIMEOUT=str(timeout)) as url:
-            yield Site(url, proxy, role, database)
-    execute(f"ALTER DATABASE {database} RESET ALL")
-    execute(f"DROP OWNED BY {role}")
-    execute(f"DROP ROLE {role}")
+def site(transactional_db: None, sites: Callable[[int], Site], timeout: int) -> Iterator[Site]:
+    site = sites(timeout)
+    yield site
+    execute(f"ALTER ROLE {site.role} CONNECTION LIMIT -1")
+    site.set("RESET ALL")
 
 
 def execute(statement: str) -> None:
