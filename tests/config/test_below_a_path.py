@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.error import HTTPError
@@ -11,7 +12,7 @@ import pytest
 from django.test import override_settings
 
 from config.serving.outermost import below
-from tests.server import free_port, serve
+from tests.server import address_of_database, serve
 
 SSO = "http://localhost/sso"
 
@@ -40,57 +41,60 @@ class Proxy:
                 return answer.code, answer.headers, answer.read().decode()
 
 
+@pytest.fixture(scope="module")
+def server(django_db_setup: None) -> Iterator[str]:
+    with serve(address_of_database(), PUBLIC_URL=SSO, WORKERS="1", REFRESH_COOKIE_SECURE="false") as url:
+        yield url
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/sso", ""], ids=["passed on", "taken off"])
-def test_everything_is_below_the_path_prefix(database_url: str, path: str) -> None:
-    port = str(free_port())
-    with serve(database_url, PORT=port, PUBLIC_URL=SSO, WORKERS="1", REFRESH_COOKIE_SECURE="false") as url:
-        proxy = Proxy(url, path)
-        status, headers, body = proxy.ask(
-            "/sso/auth/register", {"username": "ada", "password": "the analytical engine"}, Origin=url
-        )
-        assert status == 403  # which the proxy does not say to be its own
-        status, headers, body = proxy.ask(
-            "/sso/auth/register", {"username": "ada", "password": "the analytical engine"}
-        )
-        assert status == 201, body
-        assert "; Path=/sso/auth;" in headers["Set-Cookie"]
-        access, cookie = json.loads(body)["accessToken"], headers["Set-Cookie"].partition(";")[0]
-        assert proxy.ask("/sso/auth/refresh-token/", {}, Cookie=cookie)[0] == 200
-        status, _, body = proxy.ask("/sso/api/sessions/?pageSize=1", Authorization=f"Bearer {access}")
-        assert (status, len(json.loads(body)["results"])) == (200, 1)
+def test_everything_is_below_the_path_prefix(server: str, path: str) -> None:
+    proxy = Proxy(server, path)
+    status, headers, body = proxy.ask(
+        "/sso/auth/register", {"username": "ada", "password": "the analytical engine"}, Origin=server
+    )
+    assert status == 403  # which the proxy does not say to be its own
+    status, headers, body = proxy.ask("/sso/auth/register", {"username": "ada", "password": "the analytical engine"})
+    assert status == 201, body
+    assert "; Path=/sso/auth;" in headers["Set-Cookie"]
+    access, cookie = json.loads(body)["accessToken"], headers["Set-Cookie"].partition(";")[0]
+    assert proxy.ask("/sso/auth/refresh-token/", {}, Cookie=cookie)[0] == 200
+    status, _, body = proxy.ask("/sso/api/sessions/?pageSize=1", Authorization=f"Bearer {access}")
+    assert (status, len(json.loads(body)["results"])) == (200, 1)
 
-        status, headers, body = proxy.ask("/sso/")
+    status, headers, body = proxy.ask("/sso/")
+    assert status == 200
+    links = re.findall(r'(?:href|src|action)="(/[^"]*)"', body)
+    assert len(links) > 5
+    for link in links:
+        assert proxy.ask(link.partition("#")[0])[0] == 200, link
+
+    page = {"Accept": "text/html"}
+    for address in (
+        "/sso/api/docs/",
+        "/sso/reset-password",
+        "/sso/verify-email",
+        "/sso/client",
+        "/sso/admin/login/",
+    ):
+        status, headers, body = proxy.ask(address, **page)
         assert status == 200
-        links = re.findall(r'(?:href|src|action)="(/[^"]*)"', body)
-        assert len(links) > 5
-        for link in links:
-            assert proxy.ask(link.partition("#")[0])[0] == 200, link
+        assert not re.findall(r'(?:href|src|action)="(/(?!sso/)[^"]*)"', body), address
+    assert "; Path=/sso/" in headers["Set-Cookie"]  # of the CSRF cookie
+    status, _, body = proxy.ask("/sso/nowhere", **page)
+    assert (status, 'href="/sso/"' in body) == (404, True)
 
-        page = {"Accept": "text/html"}
-        for address in (
-            "/sso/api/docs/",
-            "/sso/reset-password",
-            "/sso/verify-email",
-            "/sso/client",
-            "/sso/admin/login/",
-        ):
-            status, headers, body = proxy.ask(address, **page)
-            assert status == 200
-            assert not re.findall(r'(?:href|src|action)="(/(?!sso/)[^"]*)"', body), address
-        assert "; Path=/sso/" in headers["Set-Cookie"]  # of the CSRF cookie
-        status, _, body = proxy.ask("/sso/nowhere", **page)
-        assert (status, 'href="/sso/"' in body) == (404, True)
-
-        status, _, body = proxy.ask("/sso/.well-known/oauth-authorization-server", Host="127.0.0.1")
-        metadata = json.loads(body)
-        assert metadata["issuer"] == SSO
-        assert [
-            name for name, value in metadata.items() if str(value).startswith("http") and not value.startswith(SSO)
-        ] == []
-        assert proxy.ask(metadata["jwks_uri"].removeprefix("http://localhost"))[0] == 200
-        _, _, schema = proxy.ask("/sso/api/schema/?format=json")
-        assert json.loads(schema)["servers"] == [{"url": "/sso"}]
-        assert proxy.ask("/sso/health/live")[0] == 200
+    status, _, body = proxy.ask("/sso/.well-known/oauth-authorization-server", Host="127.0.0.1")
+    metadata = json.loads(body)
+    assert metadata["issuer"] == SSO
+    assert [
+        name for name, value in metadata.items() if str(value).startswith("http") and not value.startswith(SSO)
+    ] == []
+    assert proxy.ask(metadata["jwks_uri"].removeprefix("http://localhost"))[0] == 200
+    _, _, schema = proxy.ask("/sso/api/schema/?format=json")
+    assert json.loads(schema)["servers"] == [{"url": "/sso"}]
+    assert proxy.ask("/sso/health/live")[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from django.test import RequestFactory
 from django.utils.http import parse_header_parameters
 
 from config.serving import outermost, worker
-from tests.server import serve
+from tests.server import address_of_database, serve
 
 pytestmark = pytest.mark.django_db
 
@@ -62,36 +62,42 @@ def chunked(*parts: bytes) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
 
 
-def test_server_answers_unparsable_requests(database_url: str) -> None:
-    with serve(database_url, WORKERS="1", THROTTLING="off") as url:
-        for value in MALFORMED:
-            accept, content_type = value.format("text/html"), value.format("application/json")
-            assert_refused(ask(url, "GET /nowhere", f"Accept: {accept}"), 400, "bad_request")
-            assert_refused(ask(url, "GET /nowhere", f"Accept: a/b, {accept}"), 400, "bad_request")
-            response = ask(url, "POST /auth/login", f"Content-Type: {content_type}", "Content-Length: 2", body=b"{}")
-            assert_refused(response, 400, "bad_request")
-            assert_refused(ask(url, "GET /", f"Content-Disposition: {value.format('a')}"), 400, "bad_request")
-        part = (f"Content-Type: {MULTIPART}", f"Content-Length: {len(PART)}")
-        assert_refused(ask(url, "POST /api/token/", *part, body=PART), 400, "parse_error")
-        csrf = ("Cookie: csrftoken=" + "a" * 32,)
-        assert_refused(ask(url, "POST /admin/login/", *part, *csrf, body=PART), 400, "bad_request")
-        for header in ("Transfer-Encoding: xchunked", "Content-Length: x", "X: \x7f", "Expect: a lot", "X"):
-            assert_refused(response := ask(url, "GET /", header), response[0], "bad_request")
-            assert response[0] in (400, 417)
-        assert_refused(ask(url, "GET /" + "a" * 9000), 414, "too_large")
-        assert_refused(ask(url, "GET /", "X: " + "a" * 9000), 431, "too_large")
+@pytest.fixture(scope="module")
+def server(django_db_setup: None) -> Iterator[str]:
+    with serve(address_of_database(), WORKERS="1", THROTTLING="off") as url:
+        yield url
 
 
-def test_server_reads_chunked_bodies(database_url: str) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_server_answers_unparsable_requests(server: str) -> None:
+    for value in MALFORMED:
+        accept, content_type = value.format("text/html"), value.format("application/json")
+        assert_refused(ask(server, "GET /nowhere", f"Accept: {accept}"), 400, "bad_request")
+        assert_refused(ask(server, "GET /nowhere", f"Accept: a/b, {accept}"), 400, "bad_request")
+        response = ask(server, "POST /auth/login", f"Content-Type: {content_type}", "Content-Length: 2", body=b"{}")
+        assert_refused(response, 400, "bad_request")
+        assert_refused(ask(server, "GET /", f"Content-Disposition: {value.format('a')}"), 400, "bad_request")
+    part = (f"Content-Type: {MULTIPART}", f"Content-Length: {len(PART)}")
+    assert_refused(ask(server, "POST /api/token/", *part, body=PART), 400, "parse_error")
+    csrf = ("Cookie: csrftoken=" + "a" * 32,)
+    assert_refused(ask(server, "POST /admin/login/", *part, *csrf, body=PART), 400, "bad_request")
+    for header in ("Transfer-Encoding: xchunked", "Content-Length: x", "X: \x7f", "Expect: a lot", "X"):
+        assert_refused(response := ask(server, "GET /", header), response[0], "bad_request")
+        assert response[0] in (400, 417)
+    assert_refused(ask(server, "GET /" + "a" * 9000), 414, "too_large")
+    assert_refused(ask(server, "GET /", "X: " + "a" * 9000), 431, "too_large")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_server_reads_chunked_bodies(server: str) -> None:
     body = json.dumps({"username": "ada", "password": "the analytical engine"}).encode()
     headers = ("Content-Type: application/json", "Transfer-Encoding: chunked")
-    with serve(database_url, WORKERS="1") as url:
-        status, _, answer = ask(url, "POST /auth/register", *headers, body=chunked(body[:7], body[7:]))
-        assert (status, json.loads(answer)["user"]["username"]) == (201, "ada")
-        full = json.dumps({"username": "a" * (LIMIT - 64)}).encode().ljust(LIMIT)
-        assert ask(url, "POST /auth/login", *headers, body=chunked(full))[0] == 400
-        assert_refused(ask(url, "POST /auth/login", *headers, body=chunked(full, b" ")), 413, "too_large")
-        assert_refused(ask(url, "POST /auth/login", *headers, body=b"zz\r\nabc\r\n"), 400, "bad_request")
+    status, _, answer = ask(server, "POST /auth/register", *headers, body=chunked(body[:7], body[7:]))
+    assert (status, json.loads(answer)["user"]["username"]) == (201, "ada")
+    full = json.dumps({"username": "a" * (LIMIT - 64)}).encode().ljust(LIMIT)
+    assert ask(server, "POST /auth/login", *headers, body=chunked(full))[0] == 400
+    assert_refused(ask(server, "POST /auth/login", *headers, body=chunked(full, b" ")), 413, "too_large")
+    assert_refused(ask(server, "POST /auth/login", *headers, body=b"zz\r\nabc\r\n"), 400, "bad_request")
 
 
 # The same without a server, and cases that only other servers meet
