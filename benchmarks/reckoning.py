@@ -78,6 +78,7 @@ Change the constants at its top to match your project. Your own views cost more 
 - **The database's cores** are last. `DATABASE_PREPARED_STATEMENTS` saves more than half of its CPU time where no pooler
   is in between. The stateless guard needs no database at all: see [other services](other-services.md).
 - **More than one database server.** Every statement of a refresh and of a guarded request names one session by its
-  primary key, and joins it with its user. On Citus, distribute both tables by the user, and send the user with the
-  query; on a PostgreSQL-compatible cluster, nothing changes. Neither has been measured here.
+  primary key. The `SELECT`, which joins it with its user, names the user too; the `UPDATE` doesn't. On Citus,
+  distribute both tables by the user, and send the user with the `UPDATE`; on a PostgreSQL-compatible cluster, nothing
+  changes. Neither has been measured here.
 """

@@ -21,10 +21,12 @@ def columns(row: Model) -> dict[str, tuple[type, Any]]:
 
 
 @pytest.mark.parametrize("groups", [False, True])
-def test_compiled_read_equals_djangos(ann: Any, groups: bool) -> None:
+@pytest.mark.parametrize("names_user", [False, True])
+def test_compiled_read_equals_djangos(ann: Any, groups: bool, names_user: bool) -> None:
     ann.groups.set([Group.objects.create(name="editors"), Group.objects.create(name="café")])
     session = sessions.start(ann, Client("2001:db8::1", "Agent"))
-    read_once, again = (read(session.pk, "default", groups=groups) for _ in range(2))
+    user = str(ann.pk) if names_user else ""
+    read_once, again = (read(session.pk, "default", user, groups=groups) for _ in range(2))
     expected = Session.objects.select_related("user").get(pk=session.pk)
     for found in (read_once, again):
         assert found is not None
@@ -34,11 +36,23 @@ def test_compiled_read_equals_djangos(ann: Any, groups: bool) -> None:
         assert sorted(found.groups or ()) == ["café", "editors"]
 
 
+@pytest.mark.parametrize("user", ["0", "-1", "1.5", "ann", "9" * 30])
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_naming_nobody_finds_the_session(ann: Any, user: str, is_compiled: bool) -> None:
+    session = sessions.start(ann)
+    connections["default"].__dict__.pop("latchkey_compiled", None)
+    if is_compiled:
+        read(session.pk, "default", str(ann.pk))
+    found = read(session.pk, "default", user)
+    assert found is not None
+    assert found.user == ann
+
+
 @pytest.mark.parametrize("groups", [False, True])
 def test_one_statement_reads_everything(ann: Any, groups: bool, django_assert_num_queries: Any) -> None:
     session = sessions.start(ann)
     with django_assert_num_queries(1):
-        found = read(session.pk, "default", groups=groups)
+        found = read(session.pk, "default", str(ann.pk), groups=groups)
         assert found is not None
         assert found.user.get_username() == "ann"
         assert not groups or not found.groups

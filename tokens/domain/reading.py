@@ -5,22 +5,26 @@ connection. Without that, a guarded request takes twice the CPU time: 1.3 ms ins
 to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best of five rounds of 200).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from ..models import Session, User, group_names
 
+NO_KEY = (EmptyResultSet, OverflowError, ValidationError, ValueError)
+"""What the fields of Django raise for text that can't be one of their values."""
+
 
 class Compiled(NamedTuple):
     sql: str
-    key: Any
-    """The field by which a row is found."""
+    keys: list[Any]
+    """The fields by which a row is found, in the order of their values."""
 
     models: list[tuple[Any, list[str]]]
     """The models whose columns the row begins with, in this order."""
@@ -29,9 +33,18 @@ class Compiled(NamedTuple):
     """What turns the value of a column into Python's, as Django would: its position, a function, the expression."""
 
 
-def read(pk: UUID, using: str, *, groups: bool = False) -> Session | None:
-    """Return the session with its user and, if asked for, the names of the user's groups; None if there is none."""
-    found = _find(_sessions_with_groups if groups else _sessions, pk, using)
+def read(pk: UUID, using: str, user: str = "", *, groups: bool = False) -> Session | None:
+    """Return the session with its user and, if asked for, the names of the user's groups; None if there is none.
+
+    `user` is the claim with the primary key of the session's user. It makes the SELECT cheaper: PostgreSQL then finds
+    both rows by a constant. With a wrong one, a second SELECT finds the session, so the caller compares the user.
+    """
+    rows = _sessions_with_groups if groups else _sessions
+    try:
+        found = _find(rows, using, pk=pk, user=user) if user else None
+    except NO_KEY:
+        found = None
+    found = found or _find(rows, using, pk=pk)
     if found is None:
         return None
     session: Session
@@ -46,7 +59,7 @@ def lock(user: User, using: str) -> tuple[User, list[str] | None] | None:
 
     The names are None if the user model has no groups.
     """
-    found = _find(_locked_users, user.pk, using)
+    found = _find(_locked_users, using, pk=user.pk)
     if found is None:
         return None
     row, *names = found
@@ -66,16 +79,18 @@ def _locked_users() -> QuerySet[Any]:
     return rows if groups is None else rows.annotate(names_of_groups=groups)
 
 
-def _find(rows: Callable[[], QuerySet[Any]], pk: Any, using: str) -> tuple[Any, ...] | None:
-    """Return the row with that key, as instances of its models and what was annotated; None if there is none."""
+def _find(rows: Callable[[], QuerySet[Any]], using: str, **keys: Any) -> tuple[Any, ...] | None:
+    """Return the row with those keys, as instances of its models and what was annotated; None if there is none."""
     connection = connections[using]
     # Kept on the connection, so it goes when the connection does.
     known: dict[Any, Compiled] = connection.__dict__.setdefault("latchkey_compiled", {})
-    if rows not in known:
-        known[rows] = _compile(connection, rows(), pk)
-    compiled = known[rows]
+    name = (rows, *keys)
+    if name not in known:
+        known[name] = _compile(connection, rows(), keys)
+    compiled = known[name]
+    given = zip(compiled.keys, keys.values(), strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(compiled.sql, [compiled.key.get_db_prep_value(pk, connection)])
+        cursor.execute(compiled.sql, [field.get_db_prep_value(key, connection) for field, key in given])
         row = cursor.fetchone()
     if row is None:
         return None
@@ -89,20 +104,20 @@ def _find(rows: Callable[[], QuerySet[Any]], pk: Any, using: str) -> tuple[Any, 
     return *instances, *values[end:]
 
 
-def _compile(connection: BaseDatabaseWrapper, rows: QuerySet[Any], pk: Any) -> Compiled:
+def _compile(connection: BaseDatabaseWrapper, rows: QuerySet[Any], keys: Mapping[str, Any]) -> Compiled:
     paths: list[tuple[str, Any]] = [("", rows.model)]
     if rows.model is Session:
         paths.append(("user__", get_user_model()))
     models = [(model, [field.attname for field in model._meta.concrete_fields]) for _, model in paths]
     names = [f"{path}{column}" for (path, _), (_, columns) in zip(paths, models, strict=True) for column in columns]
-    query = rows.filter(pk=pk).values_list(*names, *rows.query.annotations).query
+    query = rows.filter(*keys.items()).values_list(*names, *rows.query.annotations).query
     query.selected = None  # so that no column gets an alias, which the database would parse each time
     compiler = query.get_compiler(connection=connection)
-    sql, (_pk,) = compiler.as_sql()
+    sql, _ = compiler.as_sql()
     found = compiler.get_converters([column for column, *_ in compiler.select])
     return Compiled(
         sql,
-        rows.model._meta.pk,
+        [(get_user_model() if name == "user" else rows.model)._meta.pk for name in keys],
         models,
         [(position, convert, expression) for position, (them, expression) in found.items() for convert in them],
     )

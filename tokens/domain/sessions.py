@@ -364,7 +364,7 @@ def publish_deletion(sessions: Iterable[Session]) -> None:
 
 def _get(claims: Claims, *, groups: bool = False) -> Session:
     """Return the session that a verified token names, with its user, if it is alive."""
-    session = read(UUID(claims["sid"]), _db(), groups=groups)
+    session = read(UUID(claims["sid"]), _db(), claims["sub"], groups=groups)
     if session is None:
         # The token is genuine, so the session or its user has been deleted since.
         raise TokenRevoked
