@@ -256,8 +256,13 @@ def test_asgi_joins_two_cookie_headers() -> None:
 
 def test_asgi_refuses_websockets_and_passes_the_rest_to_django() -> None:
     assert asgi({"type": "websocket"}, {"type": "websocket.connect"}) == {"type": "websocket.close"}
+
+    async def unused(message: Any = None) -> Any:
+        raise AssertionError
+
+    # Called without the communicator, which would wait ten seconds for a message after the error.
     with pytest.raises(ValueError, match="lifespan"):
-        asgi({"type": "lifespan"})
+        asyncio.run(outermost.ASGI(get_asgi_application())({"type": "lifespan"}, unused, unused))
 
 
 def test_asgi_does_not_answer_a_disconnected_client() -> None:
