@@ -1,7 +1,6 @@
 """The admin as an operator uses it, and what the account's owner sees."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -10,18 +9,13 @@ from accounts.models import User
 from tests.browser.conftest import Visit
 from tests.browser.people import PHONE, fill_in, register, sign_in
 from tests.clients import PASSWORD
-from tests.server import serve
 
 
 @pytest.fixture
-def office(database_url: str) -> Iterator[str]:
-    """Return the base URL of a server with an administrator, root.
-
-    The server is not shared: Django caches the ids of content types, which differ in another test's database.
-    """
+def office(site: str) -> str:
+    """Return the base URL of a server with an administrator, root."""
     User.objects.create_superuser("root", "root@example.com", PASSWORD)
-    with serve(database_url) as url:
-        yield url
+    return site
 
 
 END = "element => element.getBoundingClientRect().right"

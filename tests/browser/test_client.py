@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 from tests.browser.conftest import Chromium, Visit, Visitor
 from tests.browser.people import PHONE, fill_in, register, sign_in
 from tests.clients import PASSWORD, claims_of
-from tests.server import free_port, serve
+from tests.server import address_of_database, free_port, serve
 
 REFRESH = "/auth/refresh-token"
 LIFE = 4  # seconds
@@ -28,11 +28,16 @@ def calls(chromium: Chromium, visitor: Visitor) -> Counter[str]:
     return counter
 
 
-@pytest.fixture
-def short(database_url: str, site: str) -> Iterator[str]:
-    """Return the base URL of a server whose access tokens are short-lived and whose refresh tokens have no grace."""
-    with serve(database_url, ACCESS_TOKEN_LIFETIME=str(LIFE)) as url:
+@pytest.fixture(scope="module")
+def short_server(django_db_setup: None) -> Iterator[str]:
+    with serve(address_of_database(), ACCESS_TOKEN_LIFETIME=str(LIFE)) as url:
         yield url
+
+
+@pytest.fixture
+def short(transactional_db: None, short_server: str) -> str:
+    """Return the base URL of a server whose access tokens are short-lived."""
+    return short_server
 
 
 def open_client(visitor: Visitor, username: str = "ann") -> Page:
