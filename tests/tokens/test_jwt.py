@@ -328,20 +328,37 @@ def test_degenerate_p256_signature_is_refused(
     assert_refused(forge(header("ES256"), access, lambda _: signature))
 
 
+@pytest.fixture(params=["private", "public"])
+def ed25519_token(request: pytest.FixtureRequest, access: dict[str, Any], settings: Settings, tmp_path: Path) -> str:
+    """A token of ours, where both halves of its key are known, or only the public one."""
+    token, (key,) = access_token(access), keys.access_keys()
+    if request.param == "public":
+        configure(settings, tmp_path, ec.generate_private_key(ec.SECP256R1()))
+        path = tmp_path / "former.pem"
+        path.write_bytes(key.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        settings.TOKENS_SIGNING_KEYS = [*settings.TOKENS_SIGNING_KEYS, str(path)]
+    return token
+
+
+def test_ed25519_signature_is_accepted(ed25519_token: str, signed: jwt.Signed) -> None:
+    assert jwt.access.decode(ed25519_token)
+    assert len(signed.known) == 1
+
+
 @pytest.mark.parametrize("signature", [b"", b"\0" * 64, b"\xff" * 64, b"\1" + b"\0" * 63, b"\0" * 63, b"\0" * 65])
-def test_degenerate_ed25519_signature_is_refused(access: dict[str, Any], signature: bytes) -> None:
-    assert_refused(forge(header("EdDSA"), access, lambda _: signature))
+def test_degenerate_ed25519_signature_is_refused(ed25519_token: str, signature: bytes) -> None:
+    assert_refused(f"{ed25519_token.rpartition('.')[0]}.{encode(signature)}")
 
 
-def test_ed25519_signature_is_not_malleable(access: dict[str, Any]) -> None:
+def test_ed25519_signature_is_not_malleable(ed25519_token: str) -> None:
     """S and S + L verify alike where S is not checked to be below the group's order (RFC 8032, section 5.1.7)."""
     order = 2**252 + 27742317777372353535851937790883648493
-    protected, claims, signature = access_token(access).split(".")
+    content, _, signature = ed25519_token.rpartition(".")
     decoded = compact.decode(signature)
     scalar = int.from_bytes(decoded[32:], "little") + order
     malleated = decoded[:32] + scalar.to_bytes(32, "little")
 
-    assert_refused(f"{protected}.{claims}.{encode(malleated)}")
+    assert_refused(f"{content}.{encode(malleated)}")
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b.c", "null", "e30.e30.e30", "W10.e30.e30", "[" * 3000])

@@ -10,6 +10,8 @@ from hashlib import sha256
 from time import time
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.utils.crypto import constant_time_compare
 from jwt.algorithms import get_default_algorithms
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
@@ -241,7 +243,7 @@ class Signed:
         """Return whether the key has signed the token."""
         if _mark(token, key) in self.known:
             return True
-        if not _is_genuine(token, key.public, key.algorithm):
+        if not _is_signature_of(key, token):
             return False
         self.add(token, key)
         return True
@@ -251,6 +253,15 @@ class Signed:
         if len(self.known) >= REMEMBERED:
             self.known.clear()
         self.known.add(_mark(token, key))
+
+
+def _is_signature_of(key: keys.Key, token: str) -> bool:
+    if not isinstance(key.private, Ed25519PrivateKey):
+        return _is_genuine(token, key.public, key.algorithm)
+    # Ed25519 has one signature for each content (RFC 8032, section 5.1.6), and making it takes a third of the time that
+    # verifying does. Compared in constant time, so that nobody learns the right one.
+    signed, _, signature = token.rpartition(".")
+    return constant_time_compare(signature, _signature(signed, key.private, key.algorithm))
 
 
 def _mark(token: str, key: keys.Key) -> tuple[keys.Key, bytes]:
@@ -289,7 +300,11 @@ def encode_claims(claims: Mapping[str, Any]) -> str:
 
 def _sign(head: str, payload: Mapping[str, Any], key: Any, algorithm: str, encoder: Any = None) -> str:
     signed = f"{head}.{_segment(dict(payload), encoder)}"
-    return f"{signed}.{compact.encode(_algorithms[algorithm].sign(signed.encode(), key))}"
+    return f"{signed}.{_signature(signed, key, algorithm)}"
+
+
+def _signature(signed: str, key: Any, algorithm: str) -> str:
+    return compact.encode(_algorithms[algorithm].sign(signed.encode(), key))
 
 
 @lru_cache(maxsize=16)
