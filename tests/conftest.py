@@ -21,9 +21,21 @@ from tests.server import address_of_database
 UNTRACED = (
     "tests/proof/",
     "tests/services/",
+    "tests/test_messages.py",
     "tests/test_stories.py",
-    "tests/tokens/test_attacks.py",
+    "tests/accounts/test_admin.py::test_list_accepts_only_the_lookups_that_it_offers",
+    "tests/accounts/test_admin.py::test_no_value_of_an_offered_lookup_is_a_server_error",
+    "tests/accounts/test_names.py::test_every_form_of_a_character_has_the_same_key",
+    "tests/accounts/test_second_factor.py::test_no_value_is_a_server_error",
+    "tests/accounts/test_views.py::test_no_value_is_a_server_error",
+    "tests/api/test_examples.py",
     "tests/api/test_hostile.py",
+    "tests/api/test_lengths.py",
+    "tests/api/test_page_session.py::test_everything_that_ends_sessions_ends_the_page_session",
+    "tests/api/test_schema.py",
+    "tests/config/test_languages.py",
+    "tests/config/test_pages.py",
+    "tests/tokens/test_attacks.py",
 )
 """Tests that do one thing many times. Other tests reach each of their lines too."""
 

@@ -743,23 +743,18 @@ def test_no_value_of_an_offered_lookup_is_a_server_error(
     names += ["q", "o", "p", "all", "e", "_popup", "_to_field", "_facets"]
     for name in offered(model_admin):
         names += [name, *(f"{name}__{end}" for end in ("exact", "isnull", "gte", "lt", "id__exact"))]
+    # SQLite refuses no value but numbers that are too large.
+    values = ["", "x", "0", "-1", "13", "\0", "1-1", "2026-01-01 00:00:00+00:00", "٣", "True"]
+    values = ["9" * 30, "9" * 5000] + (values if connection.vendor == "postgresql" else [])
     # The others are refused by name, whatever their value.
     for name in (name for name in names if "__" not in name or admin.get(path, {name: "1"}).status_code != 400):
-        for value in (
-            "",
-            "x",
-            "0",
-            "-1",
-            "13",
-            "9" * 30,
-            "9" * 5000,
-            "\0",
-            "1-1",
-            "2026-01-01 00:00:00+00:00",
-            "٣",
-            "True",
-        ):
+        for value in values:
             assert admin.get(path, {name: value}).status_code < 500, (name, value)
+
+
+@pytest.mark.parametrize("value", ["\0", "9" * 30])
+def test_value_that_no_column_holds_is_an_invalid_lookup(admin: Client, value: str) -> None:
+    assert admin.get(LIST, {"date_joined__year": value}).headers["Location"] == f"{LIST}?e=1"
 
 
 def test_filters_and_the_calendar_still_work(admin: Client) -> None:

@@ -21,6 +21,7 @@ ENDPOINTS = [
     if not path.startswith(("/health", "/.well-known"))
     for method in methods
 ]
+WRITING = [found for found in ENDPOINTS if found[0] != "get"]
 
 FIELDS = (
     *("username", "password", "email", "currentPassword", "newPassword", "isActive", "uid"),
@@ -40,8 +41,8 @@ WITH_FIELDS: list[tuple[str | bytes, str]] = [
     ("token=x&username=x", f"{FORM}; charset=bz2"),
     (b"token=\xff\xfe", FORM),
 ]
-WITHOUT_FIELDS: list[tuple[str | bytes, str]] = [
-    *((json.dumps(value), JSON) for value in VALUES),
+WITHOUT_FIELDS: list[tuple[str | bytes, str]] = [(json.dumps(value), JSON) for value in VALUES]
+UNREADABLE: list[tuple[str | bytes, str]] = [
     ("", JSON),
     ("{", JSON),
     ("[" * 100_000, JSON),
@@ -106,11 +107,15 @@ def address(path: str, person: Person) -> str:
     return path.replace("{id}", identifier)
 
 
-@pytest.mark.parametrize(("method", "path"), [found for found in ENDPOINTS if found[0] != "get"])
-def test_no_body_is_a_server_error(staff: Person, ann: Person, method: str, path: str) -> None:
+@pytest.mark.parametrize(("turn", "method", "path"), [(turn, *found) for turn, found in enumerate(WRITING)])
+def test_no_body_is_a_server_error(staff: Person, ann: Person, turn: int, method: str, path: str) -> None:
     where = address(path, ann)
-    # No other body holds a value that a database could refuse, so one database is enough for them.
-    for body, content_type in WITH_FIELDS + (WITHOUT_FIELDS if connection.vendor == "postgresql" else []):
+    bodies = WITH_FIELDS
+    # No other body holds a value that a database could refuse, so one database is enough for them. The endpoints share
+    # their parsers, so they take turns at what no parser can read.
+    if connection.vendor == "postgresql":
+        bodies = [*bodies, *WITHOUT_FIELDS, *UNREADABLE[turn % 3 :: 3]]
+    for body, content_type in bodies:
         assert_answered(staff.call(method, where, data=body, content_type=content_type))
 
 
