@@ -825,6 +825,19 @@ def test_plain_body_is_read_as_its_fields_read_it(kind: Any) -> None:
         assert kind(data=data).is_valid() is False
 
 
+def test_validators_that_a_project_adds_run() -> None:
+    def refuse(values: Any) -> None:
+        raise ValidationError(f"No {values['refresh']} here.")
+
+    class Refusing(TokenRefreshSerializer):
+        class Meta:
+            validators = (refuse,)
+
+    serializer = Refusing(data={"refresh": "x"})
+    assert not serializer.is_valid()
+    assert serializer.errors == {"non_field_errors": ["No x here."]}
+
+
 def test_fields_that_a_project_adds_are_read(ann: Any) -> None:
     class WithCode(TokenObtainPairSerializer):
         code = CharField()

@@ -54,6 +54,11 @@ def code_of(response: Any) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
+def test_nobody_has_signed_in_with_the_client_of_the_fixture(db: None, request: pytest.FixtureRequest) -> None:
+    client: APIClient = request.getfixturevalue("latchkey_client")
+    assert code_of(client.get("/guarded")) == (401, "not_authenticated")
+
+
 @pytest.mark.parametrize("prefix", ["Bearer", "JWT"])
 def test_client_signs_in_by_the_header(latchkey_client: APIClient, ann: Any, settings: Settings, prefix: str) -> None:
     settings.SIMPLE_JWT = {"AUTH_HEADER_TYPES": [prefix]}
