@@ -27,7 +27,7 @@ def chromium() -> Iterator[Chromium]:
 
 def leave(page: Page) -> None:
     page.evaluate("window.shown = []; addEventListener('pageshow', ({ persisted }) => shown.push(persisted))")
-    page.goto("/api/docs/")
+    page.goto("/health/live")
 
 
 def come_back(page: Page) -> Counter[str]:
