@@ -416,6 +416,34 @@ def test_remembered_token_expires(clock: TimeMachineFixture, app: App) -> None:
         AccessToken.claims(app.access)
 
 
+@pytest.mark.parametrize("changed", ["ISSUER", "AUDIENCE"])
+def test_remembered_token_follows_the_settings(app: App, settings: Settings, changed: str) -> None:
+    AccessToken.claims(app.access)
+    settings.SIMPLE_JWT = {changed: "another"}
+    with pytest.raises(TokenNotValid):
+        AccessToken.claims(app.access)
+
+
+def test_each_reading_of_a_token_has_claims_of_its_own(app: App) -> None:
+    first, second = (AccessToken.claims(app.access) for _ in range(2))
+    first["groups"].append("editors")
+    first["sub"] = "0"
+    assert second == AccessToken.claims(app.access) == claims_of(app.access)
+
+
+@pytest.mark.parametrize("change", [{"username": 1}, {"cnf": {}}])
+def test_incomplete_token_is_refused_again(access: dict[str, Any], signed: jwt.Signed, change: dict[str, Any]) -> None:
+    token = access_token({**access, **change})
+    for _ in range(2):
+        assert_refused(token)
+    assert signed.payload(token) == b""
+
+
+def test_payload_of_a_forgotten_token_is_not_kept(access: dict[str, Any], signed: jwt.Signed) -> None:
+    signed.keep_payload(access_token(access))
+    assert not signed.known
+
+
 def test_remembered_token_of_a_removed_key_is_refused(app: App, settings: Settings) -> None:
     AccessToken.claims(app.access)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another " * 8, [settings.SECRET_KEY]
