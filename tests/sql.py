@@ -41,7 +41,11 @@ class Part:
 
 
 def parts(sql: str) -> list[Part]:
-    """Return the parts of a statement, in the order in which they stand."""
+    """Return the parts of the statements in a message, in the order in which they stand. No literal has a semicolon."""
+    return [part for statement in sql.split(";") for part in _parts_of(statement)]
+
+
+def _parts_of(sql: str) -> list[Part]:
     tokens = [token for token in TOKEN.findall(sql) if token[1].upper() != "ONLY"]
     first = tokens[0][1].upper()
     found = [] if first == "WITH" else [Part(first)]

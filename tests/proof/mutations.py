@@ -245,6 +245,15 @@ def without_a_lock(rows: Function) -> Function:
     return broken
 
 
+def with_the_check_alone(active: Function) -> Function:
+    @wraps(active)
+    def broken(*args: Any) -> Any:
+        lock, is_active = active(*args)
+        return lock._replace(sql=lock.sql.partition(" FOR ")[0]), is_active
+
+    return broken
+
+
 def of_the_user_as_given(revoke_all: Function) -> Function:
     """Look for sessions with the caller's copy of the user, which may have a former password."""
     of = SessionQuerySet.of
@@ -399,6 +408,13 @@ MUTATIONS = (
         "tokens.domain.reading._locked_users",
         without_a_lock,
         RACES + "test_cap_holds_under_parallel_logins",
+        database="postgresql",
+    ),
+    Mutation(
+        "... also where a login is one message",
+        "tokens.domain.reading.active",
+        with_the_check_alone,
+        RACES + "test_cap_holds_with_a_login_in_progress",
         database="postgresql",
     ),
     Mutation(

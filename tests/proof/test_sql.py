@@ -30,6 +30,10 @@ A = {"a"}
             ),
             [Part("UPDATE", "a", A), Part("INSERT", "b", {"b"}), Part("SELECT", "", {"c"})],
         ),
+        (
+            'SELECT 1 FROM "a" FOR UPDATE; WITH b AS (DELETE FROM "c" RETURNING 1) SELECT 1 FROM b',
+            [Part("SELECT", "", A, True), Part("DELETE", "c", {"c"}), Part("SELECT")],
+        ),
         ('SAVEPOINT "s1"', [Part("SAVEPOINT")]),
         ("COMMIT", [Part("COMMIT")]),
     ],

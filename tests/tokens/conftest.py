@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from pytest_django import Settings
 
 from tests.clients import PASSWORD, App, Browser
+from tokens import signals
 
 
 @pytest.fixture
@@ -25,6 +27,31 @@ def django_sign_in(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         of_the_app = [entry for entry in signal.receivers if entry[1]().__module__.startswith("tokens.")]
         monkeypatch.setattr(signal, "receivers", of_the_app)
         monkeypatch.setattr(signal, "sender_receivers_cache", {})
+
+
+HEARD = (signals.event_announced, signals.session_started, signals.sessions_revoked)
+"""The signals that are sent in the transaction of a login or a logout."""
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """A project that listens to what happens, so its receivers need a transaction."""
+    for signal in HEARD:
+        signal.connect(_hear)
+    yield
+    for signal in HEARD:
+        signal.disconnect(_hear)
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project that does not listen."""
+    for signal in HEARD:
+        monkeypatch.setattr(signal, "receivers", [])
+
+
+def _hear(**_: Any) -> None:
+    pass
 
 
 @pytest.fixture

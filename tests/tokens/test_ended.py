@@ -334,6 +334,7 @@ def test_feed_without_readers_costs_nothing(ann: Any, settings: Settings, django
     assert not Ended.objects.exists()
 
 
+@pytest.mark.usefixtures("heard")
 def test_ending_with_a_feed_costs_two_more_statements(
     ann: Any, settings: Settings, django_assert_num_queries: Any
 ) -> None:

@@ -224,6 +224,52 @@ def test_login_keeps_a_session_with_a_refresh_in_progress(ann: Any, session: Ses
     assert sessions.rotate(claims).generation == 1
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.parametrize("listeners", ["heard", "unheard"])
+def test_login_with_a_deactivation_in_progress_is_refused(
+    ann: Any, request: pytest.FixtureRequest, listeners: str
+) -> None:
+    request.getfixturevalue(listeners)
+    deactivated = Event()
+
+    def deactivate() -> None:
+        with transaction.atomic():
+            type(ann).objects.filter(pk=ann.pk).update(is_active=False)
+            deactivated.set()
+            await_somebody_who_waits()
+
+    def log_in() -> Session:
+        deactivated.wait(30)
+        return sessions.start(ann)
+
+    _, refusal = in_parallel(deactivate, log_in)
+    assert isinstance(refusal, NoActiveAccount)
+    assert not Session.objects.exists()
+    assert not SecurityEvent.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.parametrize("listeners", ["heard", "unheard"])
+def test_cap_holds_with_a_login_in_progress(
+    ann: Any, settings: Settings, request: pytest.FixtureRequest, listeners: str
+) -> None:
+    request.getfixturevalue(listeners)
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 1
+    begun = Event()
+
+    def log_in_slowly() -> None:
+        with transaction.atomic():
+            sessions.start(ann)
+            begun.set()
+            await_somebody_who_waits()
+
+    def log_in() -> Session:
+        begun.wait(30)
+        return sessions.start(ann)
+
+    assert in_parallel(log_in_slowly, log_in) == [None, Session.objects.live().get()]
+
+
 def test_revoking_all_sessions_of_a_just_deleted_user_ends_none(ann: Any, session: Session) -> None:
     type(ann).objects.filter(pk=ann.pk).delete()
     assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 0

@@ -11,7 +11,7 @@ from django.db.models import Model
 
 from tokens.domain import sessions
 from tokens.domain.client import Client
-from tokens.domain.reading import read
+from tokens.domain.reading import active, read
 from tokens.models import Session
 
 
@@ -71,3 +71,8 @@ def test_statement_is_compiled_once_per_connection() -> None:
     read(uuid4(), "default")
     assert [*connections["default"].__dict__["latchkey_compiled"].values()] == [compiled]
     assert next(iter(connections["default"].__dict__["latchkey_compiled"].values())) is compiled
+
+
+def test_user_model_without_a_column_for_active_users_has_no_select_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokens.domain.reading.get_user_model", lambda: Group)
+    assert active(1, "default") is None

@@ -1,6 +1,6 @@
-"""The SQL statements of each step, including BEGIN and COMMIT.
+"""The messages with SQL of each step, including BEGIN and COMMIT.
 
-PostgreSQL takes several writes as one statement, SQLite only one by one.
+PostgreSQL takes several writes as one statement or message, SQLite only one by one.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +21,12 @@ from tokens.models import Session
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Counting = Callable[[int], AbstractContextManager[None]]
+
+
+@pytest.fixture(autouse=True)
+def _heard(request: pytest.FixtureRequest) -> None:
+    if "unheard" not in request.fixturenames:
+        request.getfixturevalue("heard")
 
 
 @pytest.fixture
@@ -62,6 +68,37 @@ def test_login_that_prunes_costs_six_statements(
     with costs(6, sqlite=8):
         Browser().login()
     assert Session.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("cap", "days", "expected", "sqlite"), [(100, 0, 2, 7), (0, 0, 2, 7), (1, 0, 8, 10), (100, 8, 7, 8)]
+)
+@pytest.mark.usefixtures("unheard")
+def test_login_that_nobody_hears_costs_two_messages_unless_something_has_to_go(
+    browser: Browser,
+    settings: Settings,
+    time_machine: TimeMachineFixture,
+    cap: int,
+    days: int,
+    expected: int,
+    sqlite: int,
+) -> None:
+    settings.TOKENS_THROTTLING = False
+    settings.TOKENS_MAX_SESSIONS_PER_USER = cap
+    time_machine.move_to(timezone.now() + timedelta(days=days))
+    with costs(expected, sqlite=sqlite):
+        assert Browser().login().status_code == 200
+    assert Session.objects.live().count() == (1 if cap == 1 or days else 2)
+
+
+@pytest.mark.usefixtures("unheard")
+def test_login_with_values_that_the_server_binds_costs_five(
+    ann: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TOKENS_THROTTLING = False
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "server_side_binding", True)
+    with costs(5, sqlite=7):
+        Browser().login()
 
 
 def test_refresh_costs_two_statements_and_adds_no_row(browser: Browser) -> None:
@@ -114,6 +151,12 @@ def test_verifying_costs_one_statement(app: App) -> None:
 
 def test_logout_costs_four_statements(browser: Browser) -> None:
     with costs(4, sqlite=5):
+        assert browser.logout().status_code == 204
+
+
+@pytest.mark.usefixtures("unheard")
+def test_logout_that_nobody_hears_costs_two(browser: Browser) -> None:
+    with costs(2, sqlite=5):
         assert browser.logout().status_code == 204
 
 

@@ -5,13 +5,15 @@ row decides who wins a race. If no row matched, the code reads again and decides
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
-from django.db import router, transaction
+from django.db import connections, router, transaction
+from django.dispatch import Signal
 from django.utils.crypto import constant_time_compare
 
 from .. import kinds, signals, times
@@ -25,7 +27,7 @@ from ..exceptions import (
     TokenReused,
     TokenRevoked,
 )
-from ..models import NAME_LENGTH, Reason, Session, SessionQuerySet, User, fingerprints, new_secret, uuid7
+from ..models import NAME_LENGTH, Reason, SecurityEvent, Session, SessionQuerySet, User, fingerprints, new_secret, uuid7
 from . import cutoffs, events, feed, limits, users, writing
 from .client import UNKNOWN, Client
 from .outages import retried
@@ -77,19 +79,21 @@ def start(
     that key: any other try raises IntegrityError. Raises NoActiveAccount if the user was deactivated or deleted
     meanwhile.
     """
+    now = times.now()
+    session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
+    session.auth_hash = user.get_session_auth_hash()
+    session.remembered, session.jkt = remembered, jkt
+    session.expires_at = session.expiry(now)
+    session.ip_address, session.user_agent = client.ip_address, client.user_agent
+    session.amr, session.device_name = " ".join(amr), device_name
+    session.claims, session.reauthenticated_at = claims, authenticated_at
+    login = events.event(kinds.LOGIN, user, client, session)
+    if replaced is None and _begin_at_once(session, login):
+        return session
     with transaction.atomic(using=_db()):
-        groups = _lock(user)
+        session.groups = _lock(user)
         if replaced:
             revoke(replaced, Reason.REPLACED, client, user)
-        now = times.now()
-        session = Session(pk=pk or uuid7(), user=cast(Any, user), created_at=now, rotated_at=now)
-        session.auth_hash = user.get_session_auth_hash()
-        session.remembered, session.jkt = remembered, jkt
-        session.expires_at = session.expiry(now)
-        session.ip_address, session.user_agent = client.ip_address, client.user_agent
-        session.amr, session.groups, session.device_name = " ".join(amr), groups, device_name
-        session.claims, session.reauthenticated_at = claims, authenticated_at
-        login = events.event(kinds.LOGIN, user, client, session)
         live, expired = writing.begin(session, login, _db())
         evicted = _make_room(session, live, expired, client)
         events.announce_inserted([login])
@@ -294,7 +298,8 @@ def belongs(claims: Claims, session: Session) -> bool:
 @retried
 def revoke(session: Session, reason: Reason, client: Client = UNKNOWN, by: User | None = None) -> bool:
     """Revoke the session; return whether this call did. `by` is the person who revokes it, if there is one."""
-    with transaction.atomic(using=_db()):
+    is_alone = _is_alone(signals.sessions_revoked) and not feed.is_read()
+    with nullcontext() if is_alone else transaction.atomic(using=_db()):
         return _revoke([session], reason, client, by)
 
 
@@ -540,6 +545,25 @@ def _lock(user: User) -> list[str] | None:
     if not row.is_active or not users.is_shown(row, _db()):
         raise NoActiveAccount
     return groups
+
+
+def _begin_at_once(session: Session, login: SecurityEvent) -> bool:
+    """Begin the session by one message to the database, if nothing else has to be done; return whether it began."""
+    if not _is_alone(signals.session_started) or users.hides_some():
+        return False
+    found = writing.begin_at_once(session, login, conf.max_sessions_per_user, _db())
+    if found is None:
+        return False
+    _, *names = found
+    session.groups = names[0] if names else None
+    events.announce_inserted([login])
+    return True
+
+
+def _is_alone(signal: Signal) -> bool:
+    """Return whether the statement of a change needs no transaction around it: no receiver writes along with it."""
+    is_heard = signal.has_listeners(Session) or signals.event_announced.has_listeners(SecurityEvent)
+    return not is_heard and writing.is_one_statement(_db()) and connections[_db()].get_autocommit()
 
 
 def _make_room(session: Session, live: int, expired: int, client: Client) -> list[Session]:

@@ -24,10 +24,10 @@ def shown(using: str) -> QuerySet[User]:
 
 def is_shown(user: User, using: str) -> bool:
     """Return whether the default manager shows the user. A manager that hides nobody costs no statement."""
-    return not _hides_some() or shown(using).filter(pk=user.pk).exists()
+    return not hides_some() or shown(using).filter(pk=user.pk).exists()
 
 
-def _hides_some() -> bool:
+def hides_some() -> bool:
     """Return whether the default manager leaves anybody out."""
     manager: Any = get_user_model()._default_manager
     # Django's own manager hides nobody, so its query is not built in each request.
