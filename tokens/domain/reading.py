@@ -81,9 +81,9 @@ def active(pk: Any, using: str) -> tuple[Compiled, Compiled] | None:
 
 def instances(compiled: Compiled, row: Sequence[Any], using: str) -> tuple[Any, ...]:
     """Return a row as instances of its models and what was annotated."""
-    values = list(row)
+    connection, values = connections[using], list(row)
     for position, convert, expression in compiled.converters:
-        values[position] = convert(values[position], expression, connections[using])
+        values[position] = convert(values[position], expression, connection)
     found, end = [], 0
     for model, columns in compiled.models:
         start, end = end, end + len(columns)
