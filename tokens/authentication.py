@@ -19,7 +19,6 @@ from rest_framework_simplejwt import authentication as simplejwt
 from . import exceptions, models, tokens
 from .conf import conf, resolve
 from .domain import legacy, limits, sessions
-from .domain.client import Client
 from .domain.sessions import Prove, unproven
 from .exceptions import ProofRequired, ReplayStoreUnreachable, TokenNotValid, TokenRefused, TokenRevoked, TooManyTries
 from .http import proofs
@@ -105,7 +104,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         request = _asked.get()
         try:
             claims = AccessToken.claims(raw_token)
-            return self.judge(claims, client_of(request), self._proof_of(claims, raw_token, request))
+            return self.judge(claims, request, self._proof_of(claims, raw_token, request))
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
         except (KeySetUnreachable, FeedUnreachable) as error:
@@ -113,7 +112,8 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         except ReplayStoreUnreachable as error:
             raise ProofsUnavailable from error
 
-    def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
+    def judge(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
+        client = client_of(request)
         session = sessions.accept(claims, client, prove, confirm=self.confirms, groups=self.reads_groups)
         return AccessToken.from_claims(claims, session)
 
@@ -166,7 +166,7 @@ class StatelessJWTAuthentication(JWTAuthentication):
 
     takes_former_tokens = False
 
-    def judge(self, claims: dict[str, Any], client: Client, prove: Prove) -> AccessToken:
+    def judge(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
         if "cnf" in claims:
             prove(claims["cnf"]["jkt"])
         if conf.ended_url and follower(conf.ended_url).has_ended(claims["sid"]):
