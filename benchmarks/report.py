@@ -108,7 +108,8 @@ brackets are the least and the greatest of a round.
 {table(("", "Latchkey", "as shipped", "SimpleJWT", "ratio"), costs)}
 
 Requests per second: the median of these rounds, {TOGETHER} requests by {CLIENTS} concurrent clients. Milliseconds: the
-median of {rounds * ALONE} requests by one client. Statements: SQL, including `BEGIN` and `COMMIT`.
+median of {rounds * ALONE} requests by one client. Statements: SQL, including `BEGIN` and `COMMIT`;
+several in one message count as one.
 
 {table(("", "requests/s", "ratio", "ms", "ratio", "statements"), rows)}
 
