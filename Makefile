@@ -1,6 +1,7 @@
 # make run          start the server; installs what it needs first
 # make test         make check, and the tests on SQLite and on PostgreSQL
 #                   (at once with three runs: make test-sqlite, make test-tokens, make test-project)
+# make coverage     run the tests of the parts on PostgreSQL, and check that they reach every line and branch
 # make quick        run the tests that need one database and no browser, in under a minute
 # make dev          start a server that reloads when the code changes
 # make admin        create an administrator
@@ -48,7 +49,7 @@ export NODE_USE_SYSTEM_CA ?= 1
 # As many processes as there are cores. `make test` starts several runs at once, and test-tokens does with one process.
 PYTEST := $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
-.PHONY: help run dev admin test test-sqlite test-tokens test-project quick check check-types check-rest format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
+.PHONY: help run dev admin test test-sqlite test-tokens test-project coverage quick check check-types check-rest format bench bench-scale clean proof fuzz hosts compat proof-peers screenshots messages deploy-test client-test docs docs-serve diagrams
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -74,8 +75,9 @@ APART := --ignore=tests/deploy --ignore=tests/site --ignore=tests/hosts --ignore
 #
 # quick         SQLite      the parts, but for what takes long: tokens in this project, accounts, api, config
 # test-sqlite   SQLite      other programs, the pages' examples, stories; the proof as far as SQLite may differ
-# test-tokens   PostgreSQL  tokens alone, with the user that Django brings; traced
-# test-project  PostgreSQL  the proof and all parts but tokens; traced
+# test-tokens   PostgreSQL  tokens alone, with the user that Django brings
+# test-project  PostgreSQL  the proof and all parts but tokens
+# coverage      PostgreSQL  the last two without the proof; traced
 #
 # What other programs, examples and stories do to a row, the tests of the parts do on PostgreSQL.
 ON_SQLITE := tests/browser tests/client tests/test_docs.py tests/test_reference.py tests/test_stories.py \
@@ -92,16 +94,12 @@ SLOW := $(ON_SQLITE) tests/proof tests/test_messages.py tests/config/test_below_
 # Many values, names or ways, and one outcome.
 MANY := no_value or accepts_only_the_lookups or everything_that_ends_sessions
 
-# The runs share the cores, since each waits much: for servers, browsers and locks. Tracing makes Python slower by more
-# than half, so each line is traced once; all of them have to be.
+# The runs share the cores, since each waits much: for servers, browsers and locks.
 test: $(INSTALLED_DEV)
 	@echo 'The checks and three runs at once; each prints when it is done.'
 	@$(MAKE) --no-print-directory --jobs=4 $(OUTPUT_APART) check-rest test-project test-sqlite test-tokens check-types
-	@$(PY) -m coverage combine --quiet .coverage.tokens .coverage.project
-	@$(PY) -m coverage report
 
 OUTPUT_APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
-TRACED := --cov --cov-report= --cov-fail-under=0
 
 test-sqlite: $(INSTALLED_DEV)
 	TEST_DATABASE=sqlite $(PYTEST) $(ON_SQLITE) tests/proof tests/services/test_documents.py tests/api/test_health.py \
@@ -111,11 +109,19 @@ test-sqlite: $(INSTALLED_DEV)
 
 # One process is enough: the other runs take longer, and each process imports and collects all tests anew.
 test-tokens: $(INSTALLED_DEV)
-	COVERAGE_FILE=.coverage.tokens TEST_DATABASE=postgresql $(PY) -m pytest $(TRACED) --ds=tests.settings_tokens tests/tokens
+	TEST_DATABASE=postgresql $(PY) -m pytest --ds=tests.settings_tokens tests/tokens
 
 test-project: $(INSTALLED_DEV)
-	COVERAGE_FILE=.coverage.project TEST_DATABASE=postgresql $(PYTEST) $(TRACED) $(APART) $(ON_SQLITE:%=--ignore=%) \
-		--ignore=tests/tokens
+	TEST_DATABASE=postgresql $(PYTEST) $(APART) $(ON_SQLITE:%=--ignore=%) --ignore=tests/tokens
+
+# Apart from `make test`, since tracing makes Python twice as slow.
+TRACED := TEST_DATABASE=postgresql $(PYTEST) --cov --cov-report= --cov-fail-under=0
+
+coverage: $(INSTALLED_DEV)
+	COVERAGE_FILE=.coverage.tokens $(TRACED) --ds=tests.settings_tokens tests/tokens
+	COVERAGE_FILE=.coverage.project $(TRACED) tests/accounts tests/api tests/config
+	$(PY) -m coverage combine --quiet .coverage.tokens .coverage.project
+	$(PY) -m coverage report
 
 quick: $(INSTALLED_DEV)
 	TEST_DATABASE=sqlite $(PYTEST) $(APART) $(SLOW:%=--ignore=%) -k 'not ($(MANY))'

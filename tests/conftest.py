@@ -2,86 +2,25 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segno
-from django.contrib.auth import get_backends
 from django.core.cache import cache
-from django.core.handlers.base import BaseHandler
-from django.core.management import get_commands, load_command_class
 from django.db import connections
 from django.test import TransactionTestCase
-from django.urls import get_resolver
 from time_machine import TimeMachineFixture
 
 from accounts.hashers import Argon2idPasswordHasher
 from tests import tools, wheel
 from tests.server import address_of_database
 
-UNTRACED = (
-    "tests/proof/",
-    "tests/services/",
-    "tests/test_messages.py",
-    "tests/test_stories.py",
-    "tests/accounts/test_admin.py::test_list_accepts_only_the_lookups_that_it_offers",
-    "tests/accounts/test_admin.py::test_no_value_of_an_offered_lookup_is_a_server_error",
-    "tests/accounts/test_names.py::test_every_form_of_a_character_has_the_same_key",
-    "tests/accounts/test_second_factor.py::test_no_value_is_a_server_error",
-    "tests/accounts/test_views.py::test_no_value_is_a_server_error",
-    "tests/api/test_examples.py",
-    "tests/api/test_hostile.py",
-    "tests/api/test_lengths.py::test_long_field_values_do_not_keep_the_server_busy",
-    "tests/api/test_page_session.py::test_everything_that_ends_sessions_ends_the_page_session",
-    "tests/api/test_schema.py",
-    "tests/config/test_languages.py",
-    "tests/tokens/test_attacks.py",
-)
-"""Tests that do one thing many times. Other tests reach each of their lines too."""
 
-
-def pytest_collection() -> None:
-    """Import what Django would import later, perhaps where nothing is traced: commands, views, middleware, backends."""
-    for name, app in get_commands().items():
-        if app in ("accounts", "tokens"):
-            load_command_class(app, name)
-    assert get_resolver().url_patterns
-    BaseHandler().load_middleware()
-    get_backends()
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    if item.nodeid.startswith(UNTRACED):
-        item.add_marker("no_cover")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     if line := tools.missing(item.nodeid):
         pytest.skip(line)
-    with untraced(item.config):
-        yield
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    with untraced(item.config):
-        yield
-
-
-@contextmanager
-def untraced(config: pytest.Config) -> Iterator[None]:
-    """Measure no coverage. Fixtures run the same lines for many tests, and tracing makes them twice as slow."""
-    plugin = config.pluginmanager.getplugin("_cov")
-    controller = plugin and plugin.cov_controller
-    if controller:
-        controller.pause()
-    yield
-    if controller:
-        controller.resume()
 
 
 @pytest.fixture(autouse=True)
