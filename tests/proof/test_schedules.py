@@ -101,13 +101,13 @@ class Watch:
         user = User.objects.filter(pk=self.scene.user.pk).first()
         self.check_generations(row, schedule)
         self.check_ends(row, schedule)
-        others = Session.objects.exclude(pk=self.scene.main.pk).order_by("pk")
+        others = sorted(map(state_of, Session.objects.exclude(pk=self.scene.main.pk)))  # in any order
         events = SecurityEvent.objects.order_by("kind").values_list("kind", "count")
         return " | ".join(
             [
                 *(f"{name}: {outcome}" for name, outcome in zip(self.names, outcomes, strict=True)),
                 f"main: {state_of(row)}",
-                f"others: {[state_of(other) for other in others]}",
+                f"others: {others}",
                 f"user: {user and (user.is_active, user.password == self.password)}",
                 f"events: {list(events)}",
             ]
