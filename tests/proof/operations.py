@@ -122,6 +122,11 @@ def refresh(generation: int, scene: Scene, prove: Prove = holding_the_key) -> Ca
     return act
 
 
+def refresh_in_a_transaction(scene: Scene) -> Callable[[], Any]:
+    """As with ATOMIC_REQUESTS: another operation finds the row locked, and waits for what becomes of it."""
+    return transaction.atomic(refresh(NEWEST, scene))
+
+
 def use(scene: Scene, prove: Prove = holding_the_key) -> Callable[[], Any]:
     claims = scene.access_claims(scene.main)
 
@@ -231,6 +236,7 @@ def delete_user(scene: Scene) -> Callable[[], Any]:
 
 OPERATIONS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
     "refresh": partial(refresh, NEWEST),
+    "refresh in a transaction": refresh_in_a_transaction,
     "retry": partial(refresh, EXCHANGED),
     "refresh with an old token": partial(refresh, OLD),
     "use of an access token": use,
@@ -253,7 +259,7 @@ THEFTS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
 }
 """What a thief tries with the tokens of a bound session, but without its key."""
 
-USES = {"refresh", "retry", "use of an access token"}
+USES = {"refresh", "refresh in a transaction", "retry", "use of an access token"}
 """What an honest client does all the time."""
 
 ENDS = {

@@ -270,6 +270,28 @@ def test_cap_holds_with_a_login_in_progress(
     assert in_parallel(log_in_slowly, log_in) == [None, Session.objects.live().get()]
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_login_beyond_the_cap_spares_a_session_with_a_refresh_in_progress(
+    ann: Any, session: Session, settings: Settings
+) -> None:
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 2
+    claims = refresh(session)
+    least_used, refreshed = sessions.start(ann), Event()
+
+    def refresh_slowly() -> None:
+        with transaction.atomic():
+            sessions.rotate(claims)
+            refreshed.set()
+            await_somebody_who_waits()
+
+    def log_in() -> Session:
+        refreshed.wait(30)
+        return sessions.start(ann)
+
+    in_parallel(refresh_slowly, log_in)
+    assert Session.objects.get(revoked_reason=Reason.CAP) == least_used
+
+
 def test_revoking_all_sessions_of_a_just_deleted_user_ends_none(ann: Any, session: Session) -> None:
     type(ann).objects.filter(pk=ann.pk).delete()
     assert sessions.revoke_all(ann, Reason.LOGOUT_ALL) == 0

@@ -581,10 +581,9 @@ def _make_room(session: Session, live: int, expired: int, client: Client) -> lis
 def _evict(session: Session, cap: int, client: Client) -> list[Session]:
     """Revoke the least recently used sessions, so that the new one fits the cap; return them."""
     others = _sessions().live().of(session.user).exclude(pk=session.pk)
-    surplus = others.order_by("-rotated_at", "-pk").values("pk")[cap - 1 :]
-    # Sessions that ended meanwhile for another reason stay as they are.
-    locked = _sessions().filter(pk__in=surplus, revoked_at=None).select_for_update(of=("self",)).order_by("pk")
-    evicted = list(locked)
+    # All are locked before they are compared, since a refresh under way may be using the one that seems unused.
+    locked = others.select_for_update(of=("self",)).order_by("pk")
+    evicted = sorted(locked, key=lambda other: (other.rotated_at, other.pk), reverse=True)[cap - 1 :]
     _revoke_locked(evicted, Reason.CAP, client)
     return evicted
 
