@@ -25,7 +25,7 @@ from benchmarks.report import bars, page
 from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
-ROUNDS = int(os.environ.get("ROUNDS", "10"))
+ROUNDS = int(os.environ.get("ROUNDS", "40"))
 BUDGET = int(os.environ.get("BUDGET", "360"))
 """Seconds for the rounds of an engine; a slow machine does fewer."""
 
@@ -43,15 +43,17 @@ def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], 
         stacks = [running_ones.enter_context(running(*pair)) for pair in zip(KINDS, those, strict=False)]
         for (name, python), database in zip(others.items(), those[len(KINDS) :], strict=True):
             stacks.append(running_ones.enter_context(peers.running_peer(name, python, database)))
+        by_name = {stack.kind.name: stack for stack in stacks}
         stay_on(CLIENT)
         started = monotonic()
         for number in range(1, ROUNDS + 1):
+            # One operation at a time, so the machine's other work affects all packages alike.
             for _ in zip_longest(*(stack.round() for stack in stacks)):
-                pass  # One operation at a time, so the machine's other work affects all packages alike.
+                pass
+            stacks.reverse()  # so that no package always comes after the same one
             print(f"{engine}: round {number} of {ROUNDS} is done.", flush=True)
             if monotonic() - started > BUDGET * number / (number + 1):
                 break
-        by_name = {stack.kind.name: stack for stack in stacks}
         if engine == "PostgreSQL":
             print(f"{engine}: {SESSIONS} sessions ...", flush=True)
             ask_with_many([by_name[LATCHKEY.name], by_name[SIMPLEJWT.name]])

@@ -8,7 +8,7 @@ from subprocess import CalledProcessError
 from urllib.parse import urlencode
 
 from benchmarks.databases import Database
-from benchmarks.load import PASSWORD, USERS, request, send
+from benchmarks.load import PASSWORD, request, send
 from benchmarks.processes import run
 from benchmarks.stacks import Kind, Stack, server
 from tests.proof.peers.packages import PEERS, Call, Peer, install
@@ -39,7 +39,7 @@ class PeerStack(Stack):
     def round(self) -> Iterator[None]:
         """Do each operation of the package once for each session; there are as many sessions as in the other stacks."""
         peer = self.peer
-        logged_in = self.measure("login", [as_bytes(peer.login(name, PASSWORD)) for name in USERS])
+        logged_in = self.measure("login", [as_bytes(peer.login(name, PASSWORD)) for name in self.next_users()])
         tokens = [peer.tokens(answer.body) for answer in logged_in]
         yield
         if peer.refresh_path:

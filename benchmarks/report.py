@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from benchmarks.load import CLIENTS
 from benchmarks.logins import TOLERANCE, TRIES, spread
 from benchmarks.peers import NAMES, PeerStack
 from benchmarks.plot import Bars
-from benchmarks.stacks import ALONE, HASHED, LATCHKEY, LIMITED, SHIPPED, SIMPLEJWT, THEIRS_HASHED, TOGETHER, Stack
+from benchmarks.stacks import ALONE, EACH, HASHED, LATCHKEY, LIMITED, SHIPPED, SIMPLEJWT, THEIRS_HASHED, TOGETHER, Stack
 from tests.proof.peers.packages import label
 
 OPERATIONS = ("login", "refresh", "retry", "guarded", "guarded, first use", "guarded, stateless", "no guard", "logout")
@@ -29,7 +29,7 @@ INTRODUCTION = """\
 `make bench` measures Latchkey next to SimpleJWT and five other packages, and writes this page. It takes less than
 fifteen minutes. These variables change it:
 
-- `ROUNDS=3 make bench` measures three rounds instead of ten. More rounds give steadier figures.
+- `ROUNDS=3 make bench` measures three rounds instead of forty. More rounds give steadier figures.
 - `BUDGET=600 make bench` takes 600 seconds for the rounds on each database instead of 360. A slow machine stops early.
 
 One bare project is served twice: with the app `tokens`, and with SimpleJWT, its rotation and its blacklist switched on.
@@ -102,8 +102,8 @@ def _engine(engine: str, stacks: Mapping[str, Stack], sessions: int) -> str:
 ## {engine}
 
 CPU milliseconds per request: workers + database. The median of {rounds} round{"s" * (rounds != 1)} of
-{ALONE + TOGETHER} requests ({ALONE} with a real hash). The ratio is Latchkey to SimpleJWT, or what the row says; in
-brackets are the least and the greatest of a round.
+{EACH} requests ({ALONE} with a real hash). The ratio is Latchkey to SimpleJWT, or what the row says; in
+brackets are the quartiles of the rounds.
 
 {table(("", "Latchkey", "as shipped", "SimpleJWT", "ratio"), costs)}
 
@@ -137,7 +137,7 @@ them (`tests/proof/peers/packages.py`). django-rest-knox has no refresh tokens. 
 
 {table(("", *SHARED, "access ends at logout"), costs)}
 
-The ratio is Latchkey to the package.
+The ratio is Latchkey to the package; in brackets are the quartiles of the rounds.
 
 {table(("", *SHARED), ratios)}
 {"".join(missing)}
@@ -167,7 +167,10 @@ def _ratio(one: Stack, other: Stack, operation: str, against: str) -> str:
     ratios = [
         ours.all / theirs.all for ours, theirs in zip(one.costs[operation], other.costs.get(against, ()), strict=False)
     ]
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else ""
+    if not ratios:
+        return ""
+    first, _, third = quantiles(ratios * 2, n=4, method="inclusive")  # twice, since it refuses a single one
+    return f"{median(ratios):.2f} ({first:.2f}-{third:.2f})"
 
 
 def _cells(operation: str, latchkey: Stack, simplejwt: Stack) -> Sequence[str]:

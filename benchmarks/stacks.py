@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from benchmarks.databases import Database
@@ -15,11 +16,14 @@ from benchmarks.processes import children, cpu, run, started_since
 from tests.provers import Prover
 from tests.server import serve
 
-ALONE = 25
+ALONE = 5
 """Requests of one client, whose latency is measured."""
 
-TOGETHER = 75
+TOGETHER = 20
 """Requests of several clients at once, whose throughput is measured."""
+
+EACH = ALONE + TOGETHER
+"""Requests of an operation in a round. They are few, so that the servers take turns often, whatever else runs."""
 
 TURNS = 8
 """How often requests with and without a proof take turns in a round."""
@@ -92,13 +96,22 @@ class Stack:
     latencies: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Seconds, by operation, of each request."""
 
+    users: deque[str] = field(default_factory=lambda: deque(USERS))
+    """Begins with those of the next round."""
+
     refreshes = rows = 0
     """The number of refreshes, and of the rows that they left."""
 
+    def next_users(self) -> list[str]:
+        """Return the users of a round. They take turns too, so that none has many sessions."""
+        # A real hash takes so long that one client is enough.
+        names = list(islice(self.users, ALONE if self.kind.hash == "real" else EACH))
+        self.users.rotate(-len(names))
+        return names
+
     def round(self) -> Iterator[None]:
         """Do each operation once for each of that many sessions, one per step of the iterator."""
-        # A real hash takes so long that one client is enough.
-        names = USERS[: ALONE if self.kind.hash == "real" else ALONE + TOGETHER]
+        names = self.next_users()
         logged_in = self.measure("login", [_login(name) for name in names])
         yield
         if self.kind.only_login:
