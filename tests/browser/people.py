@@ -24,13 +24,19 @@ def register(page: Page, username: str = "ann", *, address: bool = True) -> None
         page.get_by_label("Email address").fill(f"{username}@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Create account").click()
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
 
 
 def sign_in(page: Page, username: str = "ann", password: str = PASSWORD) -> None:
     page.goto("/")
     fill_in(page, username, password)
+    wait_for_account(page)
+
+
+def wait_for_account(page: Page) -> None:
+    """Wait until the account page has all that it asks for. A sign-out meanwhile would have some of that refused."""
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    expect(page.locator("#who")).not_to_be_empty()
 
 
 def fill_in(page: Page, username: str, password: str) -> None:

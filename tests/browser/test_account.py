@@ -11,7 +11,7 @@ from playwright.sync_api import APIResponse, Page, Route, expect
 
 from accounts.models import User
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import LINUX, PHONE, confirm, fill_in, link_in_mail, register, sign_in
+from tests.browser.people import LINUX, PHONE, confirm, fill_in, link_in_mail, register, sign_in, wait_for_account
 from tests.clients import PASSWORD
 from tests.server import address_of_database, serve
 from tokens.models import Session
@@ -52,7 +52,7 @@ def test_form_shows_each_error_at_its_field(visitor: Visitor, page: Page) -> Non
     page.get_by_label("Username").fill("ann")
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
 
 
 def test_sign_in_after_a_wrong_password(visit: Visit) -> None:
@@ -115,8 +115,9 @@ def test_stale_answer_does_not_replace_a_newer_one(page: Page) -> None:
             ((former, answer),) = late
             former.fulfill(response=answer)
 
-    page.route("**/api/me/", hold_back)
     register(page)
+    page.route("**/api/me/", hold_back)
+    page.reload()
     page.get_by_text("Change the username").first.click()
     page.get_by_label("New username").fill("anne")
     page.keyboard.press("Enter")
@@ -199,7 +200,7 @@ def test_password_changes_and_signs_out_the_other_devices(visit: Visit) -> None:
     elsewhere.get_by_role("button", name="Send the link again").click()
     expect(elsewhere.get_by_text("Your session has ended. Sign in again.")).to_be_visible()
     fill_in(elsewhere, "ann", NEW_PASSWORD)
-    expect(elsewhere.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(elsewhere)
 
 
 def test_forgotten_password_is_reset_by_the_mailed_link(visit: Visit, mails: Path) -> None:
@@ -225,7 +226,7 @@ def test_forgotten_password_is_reset_by_the_mailed_link(visit: Visit, mails: Pat
     assert "token" not in page.url
     page.goto("/")
     fill_in(page, "ann", NEW_PASSWORD)
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
     expect(page.locator("#events [data-kind]")).to_contain_text(["signed in", "password reset"])
 
 
@@ -346,13 +347,13 @@ def test_device_is_remembered_by_default(page: Page, remember: bool) -> None:
     expect(box).to_be_checked()
     box.set_checked(remember)
     page.get_by_role("button", name="Create account").click()
-    expect(devices(page)).to_have_count(1)
+    wait_for_account(page)
     assert is_remembered(page) is remember
     page.get_by_role("button", name="Sign out").click()
     expect(box).to_be_checked()
     box.set_checked(remember)
     fill_in(page, "ann", PASSWORD)
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
     assert is_remembered(page) is remember
 
 
@@ -471,7 +472,7 @@ def test_unverified_user_signs_in_after_the_mailed_link(visit: Visit, strict: st
     expect(page.get_by_text("You can sign in now.")).to_be_visible()
     page.get_by_role("link", name="Sign in").click()
     fill_in(page, "ann", PASSWORD)
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
     expect(page.get_by_text("verified", exact=True)).to_be_visible()
 
 
@@ -514,9 +515,9 @@ def test_device_is_renamed(visitor: Visitor, page: Page) -> None:
 
 def test_account_that_failed_to_load_is_loaded_on_retry(visitor: Visitor, page: Page) -> None:
     visitor.expect_complaint("net::ERR_FAILED")
-    page.route("**/api/me/", lambda route: route.abort())
-    page.goto("/#register")
     register(page)
+    page.route("**/api/me/", lambda route: route.abort())
+    page.reload()
     expect(page.get_by_role("alert").first).to_have_text("The server can't be reached. Try again in a moment.")
     page.unroute("**/api/me/")
     page.get_by_role("button", name="Try again").click()
@@ -591,4 +592,4 @@ def test_first_password_is_set_and_asked_for_from_then_on(guest: Enter, page: Pa
     expect(page.locator("#change-password").get_by_label("Your password")).to_be_visible()
     page.get_by_role("button", name="Sign out", exact=True).click()
     fill_in(page, "ann", NEW_PASSWORD)
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from tests.browser.conftest import Chromium, Visit, Visitor
-from tests.browser.people import PHONE, fill_in, register, sign_in
+from tests.browser.people import PHONE, fill_in, register, sign_in, wait_for_account
 from tests.clients import PASSWORD, claims_of
 from tests.server import address_of_database, free_port, serve
 
@@ -275,7 +275,7 @@ def test_page_opened_during_an_outage_continues_after_it(visitor: Visitor, site:
     page = visitor.context.new_page()
     page.route(f"**{REFRESH}", lambda route: route.fulfill(**away), times=2)
     page.goto("/")
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
 
 
 def test_account_page_says_that_the_server_is_out_of_reach(visitor: Visitor) -> None:
@@ -315,7 +315,7 @@ def test_sign_out_in_one_tab_reaches_all_tabs(visitor: Visitor) -> None:
     page = visitor.open()
     register(page)
     others = [visitor.open("/"), visitor.open("/client")]
-    expect(others[0].get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(others[0])
     expect(others[1].locator("#state")).to_have_text("signed in")
     page.get_by_role("button", name="Sign out").click()
     expect(others[0].get_by_role("heading", name="Sign in")).to_be_visible()

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Request, expect
 
 from accounts.models import User
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import fill_in, link_in_mail, register, sign_in
+from tests.browser.people import fill_in, link_in_mail, register, sign_in, wait_for_account
 from tests.clients import PASSWORD
 from tests.server import address_of_database, free_port, serve
 
@@ -94,12 +94,12 @@ def test_passkey_is_added_signs_in_by_the_button_and_after_a_password(visit: Vis
     expect(page.get_by_text("Add codes from an authenticator app")).to_be_visible()
     sign_out(page)
     page.get_by_role("button", name="Sign in with a passkey").click()
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
     expect(page.locator("#passkeys")).to_contain_text("last used now")
     sign_out(page)
     fill_in(page, "ann", PASSWORD)
     page.get_by_role("button", name="Use a passkey").click()
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
 
 
 def test_passkey_offered_by_the_browser_signs_in_without_typing(visit: Visit, named: str, mails: Path) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.accounts.devices import Device
 from tests.browser.conftest import Visit, Visitor
-from tests.browser.people import fill_in, register, switch_on
+from tests.browser.people import fill_in, register, switch_on, wait_for_account
 from tests.clients import PASSWORD
 
 
@@ -109,7 +109,7 @@ def test_recovery_codes_are_renewed_and_the_factor_removed(expecting: Visitor, p
     )
     sign_out(page)
     fill_in(page, "ann", PASSWORD)
-    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(page)
 
 
 def test_expired_login_starts_over(expecting: Visitor, page: Page) -> None:
@@ -166,7 +166,7 @@ def test_other_devices_are_signed_out_on_request(expecting: Visitor, visit: Visi
     elsewhere.expect_complaint("401 (Unauthorized)")
     other = elsewhere.open("/")
     fill_in(other, "ann", PASSWORD)
-    expect(other.get_by_role("heading", name="Your account")).to_be_visible()
+    wait_for_account(other)
     page.reload()
     page.get_by_text("Turn on two-factor authentication").click()
     page.locator("#enrol").get_by_label("Your password").fill(PASSWORD)
