@@ -205,23 +205,42 @@ def test_revoking_all_reaches_a_session_with_a_refresh_in_progress(ann: Any, ses
         sessions.rotate(claims)
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
-def test_login_keeps_a_session_with_a_refresh_in_progress(ann: Any, session: Session) -> None:
-    claims, renewed = refresh(session), Event()
-    Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
+def log_in_beside_a_refresh(user: Any, claims: dict[str, Any]) -> Session:
+    """Start a session while a transaction has rotated another one, and goes on until the login waits for it."""
+    rotated = Event()
 
-    def renew() -> None:
+    def refresh_slowly() -> None:
         with transaction.atomic():
             sessions.rotate(claims)
-            renewed.set()
+            rotated.set()
             await_somebody_who_waits()
 
     def log_in() -> Session:
-        renewed.wait(30)
-        return sessions.start(ann)
+        rotated.wait(30)
+        return sessions.start(user)
 
-    assert in_parallel(renew, log_in) == [None, Session.objects.latest("pk")]
+    refreshed, begun = in_parallel(refresh_slowly, log_in)
+    assert refreshed is None
+    assert isinstance(begun, Session)
+    return begun
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_login_keeps_a_session_with_a_refresh_in_progress(ann: Any, session: Session) -> None:
+    claims = refresh(session)
+    Session.objects.filter(pk=session.pk).update(expires_at=timezone.now())
+    assert log_in_beside_a_refresh(ann, claims) == Session.objects.latest("pk")
     assert sessions.rotate(claims).generation == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_login_beyond_the_cap_spares_a_session_with_a_refresh_in_progress(
+    ann: Any, session: Session, settings: Settings
+) -> None:
+    settings.TOKENS_MAX_SESSIONS_PER_USER = 2
+    least_used = sessions.start(ann)
+    log_in_beside_a_refresh(ann, refresh(session))
+    assert Session.objects.get(revoked_reason=Reason.CAP) == least_used
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
@@ -268,28 +287,6 @@ def test_cap_holds_with_a_login_in_progress(
         return sessions.start(ann)
 
     assert in_parallel(log_in_slowly, log_in) == [None, Session.objects.live().get()]
-
-
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
-def test_login_beyond_the_cap_spares_a_session_with_a_refresh_in_progress(
-    ann: Any, session: Session, settings: Settings
-) -> None:
-    settings.TOKENS_MAX_SESSIONS_PER_USER = 2
-    claims = refresh(session)
-    least_used, refreshed = sessions.start(ann), Event()
-
-    def refresh_slowly() -> None:
-        with transaction.atomic():
-            sessions.rotate(claims)
-            refreshed.set()
-            await_somebody_who_waits()
-
-    def log_in() -> Session:
-        refreshed.wait(30)
-        return sessions.start(ann)
-
-    in_parallel(refresh_slowly, log_in)
-    assert Session.objects.get(revoked_reason=Reason.CAP) == least_used
 
 
 def test_revoking_all_sessions_of_a_just_deleted_user_ends_none(ann: Any, session: Session) -> None:
