@@ -12,6 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]{1,45}\])(:[0-9]{1,5})?")
 """The origin of a page, as browsers write it."""
 
+HUNDRED_YEARS = 3_155_760_000  # seconds
+
 
 class Env:
     """The environment's variables, by type.
@@ -43,8 +45,8 @@ class Env:
             self.reject(name, f"must be a whole number from {minimum} to {maximum}, not {value!r}")
         return int(value)
 
-    def seconds(self, name: str, default: int) -> timedelta:
-        return timedelta(seconds=self.integer(name, default, maximum=3_155_760_000))  # a hundred years
+    def seconds(self, name: str, default: int, maximum: int = HUNDRED_YEARS) -> timedelta:
+        return timedelta(seconds=self.integer(name, default, maximum=maximum))
 
     def choice(self, name: str, *choices: str) -> str:
         """Return one of the choices; the first is the default."""

@@ -17,10 +17,13 @@ Latchkey is running. Press Ctrl-C to stop it.
   API documentation  {PUBLIC_URL}/api/docs/
   admin              {PUBLIC_URL}/admin/  (create an administrator with: make admin)
 
-Try it in another terminal:
+Try it in another terminal. Register once:
 
   curl -s -H 'Content-Type: application/json' {PUBLIC_URL}/auth/register \\
     -d '{{"username": "ada", "password": "the analytical engine"}}'
+
+Then sign in, read your account, and refresh:
+
   TOKEN=$(curl -s -c cookies.txt -H 'Content-Type: application/json' {PUBLIC_URL}/auth/login \\
     -d '{{"username": "ada", "password": "the analytical engine"}}' | sed 's/.*"accessToken":"\\([^"]*\\)".*/\\1/')
   curl -H "Authorization: Bearer $TOKEN" {PUBLIC_URL}/api/me/

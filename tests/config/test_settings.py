@@ -227,6 +227,7 @@ def test_mail_leaves_by_smtp_with_tls(read: Settings) -> None:
         ("REFRESH_TOKEN_LIFETIME", "-1", "a whole number"),
         ("SESSION_LIFETIME", "9" * 30, "a whole number"),
         ("REFRESH_GRACE_PERIOD", "1.5", "a whole number"),
+        ("REFRESH_GRACE_PERIOD", "61", "a whole number from 0 to 60"),
         ("MAX_SESSIONS_PER_USER", "many", "a whole number"),
         ("DATABASE_TIMEOUT", "0", "a whole number from 1 to 3600"),
         ("TRUSTED_PROXIES", "11", "a whole number from 0 to 10"),
