@@ -21,7 +21,8 @@ from benchmarks.databases import databases
 from benchmarks.logins import TOLERANCE, refused_logins, spread
 from benchmarks.plot import IMAGES, plot
 from benchmarks.processes import CLIENT, SERVERS, run, stay_on
-from benchmarks.report import bars, page
+from benchmarks.reading import reading
+from benchmarks.report import Measured, bars, page
 from benchmarks.stacks import KINDS, LATCHKEY, SIMPLEJWT, Stack, running
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
@@ -33,7 +34,7 @@ SESSIONS = 10_000
 AT_ONCE = 1000
 
 
-def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], dict[str, float]]:
+def measure(engine: str, pythons: Mapping[str, str]) -> Measured:
     """Measure on that engine; on PostgreSQL also the packages that have one of these Pythons."""
     others = pythons if engine == "PostgreSQL" else {}
     stay_on(SERVERS)
@@ -58,7 +59,8 @@ def measure(engine: str, pythons: Mapping[str, str]) -> tuple[dict[str, Stack], 
             print(f"{engine}: {SESSIONS} sessions ...", flush=True)
             ask_with_many([by_name[LATCHKEY.name], by_name[SIMPLEJWT.name]])
         print(f"{engine}: refused logins ...", flush=True)
-        return by_name, refused_logins(another)
+        reads = reading(by_name[LATCHKEY.name].database, LATCHKEY.environment)
+        return Measured(by_name, refused_logins(another), reads)
 
 
 def ask_with_many(stacks: Sequence[Stack]) -> None:
@@ -78,13 +80,12 @@ def main() -> None:
     measured = {engine: measure(engine, pythons) for engine in ("SQLite", "PostgreSQL")}
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(measured, SESSIONS))
-    stacks, _ = measured["PostgreSQL"]
     for scheme in ("light", "dark"):
-        (IMAGES / f"benchmarks-{scheme}.svg").write_text(plot(bars(stacks), scheme))
+        (IMAGES / f"benchmarks-{scheme}.svg").write_text(plot(bars(measured["PostgreSQL"].stacks), scheme))
     print(f"\n{PAGE.read_text()}")
-    for engine, (_, medians) in measured.items():
-        if spread(medians) >= TOLERANCE:
-            sys.exit(f"On {engine} the time of a refused login differs by {spread(medians):.1%}.")
+    for engine, its in measured.items():
+        if spread(its.refused_logins) >= TOLERANCE:
+            sys.exit(f"On {engine} the time of a refused login differs by {spread(its.refused_logins):.1%}.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The SELECTs of the hot paths: of every guarded request and every refresh, and those of a login.
 
 Django compiles a query each time, which takes several times as long as running it. Here each is compiled once for each
-connection. Without that, a guarded request takes twice the CPU time: 1.3 ms instead of 0.6, of which the SELECT is 0.43
-to 0.78 instead of 0.08 (CPython 3.11, Django 5.2, SQLite, in process; the best of five rounds of 200).
+connection. docs/benchmarks.md shows what that saves.
 """
 
 from collections.abc import Callable, Mapping, Sequence
