@@ -308,13 +308,13 @@ MUTATIONS = (
         RACES + "test_revocation_beats_a_rotation_in_progress",
     ),
     Mutation(
-        "A late retry and a use of the token that it gives up are not both accepted: the retry notices the use",
+        "A late retry is refused if the token that it gives up has just been used",
         "tokens.domain.writing.update",
         forgetting("confirmed"),
         RACES + "test_use_beats_a_late_retry_in_progress",
     ),
     Mutation(
-        "... and the use notices the retry",
+        "The use of a token is refused if a late retry has just given it up",
         "tokens.domain.writing.update",
         forgetting("generation"),
         RACES + "test_late_retry_beats_a_use_in_progress",
@@ -362,13 +362,13 @@ MUTATIONS = (
         "tests/proof/test_attackers.py::test_thief_who_polls_verify_learns_of_a_refresh_too_late",
     ),
     Mutation(
-        "... and revealing the moment of a late retry gains nothing",
+        "Polling a token that a late retry gave up gains nothing",
         "tokens.domain.rotation.judge",
         as_if_not_exposed,
         "tests/proof/test_attackers.py::test_thief_who_polls_a_given_up_token_gains_nothing",
     ),
     Mutation(
-        "A copy is useless after a password change",
+        "A copied token is useless after a password change",
         "tokens.domain.sessions.succeed",
         keeping_the_secret,
         "tests/accounts/test_views.py::test_session_after_a_password_change_keeps_its_properties",
@@ -380,7 +380,7 @@ MUTATIONS = (
         "tests/tokens/test_attacks.py",
     ),
     Mutation(
-        "The user comes from the row",
+        "The session's row, not the token, says who the user is",
         "tokens.domain.sessions._get",
         believing_the_token,
         "tests/tokens/test_attacks.py::test_signing_key_alone_does_not_open_a_session",
@@ -411,7 +411,7 @@ MUTATIONS = (
         database="postgresql",
     ),
     Mutation(
-        "... also where a login is one message",
+        "Parallel logins respect the maximum number of sessions even if each login is a single query",
         "tokens.domain.reading.active",
         with_the_check_alone,
         RACES + "test_cap_holds_with_a_login_in_progress",
@@ -424,7 +424,7 @@ MUTATIONS = (
         RACES + "test_revoking_all_reaches_a_session_started_by_a_parallel_password_change",
     ),
     Mutation(
-        "... and one that a refresh renews as it expires",
+        "Logout everywhere ends a session that a refresh renews as it expires",
         "tokens.models.SessionQuerySet.live",
         without("leeway"),
         RACES + "test_revoking_all_reaches_a_session_with_a_refresh_in_progress",
