@@ -52,14 +52,14 @@ def refusing() -> Iterator[None]:
 
 
 def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None) -> User:
-    """Judge the form's input and begin the session. Call Django's `login()` next.
+    """Verify the form's input and begin the session. Call Django's `login()` next.
 
     `admit` can raise to refuse the user. Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or
     ValidationError.
     """
     with refusing():
         throttle(request, "login")
-        user, amr, opened = _judge(request, typed)
+        user, amr, opened = _authenticate(request, typed)
     if admit:
         admit(user)
     try:
@@ -71,17 +71,17 @@ def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[Use
     return user
 
 
-def _judge(request: HttpRequest, typed: Mapping[str, Any]) -> tuple[User, Sequence[str], Opened | None]:
+def _authenticate(request: HttpRequest, typed: Mapping[str, Any]) -> tuple[User, Sequence[str], Opened | None]:
     """Return the user, how the user signed in (RFC 8176), and the answered challenge, if there was one."""
     client, credential = client_of(request), typed["credential"]
     if typed["challenge"] and credential is not None and passkeys.usable():
-        return passkeys.judge(typed["challenge"], credential, client), passkeys.ALONE, None
+        return passkeys.authenticate(typed["challenge"], credential, client), passkeys.ALONE, None
     answer = {"code": typed["code"]} if credential is None else {passkeys.FIELD: credential}
     if typed["second_factor"]:
-        opened, amr = signing_in.judge_answer(typed["second_factor"], answer, client)
+        opened, amr = signing_in.verify_answer(typed["second_factor"], answer, client)
         return opened.user, amr, opened
     given = answer if typed["code"] else None
-    user, amr = signing_in.judge(typed["username"], typed["password"], client, answer=given, request=request)
+    user, amr = signing_in.authenticate(typed["username"], typed["password"], client, answer=given, request=request)
     return user, amr, None
 
 
@@ -257,7 +257,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def save(self, commit: bool = True) -> Any:
         """End every session and go on in a new one.
 
-        Raises WrongPassword if the password has changed since it was judged, and TokenRevoked.
+        Raises WrongPassword if the password has changed since it was checked, and TokenRevoked.
         """
         session = replace_password(self.session, self.cleaned_data["new_password1"], client_of(self.request))
         page_session.go_on(self.request, session)

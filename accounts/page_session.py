@@ -81,7 +81,7 @@ def _alive(sid: str, sub: str, request: HttpRequest) -> Session:
 
 
 def begin(request: HttpRequest, user: User, amr: Sequence[str], opened: Opened | None = None) -> None:
-    """Begin a session for a user whose credentials have been judged. Call Django's `login()` next.
+    """Begin a session for a user whose credentials have been verified. Call Django's `login()` next.
 
     The session that the browser had before ends. `opened` is the challenge that was answered, if one was.
     Raises NoActiveAccount; and IntegrityError if the challenge has opened a session.

@@ -22,7 +22,7 @@ from tokens.exceptions import InvalidCredentials
 
 
 class SignInForm(accounts.SignInForm):
-    """Judge the input and start the session."""
+    """Verify the input and start the session."""
 
     username = forms.CharField(
         label=_("Username or email address"),

@@ -63,7 +63,7 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0
 DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 """An origin as browsers write it (RFC 6454, section 6.2), without the port that the scheme implies."""
 
-SECOND_FACTORS = ("methods", "options", "judge")
+SECOND_FACTORS = ("methods", "options", "verify")
 """What TOKENS_SECOND_FACTOR has to offer."""
 
 PARAMETER = re.compile(r"[<(]")

@@ -272,7 +272,7 @@ class LoginSerializer(CredentialsSerializer):
 
 
 class TokenObtainSerializer(CredentialsSerializer):
-    """Judge a name and a password. `get_token(self.user)` then starts the session."""
+    """Verify a name and a password. `get_token(self.user)` then starts the session."""
 
     def run_validation(self, *args: Any, **kwargs: Any) -> Any:
         jkt = proofs.key_for_session(self.request)
@@ -280,7 +280,7 @@ class TokenObtainSerializer(CredentialsSerializer):
             return super().run_validation(*args, **kwargs)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        self.user, __ = self._try(attrs, client_of(self.request), Terms(), signing_in.judge)
+        self.user, __ = self._try(attrs, client_of(self.request), Terms(), signing_in.authenticate)
         return {}
 
 
@@ -342,7 +342,7 @@ class ChallengeField(serializers.CharField):
 
 
 class CredentialField(serializers.JSONField):
-    """A WebAuthn credential, as `toJSON()` gives it: an object of limited size. A factor judges its content."""
+    """A WebAuthn credential, as `toJSON()` gives it: an object of limited size. A factor checks its content."""
 
     default_error_messages = {
         "not_an_object": _("This must be a JSON object."),

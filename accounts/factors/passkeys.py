@@ -88,7 +88,7 @@ def use(user: User, answer: Answer, client: Client) -> Sequence[str] | None:
         if "renewal" in answer:
             prove(user, answer, client)
         else:
-            _judge(challenges.of_login(answer["challenge"]), answer[FIELD], client, user)
+            _verify(challenges.of_login(answer["challenge"]), answer[FIELD], client, user)
         return AFTER_PASSWORD
     return None
 
@@ -130,16 +130,16 @@ def sign_in(
 
     Raises ChallengeNotValid, UnknownPasskey or PasskeyNotValid.
     """
-    user = judge(challenge, credential, client)
+    user = authenticate(challenge, credential, client)
     try:
         return signing_in.start(user, client, terms, ALONE, claims_for, former=former)
     except NoActiveAccount as error:
         raise PasskeyNotValid from error
 
 
-def judge(challenge: str, credential: Mapping[str, Any], client: Client) -> User:
+def authenticate(challenge: str, credential: Mapping[str, Any], client: Client) -> User:
     """Return the owner of the passkey; no session begins. Raises as `sign_in` does."""
-    user: User = _judge(challenges.read(challenge, LOGIN), credential, client, alone=True).user
+    user: User = _verify(challenges.read(challenge, LOGIN), credential, client, alone=True).user
     if user.awaiting_verification or not sessions.may_sign_in(user):
         raise PasskeyNotValid
     return user
@@ -163,14 +163,14 @@ def prove(user: User, answer: Answer, client: Client = UNKNOWN) -> Sequence[str]
     Raises ChallengeNotValid or PasskeyNotValid.
     """
     challenge = challenges.read(answer["renewal"], RENEW, sub=str(user.pk))
-    _judge(challenge, answer[FIELD], client, user, alone=True)
+    _verify(challenge, answer[FIELD], client, user, alone=True)
     return ALONE
 
 
 # What a use is
 
 
-def _judge(
+def _verify(
     challenge: Challenge,
     credential: Mapping[str, Any],
     client: Client,

@@ -1,6 +1,6 @@
 """All factors, and what applies to them together. TOKENS_SECOND_FACTOR names this module.
 
-Tries are counted by account and network, for all factors together, before an answer is judged.
+Tries are counted by account and network, for all factors together, before an answer is verified.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,8 +48,8 @@ def options(user: User, challenge: str) -> Mapping[str, Any]:
     return joined
 
 
-def judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
-    """Use the answer up; return how the user has signed in (RFC 8176). The password has been judged.
+def verify(user: User, answer: Answer, client: Client) -> Sequence[str]:
+    """Use the answer up; return how the user has signed in (RFC 8176). The password has been verified.
 
     Once no try is left, a mail warns the owner that somebody knows the password. Raises AnswerNotValid or TooManyTries.
     """

@@ -59,7 +59,7 @@ def prove(session: Session, current_password: str | None, answer: Answer, client
     wrong tries. Raises a ValidationError, AnswerNotValid or TooManyTries.
     """
     require_password(session, current_password, client)
-    return _judge(session.user, answer, client) if registry.since(session.user) else PASSWORD
+    return _verify(session.user, answer, client) if registry.since(session.user) else PASSWORD
 
 
 def reauthenticate(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
@@ -75,7 +75,7 @@ def reauthenticate(session: Session, current_password: str | None, answer: Answe
     elif user.has_usable_password():
         amr = prove(session, current_password, answer, client)
     elif registry.since(user):
-        amr = [method for method in _judge(user, answer, client) if method not in PASSWORD]
+        amr = [method for method in _verify(user, answer, client) if method not in PASSWORD]
     else:
         raise NoPassword
     with transaction.atomic():
@@ -201,13 +201,13 @@ def _demand(user: User, answer: Answer, client: Client) -> None:
     """Require an answer of the user's second factor. Raises a ValidationError, AnswerNotValid or TooManyTries."""
     if not registry.since(user):
         raise _nothing_enabled()
-    _judge(user, answer, client)
+    _verify(user, answer, client)
 
 
-def _judge(user: User, answer: Answer, client: Client) -> Sequence[str]:
+def _verify(user: User, answer: Answer, client: Client) -> Sequence[str]:
     if not answer:
         raise ValidationError({"code": ValidationError(SecondFactorRequired.message, SecondFactorRequired.code)})
-    return registry.judge(user, answer, client)
+    return registry.verify(user, answer, client)
 
 
 def _nothing_enabled() -> ValidationError:

@@ -21,11 +21,11 @@ class Pin:
     def options(self, user: Any, challenge: str) -> Mapping[str, Any]:
         return {"hint": f"the number of {user.get_username()}"}
 
-    def judge(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
+    def verify(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
         if answer["code"] != "4711":
             raise PinNotValid
         return ["pwd", "pin"]
 
 
 PIN = Pin()
-methods, options, judge = PIN.methods, PIN.options, PIN.judge
+methods, options, verify = PIN.methods, PIN.options, PIN.verify

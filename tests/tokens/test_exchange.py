@@ -327,7 +327,7 @@ class TestSecondFactor:
         assert code(self.step(http, door, first.json()["challenge"])) == (401, "invalid_challenge")
 
     def test_of_an_unknown_name_is_told_as_one_of_several(self, http: APIClient, door: str, monkeypatch: Any) -> None:
-        monkeypatch.setattr("tests.tokens.factors.judge", lambda *_: ["pwd", "dance"])
+        monkeypatch.setattr("tests.tokens.factors.verify", lambda *_: ["pwd", "dance"])
         methods[0] = ["fed"]
         first = http.post(door)
 

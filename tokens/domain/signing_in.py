@@ -1,7 +1,7 @@
 """Signing in: a name and a password become a session, with a second factor where the account has one.
 
-`judge` is the one way from a password to a user; `sign_in` then begins the session. If they raise SecondFactorRequired,
-the client continues with `answer`.
+`authenticate` is the one way from a password to a user; `sign_in` then begins the session. If they raise
+SecondFactorRequired, the client continues with `answer`.
 """
 
 import hashlib
@@ -87,11 +87,11 @@ class Terms:
         """The time of the first step, if it was taken elsewhere."""
         return datetime.fromisoformat(self.extras[SINCE]) if SINCE in self.extras else None
 
-    def amr(self, judged: Sequence[str]) -> Sequence[str]:
+    def amr(self, methods: Sequence[str]) -> Sequence[str]:
         """Return how the user signed in by both steps. A first step elsewhere was not by the password."""
         if AMR not in self.extras:
-            return judged
-        both = [*self.extras[AMR].split(), *(method for method in judged if method not in PASSWORD)]
+            return methods
+        both = [*self.extras[AMR].split(), *(method for method in methods if method not in PASSWORD)]
         return tuple(dict.fromkeys(both if names_factor(both) else [*both, "mfa"]))
 
 
@@ -106,7 +106,7 @@ class SecondFactors(Protocol):
         """Return what the client needs for its answer, beside the challenge and the names of the methods."""
         ...
 
-    def judge(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
+    def verify(self, user: Any, answer: Answer, client: Client) -> Sequence[str]:
         """Use the answer up, and return how the user has signed in (RFC 8176), the password included.
 
         Raises AnswerNotValid or TooManyTries.
@@ -134,14 +134,16 @@ def sign_in(
     password, SecondFactorRequired or AnswerNotValid.
     """
     terms = terms or Terms()
-    user, amr = judge(username, password, client, terms, answer=answer, request=request, username_field=username_field)
+    user, amr = authenticate(
+        username, password, client, terms, answer=answer, request=request, username_field=username_field
+    )
     try:
         return start(user, client, terms, amr, claims_for, former=former)
     except NoActiveAccount as error:
         raise InvalidCredentials from error
 
 
-def judge(
+def authenticate(
     username: str,
     password: str,
     client: Client = UNKNOWN,
@@ -155,7 +157,7 @@ def judge(
 
     Raises as `sign_in` does.
     """
-    user = _authenticate(username, password, client, request, username_field)
+    user = _authenticate_by_password(username, password, client, request, username_field)
     if not sessions.may_sign_in(user):
         raise InvalidCredentials
     factors = _second_factors()
@@ -165,7 +167,7 @@ def judge(
     if answer is None:
         challenge = _issue(user, terms or Terms())
         raise SecondFactorRequired(challenge, methods, factors.options(user, challenge))
-    return user, factors.judge(user, answer, client)
+    return user, factors.verify(user, answer, client)
 
 
 def answer(
@@ -183,14 +185,14 @@ def answer(
     as the limits allow. Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, if the key is not that of the first
     step, KeyMismatch.
     """
-    (user, terms, pk), amr = judge_answer(challenge, given, client, jkt=jkt)
+    (user, terms, pk), amr = verify_answer(challenge, given, client, jkt=jkt)
     try:
         return start(user, client, terms, amr, claims_for, former=former, pk=pk)
     except (NoActiveAccount, IntegrityError) as error:  # an IntegrityError: a parallel try has just opened the session
         raise ChallengeNotValid from error
 
 
-def judge_answer(
+def verify_answer(
     challenge: str, given: Answer, client: Client = UNKNOWN, *, jkt: str | None = None
 ) -> tuple["Opened", Sequence[str]]:
     """Return the challenge's content, and how the user signed in (RFC 8176). No session begins.
@@ -212,7 +214,7 @@ def judge_answer(
         or sessions.exists(opened.session)
     ):
         raise ChallengeNotValid
-    return opened, opened.terms.amr(factors.judge(opened.user, {**given, "challenge": challenge}, client))
+    return opened, opened.terms.amr(factors.verify(opened.user, {**given, "challenge": challenge}, client))
 
 
 def exchange(
@@ -259,7 +261,7 @@ def start(
     former: Claims | None = None,
     pk: UUID | None = None,
 ) -> Session:
-    """Begin a session on those terms for a user whose credentials have been judged.
+    """Begin a session on those terms for a user whose credentials have been verified.
 
     `former` has the verified claims of the refresh token in the request, if there is one; its session, if alive, ends.
     Raises NoActiveAccount, or IntegrityError if there is, or was, a session with that key.
@@ -335,7 +337,9 @@ def with_hint(sentence: str | Promise) -> str:
     return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
 
 
-def _authenticate(username: str, password: str, client: Client, request: Any, username_field: str | None) -> Any:
+def _authenticate_by_password(
+    username: str, password: str, client: Client, request: Any, username_field: str | None
+) -> Any:
     """Return the user. Unknown names, wrong passwords and deactivated users take the same work."""
     username = username.strip()
     # Checked first, because normalising and hashing take longer the longer the text is.
@@ -393,7 +397,7 @@ def spellings(password: str) -> Sequence[str]:
 
 
 def _log_unreadable(error: Exception, password: str) -> None:
-    """Log that a hash can't be judged, and take as long as judging one takes."""
+    """Log that a hash can't be checked, and take as long as checking one takes."""
     logger.error("A password hash can't be checked: %s", type(error).__name__)
     make_password(password)
 

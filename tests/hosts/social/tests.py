@@ -16,7 +16,7 @@ class Factor:
     def options(self, user, challenge):
         return {}
 
-    def judge(self, user, answer, client):
+    def verify(self, user, answer, client):
         return ["pwd", "otp"]
 
 
