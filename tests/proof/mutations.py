@@ -145,28 +145,28 @@ def with_negative_ages(_: Function) -> Function:
     return _age
 
 
-def as_if_rotated(judge: Function) -> Function:
-    """Judge the token from a login like one from a rotation."""
+def as_if_rotated(decide: Function) -> Function:
+    """Treat the token from a login like one from a rotation."""
 
-    @wraps(judge)
+    @wraps(decide)
     def broken(session: Session, generation: int, *args: Any, **kwargs: Any) -> Any:
         if generation == session.generation == 0:
             session = copy(session)
             session.generation = generation = 1
-        return judge(session, generation, *args, **kwargs)
+        return decide(session, generation, *args, **kwargs)
 
     return broken
 
 
-def as_if_not_exposed(judge: Function) -> Function:
-    """Judge as if nobody had looked up a token that was given up."""
+def as_if_not_exposed(decide: Function) -> Function:
+    """Decide as if nobody had looked up a token that was given up."""
     Session._meta.get_field("exposed")
 
-    @wraps(judge)
+    @wraps(decide)
     def broken(session: Session, *args: Any, **kwargs: Any) -> Any:
         session = copy(session)
         session.exposed = False
-        return judge(session, *args, **kwargs)
+        return decide(session, *args, **kwargs)
 
     return broken
 
@@ -333,13 +333,13 @@ MUTATIONS = (
     ),
     Mutation(
         "The token from a login is rotated, not given back",
-        "tokens.domain.rotation.judge",
+        "tokens.domain.rotation.decide",
         as_if_rotated,
         ROTATION + "test_login_token_rotates_at_its_first_use",
     ),
     Mutation(
         "Without a grace period, parallel use is reuse",
-        "tokens.domain.rotation.judge",
+        "tokens.domain.rotation.decide",
         without("raced"),
         RACES + "test_loser_of_a_race_without_a_grace_period_is_reuse",
     ),
@@ -363,7 +363,7 @@ MUTATIONS = (
     ),
     Mutation(
         "Polling a token that a late retry gave up gains nothing",
-        "tokens.domain.rotation.judge",
+        "tokens.domain.rotation.decide",
         as_if_not_exposed,
         "tests/proof/test_attackers.py::test_thief_who_polls_a_given_up_token_gains_nothing",
     ),

@@ -1,7 +1,7 @@
 """Which refresh tokens are good: the table of docs/model.md, over a session's row.
 
 The row decides; nothing here reads or writes it. `sessions` carries the decision out, by one UPDATE that names the
-state that was judged.
+state that was decided on.
 """
 
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ class Step(Enum):
     END = auto()
 
 
-def judge(session: Session, generation: int, now: datetime, *, raced: bool = False) -> Step:
+def decide(session: Session, generation: int, now: datetime, *, raced: bool = False) -> Step:
     """Return what becomes of the refresh token of that generation.
 
     `raced` means that another request has changed the row since the token came.

@@ -33,7 +33,7 @@ from .client import UNKNOWN, Client
 from .outages import retried
 from .outlasting import outlast
 from .reading import lock, read
-from .rotation import Step, given_up, judge
+from .rotation import Step, decide, given_up
 
 PRUNED_AT_LOGIN = 10
 
@@ -176,7 +176,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
         _check_key(session, client, prove)
         _check_rule(session)
         now = times.now()
-        match judge(session, claims["generation"], now, raced=raced):
+        match decide(session, claims["generation"], now, raced=raced):
             case Step.GIVE_AGAIN:
                 _announce_retry(session, client)
                 done = True
@@ -205,7 +205,7 @@ def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> S
         _check_jti(session, claims)
         _check_key(session, client, prove)
         _check_rule(session)
-        match judge(session, claims["generation"], times.now()):
+        match decide(session, claims["generation"], times.now()):
             case Step.GIVE_AGAIN:
                 return session
             case Step.GIVE_BACK | Step.ROTATE:
@@ -261,7 +261,7 @@ def look(claims: Claims) -> Session:
     session, generation = _get(claims, groups=True), claims["generation"]
     if claims["token_type"] == "refresh":
         _check_jti(session, claims)
-        is_good = judge(session, generation, times.now()) is not Step.END
+        is_good = decide(session, generation, times.now()) is not Step.END
     else:
         is_good = not given_up(session, generation)
     if is_good:
