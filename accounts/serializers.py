@@ -32,7 +32,7 @@ from .factors import second_factor
 from .mail import links
 from .models import User
 from .owner import address, deletion, password, registration
-from .owner.judging import judge
+from .owner.validation import validate_account
 
 
 class RegistrationSerializer(UseCaseSerializer):
@@ -55,17 +55,17 @@ class RegistrationSerializer(UseCaseSerializer):
             return super().to_internal_value(data)
         except ValidationError as error:
             if isinstance(data, Mapping) and isinstance(error.detail, dict):
-                raise ValidationError({**self._judge_rest(data, error.detail), **error.detail}) from error
+                raise ValidationError({**self._check_rest(data, error.detail), **error.detail}) from error
             raise
 
-    def _judge_rest(self, data: Mapping[str, Any], refused: Mapping[str, Any]) -> dict[str, Any]:
+    def _check_rest(self, data: Mapping[str, Any], refused: Mapping[str, Any]) -> dict[str, Any]:
         read = {"username": "", "email": "", "password": ""}
         for name in read.keys() - refused.keys():
             with suppress(serializers.SkipField):
                 read[name] = self.fields[name].run_validation(self.fields[name].get_value(data)) or ""
         undisclosed = ["email"] if settings.EMAIL_VERIFICATION_REQUIRED else []
         try:
-            judge(User(username=read["username"], email=read["email"]), read["password"], undisclosed)
+            validate_account(User(username=read["username"], email=read["email"]), read["password"], undisclosed)
         except DjangoValidationError as error:
             return dict(serializers.as_serializer_error(error))
         return {}

@@ -15,12 +15,12 @@ from ..holding import WrongPassword, hold
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, User
-from .judging import claiming, clean
+from .validation import claiming, clean
 
 
 @retried
 def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> None:
-    """Give the account another address, or none. The user's password has been judged.
+    """Give the account another address, or none. The user's password has been checked.
 
     The new address has to be verified. The old one gets a mail, in case a thief made the change.
     """

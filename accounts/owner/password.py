@@ -21,7 +21,7 @@ from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, PasswordChange, User
 from .address import mark_verified
-from .judging import judge_password
+from .validation import validate_password
 
 
 class NoResetPossible(ValidationError):
@@ -45,7 +45,7 @@ def change_password(
 
 
 def replace_password(session: Session, new_password: str, client: Client = UNKNOWN) -> Session:
-    """Do the same, after both passwords have been judged.
+    """Do the same, after both passwords have been checked.
 
     Raises TokenRevoked, as `change_password` does.
     """
@@ -110,7 +110,7 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
 
 def _with_password(user: User, new_password: str) -> User:
     """Return a copy of the user with the new password, if that is strong enough."""
-    judge_password(user, new_password, "new_password")
+    validate_password(user, new_password, "new_password")
     return _having(user, new_password)
 
 

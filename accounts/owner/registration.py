@@ -19,7 +19,7 @@ from .. import kinds
 from ..mail import composing, outbox
 from ..models import MailKind, User
 from .address import mail_link
-from .judging import claiming, judge
+from .validation import claiming, validate_account
 
 
 @retried
@@ -34,7 +34,7 @@ def register(
 ) -> Session:
     """Make an account and sign in to it on those terms."""
     user = User(username=username, email=email or "")
-    judge(user, password)
+    validate_account(user, password)
     user.set_password(password)
     with claiming(user):
         user.save(force_insert=True)
@@ -50,7 +50,7 @@ def register_unverified(username: str, password: str, email: str, client: Client
     used: the name is taken and the work is the same in either case.
     """
     user = User(username=username, email=email, awaiting_verification=True)
-    judge(user, password, undisclosed=["email"])
+    validate_account(user, password, undisclosed=["email"])
     composing.spend(MailKind.VERIFY_EMAIL, user.email)
     user.set_password(password)
     is_known = User.objects.filter(email_key=user.email_key).exists()

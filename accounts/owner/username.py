@@ -8,7 +8,7 @@ from tokens.domain.outages import retried
 
 from .. import kinds
 from ..models import User
-from .judging import claiming, clean
+from .validation import claiming, clean
 
 
 @retried

@@ -1,35 +1,35 @@
-"""Judges names, addresses and passwords. Refusals are ValidationErrors by field."""
+"""Validates names, addresses and passwords. Refusals are ValidationErrors by field."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from ..models import User
 
 
-def judge(user: User, password: str, undisclosed: Collection[str] = ()) -> None:
-    """Judge a new account. For the fields `undisclosed`, it does not say that another account has the value."""
+def validate_account(user: User, password: str, undisclosed: Collection[str] = ()) -> None:
+    """Validate a new account. For the fields `undisclosed`, it does not say that another account has the value."""
     errors: dict[str, list[ValidationError]] = {}
-    judges: list[Callable[[], None]] = [
+    validations: list[Callable[[], None]] = [
         lambda: user.clean_fields(exclude=_all_but("username", "email")),
         lambda: user.validate_unique(exclude={*undisclosed, *errors}),
-        lambda: judge_password(user, password, "password"),
+        lambda: validate_password(user, password, "password"),
     ]
-    for judge in judges:
+    for validate in validations:
         try:
-            judge()
+            validate()
         except ValidationError as error:
             error.update_error_dict(errors)
     if errors:
         raise ValidationError(errors)
 
 
-def judge_password(user: User, password: str, field: str) -> None:
+def validate_password(user: User, password: str, field: str) -> None:
     try:
-        validate_password(password, user)
+        password_validation.validate_password(password, user)
     except ValidationError as error:
         raise ValidationError({field: error.error_list}) from error
 

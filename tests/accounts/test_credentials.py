@@ -11,7 +11,7 @@ from django.db import IntegrityError
 
 from accounts.mail import links, outbox
 from accounts.models import Mail, MailKind, User
-from accounts.owner import address, judging, password, registration, username
+from accounts.owner import address, password, registration, username, validation
 from tests.accounts.mails import link_in
 from tests.clients import PASSWORD, Browser
 from tests.racing import in_parallel, just_before
@@ -151,7 +151,7 @@ def test_username_taken_at_the_same_moment_changes_nothing(ann: User) -> None:
 
 def test_other_integrity_errors_are_not_hidden() -> None:
     user = User(username="a@b")
-    with pytest.raises(IntegrityError), judging.claiming(user):
+    with pytest.raises(IntegrityError), validation.claiming(user):
         user.save()
 
 
