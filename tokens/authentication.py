@@ -104,7 +104,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         request = _asked.get()
         try:
             claims = AccessToken.claims(raw_token)
-            return self.judge(claims, request, self._proof_of(claims, raw_token, request))
+            return self.accept(claims, request, self._proof_of(claims, raw_token, request))
         except TokenRefused as refusal:
             raise Refused(refusal) from refusal
         except (KeySetUnreachable, FeedUnreachable) as error:
@@ -112,7 +112,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
         except ReplayStoreUnreachable as error:
             raise ProofsUnavailable from error
 
-    def judge(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
+    def accept(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
         client = client_of(request)
         session = sessions.accept(claims, client, prove, confirm=self.confirms, groups=self.reads_groups)
         return AccessToken.from_claims(claims, session)
@@ -166,7 +166,7 @@ class StatelessJWTAuthentication(JWTAuthentication):
 
     takes_former_tokens = False
 
-    def judge(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
+    def accept(self, claims: dict[str, Any], request: Request | None, prove: Prove) -> AccessToken:
         if "cnf" in claims:
             prove(claims["cnf"]["jkt"])
         if conf.ended_url and follower(conf.ended_url).has_ended(claims["sid"]):

@@ -20,7 +20,7 @@ class Binding extends Server {
     super();
     const plain = this.fetch;
     this.fetch = async (request) => {
-      const code = await this.#judge(request);
+      const code = await this.#verify(request);
       this.codes.push(code);
       const answer = code ? refusal(401, code) : await plain(request);
       if (request.headers.has("DPoP")) answer.headers.set("DPoP-Nonce", this.nonce);
@@ -39,7 +39,7 @@ class Binding extends Server {
 
   #proven = "";
 
-  async #judge(request) {
+  async #verify(request) {
     const [scheme, token] = (request.headers.get("Authorization") ?? " ").split(" ");
     const expected = token ? decode(token.split(".")[1]).cnf?.jkt : isRefresh(request.url) ? this.jkts.get(this.sid) : "";
     const proof = request.headers.get("DPoP");

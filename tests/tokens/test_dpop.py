@@ -49,8 +49,8 @@ def shared_cache(settings: Settings, tmp_path: Path) -> None:
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path)}}
 
 
-def judge(text: str, **options: Any) -> Proof:
-    return dpop.judge(text, "GET", [TARGET], **{"access_token": TOKEN, **options})
+def verify(text: str, **options: Any) -> Proof:
+    return dpop.verify(text, "GET", [TARGET], **{"access_token": TOKEN, **options})
 
 
 def proof(prover: Prover = holder, **claims: Any) -> str:
@@ -99,7 +99,7 @@ def number(value: int, length: int = 32) -> str:
 @pytest.mark.parametrize("alg", dpop.ALGORITHMS)
 def test_proof_of_each_algorithm_is_accepted(alg: str) -> None:
     prover = Prover(alg)
-    assert judge(proof(prover, jti="once")) == Proof(prover.jkt, "once", "GET", TARGET, NOW + 61)
+    assert verify(proof(prover, jti="once")) == Proof(prover.jkt, "once", "GET", TARGET, NOW + 61)
 
 
 def test_thumbprint_matches_the_rfc() -> None:
@@ -113,8 +113,8 @@ def test_example_in_the_docs_is_good() -> None:
     [code] = re.findall(r"^```python\n(from .*?)^```$", (ROOT / "docs/dpop.md").read_text(), re.DOTALL | re.MULTILINE)
     shown: dict[str, Any] = {}
     exec(code, shown)
-    full = judge(shown["prove"]("GET", f"{URL}?page=2", TOKEN, dpop.newest_nonce()), nonce_required=True)
-    bare = judge(shown["prove"]("GET", URL), access_token=None)
+    full = verify(shown["prove"]("GET", f"{URL}?page=2", TOKEN, dpop.newest_nonce()), nonce_required=True)
+    bare = verify(shown["prove"]("GET", URL), access_token=None)
     assert full.jkt == bare.jkt
 
 
@@ -127,24 +127,24 @@ def test_example_of_the_rfc_is_accepted(clock: TimeMachineFixture) -> None:
         ".eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwia"
         "WF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
     )
-    found = dpop.judge(text, "POST", [Target("https://server.example.com", "/token")])
+    found = dpop.verify(text, "POST", [Target("https://server.example.com", "/token")])
     assert (found.jkt, found.jti) == ("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", "-BwC3ESc6acc2lTc")
 
 
 def test_unknown_members_of_key_and_claims_are_ignored() -> None:
     jwk = {**holder.jwk, "kid": "1", "use": "enc", "alg": "none", "key_ops": ["encrypt"], "x5u": "https://evil.example"}
-    assert judge(written(holder.header(jwk=jwk))).jkt == holder.jkt
-    assert judge(proof(exp=1, nbf=NOW + 99, iss="somebody", aud=[])).jkt == holder.jkt
+    assert verify(written(holder.header(jwk=jwk))).jkt == holder.jkt
+    assert verify(proof(exp=1, nbf=NOW + 99, iss="somebody", aud=[])).jkt == holder.jkt
 
 
 def test_ath_is_required_only_with_an_access_token() -> None:
     for text in (holder.prove("GET", URL), proof()):
-        assert judge(text, access_token=None).jkt == holder.jkt
+        assert verify(text, access_token=None).jkt == holder.jkt
 
 
 @pytest.mark.parametrize("jti", ["a", "a" * 128, "ü" * 128, " ", "\ud800"])
 def test_jti_has_at_most_128_characters(jti: str) -> None:
-    found = judge(proof(jti=jti))
+    found = verify(proof(jti=jti))
     dpop.spend(found)
     assert found.jti == jti
 
@@ -159,9 +159,9 @@ def proof_of(length: int) -> str:
 
 
 def test_proof_has_at_most_4096_bytes() -> None:
-    assert judge(proof_of(4096)).jkt == holder.jkt
+    assert verify(proof_of(4096)).jkt == holder.jkt
     with pytest.raises(ProofNotValid):
-        judge(proof_of(4097))
+        verify(proof_of(4097))
 
 
 # Forgeries
@@ -376,9 +376,9 @@ FORGERIES: dict[str, Callable[[], str]] = {
 def test_forged_proof_is_refused(forge_one: Callable[[], str]) -> None:
     text = forge_one()
     with pytest.raises(ProofNotValid):
-        judge(text)
+        verify(text)
     with pytest.raises(ProofNotValid):
-        judge(text, nonce_required=True)
+        verify(text, nonce_required=True)
 
 
 def test_low_order_key_is_refused() -> None:
@@ -405,7 +405,7 @@ def test_low_order_key_is_refused() -> None:
     ],
 )
 def test_every_spelling_of_the_url_is_accepted(htu: str) -> None:
-    assert judge(proof(htu=htu)).target == TARGET
+    assert verify(proof(htu=htu)).target == TARGET
 
 
 @pytest.mark.parametrize(
@@ -423,15 +423,15 @@ def test_every_spelling_of_the_url_is_accepted(htu: str) -> None:
     ],
 )
 def test_url_is_compared_after_normalising(htu: str, target: Target) -> None:
-    assert dpop.judge(holder.prove("GET", htu), "GET", [target]).target == target
+    assert dpop.verify(holder.prove("GET", htu), "GET", [target]).target == target
 
 
 def test_any_of_the_targets_is_accepted() -> None:
     public = Target("https://public.example", "/below/api/me/")
     text = holder.prove("GET", "https://public.example/below/api/me/")
-    assert dpop.judge(text, "GET", [TARGET, public]).target == public
+    assert dpop.verify(text, "GET", [TARGET, public]).target == public
     with pytest.raises(ProofNotValid):
-        dpop.judge(text, "GET", [])
+        dpop.verify(text, "GET", [])
 
 
 # The time of the proof
@@ -439,20 +439,20 @@ def test_any_of_the_targets_is_accepted() -> None:
 
 @pytest.mark.parametrize("age", [60, 0, -5])
 def test_proof_may_be_a_minute_old_and_slightly_ahead(age: int) -> None:
-    assert judge(proof(iat=NOW - age)).expires_at == NOW - age + 61
+    assert verify(proof(iat=NOW - age)).expires_at == NOW - age + 61
 
 
 @pytest.mark.parametrize("iat", [NOW - 61, NOW + 6, 0, -1, 10**300])
 def test_proof_with_a_wrong_clock_needs_a_nonce(iat: int) -> None:
     with pytest.raises(NonceRequired):
-        judge(proof(iat=iat))
-    assert judge(proof(iat=iat, nonce=dpop.newest_nonce())).expires_at == NOW + 180
+        verify(proof(iat=iat))
+    assert verify(proof(iat=iat, nonce=dpop.newest_nonce())).expires_at == NOW + 180
 
 
 def test_nonce_can_be_required() -> None:
     with pytest.raises(NonceRequired):
-        judge(proof(), nonce_required=True)
-    assert judge(proof(nonce=dpop.newest_nonce()), nonce_required=True).jkt == holder.jkt
+        verify(proof(), nonce_required=True)
+    assert verify(proof(nonce=dpop.newest_nonce()), nonce_required=True).jkt == holder.jkt
 
 
 @pytest.mark.parametrize(("age", "good"), [(0, True), (59, True), (179, True), (180, False)])
@@ -462,10 +462,10 @@ def test_nonce_is_valid_in_three_minutes(clock: TimeMachineFixture, age: int, go
     text = proof(nonce=nonce)
 
     if good:
-        assert judge(text).expires_at == NOW + 180
+        assert verify(text).expires_at == NOW + 180
     else:
         with pytest.raises(NonceRequired):
-            judge(text)
+            verify(text)
 
 
 def test_nonce_of_the_next_minute_is_unknown(clock: TimeMachineFixture) -> None:
@@ -473,23 +473,23 @@ def test_nonce_of_the_next_minute_is_unknown(clock: TimeMachineFixture) -> None:
     nonce = dpop.newest_nonce()
     clock.move_to(NOW + 59, tick=False)
     with pytest.raises(NonceRequired):
-        judge(proof(nonce=nonce))
+        verify(proof(nonce=nonce))
 
 
 @pytest.mark.parametrize("nonce", ["", "nonsense", "é", "\ud800", "A" * 22])
 def test_foreign_nonce_is_refused_even_with_the_right_time(nonce: str) -> None:
     with pytest.raises(NonceRequired):
-        judge(proof(nonce=nonce))
+        verify(proof(nonce=nonce))
 
 
 def test_nonce_of_a_former_key_is_valid(settings: Settings) -> None:
     nonce = dpop.newest_nonce()
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another " * 8, [settings.SECRET_KEY]
     assert dpop.newest_nonce() != nonce
-    assert judge(proof(nonce=nonce)).jkt == holder.jkt
+    assert verify(proof(nonce=nonce)).jkt == holder.jkt
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(NonceRequired):
-        judge(proof(nonce=nonce))
+        verify(proof(nonce=nonce))
 
 
 def test_nonce_has_128_bits_and_reveals_nothing() -> None:
@@ -502,7 +502,7 @@ def test_nonce_has_128_bits_and_reveals_nothing() -> None:
 def test_forged_proof_gets_no_nonce_challenge() -> None:
     """A wrong proof that is also late is just wrong."""
     with pytest.raises(ProofNotValid):
-        judge(proof(iat=0, ath="wrong"))
+        verify(proof(iat=0, ath="wrong"))
 
 
 def test_newest_nonce_is_sent_to_clients_without_it(clock: TimeMachineFixture) -> None:
@@ -540,24 +540,24 @@ def assert_works_once(clock: TimeMachineFixture, found: Proof, lifetime: int) ->
 
 @pytest.mark.parametrize("iat", [NOW - 60, NOW, NOW + 5])
 def test_proof_works_once_while_it_is_valid(clock: TimeMachineFixture, iat: int) -> None:
-    assert_works_once(clock, judge(proof(iat=iat)), iat - NOW + 61)
+    assert_works_once(clock, verify(proof(iat=iat)), iat - NOW + 61)
 
 
 @pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize("iat", [NOW - 60, NOW, NOW + 5])
 def test_proof_works_once_in_a_shared_cache(clock: TimeMachineFixture, iat: int) -> None:
-    assert_works_once(clock, judge(proof(iat=iat)), iat - NOW + 61)
+    assert_works_once(clock, verify(proof(iat=iat)), iat - NOW + 61)
 
 
 @pytest.mark.usefixtures("shared_cache")
 def test_proof_with_a_nonce_works_once_while_the_nonce_is_valid(clock: TimeMachineFixture) -> None:
-    assert_works_once(clock, judge(proof(iat=0, nonce=dpop.newest_nonce())), 180)
+    assert_works_once(clock, verify(proof(iat=0, nonce=dpop.newest_nonce())), 180)
 
 
 @pytest.mark.usefixtures("shared_cache")
 def test_used_proof_is_forgotten_once_it_has_expired(clock: TimeMachineFixture) -> None:
     """Only a minute later, since another server's clock may be behind."""
-    found = judge(proof())
+    found = verify(proof())
     dpop.spend(found)
     clock.move_to(NOW + 61 + 59, tick=False)
     assert not is_first(found)
@@ -566,7 +566,7 @@ def test_used_proof_is_forgotten_once_it_has_expired(clock: TimeMachineFixture) 
 
 
 def test_used_proof_is_forgotten_in_its_process_once_it_has_expired(clock: TimeMachineFixture) -> None:
-    found = judge(proof())
+    found = verify(proof())
     dpop.spend(found)
     clock.move_to(NOW + 61 + 61, tick=False)
     assert is_first(found)
@@ -576,7 +576,7 @@ def test_used_proof_is_forgotten_in_its_process_once_it_has_expired(clock: TimeM
 def test_cache_that_drops_entries_is_not_relied_on(settings: Settings, dummy: bool) -> None:
     name = "dummy.DummyCache" if dummy else "locmem.LocMemCache"
     settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{name}"}}
-    found = judge(proof())
+    found = verify(proof())
     assert is_first(found)
     cache.clear()
     assert not is_first(found)
@@ -604,14 +604,14 @@ def test_proofs_are_identified_by_key_method_url_and_jti(
 
 @pytest.mark.usefixtures("shared_cache")
 def test_cache_contains_a_hash_and_no_client_text(tmp_path: Path) -> None:
-    dpop.spend(judge(proof(jti="secret of a client")))
+    dpop.spend(verify(proof(jti="secret of a client")))
     [entry] = tmp_path.iterdir()
     assert b"secret" not in entry.read_bytes()
 
 
 def test_another_spelling_of_the_url_is_the_same_proof() -> None:
     spellings = [proof(jti="one of many", htu=htu) for htu in (URL, URL.upper().replace("API/ME", "api/me"))]
-    assert [is_first(judge(text)) for text in spellings] == [True, False]
+    assert [is_first(verify(text)) for text in spellings] == [True, False]
 
 
 def test_unreachable_cache_refuses_proofs(settings: Settings) -> None:
@@ -619,7 +619,7 @@ def test_unreachable_cache_refuses_proofs(settings: Settings) -> None:
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
     }
     with pytest.raises(ReplayStoreUnreachable):
-        dpop.spend(judge(proof()))
+        dpop.spend(verify(proof()))
 
 
 def test_table_replaces_entries_and_does_not_grow() -> None:
@@ -687,5 +687,5 @@ def test_table_works_without_linux_features(monkeypatch: pytest.MonkeyPatch, has
 def test_parallel_calls_with_one_proof_succeed_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         for _ in range(50):
-            found = judge(proof())
+            found = verify(proof())
             assert sum(pool.map(is_first, [found] * 8)) == 1

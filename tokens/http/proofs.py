@@ -23,7 +23,7 @@ def proven_key(request: HttpRequest | Request | None) -> str:
 
     Raises ProofNotValid or NonceRequired.
     """
-    return _judge(request).jkt if request and HEADER in request.META and conf.dpop != "off" else ""
+    return _verify(request).jkt if request and HEADER in request.META and conf.dpop != "off" else ""
 
 
 def key_for_session(request: HttpRequest | Request | None) -> str:
@@ -73,9 +73,9 @@ def targets_of(request: HttpRequest) -> list[Target]:
     return targets
 
 
-def _judge(request: HttpRequest | Request, *, access_token: str | None = None, nonce_required: bool = False) -> Proof:
+def _verify(request: HttpRequest | Request, *, access_token: str | None = None, nonce_required: bool = False) -> Proof:
     sent = request._request if isinstance(request, Request) else request  # reading through DRF's costs more
-    return dpop.judge(
+    return dpop.verify(
         sent.META[HEADER],
         str(sent.method),
         targets_of(sent),
@@ -90,7 +90,7 @@ def _check(
     """Return the proof if it is valid and of that key. Raises ProofRefused."""
     if request is None or HEADER not in request.META:
         raise ProofRequired
-    proof = _judge(request, access_token=access_token, nonce_required=nonce_required)
+    proof = _verify(request, access_token=access_token, nonce_required=nonce_required)
     if proof.jkt != jkt:
         raise KeyMismatch
     return proof

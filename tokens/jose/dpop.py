@@ -115,7 +115,7 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-def judge(
+def verify(
     text: str,
     method: str,
     targets: Collection[Target],
@@ -125,11 +125,11 @@ def judge(
 ) -> Proof:
     """Return the proof if it is valid for this call to one of the targets (RFC 9449, section 4.3).
 
-    The caller judges whether the key is the right one, and then calls `spend`. Raises ProofNotValid, or NonceRequired
+    The caller checks whether the key is the right one, and then calls `spend`. Raises ProofNotValid, or NonceRequired
     if only the time is wrong.
     """
     try:
-        jkt, claims = _verify(text)
+        jkt, claims = _verify_signature(text)
         target = _target(claims.get("htu"))
     except (ValueError, RecursionError) as error:
         raise ProofNotValid from error
@@ -250,7 +250,7 @@ def is_proof(text: str) -> bool:
         return False
 
 
-def _verify(text: str) -> tuple[str, dict[str, Any]]:
+def _verify_signature(text: str) -> tuple[str, dict[str, Any]]:
     """Return the thumbprint of the proof's key, and the claims that the key has signed."""
     protected, payload, signature = compact.check(text, MAX_LENGTH).split(".")
     key, algorithm, jkt = _header(protected)
