@@ -1,4 +1,4 @@
-"""Requires the owner's password, and locks the user's row against changes after it was judged."""
+"""Requires the owner's password, and locks the user's row against changes after it was read."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -38,7 +38,7 @@ def require_password(session: Session, password: str | None, client: Client = UN
 
 
 def hold(user: User, refusal: ValidationError) -> None:
-    """Lock the user's row until the end of the transaction; refuse if it has changed since it was judged."""
+    """Lock the user's row until the end of the transaction; refuse if it has changed since it was read."""
     row = User.objects.select_for_update(no_key=True).filter(
         pk=user.pk,
         password=user.password,

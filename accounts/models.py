@@ -192,7 +192,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().set_password(raw_password and signing_in.spellings(raw_password)[-1])
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Judge the password. An outdated hash is replaced without ending a session.
+        """Check the password. An outdated hash is replaced without ending a session.
 
         Django would save() the new hash, and so undo a parallel change of the password.
         """
@@ -206,11 +206,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         return await sync_to_async(self.check_password)(raw_password)
 
     def _upgrade_hash(self, raw_password: str | None) -> bool:
-        """Replace the hash, if the password is still the one that was judged; return whether it was."""
-        former, judged = list(fingerprints(self)), self.password
+        """Replace the hash, if the password is still the one that was checked; return whether it was."""
+        former, checked = list(fingerprints(self)), self.password
         self.password = make_password(raw_password)
         with transaction.atomic():
-            row = User.objects.filter(pk=self.pk, password=judged)
+            row = User.objects.filter(pk=self.pk, password=checked)
             if not row.update(password=self.password):
                 return False
             sessions.renew_auth_hash(self, former)

@@ -73,7 +73,7 @@ NEEDS = {
     ),
     "tests/deploy/test_manifests.py::test_unit": (
         SYSTEMD_ANALYZE,
-        "The units were not judged: that needs systemd-analyze (apt-get install systemd).",
+        "The units were not checked: that needs systemd-analyze (apt-get install systemd).",
     ),
     "tests/deploy/": (
         CADDY and CHECK_JSONSCHEMA and HADOLINT and KUBERNETES_VALIDATE,

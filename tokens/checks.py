@@ -193,7 +193,7 @@ def _are_rates(values: object) -> bool:
 
 
 class Rule(NamedTuple):
-    """What a setting must be before other checks can judge it."""
+    """What a setting must be before other checks can look at it."""
 
     setting: str
     is_met_by: Callable[[object], bool]

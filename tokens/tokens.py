@@ -213,7 +213,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     @classmethod
     def claims(cls, token: Any, client: Client | None = None) -> dict[str, Any]:
-        """Return the claims of a refresh token that is genuine and unexpired; whether it is still good is not judged.
+        """Return the claims of a refresh token that is genuine and unexpired; whether it is still good is not checked.
 
         A token of SimpleJWT's counts as generation 0 of its session. With a client, that session begins. Raises
         TokenExpired or TokenNotValid; for one of SimpleJWT's also TokenRevoked or NoActiveAccount.

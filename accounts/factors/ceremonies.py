@@ -1,6 +1,6 @@
 """WebAuthn's two ceremonies (Level 3, sections 7.1 and 7.2): registering a passkey, and using it.
 
-The `webauthn` library judges them. What it does not check is checked here: `crossOrigin`, the size of a credential id
+The `webauthn` library verifies them. What it does not check is checked here: `crossOrigin`, the size of a credential id
 and the strength of a key. An attestation statement is ignored. Nothing here knows of rows or requests.
 """
 
@@ -126,7 +126,7 @@ def descriptor(credential_id: bytes, transports: Sequence[str]) -> dict[str, Any
 
 
 def register(party: RelyingParty, challenge: str, credential: Mapping[str, Any]) -> NewCredential:
-    """Judge a registration (section 7.1). User presence and user verification are required.
+    """Verify a registration (section 7.1). User presence and user verification are required.
 
     Raises CeremonyRefused.
     """
@@ -173,7 +173,7 @@ def credential_id(credential: Mapping[str, Any]) -> bytes:
 
 
 def use(party: RelyingParty, challenge: str, credential: Mapping[str, Any], public_key: bytes) -> Assertion:
-    """Judge the use of a passkey (section 7.2), except the counter, which the caller takes with the challenge.
+    """Verify the use of a passkey (section 7.2), except the counter, which the caller takes with the challenge.
 
     User presence is required. The result says whether the user was verified. Raises CeremonyRefused.
     """

@@ -52,10 +52,10 @@ def check_links(**kwargs: Any) -> Iterator[checks.CheckMessage]:
     """Check the URLs of mailed links, if they lead to other pages than the server's own."""
     for name in ("PASSWORD_RESET_URL", "EMAIL_VERIFICATION_URL"):
         if url := getattr(settings, name):
-            yield from _judge_link(name, url)
+            yield from _check_link(name, url)
 
 
-def _judge_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
+def _check_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
     if "{uid}" not in url or "{token}" not in url:
         yield checks.Error(f"{name} must contain {{uid}} and {{token}}.", id="config.E003")
     scheme = SCHEME.match(url)

@@ -96,7 +96,7 @@ def test_wrong_password_error_does_not_mention_the_code(root_has: Enrolled) -> N
 
 
 @pytest.mark.parametrize("form", [{"username": ""}, {"password": ""}, {"code": "x" * 101}])
-def test_incomplete_form_is_not_judged(root: User, form: dict[str, str]) -> None:
+def test_incomplete_form_is_not_verified(root: User, form: dict[str, str]) -> None:
     assert errors_of(login(None, **form)).keys() == form.keys()
 
 

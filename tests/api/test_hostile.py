@@ -91,7 +91,7 @@ HEADERS = [
 
 @pytest.fixture(autouse=True)
 def no_limits(settings: Settings) -> None:
-    """Turn the limits off, so every attempt is judged."""
+    """Turn the limits off, so every attempt is checked."""
     settings.TOKENS_THROTTLING = False
 
 

@@ -52,7 +52,7 @@ def inputs() -> Iterator[tuple[str, serializers.CharField]]:
 def test_every_text_field_of_a_serializer_is_bounded() -> None:
     fields = dict(inputs())
     assert len(fields) > 20
-    # A token is refused as such by its parser, which judges its length first.
+    # A token is refused as such by its parser, which checks its length first.
     unbounded = {
         name for name, field in fields.items() if field.max_length is None and not isinstance(field, TokenField)
     }
@@ -107,10 +107,10 @@ def test_nothing_else_does() -> None:
 
 
 def test_password_too_long_for_a_login_is_refused_by_every_route() -> None:
-    judge = MaximumLengthValidator()
-    judge.validate("a" * PASSWORD_LENGTH)
+    validator = MaximumLengthValidator()
+    validator.validate("a" * PASSWORD_LENGTH)
     with pytest.raises(ValidationError, match="at most 4096 characters"):
-        judge.validate("a" * (PASSWORD_LENGTH + 1))
+        validator.validate("a" * (PASSWORD_LENGTH + 1))
 
 
 @pytest.mark.parametrize("length", [PASSWORD_LENGTH, PASSWORD_LENGTH + 1])

@@ -67,9 +67,9 @@ user = User.objects.get()
 user.password = PBKDF2PasswordHasher().encode("the analytical engine", "a-salt-of-twenty-two-characters", 1)
 user.save()
 session = RefreshToken.for_user(user)
-judged = user.password
+hashed = user.password
 assert User.objects.get().check_password("the analytical engine")
-assert User.objects.get().password != judged
+assert User.objects.get().password != hashed
 print(RefreshToken(str(session))["sub"])
 """
     assert python("manage.py", "shell", "-v0", "-c", upgrade) == "1\n"

@@ -1,4 +1,4 @@
-"""Simultaneous guesses at several processes: exactly as many are judged as the limit allows."""
+"""Simultaneous guesses at several processes: exactly as many are checked as the limit allows."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -52,8 +52,8 @@ def log_in(username: str, password: str, path: str = "/auth/login") -> Request:
     return Request("POST", path, body={"username": username, "password": password})
 
 
-def judged(url: str, requests: list[Request]) -> int:
-    """Send them all at once; return how many were judged, and expect 429 for the others."""
+def checked(url: str, requests: list[Request]) -> int:
+    """Send them all at once; return how many were checked, and expect 429 for the others."""
     answers = together(url, *requests)
     refused = [answer for answer in answers if answer.status == 429]
     assert all(answer.code == "throttled" and int(answer.retry_after) > 0 for answer in refused)
@@ -67,9 +67,9 @@ def test_parallel_guesses_of_a_password_are_counted_exactly(server: str, limits:
     for name in ("ann", "nobody"):
         transports, spellings = ("/auth/login", "/api/token/"), (name, name.upper())
         guesses = [log_in(spelling, "guess", path) for path in transports for spelling in spellings]
-        assert judged(server, guesses * (PARALLEL // 4)) == tries
+        assert checked(server, guesses * (PARALLEL // 4)) == tries
         assert send(server, log_in(name, PASSWORD)).status == 429
-        counts.add("Parallel guesses", f"passwords of {name}, limit {tries}", tried=PARALLEL, judged=tries)
+        counts.add("Parallel guesses", f"passwords of {name}, limit {tries}", tried=PARALLEL, checked=tries)
     assert list(SecurityEvent.objects.filter(kind="login_failed").values_list("count", flat=True)) == [tries]
 
 
@@ -85,6 +85,6 @@ def test_parallel_guesses_of_a_code_are_counted_exactly(server: str, limits: Lim
         for path in ("/auth/login/second-factor", "/api/token/second-factor/")
         for challenge in challenges
     ]
-    assert judged(server, guesses * (PARALLEL // 4)) == tries
+    assert checked(server, guesses * (PARALLEL // 4)) == tries
     assert SecurityEvent.objects.filter(kind="second_factor_failed").count() == tries
-    counts.add("Parallel guesses", f"codes of ann, limit {tries}", tried=PARALLEL, judged=tries)
+    counts.add("Parallel guesses", f"codes of ann, limit {tries}", tried=PARALLEL, checked=tries)

@@ -237,7 +237,7 @@ class Race:
             began = monotonic()
             flight = self.fly(min(FLIGHT, left))
             if monotonic() - began < HELD_UP:
-                self.judge(flight)
+                self.check(flight)
 
     def fly(self, count: int) -> list[Round]:
         """Run that many pairs at once, each with its own user.
@@ -272,7 +272,7 @@ class Race:
         request = random.choice((by_cookie(refresh_token(scene.main, NEWEST)), me(access_token(scene.main))))
         return random.choice((request, proven(Prover(), self.server, request)))
 
-    def judge(self, flight: list[Round]) -> None:
+    def check(self, flight: list[Round]) -> None:
         read(flight)
         for each in flight:
             self.seen[each.outcome] += 1

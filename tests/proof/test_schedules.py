@@ -66,7 +66,7 @@ def is_at_the_end_of_its_time(state: str, names: tuple[str, ...]) -> bool:
 
 
 class Watch:
-    """Explores one set of operations, and judges each schedule."""
+    """Explores one set of operations, and checks each schedule."""
 
     def __init__(self, stage: Stage, state: str, names: tuple[str, ...]) -> None:
         self.stage, self.state, self.names = stage, state, names
@@ -81,17 +81,17 @@ class Watch:
 
     def explore(self) -> int:
         """Run every schedule, and return their number. Each must end as if the operations had not overlapped."""
-        serial = {self.judge(schedule) for schedule in self.stage.explore(self.prepare, serially=True)}
+        serial = {self.check(schedule) for schedule in self.stage.explore(self.prepare, serially=True)}
         count = 0
         for schedule in self.stage.explore(self.prepare):
             count += 1
-            outcome = self.judge(schedule)
+            outcome = self.check(schedule)
             if outcome not in serial and not is_at_the_end_of_its_time(self.state, self.names):
                 expected = "\n".join(sorted(serial))
                 pytest.fail(f"{outcome}\nafter\n{schedule}\nOne after the other:\n{expected}", pytrace=False)
         return count
 
-    def judge(self, schedule: Schedule) -> str:
+    def check(self, schedule: Schedule) -> str:
         """Check what must hold after every schedule, and return its outcome as text."""
         outcomes = [summary(outcome) for outcome in schedule.outcomes]
         for outcome, name in zip(schedule.outcomes, self.names, strict=True):

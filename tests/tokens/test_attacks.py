@@ -175,7 +175,7 @@ def injected_key_names(genuine: Genuine) -> Attacks:
     yield "refresh", refresh_token(genuine.refresh_claims(), kid="1")
 
 
-def headers_that_say_how_to_judge(genuine: Genuine) -> Attacks:
+def headers_that_say_how_to_verify(genuine: Genuine) -> Attacks:
     parameters = {
         "jwk": {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
         "jku": "http://127.0.0.1:1/jwks.json",
@@ -463,7 +463,7 @@ def state() -> Any:
         public_key_as_a_secret,
         other_keys,
         injected_key_names,
-        headers_that_say_how_to_judge,
+        headers_that_say_how_to_verify,
         one_kind_for_the_other,
         tampered_claims,
         wrong_access_claims_that_we_signed,

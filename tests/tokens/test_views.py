@@ -396,7 +396,7 @@ def test_only_this_host_and_trusted_origins_may_change_anything(
     ]
     for number, request in enumerate(asked):
         response = APIClient(headers=headers).post("/auth/login", **request)
-        # From a trusted site, the body is judged; it has to be JSON.
+        # From a trusted site, the body is read; it has to be JSON.
         assert response.status_code == (status if status == 403 or number == 0 else 415)
         if status == 403:
             assert response.json()["code"] == "cross_site_request"

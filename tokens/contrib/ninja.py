@@ -15,7 +15,7 @@ from ..tokens import Token
 
 
 class Refusal(HttpError):
-    """A request with a token that is refused, or can't be judged at the moment.
+    """A request with a token that is refused, or can't be checked at the moment.
 
     django-ninja answers it with its status and its sentence; `answer`, as its handler, adds the code and the headers.
     """

@@ -31,6 +31,6 @@ def _is_superuser(user: Any) -> bool:
 
 def _rights(user: Any) -> set[str]:
     """Return the user's permissions. A deactivated user's count too, since the user may be reactivated."""
-    judged = copy(user)
-    judged.is_active = True
-    return set(judged.get_all_permissions()) if hasattr(judged, "get_all_permissions") else set()
+    active = copy(user)
+    active.is_active = True
+    return set(active.get_all_permissions()) if hasattr(active, "get_all_permissions") else set()

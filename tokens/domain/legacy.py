@@ -59,7 +59,7 @@ def is_access(token: Any) -> bool:
 def present(token: Any, client: Client | None = None) -> Presented:
     """Return the claims of the refresh token as those of generation 0 of its session, and that session.
 
-    With a client, the session begins, unless it already has. `sessions` judges whether the token is still the current
+    With a client, the session begins, unless it already has. `sessions` decides whether the token is still the current
     one. Raises TokenExpired, TokenNotValid, TokenRevoked or NoActiveAccount.
     """
     former = legacy.read(token)
@@ -71,7 +71,7 @@ def present(token: Any, client: Client | None = None) -> Presented:
         _check_blacklist(former)
     elif client is None:
         session = _draft(former, _user(former))
-        _judge(former, session)
+        _check(former, session)
     else:
         session, is_new = _begin(former, client), False
     if str(getattr(session.user, _setting("USER_ID_FIELD"))) != former.user:
@@ -147,12 +147,12 @@ def _is_first(former: Former, session: Session) -> bool:
     """Record that the token has become a session; return whether this is the first time."""
     if sessions.exists(session.pk):
         return False
-    _judge(former, session)
+    _check(former, session)
     _former_tokens().create(session=session.pk, expires_at=_moment(former.expires_at))
     return True
 
 
-def _judge(former: Former, session: Session) -> None:
+def _check(former: Former, session: Session) -> None:
     """Refuse a token whose session ended before it had a row, or after its row was deleted."""
     if not sessions.may_sign_in(session.user):
         raise NoActiveAccount

@@ -1,6 +1,6 @@
 """Limits on guessing: exact under parallel tries against any number of processes, and bounded in size.
 
-Each limit is a leaky bucket in a row of the database, filled by one atomic statement, before the guess is judged. A
+Each limit is a leaky bucket in a row of the database, filled by one atomic statement, before the guess is checked. A
 keyed hash finds the row. So the table holds no name, nobody can aim at somebody else's row, and there are never more
 than SLOTS rows.
 """

@@ -12,7 +12,7 @@ class TokenField(CharField):
     """What the OpenAPI schema shows, as the reference does."""
 
     def run_validators(self, value: Any) -> None:
-        """Do nothing: the parser of tokens judges."""
+        """Do nothing: the parser of tokens checks it."""
 
 
 class TokenHintField(TokenField):
