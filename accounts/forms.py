@@ -51,7 +51,9 @@ def refusing() -> Iterator[None]:
         raise ValidationError({"code": refusal}) if error.field == "code" else refusal from error
 
 
-def sign_in(request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None) -> User:
+def sign_in_to_pages(
+    request: HttpRequest, typed: Mapping[str, Any], admit: Callable[[User], None] | None = None
+) -> User:
     """Verify the form's input and begin the session. Call Django's `login()` next.
 
     `admit` can raise to refuse the user. Raises InvalidCredentials, SecondFactorRequired, ChallengeNotValid or
@@ -183,7 +185,7 @@ class SignInForm(forms.Form):
     def enter(self, admit: Callable[[User], None] | None = None) -> User:
         """Sign in, or make the page ask for what is missing. Raises InvalidCredentials or ValidationError."""
         try:
-            return sign_in(self.request, self.cleaned_data, admit)
+            return sign_in_to_pages(self.request, self.cleaned_data, admit)
         except SecondFactorRequired as error:
             self._ask(error.challenge, error.options.get("publicKey"))
             raise ValidationError({"code": ValidationError(error.message, error.code)}) from error

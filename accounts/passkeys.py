@@ -127,7 +127,7 @@ class PasskeyLoginSerializer(UseCaseSerializer):
 
     def perform(self, client: Client, **values: Any) -> Session:
         try:
-            session = passkeys.sign_in(
+            session = passkeys.sign_in_with_passkey(
                 values["challenge"],
                 values["credential"],
                 client,

@@ -115,7 +115,7 @@ def login_options() -> Mapping[str, Any]:
     return {"challenge": challenge.text, "publicKey": ceremonies.request_options(party(), challenge.text)}
 
 
-def sign_in(
+def sign_in_with_passkey(
     challenge: str,
     credential: Mapping[str, Any],
     client: Client,
@@ -138,7 +138,7 @@ def sign_in(
 
 
 def authenticate(challenge: str, credential: Mapping[str, Any], client: Client) -> User:
-    """Return the owner of the passkey; no session begins. Raises as `sign_in` does."""
+    """Return the owner of the passkey; no session begins. Raises as `sign_in_with_passkey` does."""
     user: User = _verify(challenges.read(challenge, LOGIN), credential, client, alone=True).user
     if user.awaiting_verification or not sessions.may_sign_in(user):
         raise PasskeyNotValid
