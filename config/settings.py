@@ -11,8 +11,8 @@ import environ
 from corsheaders.defaults import default_headers
 from django.utils.translation import gettext_lazy as _
 
+from config.domains import passkey_domain, passkey_origins
 from config.environment import Env, names_in
-from config.passkeys import passkey_domain, passkey_origins
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from config.passkeys import is_address, is_within
+from config.domains import is_address, is_within
 from tokens import kinds
 
 METRICS_TOKEN_MIN_LENGTH = 16

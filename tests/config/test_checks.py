@@ -6,7 +6,7 @@ from django.core.checks import run_checks
 from django.urls import get_resolver
 from pytest_django import Settings
 
-from config.passkeys import passkey_domain
+from config.domains import passkey_domain
 from config.serving.checks import OWN_PATHS, check_variables
 
 CONSOLE, SMTP = (f"django.core.mail.backends.{name}.EmailBackend" for name in ("console", "smtp"))
