@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import passkeys, views
+from . import passkey_views, views
 
 app_name = "accounts"
 
@@ -20,5 +20,5 @@ urlpatterns = [
     path("auth/second-factor/confirm", views.SecondFactorConfirmationView.as_view(), name="confirm_second_factor"),
     path("auth/second-factor/recovery-codes", views.RecoveryCodesView.as_view(), name="renew_recovery_codes"),
     path("auth/second-factor/remove", views.SecondFactorRemovalView.as_view(), name="remove_second_factor"),
-    *passkeys.urlpatterns,
+    *passkey_views.urlpatterns,
 ]
