@@ -40,7 +40,7 @@ from . import serializers
 from .conf import conf, resolve
 from .domain.legacy import BLACKLIST
 from .domain.outages import describe
-from .jose import dpop, keys, legacy
+from .jose import dpop, keys, simplejwt
 from .models import Session, TokenUser
 from .views import LogoutView, RefreshView
 
@@ -593,7 +593,7 @@ def check_legacy(**kwargs: Any) -> Messages:
             id="latchkey.E023",
         )
     try:
-        legacy.key(conf.legacy)
+        simplejwt.key(conf.legacy)
     except ValueError as error:
         yield checks.Error(f"TOKENS_LEGACY can't verify tokens: {error}.", id="latchkey.E024")
     field, secret = conf.legacy["USER_ID_FIELD"], conf.legacy["SIGNING_KEY"]

@@ -22,8 +22,8 @@ from rest_framework_simplejwt.utils import get_md5_hash_password
 from .. import times
 from ..conf import conf
 from ..exceptions import NoActiveAccount, TokenExpired, TokenNotValid, TokenRevoked
-from ..jose import jwt, legacy
-from ..jose.legacy import Former
+from ..jose import jwt, simplejwt
+from ..jose.simplejwt import Former
 from ..models import FormerToken, Reason, Session, User, uuid7_of
 from . import cutoffs, sessions, users
 from .client import Client
@@ -49,11 +49,11 @@ class Presented(NamedTuple):
 
 def is_refresh(token: Any) -> bool:
     """Return whether the token says that it is a refresh token of SimpleJWT. It is not verified."""
-    return legacy.kind(token) == "refresh"
+    return simplejwt.kind(token) == "refresh"
 
 
 def is_access(token: Any) -> bool:
-    return legacy.kind(token) == "access"
+    return simplejwt.kind(token) == "access"
 
 
 def present(token: Any, client: Client | None = None) -> Presented:
@@ -62,7 +62,7 @@ def present(token: Any, client: Client | None = None) -> Presented:
     With a client, the session begins, unless it already has. `sessions` decides whether the token is still the current
     one. Raises TokenExpired, TokenNotValid, TokenRevoked or NoActiveAccount.
     """
-    former = legacy.read(token)
+    former = simplejwt.read(token)
     if former.kind != "refresh":
         raise TokenNotValid
     session = read(_key(former), _db())
@@ -87,7 +87,7 @@ def accept(token: Any) -> tuple[dict[str, Any], Session]:
 
     Raises TokenExpired, TokenNotValid or TokenRevoked.
     """
-    former = legacy.read(token)
+    former = simplejwt.read(token)
     if former.kind != "access":
         raise TokenNotValid
     user = _user(former)

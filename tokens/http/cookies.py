@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from .. import times
 from ..conf import conf
 from ..exceptions import TokenNotValid, TokenRefused
-from ..jose import legacy
+from ..jose import simplejwt
 from ..tokens import RefreshToken
 from .requests import client_of
 
@@ -48,7 +48,7 @@ def find(request: HttpRequest | Request, name: str) -> str | None:
     values = re.findall(rf"(?:^|[;,])\s*{re.escape(name)}\s*=\s*([^;]*?)(?=;|$|,\s*[^\s;,=]+\s*=)", header)
     values = [value.strip().strip('"') for value in values]
     # A former cookie may have our name, and another path.
-    values = [value for value in values if not legacy.kind(value)] or values
+    values = [value for value in values if not simplejwt.kind(value)] or values
     if len(values) > 1:
         raise TokenNotValid
     return values[0] if values else None

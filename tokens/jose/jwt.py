@@ -17,7 +17,7 @@ from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
 from ..conf import conf, resolve
-from . import compact, keys, legacy
+from . import compact, keys, simplejwt
 
 logger = logging.getLogger(__name__)
 
@@ -306,7 +306,7 @@ def is_refresh(token: str) -> bool:
         typ = _header(_compact(token).split(".")[0]).get("typ")
     except (ValueError, RecursionError):
         typ = None
-    return bool(typ == RefreshBackend.header_type or legacy.kind(token) == RefreshBackend.token_type)
+    return bool(typ == RefreshBackend.header_type or simplejwt.kind(token) == RefreshBackend.token_type)
 
 
 def encode_claims(claims: Mapping[str, Any]) -> str:
