@@ -67,8 +67,9 @@ def fresh_throttles() -> Iterator[None]:
 
 @pytest.fixture
 def clock(request: pytest.FixtureRequest, time_machine: TimeMachineFixture) -> TimeMachineFixture:
-    """Stop the clock: at the test module's START, if it has one, or else at noon."""
-    time_machine.move_to(getattr(request.module, "START", "2030-01-01T12:00Z"), tick=False)
+    """Set the clock to the test module's START, or else to noon, and stop it unless the module has TICKS."""
+    start, ticks = getattr(request.module, "START", "2030-01-01T12:00Z"), getattr(request.module, "TICKS", False)
+    time_machine.move_to(start, tick=ticks)
     return time_machine
 
 
