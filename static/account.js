@@ -223,15 +223,13 @@ const lists = {
     path: "/api/sessions/",
     template: "device",
     fill(item, session) {
-      const handheld = /iPhone|iPad|Android|Mobile/.test(session.userAgent);
-      find("use", item).setAttribute("href", handheld ? "#icon-phone" : "#icon-desktop");
       find("[data-device]", item).textContent = session.device;
       find("[data-here]", item).hidden = !session.current;
       find("[data-address]", item).textContent = session.ipAddress ? ` · ${session.ipAddress}` : "";
       setTime("[data-last-used]", item, session.lastUsedAt);
       setTime("[data-created]", item, session.createdAt);
       const [rename, end] = item.querySelectorAll("button");
-      rename.ariaLabel = text("rename-passkey", { name: session.device });
+      rename.ariaLabel = text("rename", { name: session.device });
       end.hidden = session.current;
       end.ariaLabel = text("end-device", session);
       for (const button of [rename, end]) Object.assign(button.dataset, { id: session.id, device: session.device });
@@ -293,7 +291,7 @@ async function loadPasskeys() {
     setTime("[data-created]", item, passkey.createdAt);
     for (const what of ["rename", "remove"]) {
       const button = find(`[data-do=${what === "rename" ? "askForName" : "askForRemoval"}]`, item);
-      button.ariaLabel = text(`${what}-passkey`, { name: passkey.name });
+      button.ariaLabel = text(what, { name: passkey.name });
       Object.assign(button.dataset, { id: passkey.id, name: passkey.name });
     }
     return item;
