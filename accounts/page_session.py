@@ -73,7 +73,7 @@ def _read(request: HttpRequest) -> Pass | None:
 
 
 def _alive(sid: str, sub: str, request: HttpRequest) -> Session:
-    session = sessions.keep({"sid": sid, "sub": sub}, client_of(request))
+    session = sessions.extend({"sid": sid, "sub": sub}, client_of(request))
     user: Any = session.user
     if user.awaiting_verification:
         raise TokenRevoked

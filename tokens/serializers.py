@@ -432,7 +432,7 @@ class TokenRefreshSerializer(PairSerializer, RefreshSerializer, simplejwt.TokenR
         if conf.rotate_refresh_tokens:
             return super().perform(client, **values)
         prove = proofs.with_refresh_token(self.request)
-        return sessions.draw(RefreshToken.claims(values["refresh"], client), client, prove)
+        return sessions.refresh_without_rotation(RefreshToken.claims(values["refresh"], client), client, prove)
 
     def answer(self) -> dict[str, str]:
         answer = super().answer()

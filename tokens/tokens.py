@@ -84,12 +84,12 @@ class Token(simplejwt.Token):
         return cls()  # which raises the reason
 
     def verify(self) -> None:
-        self.session = sessions.look(self.payload)
+        self.session = sessions.introspect(self.payload)
 
     @cached_property
     def session(self) -> Session:
         """The session of the token, as it was at the first access."""
-        return sessions.look(self.payload)
+        return sessions.introspect(self.payload)
 
     @property
     def expires_in(self) -> int:
@@ -209,7 +209,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         former = legacy.present(token)
         self.token, self.current_time, self.payload, self.is_verified = token, times.now(), former.claims, True
         self.has_yet_to_begin = former.is_new
-        self.session = former.session if former.is_new else sessions.look(former.claims)
+        self.session = former.session if former.is_new else sessions.introspect(former.claims)
 
     @classmethod
     def claims(cls, token: Any, client: Client | None = None) -> dict[str, Any]:
@@ -282,7 +282,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     def check_blacklist(self) -> None:
         """Raise TokenNotValid if a refresh would treat this token as reused, TokenRevoked if the session has ended."""
-        sessions.look(self.payload)
+        sessions.introspect(self.payload)
 
     def __str__(self) -> str:
         self._keep()
@@ -334,7 +334,7 @@ class RefreshToken(Token, simplejwt.RefreshToken):
         if self.is_draft:
             raise TypeError("The session starts when get_token returns. Its tokens can't be encoded before that.")
         if self.has_news:
-            sessions.keep_claims(self.session)
+            sessions.store_claims(self.session)
             self.has_news = False
 
     def _begin(self) -> None:

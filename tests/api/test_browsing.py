@@ -346,7 +346,7 @@ def test_outage_signs_nobody_out(visitor: Visitor, monkeypatch: pytest.MonkeyPat
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "keep", fail)
+        patch.setattr(sessions, "extend", fail)
         page = visitor.get()
     assert page.status_code == 503
     assert "sessionid" not in page.cookies

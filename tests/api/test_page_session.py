@@ -335,7 +335,7 @@ def test_outage_signs_nobody_out(visitor: Visitor, monkeypatch: pytest.MonkeyPat
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(sessions, "keep", fail)
+        patch.setattr(sessions, "extend", fail)
         pages = [visitor.get(path) for path in PAGES]
     for page in pages:
         assert page.status_code == 503

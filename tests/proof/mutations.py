@@ -171,12 +171,12 @@ def as_if_not_exposed(decide: Function) -> Function:
     return broken
 
 
-def telling_the_newest(look: Function) -> Function:
+def telling_the_newest(introspect: Function) -> Function:
     """Refuse every token but the newest."""
 
-    @wraps(look)
+    @wraps(introspect)
     def broken(claims: Mapping[str, Any]) -> Session:
-        session: Session = look(claims)
+        session: Session = introspect(claims)
         if claims["generation"] != session.generation:
             raise TokenNotValid
         return session
@@ -357,7 +357,7 @@ MUTATIONS = (
     ),
     Mutation(
         "Polling does not reveal the moment of a refresh",
-        "tokens.domain.sessions.look",
+        "tokens.domain.sessions.introspect",
         telling_the_newest,
         "tests/proof/test_attackers.py::test_thief_who_polls_verify_learns_of_a_refresh_too_late",
     ),

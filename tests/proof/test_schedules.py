@@ -154,14 +154,14 @@ def state_of(row: Session | None) -> str:
 
 def looks_good(claims: dict[str, Any]) -> bool:
     try:
-        sessions.look(claims)
+        sessions.introspect(claims)
     except TokenRefused:
         return False
     return True
 
 
 def is_current(claims: dict[str, Any]) -> bool:
-    return looks_good(claims) and sessions.look(claims).generation == claims["generation"]
+    return looks_good(claims) and sessions.introspect(claims).generation == claims["generation"]
 
 
 COMMON = ("refresh", "retry", "use of an access token")

@@ -470,7 +470,7 @@ def test_hook_that_cannot_be_imported_is_an_error(settings: Settings, setting: s
 
 
 def test_function_for_access_claims_is_fine(settings: Settings) -> None:
-    settings.TOKENS_ACCESS_CLAIMS = "tokens.domain.sessions.look"
+    settings.TOKENS_ACCESS_CLAIMS = "tokens.domain.sessions.introspect"
     assert not found()
 
 

@@ -366,7 +366,7 @@ def test_rotated_session_is_not_kept_without_its_refresh_token(app: App) -> None
     app.refresh()
     before = row().rotated_at
     with pytest.raises(TokenNotValid):
-        sessions.keep(claims_of(app.refresh_token))
+        sessions.extend(claims_of(app.refresh_token))
     assert row().rotated_at == before
 
 
@@ -374,4 +374,4 @@ def test_expired_session_is_not_kept(ann: Any, clock: Clock) -> None:
     session = sessions.start(ann)
     later(clock, 604801)
     with pytest.raises(TokenExpired):
-        sessions.keep({"sid": str(session.pk), "sub": str(ann.pk)})
+        sessions.extend({"sid": str(session.pk), "sub": str(ann.pk)})

@@ -1,4 +1,4 @@
-"""The verbs of a session: start, reauthenticate, rotate, accept, keep, look, revoke, prune.
+"""The verbs of a session: start, reauthenticate, rotate, accept, extend, introspect, revoke, prune.
 
 The hot path holds no lock across statements. Every change is one UPDATE that names the state it was decided on, so the
 row decides who wins a race. If no row matched, the code reads again and decides again.
@@ -37,7 +37,7 @@ from .rotation import Step, decide, given_up
 
 PRUNED_AT_LOGIN = 10
 
-KEPT_FOR = timedelta(minutes=1)
+EXTENSION_INTERVAL = timedelta(minutes=1)
 """The least time between two writes for a page that keeps a session in use, so that not every request writes."""
 
 
@@ -194,7 +194,7 @@ def rotate(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) ->
 
 
 @retried
-def draw(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
+def refresh_without_rotation(claims: Claims, client: Client = UNKNOWN, prove: Prove = unproven) -> Session:
     """Return the session of a refresh token without exchanging it: the token stays the current one.
 
     If the session was rotated elsewhere, its older tokens are superseded as always. Raises TokenNotValid, TokenRevoked,
@@ -234,7 +234,7 @@ def accept(
 
 
 @retried
-def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
+def extend(claims: Claims, client: Client = UNKNOWN) -> Session:
     """Return the session that `sid` and `sub` name, and extend it as a rotation does, at most once a minute.
 
     For pages: no client ever gets the refresh tokens of their sessions. A session that was rotated is refused: moving
@@ -247,12 +247,12 @@ def keep(claims: Claims, client: Client = UNKNOWN) -> Session:
             raise TokenNotValid
         if session.expires_at <= now:
             raise TokenExpired
-        if abs(now - session.rotated_at) < KEPT_FOR or _use(session, now, client, {}, generation=0):
+        if abs(now - session.rotated_at) < EXTENSION_INTERVAL or _use(session, now, client, {}, generation=0):
             return session
 
 
 @retried
-def look(claims: Claims) -> Session:
+def introspect(claims: Claims) -> Session:
     """Return the session of a token of either kind, if it would be accepted now. This is no use of the token.
 
     A refresh token counts as good while a refresh would accept it, including retries. Otherwise a thief could poll,
@@ -334,7 +334,7 @@ def rename(session: Session, device_name: str) -> bool:
 
 
 @retried
-def keep_claims(session: Session) -> None:
+def store_claims(session: Session) -> None:
     """Store the claims of a session that has just begun in its row. Raises TokenRevoked."""
     if not _sessions().filter(pk=session.pk, generation=0, revoked_at=None).update(claims=session.claims):
         raise TokenRevoked

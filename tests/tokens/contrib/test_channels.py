@@ -285,7 +285,7 @@ def test_outage_refuses_new_sockets_and_closes_none(app: App, monkeypatch: pytes
 
     async def outage() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(sessions, "look", fail)
+            patch.setattr(sessions, "introspect", fail)
             await after_some_checks()
 
     stays_open(app.access, while_it_is=outage)
