@@ -268,17 +268,17 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
         # In a copy for this request, since Django passes the form no request.
         page: Any = copy(self)
         page.change_password_form = partial(PasswordForm, client_of(request))
-        with self._holding(request, id):
+        with self._locked(request, id):
             return super(UserAdmin, page).user_change_password(request, id, form_url)
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        with self._holding(request, object_id):
+        with self._locked(request, object_id):
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     @contextmanager
-    def _holding(self, request: HttpRequest, object_id: str | None) -> Iterator[None]:
+    def _locked(self, request: HttpRequest, object_id: str | None) -> Iterator[None]:
         """Lock the changed user: a form saves the whole row, and would undo parallel changes."""
         user = self.get_object(request, object_id) if object_id and request.method == "POST" else None
         with transaction.atomic() if user else nullcontext():

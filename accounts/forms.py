@@ -97,7 +97,7 @@ class Throttled(ValidationError):
         self.wait = error.wait
 
 
-def hold_off(response: HttpResponse) -> HttpResponse:
+def mark_throttled(response: HttpResponse) -> HttpResponse:
     """Make the answer 429 (RFC 6585, section 4) if its form was refused as Throttled."""
     form = (getattr(response, "context_data", None) or {}).get("form")
     for error in chain(*form.errors.as_data().values()) if form else ():

@@ -8,8 +8,8 @@ from django.urls import reverse_lazy
 
 from tokens.exceptions import TokenRevoked
 
-from .forms import AdminLoginForm, OwnPasswordForm, hold_off
-from .holding import WrongPassword
+from .forms import AdminLoginForm, OwnPasswordForm, mark_throttled
+from .preconditions import WrongPassword
 
 
 class OwnPasswordView(PasswordChangeView):
@@ -30,7 +30,7 @@ class OwnPasswordView(PasswordChangeView):
             return redirect("admin:password_change")  # which asks for a sign-in
 
     def form_invalid(self, form: Any) -> HttpResponse:
-        return hold_off(super().form_invalid(form))
+        return mark_throttled(super().form_invalid(form))
 
 
 class AdminSite(admin.AdminSite):
@@ -46,7 +46,7 @@ class AdminSite(admin.AdminSite):
         return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return hold_off(super().login(request, extra_context))
+        return mark_throttled(super().login(request, extra_context))
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return OwnPasswordView.as_view(extra_context={**self.each_context(request), **(extra_context or {})})(request)

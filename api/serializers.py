@@ -9,9 +9,9 @@ from rest_framework import serializers
 
 from accounts import names
 from accounts.factors import second_factor
-from accounts.holding import require_password
 from accounts.models import User
 from accounts.owner import address, username
+from accounts.preconditions import require_password
 from accounts.serializers import AnsweredSerializer, CurrentPasswordField
 from tokens.domain import devices, limits
 from tokens.domain.client import Client

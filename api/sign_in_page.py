@@ -67,7 +67,7 @@ class SignInView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
         return HttpResponseRedirect(self.get_success_url())
 
     def form_invalid(self, form: SignInForm) -> HttpResponse:
-        return accounts.hold_off(super().form_invalid(form))
+        return accounts.mark_throttled(super().form_invalid(form))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(next=self.get_redirect_url(), **kwargs)

@@ -15,8 +15,8 @@ from tokens.domain.outages import retried
 from tokens.models import Reason, Session
 
 from .. import kinds
-from ..holding import hold
 from ..models import Passkey, User
+from ..preconditions import lock_unchanged
 from . import ceremonies, challenges, passkeys, registry, second_factor
 from .ceremonies import CeremonyRefused
 from .challenges import REGISTER
@@ -85,7 +85,7 @@ def register(
     passkey = Passkey(user=user, **vars(new), name=name or _default_name(user))
     try:
         with transaction.atomic():
-            hold(user, refused)
+            lock_unchanged(user, refused)
             others = user.passkeys.count()
             if others >= MOST:
                 raise TooManyPasskeys

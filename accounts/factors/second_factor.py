@@ -20,8 +20,8 @@ from tokens.exceptions import SecondFactorRequired
 from tokens.models import Reason, Session
 
 from .. import kinds
-from ..holding import WrongPassword, hold, require_password
 from ..models import User
+from ..preconditions import WrongPassword, lock_unchanged, require_password
 from . import codes, passkeys, recovery_codes, registry
 from .factor import CodeNotValid
 
@@ -79,7 +79,7 @@ def reauthenticate(session: Session, current_password: str | None, answer: Answe
     else:
         raise NoPassword
     with transaction.atomic():
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         sessions.reauthenticate(session, client, amr)
 
 
@@ -105,7 +105,7 @@ def enrol(session: Session, current_password: str | None, client: Client = UNKNO
 @retried
 def _enrol(user: User) -> tuple[str, str]:
     with transaction.atomic():
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         if codes.since(User.objects.get(pk=user.pk)):
             raise ValidationError(
                 _("Two-factor authentication is already on. Turn it off first."), "second_factor_enabled"
@@ -132,7 +132,7 @@ def enable(session: Session, code: str, client: Client = UNKNOWN, *, end_others:
         raise CodeNotValid
     limits.clear(*buckets)
     with transaction.atomic():
-        hold(user, refused)
+        lock_unchanged(user, refused)
         if not codes.enable(app, step):
             raise refused
         events.announce(kinds.SECOND_FACTOR_ENABLED, user, client, session)
@@ -154,7 +154,7 @@ def remove(
     require_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         if not codes.remove(user):
             raise _nothing_enabled()
         registry.left(user, codes)
@@ -174,7 +174,7 @@ def renew_recovery_codes(
     require_password(session, current_password, client)
     _demand(user, answer, client)
     with transaction.atomic():
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         if not registry.since(User.objects.get(pk=user.pk)):
             raise _nothing_enabled()
         events.announce(kinds.RECOVERY_CODES_RENEWED, user, client, session)

@@ -11,10 +11,10 @@ from tokens.domain.outages import retried
 from tokens.exceptions import TooManyTries
 
 from .. import kinds
-from ..holding import WrongPassword, hold
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, User
+from ..preconditions import WrongPassword, lock_unchanged
 from .validation import claiming, clean
 
 
@@ -28,7 +28,7 @@ def change_email(user: User, email: str | None, client: Client = UNKNOWN) -> Non
     changed.email, changed.email_verified = email or "", False
     clean(changed, "email")
     with claiming(changed):
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         changed.save(update_fields=["email", "email_verified"])
         events.announce(kinds.EMAIL_CHANGED, user, client)
         mail_link(changed)
@@ -54,7 +54,7 @@ def verify_email(uid: str, token: str, client: Client = UNKNOWN) -> None:
     """Mark the address as verified, since the link was read there. Raises LinkNotValid."""
     user = links.verify_email.open(uid, token)
     with transaction.atomic():
-        hold(user, LinkNotValid())
+        lock_unchanged(user, LinkNotValid())
         mark_verified(user, client)
 
 

@@ -13,8 +13,8 @@ from tokens.models import Session
 
 from .. import kinds
 from ..factors import second_factor
-from ..holding import WrongPassword, hold
 from ..models import User
+from ..preconditions import WrongPassword, lock_unchanged
 
 
 def delete_account(session: Session, current_password: str | None, answer: Answer, client: Client = UNKNOWN) -> None:
@@ -34,7 +34,7 @@ class AccountInUse(Exception):
 def _delete(user: User, client: Client) -> None:
     try:
         with transaction.atomic():
-            hold(user, WrongPassword())
+            lock_unchanged(user, WrongPassword())
             events.announce(kinds.ACCOUNT_DELETED, user, client)
             copy(user).delete()  # a copy, since the deletion clears its key, and may be tried again
     except (ProtectedError, RestrictedError, IntegrityError) as error:

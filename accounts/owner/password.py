@@ -16,10 +16,10 @@ from tokens.models import Reason, Session
 
 from .. import kinds
 from ..factors import second_factor
-from ..holding import WrongPassword, hold, require_password
 from ..mail import composing, links, outbox
 from ..mail.links import LinkNotValid
 from ..models import MailKind, PasswordChange, User
+from ..preconditions import WrongPassword, lock_unchanged, require_password
 from .address import mark_verified
 from .validation import validate_password
 
@@ -57,7 +57,7 @@ def _change(session: Session, changed: User, client: Client) -> Session:
     user = session.user
     change = PasswordChange(kinds.PASSWORD_CHANGED, client, session)
     with transaction.atomic():
-        hold(user, WrongPassword())
+        lock_unchanged(user, WrongPassword())
         # Before the change, since they are found by the former password's fingerprint.
         sessions.revoke_others(session, Reason.PASSWORD, client, user)
         changed.save(update_fields=["password"], password_change=change)
@@ -97,8 +97,8 @@ def reset_password(uid: str, token: str, new_password: str, client: Client = UNK
     changed = _with_password(user, new_password)
     change = PasswordChange(kinds.PASSWORD_RESET, client)
     with transaction.atomic():
-        # `hold` compares what the token depends on, so of two parallel tries one is refused.
-        hold(user, LinkNotValid())
+        # `lock_unchanged` compares what the token depends on, so of two parallel tries one is refused.
+        lock_unchanged(user, LinkNotValid())
         if not user.email_verified:
             # The token also depends on the address, so the link was read there.
             mark_verified(user, client)

@@ -1,4 +1,4 @@
-"""Requires the owner's password, and locks the user's row against changes after it was read."""
+"""What a change of an account requires: the owner's password, and a row that has stayed as it was read."""
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
@@ -37,7 +37,7 @@ def require_password(session: Session, password: str | None, client: Client = UN
         raise WrongPassword
 
 
-def hold(user: User, refusal: ValidationError) -> None:
+def lock_unchanged(user: User, refusal: ValidationError) -> None:
     """Lock the user's row until the end of the transaction; refuse if it has changed since it was read."""
     row = User.objects.select_for_update(no_key=True).filter(
         pk=user.pk,
