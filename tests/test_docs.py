@@ -35,6 +35,7 @@ from tokens.models import Reason, Session
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 APPS = ("accounts", "api", "config", "tokens")
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -284,6 +285,24 @@ def test_links_have_targets(page: Path) -> None:
 def anchors(page: Path) -> list[str]:
     headings = re.findall(r"(?m)^#+ (.*)$", BLOCK.sub("", page.read_text()))
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)*\w+\.(?:py|js|html)|(?:\w+/)+)`", ARCHITECTURE))))
+def test_files_in_the_architecture_exist(path: str) -> None:
+    """Those of an app may be named from its folder on."""
+    assert any((ROOT / start / path).exists() for start in ("", *APPS, "accounts/factors"))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    sorted(set(re.findall(r"`(?!django|latchkey|Meta)(\w+)\.(?!md|py)(\w+)(?:\(.*?\))?`", ARCHITECTURE))),
+)
+def test_names_in_the_architecture_exist(owner: str, name: str) -> None:
+    """A name is shown with its module or its class."""
+    modules = [path.read_text() for app in APPS for path in (ROOT / app).rglob(f"{owner}.py")]
+    classes = re.findall(rf"^class {owner}\b.*?(?=^\S|\Z)", source(*APPS), re.DOTALL | re.MULTILINE)
+    defined = re.compile(rf"^ *(?:(?:async )?def|class) {name}\b|^ *{name}\b[^=\n]*=", re.MULTILINE)
+    assert any(map(defined.search, [*modules, *classes]))
 
 
 def test_changelog_has_an_unreleased_section() -> None:
