@@ -201,8 +201,8 @@ class UserAdmin(OfferedLookups, auth.UserAdmin):  # type: ignore[type-arg]
             self.message_user(request, message % sent, messages.SUCCESS)
         if skipped := asked - sent:
             message = ngettext(
-                "%d user was skipped: no email address, inactive, too many links already, or more permissions.",
-                "%d users were skipped: no email address, inactive, too many links already, or more permissions.",
+                "%d user was skipped: no email address, inactive, too many links already, or permissions you lack.",
+                "%d users were skipped: no email address, inactive, too many links already, or permissions you lack.",
                 skipped,
             )
             self.message_user(request, message % skipped, messages.WARNING)

@@ -107,7 +107,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("Unselect this instead of deleting the user. It ends the user's sessions."),
+        help_text=_("Clear this instead of deleting the user. Clearing it ends the user's sessions."),
     )
     date_joined = models.DateTimeField(_("date joined"), default=timezone.now)
     passkey_handle = models.BinaryField(max_length=32, default=new_secret, editable=False)

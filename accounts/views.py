@@ -60,8 +60,8 @@ class RegisterView(SignInView):
     throttle_scope = "register"
     serializer_class = serializers.RegistrationSerializer
     awaiting = _(
-        "Check your email and open the link to confirm your address; then you can sign in. If it does not arrive or "
-        "has expired, reset your password, which also confirms your address."
+        "Check your email and open the link to confirm your address; then you can sign in. If the email does not "
+        "arrive or the link has expired, reset your password, which also confirms your address."
     )
     """The answer to a registration that has to be verified first, whether or not the address was known."""
 

@@ -17,7 +17,7 @@ SEARCH_LENGTH = 320
 class NameSearch(filters.SearchFilter):
     """Find users who have each word in one of the view's `search_fields`, which hold keys of names."""
 
-    search_description: Any = _("Search terms. Results contain all of them, in upper or lower case.")
+    search_description: Any = _("Search terms. Results match all of them, ignoring case.")
     default_lookup = "contains"
 
     def get_search_terms(self, request: Request) -> list[str]:

@@ -171,7 +171,9 @@ class SessionSerializer(ModelSerializer):
 
 
 class SecurityEventSerializer(ModelSerializer):
-    reason = serializers.ChoiceField(Reason.choices, required=False, help_text=_("Why the session ended, if one did."))
+    reason = serializers.ChoiceField(
+        Reason.choices, required=False, help_text=_("Why the session ended. Absent for other events.")
+    )
 
     device = serializers.SerializerMethodField()
 

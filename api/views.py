@@ -261,7 +261,7 @@ class UserViewSet(
 
 
 class SecurityEventViewSet(WithHeading, mixins.ListModelMixin, viewsets.GenericViewSet[SecurityEvent]):
-    about = _("What happened to your account, newest first.")
+    about = _("Your security log, newest first.")
     queryset = SecurityEvent.objects.order_by("-created_at")
     serializer_class = serializers.SecurityEventSerializer
     operations = {

@@ -145,7 +145,7 @@ class ProofNotValid(ProofRefused):
 
 class KeyMismatch(ProofRefused):
     code = "dpop_key_mismatch"
-    message = _("The key proof is for a different key than the token's.")
+    message = _("The key proof was signed with a different key from the token's.")
     error = "invalid_token"
 
 

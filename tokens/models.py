@@ -317,7 +317,7 @@ class SecurityEvent(models.Model):
     """No foreign key: the log outlives the session."""
 
     reason = models.CharField(_("reason"), max_length=20, choices=Reason.choices, blank=True, default="", db_default="")
-    """Why the session ended, if one did."""
+    """Why the session ended; empty for other events."""
 
     count = models.PositiveIntegerField(_("count"), default=1)
     """The failed logins of one account within one hour share a row."""

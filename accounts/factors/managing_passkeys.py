@@ -36,7 +36,7 @@ class LastWayIn(Exception):
     """Without this passkey, the owner could no longer sign in."""
 
     code = "last_way_in"
-    message = gettext_lazy("This passkey is your only way in. Set a password or add another passkey first.")
+    message = gettext_lazy("This passkey is your only way to sign in. Set a password or add another passkey first.")
 
 
 def registration_options(session: Session) -> Mapping[str, Any]:

@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                     "is_active",
                     models.BooleanField(
                         default=True,
-                        help_text="Unselect this instead of deleting the user. It ends the user's sessions.",
+                        help_text="Clear this instead of deleting the user. Clearing it ends the user's sessions.",
                         verbose_name="active",
                     ),
                 ),

@@ -507,7 +507,7 @@ def test_admin_signs_in_by_address(db: None) -> None:
 
 # A link to choose a password
 
-NO_ADDRESS = "1 user was skipped: no email address, inactive, too many links already, or more permissions."
+NO_ADDRESS = "1 user was skipped: no email address, inactive, too many links already, or permissions you lack."
 
 
 def send_link(admin: Client, *users: User) -> list[str]:
@@ -565,7 +565,7 @@ def test_users_without_an_address_are_skipped(admin: Client, ann: User) -> None:
     off = User.objects.create_user("off", "off@example.com", is_active=False)
     assert send_link(admin, ann, nowhere, off) == [
         "1 link was sent.",
-        "2 users were skipped: no email address, inactive, too many links already, or more permissions.",
+        "2 users were skipped: no email address, inactive, too many links already, or permissions you lack.",
     ]
     assert Mail.objects.get().address == "ann@example.com"
     assert LogEntry.objects.get().object_id == str(ann.pk)

@@ -34,8 +34,8 @@ pytestmark = pytest.mark.django_db
 
 NEW_PASSWORD = "another horse battery"
 AWAITING = {
-    "detail": "Check your email and open the link to confirm your address; then you can sign in. If it does not arrive "
-    "or has expired, reset your password, which also confirms your address."
+    "detail": "Check your email and open the link to confirm your address; then you can sign in. If the email does "
+    "not arrive or the link has expired, reset your password, which also confirms your address."
 }
 TAKEN = {"username": ["This username is taken."]}
 

@@ -109,7 +109,7 @@ def test_second_factor_renews_the_sign_in(ann: User, ann_has: Enrolled, clock: T
     clock.shift(601)
     before = state(ann)
     response = knock(browser, door, code=ann_has.device.code())
-    sentence = "This needs a recent sign-in. Confirm it with your second factor, or sign in again."
+    sentence = "This needs a recent sign-in. Confirm that it's you with your second factor, or sign in again."
     assert (response.status_code, response.json()) == (401, {"detail": sentence, "code": "reauthentication_required"})
     assert state(ann) == before
 

@@ -132,7 +132,7 @@ def test_challenge_bound_to_a_key_opens_no_page_session(visitor: Visitor, device
     proof = Prover().prove("POST", "http://testserver/auth/login")
     asked = Browser().post("/auth/login", body, headers={"dpop": proof}).json()
     page = visitor.sign_in(second_factor=asked["challenge"], code="123456")
-    assert errors_of(page) == {"__all__": ["The key proof is for a different key than the token's."]}
+    assert errors_of(page) == {"__all__": ["The key proof was signed with a different key from the token's."]}
 
 
 @pytest.mark.parametrize(

@@ -568,7 +568,7 @@ def test_account_without_a_password_is_asked_for_none(guest: Enter, visitor: Vis
     expect(renewal.get_by_label("Code")).to_be_focused()
     expect(renewal.get_by_label("Your password")).to_be_hidden()
     renewal.get_by_role("button", name="Cancel").click()
-    expect(form.get_by_role("alert")).to_contain_text("Confirm it with your second factor")
+    expect(form.get_by_role("alert")).to_contain_text("Confirm that it's you with your second factor")
     form.get_by_role("button", name="Change the address").click()
     renewal.get_by_label("Code").fill(codes[1])
     page.keyboard.press("Enter")

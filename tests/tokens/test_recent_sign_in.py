@@ -178,7 +178,7 @@ def test_refusal_has_its_status_and_challenge_without_our_handler(browser: Brows
     ("factor", "way"),
     [
         (None, "Sign in again."),
-        ("tests.tokens.factors.PIN", "Confirm it with your second factor, or sign in again."),
+        ("tests.tokens.factors.PIN", "Confirm that it's you with your second factor, or sign in again."),
     ],
 )
 def test_user_without_a_password_is_told_another_way(

@@ -65,7 +65,7 @@ class ReauthenticationRequired(exceptions.APIException):
 
     status_code = status.HTTP_401_UNAUTHORIZED
     default_detail = _("This needs a recent sign-in. Enter your password again.")
-    with_factor = _("This needs a recent sign-in. Confirm it with your second factor, or sign in again.")
+    with_factor = _("This needs a recent sign-in. Confirm that it's you with your second factor, or sign in again.")
     anew = _("This needs a recent sign-in. Sign in again.")
     default_code = "reauthentication_required"
 
