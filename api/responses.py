@@ -12,4 +12,4 @@ class Status(serializers.Serializer[Any]):
 
 
 class Revoked(serializers.Serializer[Any]):
-    revoked = serializers.IntegerField(help_text="The number of sessions that were ended.")
+    revoked = serializers.IntegerField(help_text="The number of sessions that were revoked.")

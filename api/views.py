@@ -148,9 +148,9 @@ class SessionViewSet(
     operations = {
         "list": Operation("sessions", "List your sessions", {200: OWN}, {404: ("not_found",)}),
         "partial_update": Operation("renameSession", "Rename a session", {200: OWN}, {404: ("not_found",)}),
-        "destroy": Operation("revokeSession", "End one session", {204: None}, {404: ("not_found",)}),
+        "destroy": Operation("revokeSession", "Revoke one session", {204: None}, {404: ("not_found",)}),
         "revoke_others": Operation(
-            "revokeOtherSessions", "End every other session", {200: responses.Revoked}, request=None
+            "revokeOtherSessions", "Revoke every other session", {200: responses.Revoked}, request=None
         ),
     }
 
@@ -176,7 +176,7 @@ class SessionViewSet(
         methods=["post"],
         url_path="revoke-others",
         name=_("Revoke others"),  # type: ignore[arg-type]  # its stubs know no lazy text
-        description=_("Ends all of your sessions except this one."),
+        description=_("Revokes all of your sessions except this one."),
     )
     def revoke_others(self, request: Request) -> Response:
         session = cast(AccessToken, request.auth).session
@@ -211,7 +211,7 @@ class UserViewSet(
         "retrieve": Operation("user", "Get a user", {200: OWN}, STAFF_ERRORS),
         "partial_update": Operation("changeUser", "Deactivate or reactivate a user", {200: OWN}, STAFF_ERRORS),
         "revoke_sessions": Operation(
-            "revokeUserSessions", "End a user's sessions", {200: responses.Revoked}, STAFF_ERRORS, request=None
+            "revokeUserSessions", "Revoke a user's sessions", {200: responses.Revoked}, STAFF_ERRORS, request=None
         ),
         "send_password_reset": Operation(
             "sendPasswordReset",
@@ -244,7 +244,7 @@ class UserViewSet(
         methods=["post"],
         url_path="revoke-sessions",
         name=_("Revoke sessions"),  # type: ignore[arg-type]
-        description=_("Ends all sessions of this user."),
+        description=_("Revokes all sessions of this user."),
     )
     def revoke_sessions(self, request: Request, pk: str) -> Response:
         count = sessions.revoke_all(self.get_object(), Reason.STAFF, client_of(request), cast(User, request.user))

@@ -260,7 +260,7 @@ def test_api_page_headings_are_in_german() -> None:
     assert headings == {"/api/me/": ["Konto"], "/api/users/": ["Benutzer"], "/api/sessions/": ["Sitzungen"]}
     assert "Alle Sitzungen des Aufrufers" not in pages["/api/sessions/"]
     assert "Ihre aktiven Sitzungen" in pages["/api/sessions/"]
-    assert "Andere beenden" in pages["/api/sessions/"]
+    assert "Andere widerrufen" in pages["/api/sessions/"]
     assert "Medientyp:" in pages["/api/me/"]
     assert "Inhalt:" in pages["/api/me/"]
 
@@ -271,13 +271,13 @@ def test_admin_is_in_german(ann: User) -> None:
     admin = Client(headers=PAGE)
     admin.force_login(root)
     page = text_of(admin.get("/admin/latchkey/session/"))
-    assert "Ausgewählte Sitzungen beenden" in page
+    assert "Ausgewählte Sitzungen widerrufen" in page
     assert "Firefox unter Linux" in page
     session = Session.objects.get(user=ann)
     chosen = {"action": "revoke_selected", "_selected_action": [str(session.pk)]}
-    assert "1 Sitzung wurde beendet." in text_of(admin.post("/admin/latchkey/session/", chosen, follow=True))
-    assert LogEntry.objects.get().get_change_message() == "Beendet."
-    assert "beendet: von einem Mitarbeiter beendet" in text_of(
+    assert "1 Sitzung wurde widerrufen." in text_of(admin.post("/admin/latchkey/session/", chosen, follow=True))
+    assert LogEntry.objects.get().get_change_message() == "Widerrufen."
+    assert "beendet: von einem Mitarbeiter widerrufen" in text_of(
         admin.get(f"/admin/latchkey/session/{session.pk}/change/")
     )
 

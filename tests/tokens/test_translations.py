@@ -29,7 +29,7 @@ def test_refusals_are_in_german(app: App) -> None:
 def test_names_are_in_german() -> None:
     with override("de"):
         assert str(kinds.TOKEN_REUSED.label) == "Aktualisierungstoken zweimal verwendet"
-        assert str(Reason.STAFF.label) == "von einem Mitarbeiter beendet"
+        assert str(Reason.STAFF.label) == "von einem Mitarbeiter widerrufen"
 
 
 def test_sentences_are_english_by_default(app: App) -> None:
