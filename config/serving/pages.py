@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseRedirect
 from django.templatetags.static import static
 from django.urls import path
+from django.utils.translation import gettext
 from django.views.generic import TemplateView
 
 from accounts.factors import passkeys
@@ -32,7 +33,7 @@ class AccountPage(SignInPage):
             verification_required=settings.EMAIL_VERIFICATION_REQUIRED,
             has_passkeys=passkeys.usable(),
             kinds=kinds.choices(),
-            reasons=Reason.choices,
+            reasons=[*{**dict(Reason.choices), Reason.REVOKED: gettext("revoked by you")}.items()],
             **kwargs,
         )
 

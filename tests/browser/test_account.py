@@ -285,6 +285,7 @@ def test_another_device_is_listed_and_ended(visit: Visit) -> None:
     expect(devices(page)).to_have_count(1)
     expect(page.locator("#devices-title")).to_be_focused()
     expect(page.locator("#events [data-kind]").first).to_have_text("session revoked")
+    expect(page.locator("#events [data-reason]").first).to_have_text("revoked by you")
 
     elsewhere.get_by_text("Change the username").first.click()
     elsewhere.get_by_label("New username").fill("anne")

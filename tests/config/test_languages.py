@@ -17,7 +17,7 @@ from accounts.models import User
 from api.schema import _schema
 from tests.clients import PASSWORD, Browser
 from tests.messages import FAMILIAR
-from tokens.models import Session
+from tokens.models import Reason, Session
 
 pytestmark = pytest.mark.django_db
 
@@ -237,10 +237,13 @@ def test_page_is_in_german(path: str, sentence: str) -> None:
     assert "Accept-Language" in page["Vary"]
 
 
-def test_account_page_names_events_in_german() -> None:
+def test_account_page_names_events_and_their_reasons_in_german() -> None:
     page = text_of(Client(headers=PAGE).get("/"))
-    [kinds] = re.findall(r'<script id="kinds" type="application/json">(.*?)</script>', page)
-    assert dict(json.loads(kinds))["token_reused"] == "Aktualisierungstoken zweimal verwendet"
+    found = re.findall(r'<script id="(?:kinds|reasons)" type="application/json">(.*?)</script>', page)
+    kinds, reasons = (dict(json.loads(labels)) for labels in found)
+    assert kinds["token_reused"] == "Aktualisierungstoken zweimal verwendet"
+    assert (reasons["revoked"], reasons["staff"]) == ("von Ihnen widerrufen", "von einem Mitarbeiter widerrufen")
+    assert reasons.keys() == set(Reason.values)
 
 
 def test_session_description_is_in_german(ann: User) -> None:
