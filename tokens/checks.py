@@ -469,8 +469,8 @@ def check_introspection_credentials(**kwargs: Any) -> Messages:
             yield checks.Error(f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r}.", id="latchkey.E012")
         elif len(secret) < INTROSPECTION_SECRET_GUESSABLE and not settings.DEBUG:
             yield checks.Error(
-                f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret that nobody guesses for {name!r}: "
-                f"{INTROSPECTION_SECRET_MIN_LENGTH} random characters.",
+                f"TOKENS_INTROSPECTION_CREDENTIALS must have a secret for {name!r} that can't be guessed: "
+                f"{INTROSPECTION_SECRET_MIN_LENGTH} random characters or more.",
                 id="latchkey.E012",
             )
         elif len(secret) < INTROSPECTION_SECRET_MIN_LENGTH and not settings.DEBUG:
@@ -576,7 +576,7 @@ def check_blacklist(**kwargs: Any) -> Messages:
     if apps.is_installed(BLACKLIST_APP) and not getattr(settings, "TOKENS_LEGACY", None):
         yield checks.Warning(
             "INSTALLED_APPS should not list rest_framework_simplejwt.token_blacklist: sessions replace it.",
-            hint="While you set TOKENS_LEGACY, so that SimpleJWT's users stay signed in, it has to be there.",
+            hint="Keep it as long as TOKENS_LEGACY is set, so SimpleJWT's users stay signed in.",
             id="latchkey.W005",
         )
 
@@ -703,7 +703,7 @@ def check_rotation(**kwargs: Any) -> Messages:
     if _fits("rotate_refresh_tokens") and not conf.rotate_refresh_tokens:
         yield checks.Warning(
             "SIMPLE_JWT['ROTATE_REFRESH_TOKENS'] should be True: in the body transport, a stolen refresh token works "
-            "beside its owner's until it expires, and nobody notices.",
+            "alongside its owner's, unnoticed, until it expires.",
             hint="Remove it once every client stores the refresh token from each refresh response.",
             id="latchkey.W008",
         )
@@ -715,7 +715,7 @@ def check_authentication_rule(**kwargs: Any) -> Messages:
     rule = _resolved("user_authentication_rule", default=None) if _fits("user_authentication_rule") else None
     if callable(rule) and _lets_inactive_users_in(rule):
         yield checks.Warning(
-            "SIMPLE_JWT['USER_AUTHENTICATION_RULE'] lets inactive users in, but they are always refused.",
+            "SIMPLE_JWT['USER_AUTHENTICATION_RULE'] accepts inactive users, but they are always refused.",
             hint="Sessions end when their user is deactivated. Have the rule return False for inactive users.",
             id="latchkey.W016",
         )
@@ -794,14 +794,14 @@ def check_session_exchange(**kwargs: Any) -> Messages:
     kept = _where_sessions_are_kept()
     if kept:
         yield checks.Error(
-            f"SESSION_ENGINE keeps sessions in {kept}: TOKENS_SESSION_EXCHANGE could not end them.",
+            f"SESSION_ENGINE keeps sessions in {kept}: TOKENS_SESSION_EXCHANGE can't end them.",
             hint="Use django.contrib.sessions.backends.db, or a cache that all servers share.",
             id="latchkey.E022",
         )
     elif kept is None:
         yield checks.Warning(
-            f"SESSION_ENGINE = {settings.SESSION_ENGINE!r} could not be checked: have it end a session for all servers "
-            "at once, or TOKENS_SESSION_EXCHANGE exchanges it more than once.",
+            f"SESSION_ENGINE = {settings.SESSION_ENGINE!r} could not be checked. If a session doesn't end on all "
+            "servers at once, TOKENS_SESSION_EXCHANGE can exchange it more than once.",
             id="latchkey.W013",
         )
 
@@ -814,9 +814,9 @@ def _where_sessions_are_kept() -> str | None:
     except (ImportError, AttributeError, InvalidCacheBackendError):
         return None
     if issubclass(store, signed_cookies.SessionStore):
-        return "cookies, which nobody can take back"
+        return "cookies, which can't be revoked"
     if isinstance(cached_in, LocMemCache | DummyCache):
-        return "a cache of each process's own"
+        return "a cache that processes don't share"
     return "" if issubclass(store, LASTING) else None
 
 

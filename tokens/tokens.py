@@ -311,8 +311,8 @@ class RefreshToken(Token, simplejwt.RefreshToken):
 
     def _refuse(self, claim: str) -> NoReturn:
         raise ValueError(
-            f"The claim {claim} can't be set: it is a function of the session, whose lifetimes are settings "
-            "(REFRESH_TOKEN_LIFETIME, TOKENS_SESSION_LIFETIME)."
+            f"The claim {claim} can't be set: it is derived from the session. To change lifetimes, set "
+            "REFRESH_TOKEN_LIFETIME and TOKENS_SESSION_LIFETIME."
         )
 
     def _change(self, key: str, claims: dict[str, Any]) -> None:
@@ -320,8 +320,8 @@ class RefreshToken(Token, simplejwt.RefreshToken):
             self._refuse(key)
         if not self.is_open:
             raise ValueError(
-                f"The claim {key} can't be set any more: a refresh token is settled when it is first written out. "
-                "Set it in get_token, or on what for_user has returned."
+                f"The claim {key} can't be set anymore: a refresh token can't change once it has been encoded. "
+                "Set the claim in get_token, or on the token that for_user returns."
             )
         text = jwt.encode_claims(claims) if claims else ""
         self.has_news = self.has_news or text != self.session.claims

@@ -620,8 +620,8 @@ def _session(request: Request) -> Session:
     session: Session | None = getattr(request.auth, "session", None)
     if session is None:
         raise NotSupported(
-            "force_authenticate of DRF's APIClient brings no session, which this view needs: "
-            "take the APIClient of this package's testing."
+            "This view needs a session, which force_authenticate of DRF's APIClient doesn't provide. "
+            "Use the APIClient from this package's testing module."
         )
     return session
 

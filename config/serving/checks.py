@@ -62,7 +62,7 @@ def _check_link(name: str, url: str) -> Iterator[checks.CheckMessage]:
     if scheme is None or scheme[1].lower() in DANGEROUS_SCHEMES:
         yield checks.Error(
             f"{name} must be a URL like https://app.example.com/page#{{uid}}/{{token}} or myapp://page?uid={{uid}}"
-            "&token={token}; one that runs or opens what stands in it is refused.",
+            "&token={token}; javascript:, data:, file: and vbscript: URLs are refused.",
             id="config.E004",
         )
     elif scheme[1].lower() in ("http", "https"):

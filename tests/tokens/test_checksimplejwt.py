@@ -132,13 +132,13 @@ def test_unreadable_file_is_reported(project: Path) -> None:
 
 
 @pytest.mark.parametrize(("base", "member", "left"), [
-    ("TokenObtainPairSerializer", "def validate(self, attrs): return {}", "call super().validate"),
+    ("TokenObtainPairSerializer", "def validate(self, attrs): return {}", "Serializer.validate: call super().validate"),
     ("TokenObtainPairSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
     ("TokenObtainPairSerializer", "def get_token(cls, user): return RefreshToken.for_user(user)", ""),
-    ("TokenObtainPairView", "def post(self, request): return Response()", "call super().post"),
+    ("TokenObtainPairView", "def post(self, request): return Response()", "View.post: call super().post, or"),
     ("TokenObtainPairView", "def post(self, request): return self.get_serializer(data={}).is_valid()", ""),
     ("TokenRefreshSerializer", "def validate(self, attrs): return super().validate(attrs)", ""),
-    ("TokenRefreshSerializer", "def add(self, user): return AccessToken.for_user(user)", "another session"),
+    ("TokenRefreshSerializer", "def add(self, user): return AccessToken.for_user(user)", "add starts another session"),
     ("JWTAuthentication", "def get_user(self, token): return User.objects.get(pk=token['user_id'])", "the session"),
     ("JWTAuthentication", "def authenticate(self, request): return None", ""),
     ("RefreshToken", "lifetime = timedelta(days=1)", "its lifetimes are settings"),
@@ -159,7 +159,7 @@ def test_override_without_effect_is_reported(project: Path, base: str, member: s
 
 
 @pytest.mark.parametrize(("line", "left"), [
-    ("class Invitation(Token): token_type = 'invitation'", "Invitation is a kind of token of its own"),
+    ("class Invitation(Token): token_type = 'invitation'", "Invitation is a custom token type"),
     ("class Invitation(BlacklistMixin, tokens.Token): lifetime = DAY", "Use django.core.signing."),
     ("token = RefreshToken()", "RefreshToken() belongs to no session. Call RefreshToken.for_user(user)."),
     ("token = tokens.Access()", "tokens.Access() belongs to no session."),
@@ -285,7 +285,7 @@ def test_what_old_tokens_contain_must_be_in_tokens_legacy(project: Path, setting
     settings.SIMPLE_JWT = {**MOVED, "AUDIENCE": "shop", "USER_ID_CLAIM": "user_id"}
     settings.TOKENS_LEGACY = {"UNTIL": datetime(2100, 1, 1, tzinfo=UTC)}
     write(project, "SIMPLE_JWT = {\n    'AUDIENCE': 'shop',\n}\n", "shop/settings.py")
-    assert findings_of(left=1) == ["shop/settings.py:2: TOKENS_LEGACY doesn't contain 'AUDIENCE' of the old tokens."]
+    assert findings_of(left=1) == ["shop/settings.py:2: TOKENS_LEGACY must contain the old tokens' 'AUDIENCE'."]
     settings.TOKENS_LEGACY |= {"AUDIENCE": "shop"}
     findings_of(left=0)
 

@@ -226,7 +226,7 @@ def test_project_may_refuse(http: APIClient, door: str) -> None:
 def test_invalid_methods_are_an_error_of_the_project(http: APIClient, door: str, wrong: Any) -> None:
     methods[0] = wrong
 
-    with pytest.raises(TypeError, match=r"signed_in_by has to return names of RFC 8176"):
+    with pytest.raises(TypeError, match=r"signed_in_by must return names from RFC 8176"):
         http.post(door)
     assert is_signed_in(http)
 

@@ -149,7 +149,7 @@ def test_outage_is_logged_and_the_next_step_still_runs(caplog: pytest.LogCapture
         request_finished.send(None)
     assert done == ["again"]
     assert [record.getMessage() for record in caplog.records] == [
-        "The database can't do what a request has left undone: OperationalError: gone"
+        "A write that a rolled-back request lost could not be repeated: OperationalError: gone"
     ]
 
 

@@ -180,7 +180,7 @@ def test_force_authenticate_without_a_user_works_as_in_drf(
     latchkey_client: APIClient, ann: Any, django_user_model: Any
 ) -> None:
     latchkey_client.force_authenticate(django_user_model(username="nobody"))
-    with pytest.raises(NotSupported, match="brings no session"):
+    with pytest.raises(NotSupported, match="needs a session, which force_authenticate of DRF"):
         latchkey_client.post("/auth/logout-all")
     latchkey_client.force_authenticate(ann, token="of its own")
     latchkey_client.force_authenticate()
@@ -195,7 +195,7 @@ def test_stock_client_with_force_authenticate_gets_a_hint(ann: Any, url: str, to
     client = StockClient()
     client.force_authenticate(ann, token)
 
-    with pytest.raises(NotSupported, match="take the APIClient of this package's testing"):
+    with pytest.raises(NotSupported, match="Use the APIClient from this package's testing"):
         client.post(url)
 
 

@@ -44,4 +44,4 @@ def do_what_was_undone(**kwargs: Any) -> None:
         try:
             act()
         except OUTAGES as error:
-            logger.warning("The database can't do what a request has left undone: %s", describe(error))
+            logger.warning("A write that a rolled-back request lost could not be repeated: %s", describe(error))

@@ -110,8 +110,8 @@ def methods_of(request: HttpRequest) -> list[str]:
     amr = [] if isinstance(returned, str) else [*returned]
     if isinstance(returned, str) or not all(map(_is_method, amr)) or len(" ".join(amr)) > AMR_LENGTH:
         raise TypeError(
-            f"{conf.session_exchange} has to return names of RFC 8176, such as ['pwd', 'otp'], of {AMR_LENGTH} "
-            f"characters together, or None; not {returned!r}."
+            f"{conf.session_exchange} must return names from RFC 8176, such as ['pwd', 'otp'], with at most "
+            f"{AMR_LENGTH} characters in total, or None; not {returned!r}."
         )
     return amr
 

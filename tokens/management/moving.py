@@ -56,7 +56,7 @@ ELSEWHERE = f"{PACKAGE} has no counterpart. Do without it, or copy it into the p
 
 OVERRIDES = {
     "Serializer": (("validate",), "no session starts, rotates or is checked"),
-    "View": (("post",), "the serializer isn't called as it has to be"),
+    "View": (("post",), "the serializer isn't called"),
     "Authentication": (("get_validated_token", "get_user"), "the session isn't looked up"),
 }
 """The methods that an override must call, by the ending of the class's name, and what is lost otherwise."""
@@ -222,7 +222,7 @@ def _of_class(source: Source, node: ast.ClassDef, imported: Mapping[str, str]) -
     bases = [name for base in node.bases if (name := _origin(base, imported))]
     if "Token" in bases:
         if not source.is_ignored(node):
-            yield Finding(source.at(node), f"{node.name} is a kind of token of its own. Use django.core.signing.")
+            yield Finding(source.at(node), f"{node.name} is a custom token type. Use django.core.signing.")
         return
     for member in node.body:
         name = _called(member)
@@ -230,7 +230,7 @@ def _of_class(source: Source, node: ast.ClassDef, imported: Mapping[str, str]) -
             continue
         for base in bases:
             if why := _override(base, name, ast.unparse(member)):
-                yield Finding(source.at(member), f"{node.name}.{name} overrides that of {base}: {why}")
+                yield Finding(source.at(member), f"{node.name}.{name} {why}")
 
 
 def _called(member: ast.stmt) -> str:
@@ -243,14 +243,17 @@ def _called(member: ast.stmt) -> str:
 
 
 def _override(base: str, name: str, code: str) -> str:
+    overrides = f"overrides {base}.{name}:"
     if base.endswith("Token") or base == "BlacklistMixin":
-        return "a token is a function of its session, and its lifetimes are settings." if name in FIXED else ""
+        return (
+            f"{overrides} a token is derived from its session, and its lifetimes are settings." if name in FIXED else ""
+        )
     for suffix, (methods, loss) in OVERRIDES.items():
         calls = (f"super().{name}", ".get_serializer(") if name == "post" else (f"super().{name}",)
         if base.endswith(suffix) and name in methods and not any(call in code for call in calls):
-            return f"call super().{name}, or {loss}."
+            return f"{overrides} call super().{name}, or {loss}."
     if base.endswith(REFRESHES) and any(start in code for start in STARTS):
-        return "it starts another session at each refresh. Let TOKENS_ACCESS_CLAIMS return claims that may change."
+        return "starts another session at each refresh. Let TOKENS_ACCESS_CLAIMS return claims that may change."
     return ""
 
 
@@ -265,19 +268,21 @@ def _of_settings(sources: list[Source]) -> Iterator[Finding]:
         yield Finding(
             _keys(sources, None).get("SIMPLE_JWT", "settings"),
             "SIMPLE_JWT doesn't contain ROTATE_REFRESH_TOKENS. SimpleJWT's default is False, so clients may not store "
-            "the refresh token from a refresh response, which they need here. Set it to False until they do, or to "
+            "the refresh token from a refresh response, as they must here. Set it to False until they do, then to "
             "True.",
         )
     for name, path in _paths():
         if _is_left(path):
             what = path if isinstance(path, str) else _path(path)
-            yield Finding(places.get(what, "settings"), f"{name} names {what}: use {PACKAGE}'s, or a subclass of it.")
+            yield Finding(
+                places.get(what, "settings"), f"{name} names {what}: use {PACKAGE}'s class, or a subclass of it."
+            )
     yield from _of_dj_rest_auth(places)
     former = getattr(settings, "TOKENS_LEGACY", None)
     if isinstance(given, Mapping) and isinstance(former, Mapping):
         for name, default in DEFAULT_LEGACY.items():
             if given.get(name, default) != default and name not in former:
-                yield Finding(keys.get(name, "settings"), f"TOKENS_LEGACY doesn't contain {name!r} of the old tokens.")
+                yield Finding(keys.get(name, "settings"), f"TOKENS_LEGACY must contain the old tokens' {name!r}.")
     names = [config.name for config in apps.get_app_configs()]
     blacklist = checks.BLACKLIST_APP
     if blacklist in names and names.index(blacklist) < names.index(PACKAGE):
@@ -341,8 +346,8 @@ def _of_dj_rest_auth(places: Mapping[str, str]) -> Iterator[Finding]:
     if not given.get("JWT_TOKEN_CLAIMS_SERIALIZER"):
         yield Finding(
             places.get("USE_JWT", "settings"),
-            f"REST_AUTH['USE_JWT'] has its login issue SimpleJWT's tokens. Set JWT_TOKEN_CLAIMS_SERIALIZER to "
-            f"'{PACKAGE}.serializers.TokenObtainPairSerializer', or a subclass of it.",
+            "With REST_AUTH['USE_JWT'], dj-rest-auth's login issues SimpleJWT's tokens. Set "
+            f"JWT_TOKEN_CLAIMS_SERIALIZER to '{PACKAGE}.serializers.TokenObtainPairSerializer', or a subclass of it.",
         )
     cookie, former = given.get("JWT_AUTH_REFRESH_COOKIE"), getattr(settings, "TOKENS_LEGACY", None)
     if cookie and former is not None and cookie not in former.get("COOKIES", ()):
@@ -360,7 +365,7 @@ def _of_urls(root: Path) -> Iterator[Finding]:
         if not _is_reached(route, callback):
             continue
         if view and _is_left(view):
-            what = f"/{route} is {_path(view)}: use that of {PACKAGE}.views, or a subclass of it."
+            what = f"/{route} is {_path(view)}: use the view in {PACKAGE}.views, or a subclass of it."
             yield Finding(_place(view, root) or "urls", what)
         if view and _is_logout_of_dj_rest_auth(view):
             yield Finding(_place(view, root) or "urls", f"/{route} is {_path(view)}: its logout ends no session.")

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = (
         "Re-encrypts the secrets of authenticator apps with the current SECRET_KEY. Run it before you remove an "
         "old key from SECRET_KEY_FALLBACKS. You can run it while the server runs, and interrupt it at any time. "
-        "It fails as long as the current key does not decrypt every secret."
+        "It fails if the current key can't decrypt every secret."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -17,7 +17,7 @@ BATCH_SIZE = 500
 
 
 class Command(BaseCommand):
-    help = "Revokes active sessions immediately: those of one user, a single one, or all."
+    help = "Immediately revokes the sessions of one user, one session, or all sessions."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
