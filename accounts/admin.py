@@ -92,7 +92,7 @@ class SecurityEventInline(UserInline):
 
 
 class UserForm(UserChangeForm):  # type: ignore[type-arg]
-    """Django's, without the password: staff can't choose another user's password (OWASP ASVS 5.0, 6.4.6)."""
+    """Django's form, without the password: staff can't choose another user's password (OWASP ASVS 5.0, 6.4.6)."""
 
     password = None  # type: ignore[assignment]  # so a form leaves out a field that it inherits
 

@@ -8,7 +8,7 @@ from tokens.domain.signing_in import spellings
 
 
 class AccountBackend(ModelBackend):
-    """Django's, which also refuses users with an unverified address, as if the password were wrong."""
+    """Django's backend; also refuses users with an unverified address, as if the password were wrong."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any

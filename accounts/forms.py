@@ -200,7 +200,7 @@ class SignInForm(forms.Form):
 
 
 class AdminLoginForm(SignInForm, AdminAuthenticationForm):
-    """The admin's, with the limits on guessing, and a passkey or a code."""
+    """The admin's sign-in form, with the limits on guessing, and a passkey or a code."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -217,7 +217,7 @@ class AdminLoginForm(SignInForm, AdminAuthenticationForm):
 
 
 class PasswordForm(auth.AdminPasswordChangeForm):  # type: ignore[type-arg]
-    """The admin's, for another user's password. The log says who changed it, and from where."""
+    """The admin's form for another user's password. The log says who changed it, and from where."""
 
     def __init__(self, client: Client, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -230,7 +230,7 @@ class PasswordForm(auth.AdminPasswordChangeForm):  # type: ignore[type-arg]
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):
-    """The admin's, with the limits on guessing the current password."""
+    """The admin's form, with the limits on guessing the current password."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The kinds of events of this app, beside those of `tokens`."""
+"""This app's kinds of events, in addition to `tokens.kinds`."""
 
 from django.utils.translation import gettext_lazy as _
 

@@ -20,7 +20,7 @@ from . import kinds, names
 
 
 class UserManager(auth.UserManager["User"]):
-    """Django's, which finds users by the username or, if the text contains an `@`, by the email address."""
+    """Django's manager, which finds users by the username or, if the text contains an `@`, by the email address."""
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self._with_factors().get(**_natural_key(username))
@@ -271,7 +271,7 @@ class Passkey(models.Model):
     name = models.CharField(_("name"), max_length=64)
     sign_count = models.PositiveBigIntegerField(default=0, editable=False)
     last_challenge = models.PositiveBigIntegerField(default=0, editable=False)
-    """When its last answered challenge was issued, in microseconds. It answers no earlier one."""
+    """When its last answered challenge was issued, in microseconds. Older challenges are refused."""
 
     synced = models.BooleanField(_("can be on several devices"), editable=False)
     backed_up = models.BooleanField(_("is backed up"), editable=False)

@@ -36,7 +36,7 @@ FOUND = "page_session"
 
 @dataclass(frozen=True)
 class Pass:
-    """What lets a page's request in: the counterpart of an access token."""
+    """Authenticates a page's request: the counterpart of an access token."""
 
     session: Session
 

@@ -34,7 +34,7 @@ class OwnPasswordView(PasswordChangeView):
 
 
 class AdminSite(admin.AdminSite):
-    """Django's, with limits on guessing passwords, and a code at the login."""
+    """Django's admin site, with limits on guessing passwords, and a code at the login."""
 
     site_header = site_title = "Latchkey"
     login_form = AdminLoginForm

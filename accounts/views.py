@@ -29,7 +29,7 @@ from .models import User
 from .owner import deletion
 
 TOO_OLD = ReauthenticationRequired.default_code
-"""The code that an account without a password gets instead of an error about the password."""
+"""Error code for accounts without a password, in place of an error about the password."""
 
 REFUSED_ANSWER = ("invalid_passkey", "invalid_challenge")
 """The codes of a refused passkey, wherever one is accepted instead of a code."""
@@ -179,7 +179,7 @@ class PasswordResetRequestView(UseCaseView):
 
 
 class PasswordResetLinkView(UseCaseView):
-    """Look whether the link still works. The link stays unused, since mail scanners open links too."""
+    """Check the link without using it, since mail scanners open links too."""
 
     serializer_class = serializers.ResetLinkSerializer
     operations = {"post": Operation("checkResetLink", "Check a password reset link without using it", {204: None})}
@@ -191,7 +191,7 @@ class PasswordResetView(UseCaseView):
 
 
 class VerificationLinkView(UseCaseView):
-    """Look whether the link still works, and leave it unused."""
+    """Check the link without using it."""
 
     serializer_class = serializers.VerificationLinkSerializer
     operations = {"post": Operation("checkVerificationLink", "Check a verification link without using it", {204: None})}

@@ -20,7 +20,7 @@ from tokens.http.requests import SAFE_METHODS
 
 
 class CsrfCheck(CsrfViewMiddleware):
-    """Django's check, which returns why it refuses instead of answering."""
+    """Django's CSRF check, which returns why it refuses instead of a response."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
@@ -32,7 +32,7 @@ class CsrfFailed(PermissionDenied):
 
 
 class PassAuthentication(BaseAuthentication):
-    """Let in users who are signed in here or in the admin.
+    """Authenticate users who are signed in here or in the admin.
 
     `request.auth` is the Pass, `request.auth.session` its session.
 
@@ -106,6 +106,6 @@ def methods_of(url: str) -> list[str]:
 
 
 def has_ended(request: Request) -> bool:
-    """Return whether the request carried a pass, on a view that accepts passes, that is no longer valid."""
+    """Return whether the request's pass is no longer valid, on a view that accepts passes."""
     is_asked = any(isinstance(authenticator, PassAuthentication) for authenticator in request.authenticators or ())
     return bool(is_asked and request.COOKIES.get(settings.SESSION_COOKIE_NAME) and not request.auth)

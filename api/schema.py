@@ -64,6 +64,6 @@ def schema() -> Schema:
 
 @cache
 def _schema() -> Schema:
-    with translation.override(settings.LANGUAGE_CODE):  # the first reader's language must not decide it
+    with translation.override(settings.LANGUAGE_CODE):  # don't cache the first reader's language
         made: Schema = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
     return made

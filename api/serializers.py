@@ -24,7 +24,7 @@ TIME = serializers.DateTimeField()
 
 
 class ModelSerializer(serializers.ModelSerializer[Any]):
-    """DRF's, with names that are camelCase on the wire."""
+    """DRF's serializer, with camelCase names on the wire."""
 
     def get_fields(self) -> dict[str, Any]:
         fields = {}
@@ -194,6 +194,6 @@ class SecurityEventSerializer(ModelSerializer):
 
 
 class LogSerializer(serializers.Serializer[None]):
-    """The user whose log is asked for."""
+    """The user whose log is requested."""
 
     user = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)

@@ -46,7 +46,7 @@ STAFF_ERRORS = {403: ("permission_denied",), 404: ("not_found",)}
 
 
 class WithHeading(APIView):
-    """A view whose page in a browser has a heading, from its name or that of its rows, and a line below.
+    """Adds a heading, the name of the view or of its rows, and a description to the browsable page.
 
     DRF would make them from names and docstrings, which are for readers of the code.
     """

@@ -1,4 +1,4 @@
-"""gunicorn's settings for `make run`: those of config.gunicorn, and a message with the addresses."""
+"""gunicorn's settings for `make run`: config.gunicorn's, and a message with the addresses."""
 
 import errno
 import socket
@@ -32,7 +32,7 @@ Then sign in, read your account, and refresh:
 
 
 def on_starting(server: Any) -> None:
-    """Say in one line that the port is taken. gunicorn would try again for seconds."""
+    """Exit with one line if the port is in use. gunicorn would try again for seconds."""
     with socket.socket(socket.AF_INET6 if ":" in HOST else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -77,7 +77,7 @@ def test_german_is_polite() -> None:
             assert not FAMILIAR.search(" ".join(strings_of(message.string)))
 
 
-# Texts that have to be marked
+# Strings that must be translatable
 
 
 NOT_A_WORD = {"Latchkey", "latchkey.js", "GET", "DELETE", "OPTIONS"}

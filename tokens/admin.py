@@ -30,15 +30,15 @@ from .http.requests import client_of
 from .models import Reason, SecurityEvent, Session, SessionQuerySet, User, fingerprints
 
 BATCH_SIZE = 500
-"""How many sessions are ended in one transaction."""
+"""How many sessions are revoked in one transaction."""
 
 
 LOOKED_THROUGH = 10_000
-"""The most sessions whose passwords the filter of the statuses compares."""
+"""The most sessions whose passwords the status filter compares."""
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Filters by the status in the column. Only Python can tell whether a password is still that of the login."""
+    """Filters by the status in the column. Only Python can tell whether the password has changed since the login."""
 
     title = _("status")
     parameter_name = "status"
@@ -119,7 +119,7 @@ class OfferedLookups(DeletionLast):
     """Look rows up only by the fields that the list offers.
 
     Django lets staff ask for any column of the row, with any comparison: `?password__startswith=` guesses it letter by
-    letter, and `?secret__gt=` is an error of the server's.
+    letter, and `?secret__gt=` is a server error.
     """
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -143,7 +143,7 @@ class OfferedLookups(DeletionLast):
 
 
 class ReadOnlyAdmin(OfferedLookups):
-    """Shows rows that belong to a user and sort by time, newest first, out of a table of any size."""
+    """Shows rows that belong to a user and sort by time, newest first, from a table of any size."""
 
     date_hierarchy = "created_at"
     list_select_related = ("user",)
@@ -221,7 +221,7 @@ class SessionAdmin(ReadOnlyAdmin):
     def status(self, session: Session) -> str:
         return format_html('<span class="session-status {}">{}</span>', *_status(session))
 
-    # With a label beside the value, for a screen that has no room for the heads of the columns.
+    # With a label beside the value, for a screen without room for column headings.
 
     @admin.display(description=_("last used"))
     def last_used(self, session: Session) -> str:
@@ -269,7 +269,7 @@ class SessionAdmin(ReadOnlyAdmin):
         self.delete_queryset(request, Session.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Revoke, then delete: a deletion ends the session, and the receivers of `sessions_revoked` hear of it."""
+        """Revoke, then delete, so the receivers of `sessions_revoked` hear of sessions that end by deletion."""
         for __, some in ranges(queryset, BATCH_SIZE):
             with transaction.atomic(using=router.db_for_write(Session)):
                 # By key: a revocation may remove sessions from the filtered list.

@@ -3,7 +3,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class LatchkeyConfig(AppConfig):
-    """The app goes by its label, so its folder may have any name and lie anywhere."""
+    """The app is known by its label, so its folder can have any name and location."""
 
     name = __package__
     label = "latchkey"

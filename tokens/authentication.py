@@ -1,4 +1,4 @@
-"""The guard: who may pass with an access token in the header."""
+"""The guard: authenticates a request by the access token in its header."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ BOUND = b"dpop"
 
 
 class JWTAuthentication(simplejwt.JWTAuthentication):
-    """Let in a request with an access token of an active session: one SELECT, of the session joined with its user.
+    """Authenticate a request by an active session's access token: one SELECT, of the session joined with its user.
 
     A revocation, a deactivation and a changed password work on the next request. A token that is bound to a key needs
     a proof of it with each request (RFC 9449). `request.auth` is the AccessToken,
@@ -48,7 +48,7 @@ class JWTAuthentication(simplejwt.JWTAuthentication):
     """
 
     confirms = True
-    """Whether being let in counts as a use of the token; off where the view may yet refuse the credentials."""
+    """Whether authentication counts as a use of the token; off where the view may still refuse the credentials."""
 
     reads_groups = False
     """Whether the same SELECT reads the names of the user's groups, for `request.auth.session.groups`."""
@@ -152,13 +152,13 @@ def _genuine(token: Any) -> Token:
 
 
 class LogoutAuthentication(JWTAuthentication):
-    """The guard of a logout, whose view may still refuse the refresh token: being let in is no use of the token."""
+    """The guard of a logout. Authentication is no use of the token: the view may still refuse the refresh token."""
 
     confirms = False
 
 
 class StatelessJWTAuthentication(JWTAuthentication):
-    """Let in a request with an unexpired access token, without reading the database.
+    """Authenticate a request by an unexpired access token, without reading the database.
 
     The access token of an ended session is accepted until it expires or, if TOKENS_ENDED_URL names the issuer's feed of
     ended sessions, for a few seconds. `request.user` is a TokenUser, or what SimpleJWT's TOKEN_USER_CLASS names.

@@ -64,7 +64,7 @@ DEFAULT_PORT = re.compile(r"http:.*:80|https:.*:443")
 """An origin as browsers write it (RFC 6454, section 6.2), without the port that the scheme implies."""
 
 SECOND_FACTORS = ("methods", "options", "verify")
-"""What TOKENS_SECOND_FACTOR has to offer."""
+"""The functions that TOKENS_SECOND_FACTOR must have."""
 
 PARAMETER = re.compile(r"[<(]")
 """Where a parameter begins in a route, or a group in a regular expression."""
@@ -183,7 +183,7 @@ LEGACY: dict[str, Callable[[object], bool]] = {
     "SIGNING_KEY": lambda value: isinstance(value, str | bytes),
     "VERIFYING_KEY": lambda value: isinstance(value, str | bytes),
 }
-"""What each setting in TOKENS_LEGACY has to be."""
+"""What each setting in TOKENS_LEGACY must be."""
 
 
 def _are_rates(values: object) -> bool:
@@ -601,7 +601,7 @@ def check_legacy(**kwargs: Any) -> Messages:
         yield checks.Error(
             f"TOKENS_LEGACY['USER_ID_FIELD'] is not a field of the user model: {field!r}.", id="latchkey.E025"
         )
-    # That of a weak SECRET_KEY is an error already.
+    # A weak SECRET_KEY is an error already.
     is_shared = conf.legacy["ALGORITHM"].startswith("HS") and secret != settings.SECRET_KEY
     if is_shared and _is_weak(secret) and not (settings.DEBUG or _is_test_run()):
         yield checks.Warning(
@@ -711,7 +711,7 @@ def check_rotation(**kwargs: Any) -> Messages:
 
 @checks.register(checks.Tags.compatibility)
 def check_authentication_rule(**kwargs: Any) -> Messages:
-    """Report a rule that lets inactive users in: they could sign in with SimpleJWT, and can't here."""
+    """Report a rule that accepts inactive users: they could sign in with SimpleJWT, and can't here."""
     rule = _resolved("user_authentication_rule", default=None) if _fits("user_authentication_rule") else None
     if callable(rule) and _lets_inactive_users_in(rule):
         yield checks.Warning(
@@ -778,12 +778,12 @@ def check_hashers(**kwargs: Any) -> Messages:
 
 CACHED = (cache.SessionStore, cached_db.SessionStore)
 LASTING = (db.SessionStore, cache.SessionStore, file.SessionStore)
-"""The engines where a session that one server has ended has ended for all of them, if their store is a shared one."""
+"""The engines with which a session that ends on one server ends on all of them, if they share the store."""
 
 
 @checks.register(checks.Tags.security)
 def check_session_exchange(**kwargs: Any) -> Messages:
-    """Refuse a store of Django's sessions in which an exchanged one may go on: it could be exchanged again."""
+    """Refuse a store in which an exchanged Django session may live on: it could be exchanged again."""
     if not _fits("session_exchange") or not conf.session_exchange:
         return
     if not any(_is_middleware(path, AuthenticationMiddleware) for path in settings.MIDDLEWARE):
@@ -807,7 +807,7 @@ def check_session_exchange(**kwargs: Any) -> Messages:
 
 
 def _where_sessions_are_kept() -> str | None:
-    """Say where Django's sessions are kept, if they can't be ended there; None if nobody knows."""
+    """Return where Django's sessions are kept, if they can't be ended there; empty if they can, None if unknown."""
     try:
         store: Any = import_module(settings.SESSION_ENGINE).SessionStore
         cached_in = caches[settings.SESSION_CACHE_ALIAS] if issubclass(store, CACHED) else None
@@ -823,6 +823,6 @@ def _where_sessions_are_kept() -> str | None:
 def _is_middleware(path: str, kind: type) -> bool:
     try:
         named = import_string(path)
-    except ImportError:  # which Django says when it starts
+    except ImportError:  # Django reports that itself
         return False
     return isinstance(named, type) and issubclass(named, kind)

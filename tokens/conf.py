@@ -53,12 +53,12 @@ class Settings:
 
     @property
     def refresh_token_lifetime(self) -> timedelta:
-        """The idle end: how long a refresh token is good if nobody uses it."""
+        """The idle timeout: how long an unused refresh token stays valid."""
         return self._simple_jwt("REFRESH_TOKEN_LIFETIME", timedelta(days=7))
 
     @property
     def session_lifetime(self) -> timedelta:
-        """The absolute end, counted from the login. No rotation goes past it."""
+        """The absolute timeout, counted from the login. No rotation extends it."""
         return self._own("SESSION_LIFETIME", timedelta(days=90))
 
     @property
@@ -68,7 +68,7 @@ class Settings:
 
     @property
     def recent_sign_in(self) -> timedelta:
-        """How recent the sign-in must be where RecentSignIn guards."""
+        """How recent a sign-in must be for RecentSignIn."""
         return self._own("RECENT_SIGN_IN", timedelta(minutes=10))
 
     @property
@@ -192,7 +192,7 @@ class Settings:
 
     @property
     def throttle_rates(self) -> Mapping[str, str]:
-        """What one address may ask for, written as DRF's rates."""
+        """The most requests from one address, written as DRF's rates."""
         return {**DEFAULT_THROTTLE_RATES, **self._own("THROTTLE_RATES", {})}
 
     @property
@@ -240,7 +240,7 @@ class Settings:
 
     @property
     def user_id_field(self) -> str:
-        """The field of the user whose value that claim has."""
+        """The user model's field that the claim's value comes from."""
         return self._simple_jwt("USER_ID_FIELD", "pk")
 
     @property
@@ -299,7 +299,7 @@ class Settings:
 UNSET: Any = object()
 
 _known: dict[str, Any] = {}
-"""What was read so far: a refresh reads some thirty, and Django takes long to say that one is not set."""
+"""Settings read so far: a refresh reads some thirty, and Django is slow to find that one is not set."""
 
 
 def _read(name: str) -> Any:

@@ -63,7 +63,7 @@ def fingerprints(user: User) -> Iterator[str]:
 
 
 class UTCDateTimeField(models.DateTimeField):  # type: ignore[type-arg]
-    """Django's, except that it returns aware values only, and takes naive ones as local time."""
+    """Django's field, except that it returns aware values only, and takes naive ones as local time."""
 
     def db_type(self, connection: Any) -> str | None:
         # A column "with time zone" has the connection's zone, which depends on USE_TZ.
@@ -156,7 +156,7 @@ class SessionQuerySet(QuerySet["Session"]):
 
 
 class Session(models.Model):
-    """One login on one device: a chain of refresh tokens, of which only that of `generation` is current.
+    """One login on one device: a chain of refresh tokens, of which only number `generation` is current.
 
     The refresh token is derived from this row and a key outside of it. So no token is stored, and a copy of the table
     reveals none.
@@ -259,7 +259,7 @@ class Session(models.Model):
 
     @property
     def password_changed(self) -> bool:
-        """Whether the session ended because the user's password is no longer that of the login."""
+        """Whether the session ended because the user's password has changed since the login."""
         return not any(constant_time_compare(self.auth_hash, known) for known in fingerprints(self.user))
 
 

@@ -13,7 +13,7 @@ from .http.refusals import ReauthenticationRequired
 
 
 class RecentSignIn(IsAuthenticated):
-    """Let in users who gave their password a short while ago, at the login or later.
+    """Allow users who gave their password recently, at the login or later.
 
     A user with a second factor must have used it too. Authentication that does not know the time of the sign-in, like
     Django's session, is refused. Raises ReauthenticationRequired.

@@ -22,8 +22,8 @@ from .models import Reason, SecurityEvent, Session
 def listen(models: Iterable[type[Model]]) -> None:
     """Receive the signals of users, whichever of their models saves or deletes them.
 
-    A receiver of the user model does not get those of its proxies and children. A receiver of all models would make
-    every deletion in the project fetch its rows first.
+    A receiver of the user model does not get the signals of its proxies and children. A receiver of all models would
+    make every deletion in the project fetch its rows first.
     """
     for model in models:
         if users.is_user(model):
@@ -75,7 +75,7 @@ def publish_password_change(
 
 
 def lock_for_deletion(instance: Model, using: str, **kwargs: Any) -> None:
-    """Lock everything that could insert rows for the user between the deletion of the sessions and that of the user.
+    """Lock everything that could insert rows for the user between the sessions' deletion and the user's.
 
     Locked in the usual order: the user, against parallel logins; the sessions, whose revocation may still be logged;
     then the user again, against new rows of the log.

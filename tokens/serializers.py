@@ -95,7 +95,7 @@ class DeviceNameField(serializers.CharField):
 
 
 class PlainBody(serializers.Serializer[Any]):
-    """Takes a plain body as it is, without DRF's fields, which are made anew for each request.
+    """Takes a plain body as it is, without DRF's fields, which are built for each request.
 
     Plain is a JSON object with exactly the members in `plain`: texts of at most so many characters that the fields
     would neither change nor refuse. A subclass does not inherit `plain`, since its fields may be others.
@@ -301,14 +301,14 @@ def obtain_serializer() -> Any:
 
 
 def claims_set_in(serializer: Any) -> ClaimsFor | None:
-    """Return what asks the serializer's `get_token` for the project's claims; None if that is ours, which sets none."""
+    """Return a function that asks `get_token` for the project's claims; None for our own, which sets none."""
     get_token, ours = serializer.get_token, CredentialsSerializer.__dict__["get_token"]
     is_ours = getattr(get_token, "__func__", None) is ours.__func__ and serializer.token_class is RefreshToken
     return None if is_ours else partial(claims_set_by, get_token)
 
 
 def login_succeeded(user: Any, request: Any) -> None:
-    """Call what SimpleJWT's settings name for a successful login."""
+    """Call the functions that SimpleJWT's settings name for a successful login."""
     if conf.on_login_success:
         resolve(conf.on_login_success)(user, request)
     elif conf.update_last_login:

@@ -68,7 +68,7 @@ class APIClient(test.APIClient):
         sessions.revoke(self.signed_in, Reason.REVOKED, by=self.signed_in.user)
 
     def force_authenticate(self, user: Any = None, token: Any = None) -> None:
-        """Let every request in as that user, regardless of a view's authentication classes.
+        """Authenticate every request as that user, regardless of a view's authentication classes.
 
         A user in the database gets a session, and `request.auth` is its access token, as this package's views need.
         Raises NoActiveAccount for one who is not active.

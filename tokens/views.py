@@ -92,7 +92,7 @@ class TokenView(OwnTransactions):
 
 
 class AuthView(TokenView):
-    """A view below the cookie's path, protected against requests of other sites."""
+    """A view below the cookie's path, protected against requests from other sites."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         check_same_site(request._request)
@@ -160,7 +160,7 @@ class SecondStepView(LoginView):
 
 
 class ExchangeView(TokenView):
-    """A door for the holders of Django sessions. It is not there unless TOKENS_SESSION_EXCHANGE is set."""
+    """An endpoint for users with a Django session. It does not exist unless TOKENS_SESSION_EXCHANGE is set."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if not conf.session_exchange:
@@ -169,7 +169,7 @@ class ExchangeView(TokenView):
         super().initial(request, *args, **kwargs)
 
     def perform_authentication(self, request: Request) -> None:
-        """Leave the user to be the one whom the project's middleware has found by the Django session."""
+        """Keep the user whom the project's middleware found by the Django session."""
         request.user = getattr(request._request, "user", AnonymousUser())
 
 
@@ -616,7 +616,7 @@ def renewed(token: AccessToken) -> Response:
 
 
 def _session(request: Request) -> Session:
-    """Return the session of the access token that let the request in."""
+    """Return the session of the request's access token."""
     session: Session | None = getattr(request.auth, "session", None)
     if session is None:
         raise NotSupported(

@@ -74,7 +74,7 @@ class NewCredential:
 
 @dataclass(frozen=True)
 class Assertion:
-    """The result of a use; its signature is valid."""
+    """A verified assertion: its signature is valid."""
 
     sign_count: int
     user_verified: bool

@@ -1,4 +1,4 @@
-"""Making an account.
+"""Creating an account.
 
 Passwords are hashed before a transaction begins: hashing takes tens of milliseconds, and a transaction would keep every
 other writer of SQLite waiting that long.
@@ -32,7 +32,7 @@ def register(
     *,
     former: Claims | None = None,
 ) -> Session:
-    """Make an account and sign in to it on those terms."""
+    """Create an account and sign in to it on those terms."""
     user = User(username=username, email=email or "")
     validate_account(user, password)
     user.set_password(password)
@@ -44,10 +44,10 @@ def register(
 
 
 def register_unverified(username: str, password: str, email: str, client: Client = UNKNOWN) -> None:
-    """Make an account that can't be used until its address is verified. Raises TooManyTries.
+    """Create an account that can't be used until its address is verified. Raises TooManyTries.
 
-    Only the mail to the address says whether it is known. If it is, the account is made without it, and so can never be
-    used: the name is taken and the work is the same in either case.
+    Only the mail to the address says whether it is known. If it is, the account is created without it, and so can never
+    be used: the name is taken and the work is the same in either case.
     """
     user = User(username=username, email=email, awaiting_verification=True)
     validate_account(user, password, undisclosed=["email"])

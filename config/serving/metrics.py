@@ -125,7 +125,7 @@ class MetricsView(TokenView):
 
     def get(self, request: Request) -> HttpResponse:
         counted = registry
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # if each process counts for itself
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # with per-process counters
             counted = CollectorRegistry()
             MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
         return HttpResponse(generate_latest(counted), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -56,7 +56,7 @@ class ClientAddress:
 
 
 class CrossOrigin(CorsMiddleware):
-    """That of django-cors-headers, which also logs each refused origin, with the setting that allows it.
+    """django-cors-headers' middleware, which also logs each refused origin, with the setting that allows it.
 
     Browsers keep the response from such a page, whether they asked first or not, and POST is refused below `/auth/`.
     """
@@ -96,7 +96,7 @@ def _logged(hour: int) -> set[str]:
 
 
 class Language(LocaleMiddleware):
-    """Django's, which answers in the language that the request asks for.
+    """Django's middleware, which answers in the language that the request asks for.
 
     Paths for programs are left out: caches would keep their answers once for each Accept-Language.
     """
@@ -160,7 +160,7 @@ def _leads_somewhere(resolver: URLResolver, path: str) -> bool:
 
 
 class HostCheck(CommonMiddleware):
-    """Django's, which refuses a Host that is not in ALLOWED_HOSTS.
+    """Django's middleware, which refuses a Host that is not in ALLOWED_HOSTS.
 
     Probes and scrapers send the address of a container, which is not known beforehand. Their answers don't depend on
     the Host.
@@ -179,7 +179,7 @@ OWN_POLICY = frozenset(
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """django-csp's, which sets no policy on Django's own pages for 404 and 500 while DEBUG is on.
+    """django-csp's middleware, which sets no policy on Django's own pages for 404 and 500 while DEBUG is on.
 
     A policy would block their scripts. Other sites can't show these pages in a frame either.
 

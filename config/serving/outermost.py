@@ -81,7 +81,7 @@ def headers_for(content_type: str) -> dict[str, str]:
 
 
 def below(path: str) -> str:
-    """Return the path without that of PUBLIC_URL, which a proxy strips or passes on."""
+    """Return the path without PUBLIC_URL's path, which a proxy strips or passes on."""
     root: str = settings.FORCE_SCRIPT_NAME or ""
     return path.removeprefix(root) if root and f"{path}/".startswith(f"{root}/") else path
 

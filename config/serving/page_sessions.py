@@ -16,7 +16,7 @@ from tokens.http import cookies
 
 
 class SessionMiddleware(middleware.SessionMiddleware):
-    """Django's, except that two cookies count as none, and no cache may keep an answer that sets one.
+    """Django's middleware, except that two cookies count as none, and no cache may keep an answer that sets one.
 
     Another host of the site can plant a second cookie, and the browser decides which comes first.
     """
@@ -36,7 +36,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
 
 class SessionStore(db.SessionStore):
-    """Django's, except that the table holds digests of keys, so a copy of the database lets nobody in.
+    """Django's store, except that the table holds digests of keys, so a copy of the database signs nobody in.
 
     A digest without salt is enough for a key of 165 random bits.
     """

@@ -16,7 +16,7 @@ from tokens.models import Reason
 
 
 class SignInPage(TemplateView):
-    """A page with a sign-in. Either all of them prove a key or none does, since they share the cookie."""
+    """A page with a sign-in. All such pages use a key, or none do, since they share the cookie."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # A front end on another origin shares the cookie as well, but can't use the key.
@@ -46,7 +46,7 @@ class VerificationPage(TemplateView):
 
 
 def favicon(request: HttpRequest) -> HttpResponseRedirect:
-    """Redirect to the icon for answers that name none: JSON, and pages that are not ours."""
+    """Redirect to the icon, for responses without an icon link: JSON, and pages that are not ours."""
     return HttpResponseRedirect(static("latchkey.svg"))
 
 

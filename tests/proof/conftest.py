@@ -7,7 +7,7 @@ from tests.proof.counts import Counts
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin in each process with a share of these tests: they wait for servers, while others use the CPU.
+    """Give each process some of these tests first: they wait for servers, while others use the CPU.
 
     pytest-xdist hands each process as many consecutive tests, and lets it take more from the end of another's.
     """

@@ -1,1 +1,1 @@
-"""What joins the app to other packages: one module for each, imported only by a project that has that package."""
+"""Integrations with other packages: one module for each, imported only by a project that has that package."""

@@ -1,4 +1,4 @@
-"""The guard of async views that are not DRF's."""
+"""The guard of async views outside DRF."""
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -28,7 +28,7 @@ async def authenticate(request: HttpRequest) -> tuple[Any, Token] | None:
 
 
 def login_required(view: View) -> View:
-    """Let in only requests with an access token of an active session; answer others 401, as DRF's views do.
+    """Require an access token of an active session; answer other requests 401, as DRF's views do.
 
     `request.user` and `await request.auser()` are the token's user, `request.auth` is the token. The view needs no CSRF
     token, since browsers add no header of ours to another site's requests.

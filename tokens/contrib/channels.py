@@ -24,7 +24,7 @@ ERRORS = (APIException, TokenRefused, SuspiciousOperation, *OUTAGES)
 
 
 class SessionMiddleware:
-    """Let in sockets with an access token of an active session, and close them once the token would be refused.
+    """Accept sockets with an active session's access token, and close them once the token would be refused.
 
     The client offers the token as one subprotocol, and the proof of its key as another. The consumer sees only the
     rest. `scope["user"]` is the user, `scope["auth"]` the token, which is checked again every `interval` seconds.

@@ -15,7 +15,7 @@ from ..tokens import Token
 
 
 class Refusal(HttpError):
-    """A request with a token that is refused, or can't be checked at the moment.
+    """The token is refused, or can't be verified at the moment.
 
     django-ninja answers it with its status and its sentence; `answer`, as its handler, adds the code and the headers.
     """
@@ -26,7 +26,7 @@ class Refusal(HttpError):
 
 
 class SessionAuth(HttpBearer):
-    """Let in a request with an access token of an active session; `request.auth` is the token, `request.user` its user.
+    """Authenticate a request by an active session's access token; `request.auth` is the token, `request.user` its user.
 
     A token that is bound to a key needs a proof of it, as in DRF's views. Raises Refusal.
     """

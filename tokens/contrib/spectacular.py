@@ -70,7 +70,7 @@ class Described(OpenApiViewExtension):  # type: ignore[no-untyped-call]
 
     target_class = APIView
     match_subclasses = True
-    priority = -1  # after those of a project
+    priority = -1  # after the project's own
 
     def view_replacement(self) -> type[APIView]:
         view: type[APIView] = self.target

@@ -37,7 +37,7 @@ FAMILIAR = {
     "axios": "Axios",
     "insomnia": "Insomnia",
 }
-"""Names that people know better than those of the parser."""
+"""Names that people know better than the parser's."""
 
 
 def name(session: Session) -> str:

@@ -57,7 +57,7 @@ def is_access(token: Any) -> bool:
 
 
 def present(token: Any, client: Client | None = None) -> Presented:
-    """Return the claims of the refresh token as those of generation 0 of its session, and that session.
+    """Return the refresh token's claims, as of generation 0 of its session, and that session.
 
     With a client, the session begins, unless it already has. `sessions` decides whether the token is still the current
     one. Raises TokenExpired, TokenNotValid, TokenRevoked or NoActiveAccount.

@@ -12,7 +12,7 @@ Rows = TypeVar("Rows", bound=QuerySet[Any])
 def ranges(rows: Rows, size: int) -> Iterator[tuple[UUID | None, Rows]]:
     """Yield the rows in the order of the key, `size` or fewer at a time, each time after the range's last key.
 
-    The last range has no end: None. Each range begins where the one before ended, even if that one's rows are gone.
+    The last range has no end: None. Each range begins where the one before ended, even if those rows are gone.
     """
     ahead = rows.order_by("pk")
     while (last := ahead.values_list("pk", flat=True)[size - 1 : size].first()) is not None:

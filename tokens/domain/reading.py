@@ -1,4 +1,4 @@
-"""The SELECTs of the hot paths: of every guarded request and every refresh, and those of a login.
+"""The SELECTs of the hot paths: guarded requests, refreshes and logins.
 
 Django compiles a query each time, which takes several times as long as running it. Here each is compiled once for each
 connection. docs/benchmarks.md shows what that saves.
@@ -17,7 +17,7 @@ from django.db.models import BooleanField, QuerySet
 from ..models import Session, User, group_names
 
 NO_KEY = (EmptyResultSet, OverflowError, ValidationError, ValueError)
-"""What the fields of Django raise for text that can't be one of their values."""
+"""The errors of Django's fields for text that can't be one of their values."""
 
 
 class Compiled(NamedTuple):

@@ -351,7 +351,7 @@ def renew_auth_hash(user: User, former: Collection[str]) -> None:
 
 
 def publish_password_change(user: User) -> None:
-    """Publish the sessions that have ended because the user's password is no longer that of their login.
+    """Publish the sessions that have ended because the user's password has changed since their login.
 
     Their rows stay as they are. Sessions that are in the feed already are left out.
     """

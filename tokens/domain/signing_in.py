@@ -54,10 +54,10 @@ SALT = "latchkey.challenge"
 FACTORS = frozenset(
     {"face", "fpt", "hwk", "iris", "mca", "mfa", "otp", "pin", "pop", "retina", "sc", "sms", "swk", "tel", "vbm"}
 )
-"""The methods of RFC 8176 that prove more than a password, or another service's word, does."""
+"""The methods of RFC 8176 that prove more than a password or another service's word."""
 
 UNREADABLE = (ValueError, TypeError, LookupError, AssertionError)
-"""What Django's hashers raise for a hash that is malformed, or whose package is missing."""
+"""The errors of Django's hashers for a hash that is malformed, or whose package is missing."""
 
 AMR, SINCE = "amr", "since"
 """The entries of a challenge for a first step that was taken elsewhere: how, and when."""
@@ -182,8 +182,8 @@ def answer(
     """Begin the session of a login that got a challenge. `jkt` is the thumbprint of the key that the client has proved.
 
     A challenge opens one session, even under parallel tries. Until then, and until it expires, it can be tried as often
-    as the limits allow. Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, if the key is not that of the first
-    step, KeyMismatch.
+    as the limits allow. Raises ChallengeNotValid, AnswerNotValid, TooManyTries or, if the first step proved another
+    key, KeyMismatch.
     """
     (user, terms, pk), amr = verify_answer(challenge, given, client, jkt=jkt)
     try:
@@ -333,7 +333,7 @@ def spend(limit: str, key: str, client: Client, find: Callable[[], Any]) -> Sequ
 
 
 def with_hint(sentence: str | Promise) -> str:
-    """Return the sentence for a refused login, with that of TOKENS_LOGIN_HINT added."""
+    """Return the sentence for a refused login, followed by TOKENS_LOGIN_HINT."""
     return f"{str(sentence).removesuffix('.')}. {conf.login_hint}" if conf.login_hint else str(sentence)
 
 

@@ -12,7 +12,7 @@ from ..models import User
 
 
 def rows(using: str) -> QuerySet[User]:
-    """Return all rows of users, also those that the model's default manager hides."""
+    """Return all rows of users, including those that the model's default manager hides."""
     users: QuerySet[User] = get_user_model()._base_manager.using(using)
     return users
 

@@ -134,7 +134,7 @@ def _update(pk: UUID, using: str, changes: Mapping[str, Any], state: Mapping[str
 
 @cache
 def _text_of_update(changes: Sequence[str], state: Sequence[str]) -> tuple[str, Sequence[Any]]:
-    """Return the text, and the fields whose values it takes. The names are those of columns, never a client's."""
+    """Return the text, and the fields whose values it takes. The names are columns, never a client's text."""
     fields = [_field(name) for name in (*changes, *state, "id")]
     equations = [f'"{field.column}" = %s' for field in fields]
     sets, conditions = ", ".join(equations[: len(changes)]), " AND ".join(equations[len(changes) :])
@@ -142,7 +142,7 @@ def _text_of_update(changes: Sequence[str], state: Sequence[str]) -> tuple[str, 
 
 
 def _insert(rows: Sequence[Model], using: str, source: str = "") -> Statement:
-    """Return the statement that inserts the rows; if one row is to come from a SELECT, `source` is that."""
+    """Return the statement that inserts the rows. `source` is the SELECT that a single row comes from, if any."""
     connection, fields = connections[using], rows[0]._meta.concrete_fields
     head, places = _text_of_insert(type(rows[0]))
     values = [field.get_db_prep_save(getattr(row, field.attname), connection) for row in rows for field in fields]
@@ -153,7 +153,7 @@ def _insert(rows: Sequence[Model], using: str, source: str = "") -> Statement:
 
 @cache
 def _text_of_insert(model: type[Model]) -> tuple[str, str]:
-    """Return the text up to the values, and the places for those of one row."""
+    """Return the text up to the values, and the placeholders for the values of one row."""
     columns = [f'"{field.column}"' for field in model._meta.concrete_fields]
     return f'INSERT INTO "{model._meta.db_table}" ({", ".join(columns)}) ', ", ".join(["%s"] * len(columns))
 

@@ -1,4 +1,4 @@
-"""How an error is answered: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
+"""Error responses: `{"detail": a sentence for a person, "code": a stable word for a program}`."""
 
 import logging
 from collections.abc import Callable
@@ -74,7 +74,7 @@ OF_DJANGO: dict[type[Exception], Callable[[], exceptions.APIException]] = {
     Http404: exceptions.NotFound,
     PermissionDenied: exceptions.PermissionDenied,
 }
-"""How Django's own errors are answered; the first match counts."""
+"""Responses to Django's own errors; the first match counts."""
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

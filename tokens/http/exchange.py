@@ -60,9 +60,10 @@ def keep_out(request: HttpRequest) -> None:
 def exchange(
     request: HttpRequest, client: Client, terms: Terms, claims_for: ClaimsFor | None, former: Claims | None = None
 ) -> Session:
-    """Begin a session for the user of the request's Django session. That one ends, even if the answer is a challenge.
+    """Begin a session for the user of the request's Django session.
 
-    Raises NotAuthenticated, NotExchangeable or SecondFactorRequired.
+    The Django session ends, even if the answer is a challenge. Raises NotAuthenticated, NotExchangeable or
+    SecondFactorRequired.
     """
     signed_in, amr = find(request), methods_of(request)
     try:

@@ -61,7 +61,7 @@ class Follower:
         return False
 
     def _start(self) -> None:
-        """Start the thread, unless it runs. A forked process inherits everything but the thread."""
+        """Start the thread if it isn't running. A forked process inherits everything but the thread."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._tried = Event()

@@ -5,7 +5,7 @@ from rest_framework.exceptions import ParseError
 
 
 class JSONParser(parsers.JSONParser):
-    """DRF's, except that a body that is nested too deeply is the client's error, not the server's."""
+    """DRF's parser, except that a body nested too deeply is the client's error, not the server's."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -15,7 +15,7 @@ class JSONParser(parsers.JSONParser):
 
 
 class MultiPartParser(parsers.MultiPartParser):
-    """DRF's, except that a part whose header Python can't parse (RFC 2231) is the client's error."""
+    """DRF's parser, except that a part whose header Python can't parse (RFC 2231) is the client's error."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:

@@ -28,7 +28,7 @@ def client_of(request: HttpRequest | Request | None) -> Client:
     """
     if request is None:
         return UNKNOWN
-    meta = request.META  # read once, since DRF's request looks it up anew each time
+    meta = request.META  # read once, since DRF's request looks it up each time
     return Client(
         forwarded_address(meta, conf.trusted_proxies) or _address(meta.get("REMOTE_ADDR", "")),
         meta.get("HTTP_USER_AGENT", "").replace("\0", "")[:USER_AGENT_LENGTH],

@@ -150,7 +150,7 @@ class Backend(TokenBackend):
         return claims
 
     def _is_signed(self, token: str, header: Mapping[str, Any]) -> bool:
-        """Return whether the signature is that of one of the keys; the header never chooses the algorithm."""
+        """Return whether one of the keys made the signature; the header never chooses the algorithm."""
         raise NotImplementedError
 
     def _check(self, claims: dict[str, Any]) -> None:
