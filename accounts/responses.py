@@ -21,7 +21,7 @@ class SecondFactor(serializers.Serializer[Any]):
 
 
 class SecondFactorSecret(serializers.Serializer[Any]):
-    secret = serializers.CharField(help_text="In base32, for typing it into the app.")
+    secret = serializers.CharField(help_text="In base32, to type into the app.")
     otpauthUri = serializers.CharField(help_text="The same as a URI, for an app on this device.")  # noqa: N815
     qrCode = serializers.CharField(  # noqa: N815
         help_text="The same as a QR code: an SVG image as a `data:` URI."

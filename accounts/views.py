@@ -91,7 +91,7 @@ class PasswordView(AuthView):
 
     authentication_classes = (JWTAuthentication,)
     permission_classes = (IsAuthenticated,)
-    operations = {"get": Operation("password", "Get whether the account has a password", {200: responses.Password})}
+    operations = {"get": Operation("password", "Check whether the account has a password", {200: responses.Password})}
 
     def get(self, request: Request) -> Response:
         return Response({"hasPassword": cast(User, request.user).has_usable_password()})

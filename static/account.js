@@ -1,5 +1,5 @@
 // @ts-check
-/** The account page: signing in, and what there is to see and to change once that is done. */
+/** The account page: signing in, then viewing and changing the account. */
 
 import { addReveals, announce, copy, describe, find, onSubmit, text } from "./forms.js";
 import { Latchkey, Refused } from "./latchkey.js";
@@ -9,7 +9,7 @@ import { Passkeys, unavailable } from "./passkeys.js";
 const dpop = !!document.querySelector("meta[name=dpop]");
 const client = new Latchkey({ base: new URL("..", import.meta.url), dpop });
 const passkeys = new Passkeys(client);
-/** Why there are none here. The meta says whether the server has them. */
+/** Why this page has no passkeys; empty if it has. The meta element says whether the server offers them. */
 const withoutPasskeys = document.querySelector("meta[name=passkeys]") ? unavailable() : "PASSKEYS=off";
 if (withoutPasskeys) console.info(withoutPasskeys);
 const language = document.documentElement.lang;
@@ -30,11 +30,11 @@ const alarming = new Set([
   "token_reused",
 ]);
 
-/** What the login answered that wants a second factor. */
+/** The challenge of a login that needs a second factor. */
 let challenge = "";
-/** The whole of that answer. @type {any} */
+/** The whole response to that login. @type {any} */
 let wanted = null;
-/** The view that is shown; none before it is known whether somebody is signed in. */
+/** The view that is shown; empty until it is known whether somebody is signed in. */
 let shown = "";
 /** Whose account it shows. @type {string | undefined} */
 let owner;
@@ -58,10 +58,10 @@ function render() {
   for (const id of ["#who", "#sign-out"]) find(id).hidden = name !== "account";
   const heading = find("#view h1");
   document.title = `${heading.textContent} · Latchkey`;
-  // A new view is read from its heading on; a new page is read from its top anyway.
+  // Screen readers read a new view from its heading, and a new page from its top anyway.
   if (!isStart) heading.focus();
   else if (name !== "account") find("#view input").focus();
-  passkeys.cancel(); // what the view before asked for
+  passkeys.cancel(); // the previous view's request
   if (!withoutPasskeys && name === "login") {
     find("#use-passkey").hidden = false;
     offerPasskeys();
@@ -79,7 +79,7 @@ client.addEventListener("change", () => {
   owner = client.user?.id;
   if (client.status === "in" && owner === before) return; // renamed, perhaps
   challenge = "";
-  shown &&= "another's"; // the one who is signed in now sees nothing of the one before
+  shown &&= "another's"; // the new user sees nothing of the previous one
   if (client.status === "in") history.replaceState(null, "", location.pathname);
   render();
   if (client.status === "in") loaded = attempt(load);
@@ -87,7 +87,7 @@ client.addEventListener("change", () => {
 
 addEventListener("hashchange", render);
 
-/** Give up the login that wanted a second factor. */
+/** Give up the login that needs a second factor. */
 function startAgain() {
   challenge = "";
   render();
@@ -95,7 +95,7 @@ function startAgain() {
 
 const remember = () => !!(/** @type {HTMLInputElement | null} */ (find("#login [name=remember]"))?.checked);
 
-/** Have the browser offer passkeys in the field of the name, for as long as it is there. */
+/** Have the browser offer passkeys in the username field, as long as the field is shown. */
 async function offerPasskeys() {
   try {
     if (await passkeys.canOffer()) await passkeys.login({ mediation: "conditional", remember });
@@ -174,7 +174,7 @@ const answerOf = async (code) => code || (hasPasskeys ? passkeys.answer() : unde
 /** @param {Record<string, unknown>} values */
 async function changeAccount(values) {
   const me = await client.json("/api/me/", "PATCH", values);
-  await loaded; // what was asked for before may come after
+  await loaded; // an earlier response could arrive later
   showAccount(me);
 }
 
@@ -185,20 +185,20 @@ function showFactor({ enabled, enabledAt, recoveryCodesLeft, passkeys: count }) 
   find("#factor-on").hidden = !enabled;
   for (const part of document.querySelectorAll("[data-factor]")) {
     const details = /** @type {HTMLDetailsElement} */ (part);
-    // With passkeys, codes may be there or not.
+    // An account with passkeys may have codes or not.
     details.hidden = details.dataset.factor !== (enabled ? "on" : "off") && !(count && details.dataset.factor === "off");
   }
   hasPasskeys = !!count && !withoutPasskeys;
   find("#renew-by-passkey").hidden = !hasPasskeys;
   for (const hint of document.querySelectorAll("[data-passkey-hint]")) {
-    hint.textContent = hasPasskeys ? text("or-passkey") : ""; // what describes a field is read even where it is hidden
+    hint.textContent = hasPasskeys ? text("or-passkey") : ""; // a field's description is read even if it is hidden
     hint.toggleAttribute("hidden", !hasPasskeys);
   }
   find("[data-factor=off] summary").textContent = text(count ? "add-codes" : "turn-on");
 }
 
 /**
- * Tell of a change to the second factor, and show the recovery codes that came with it.
+ * Announce a change to the second factor, and show the recovery codes that came with it.
  * @param {string} what @param {{recoveryCodes?: string[]}} [answer]
  */
 async function factorChanged(what, answer) {
@@ -206,7 +206,7 @@ async function factorChanged(what, answer) {
   find("#recovery-codes").hidden = !answer?.recoveryCodes;
   const codes = answer?.recoveryCodes?.join("\n") ?? "";
   find("#codes").textContent = codes;
-  find("#copy-codes").hidden = !navigator.clipboard; // which a page without TLS does not have
+  find("#copy-codes").hidden = !navigator.clipboard; // a page without TLS has none
   find("#save-codes").setAttribute("href", `data:text/plain,${encodeURIComponent(`${codes}\n`)}`);
   for (const details of document.querySelectorAll("[data-factor]")) details.removeAttribute("open");
   find("#enrol").hidden = false;
@@ -260,7 +260,7 @@ function loadLists() {
 /** @param {string} name @param {string} [page] The query of a page that is not the first. */
 async function loadList(name, page) {
   const { path, template, fill } = lists[name];
-  // What is shown again is as long as it was.
+  // A reloaded list is as long as before.
   const size = Math.min(Math.max(find(`#${name}`).querySelectorAll("li:not(.skeleton)").length, 10), 100);
   const { results, next } = await client.json(path + (page ?? `?pageSize=${size}`));
   if (shown !== "account") return;
@@ -301,7 +301,7 @@ async function loadPasskeys() {
 }
 
 /**
- * Do what needs a recent sign-in. If this one is not, ask for what renews it, and try again.
+ * Do what needs a recent sign-in. If the sign-in is too old, ask the user to renew it, and try again.
  * @template T @param {() => Promise<T>} work @returns {Promise<T>}
  */
 async function recently(work) {
@@ -318,7 +318,7 @@ async function recently(work) {
 function isRenewed() {
   const form = /** @type {HTMLFormElement} */ (find("#reauthenticate"));
   const hasPassword = !find("[name=currentPassword]", form).hasAttribute("disabled");
-  if (!hasPassword && find("[data-factor]", form).hidden) return Promise.resolve(false); // only a new sign-in helps
+  if (!hasPassword && find("[data-factor]", form).hidden) return Promise.resolve(false); // only signing in again helps
   form.reset();
   const dialog = /** @type {HTMLDialogElement} */ (find("#confirm-sign-in"));
   dialog.returnValue = "";
@@ -389,10 +389,10 @@ const actions = {
     try {
       await client.revokeSession(dataset.id ?? "");
     } catch (error) {
-      if (!(error instanceof Refused && error.status === 404)) throw error; // 404: it had ended already
+      if (!(error instanceof Refused && error.status === 404)) throw error; // 404: it has already ended
     }
     announce(text("device-ended", { device: dataset.device ?? "" }));
-    find("#devices-title").focus(); // the button that had the focus goes
+    find("#devices-title").focus(); // the focused button is gone
     await loadLists();
   },
   askForOthers() {

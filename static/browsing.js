@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The browsable API's forms, for the methods and media types that a form alone can't send. The answer takes the place
- * of the page.
+ * The browsable API's forms, for the methods and media types that a form alone can't send. The response replaces the
+ * page.
  */
 
 const PAGE = "text/html, */*;q=0.5";
@@ -15,7 +15,7 @@ document.addEventListener("submit", async (event) => {
   form.ariaBusy = "true";
   try {
     const { csrf = "", csrfHeader = "" } = find("[data-csrf]").dataset;
-    const stay = "stay" in form.dataset; // what it did is seen on this page
+    const stay = "stay" in form.dataset; // this page shows its effect
     const headers = new Headers({ Accept: stay ? "application/json" : PAGE, [csrfHeader]: csrf });
     const body = bodyOf(form, method, headers);
     const answer = await fetch(form.action, { method, headers, body });
@@ -39,7 +39,7 @@ function bodyOf(form, method, headers) {
     return String(data.get("_content"));
   }
   if (method !== "PATCH") return method === "POST" || method === "PUT" ? data : undefined;
-  // Only what was changed, or else an address that stays as it is would want the password.
+  // Only changed fields: an unchanged address would ask for the password.
   const changes = new FormData();
   for (const field of form.querySelectorAll("input")) {
     if (isChanged(field)) changes.set(field.name, field.type === "checkbox" ? String(field.checked) : field.value);
@@ -53,7 +53,7 @@ function isChanged(field) {
   return checked !== defaultChecked || value !== defaultValue || "changed" in dataset;
 }
 
-/** Have what was typed stand in the page's new form, to be corrected. @param {HTMLFormElement} form */
+/** Put what was typed into the page's new form, to be corrected. @param {HTMLFormElement} form */
 function keep(form) {
   const raw = "raw" in form.dataset;
   const again = document.querySelector(`[data-method=${form.dataset.method}]${raw ? "[data-raw]" : ":not([data-raw])"}`);

@@ -20,7 +20,7 @@ export function text(name, values = {}) {
 /** @type {ReturnType<typeof setTimeout>} */
 let timer;
 
-/** Tell what has happened, to eyes and to screen readers. @param {string} message */
+/** Show a message, and have screen readers read it. @param {string} message */
 export function announce(message) {
   find("#status").textContent = message;
   clearTimeout(timer);
@@ -31,9 +31,9 @@ export function announce(message) {
 export function describe(error) {
   if (error instanceof Refused && error.status === 429) return text("throttled", { wait: inWords(error.retryAfter) });
   if (error instanceof Refused || error instanceof Misconfigured) return error.message;
-  // What the browser says of a passkey is not written for people.
+  // The browser's messages about passkeys are not written for people.
   if (error instanceof DOMException && find("#text-passkey-cancelled")) return text("passkey-cancelled");
-  if (error instanceof TypeError) return text("unreachable"); // what fetch rejects with
+  if (error instanceof TypeError) return text("unreachable"); // fetch's error without a response
   throw error;
 }
 
@@ -84,7 +84,7 @@ export function onSubmit(works) {
     if (form.ariaBusy === "true") return;
     form.ariaBusy = "true";
     clear(form);
-    for (const button of form.querySelectorAll(".reveal")) reveal(button, false); // a browser keeps what is no password
+    for (const button of form.querySelectorAll(".reveal")) reveal(button, false); // or browsers remember the text
     try {
       await work(Object.fromEntries(new FormData(form)));
       form.reset();

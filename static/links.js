@@ -6,13 +6,13 @@ import { Latchkey, Refused } from "./latchkey.js";
 
 /** @import { Link } from "./wire.js" */
 
-// Static files are one folder below the server's own path. What other tabs are signed in to is no concern of a link.
+// Static files are one folder below the server's own path. A link is independent of what other tabs are signed in to.
 const client = new Latchkey({ base: new URL("..", import.meta.url), channel: null });
 
 /** @type {Link | null} */
 let link = null;
 
-/** Take the link's secrets out of the address, so that neither the history nor a glance at the screen keeps them. */
+/** Take the link's secrets out of the address, so neither the history nor the screen shows them. */
 async function take() {
   const { uid, token } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   if (uid && token) link = { uid, token };
@@ -21,7 +21,7 @@ async function take() {
   if (link) await check(link);
 }
 
-/** Tell of an old link before anything is typed. This leaves the link unused, since mail scanners open pages too. */
+/** Report an old link before anything is typed. The link stays unused, since mail scanners open pages too. */
 async function check(/** @type {Link} */ asked) {
   try {
     await (find("#verify-email") ? client.checkVerificationLink(asked) : client.checkResetLink(asked));
@@ -43,7 +43,7 @@ function show(name) {
   }
 }
 
-/** Show another view, and have it read from its heading on. @param {string} name */
+/** Show another view, and have screen readers read it from its heading. @param {string} name */
 function move(name) {
   show(name);
   find(`[data-view=${name}] h1`).focus();

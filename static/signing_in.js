@@ -1,5 +1,5 @@
 // @ts-check
-/** Passkeys in the sign-in forms of the server's own: what the browser answers is sent along with the form. */
+/** Passkeys in the server's own sign-in forms: the browser's response is sent with the form. */
 
 import { describe, find } from "./forms.js";
 import { read } from "./latchkey.js";

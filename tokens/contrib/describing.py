@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 TEXT = {"type": "string"}
 FIELD_ERRORS = {
     "type": "object",
-    "description": "Messages by field. Those that concern no single field are under `non_field_errors`.",
+    "description": "Messages by field. Messages about no single field are under `non_field_errors`.",
     "additionalProperties": {"type": "array", "items": TEXT},
 }
 
