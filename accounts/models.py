@@ -316,8 +316,8 @@ class Mail(models.Model):
     not_before = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        verbose_name = _("mail")
-        verbose_name_plural = _("mails")
+        verbose_name = _("email")
+        verbose_name_plural = _("emails")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"

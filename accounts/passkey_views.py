@@ -87,7 +87,7 @@ class PasskeysSerializer(serializers.Serializer[Any]):
 
 class NewPasskeyAnswer(PasskeySerializer):
     recoveryCodes = serializers.ListField(  # noqa: N815
-        child=serializers.CharField(), required=False, help_text=_("Returned when you add your first second factor.")
+        child=serializers.CharField(), required=False, help_text=_("Only if this is the account's only second factor.")
     )
 
 

@@ -204,8 +204,8 @@ def _reads(medians: Mapping[str, Mapping[str, float]]) -> str:
 ## What a compiled SELECT saves
 
 Each guarded request and each refresh reads a session and its user. Django compiles such a query each time;
-`tokens/domain/reading.py` compiles it once for each connection. These are the CPU milliseconds of one read, without
-those of the database. The median of {ROUNDS} rounds of {READS} reads.
+`tokens/domain/reading.py` compiles it once for each connection. These are the CPU milliseconds of one read in the
+server's process, which on SQLite includes the database. The median of {ROUNDS} rounds of {READS} reads.
 
 {table(("", *ways), rows)}
 """

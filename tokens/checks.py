@@ -576,7 +576,7 @@ def check_blacklist(**kwargs: Any) -> Messages:
     if apps.is_installed(BLACKLIST_APP) and not getattr(settings, "TOKENS_LEGACY", None):
         yield checks.Warning(
             "INSTALLED_APPS should not list rest_framework_simplejwt.token_blacklist: sessions replace it.",
-            hint="Keep it as long as TOKENS_LEGACY is set, so SimpleJWT's users stay signed in.",
+            hint="Remove it. Or set TOKENS_LEGACY, which needs it and keeps SimpleJWT's users signed in.",
             id="latchkey.W005",
         )
 

@@ -68,7 +68,7 @@ def register(
 ) -> tuple[Passkey, list[str] | None]:
     """Add the passkey and, if asked, end the user's other sessions.
 
-    Return it and, if it is the account's first second factor, the recovery codes.
+    Return it and, if it is the account's only second factor, the recovery codes.
     Raises EmailNotVerified, ChallengeNotValid, TooManyPasskeys or, by field, a ValidationError.
     """
     user = session.user

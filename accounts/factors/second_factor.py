@@ -116,7 +116,7 @@ def _enrol(user: User) -> tuple[str, str]:
 def enable(session: Session, code: str, client: Client = UNKNOWN, *, end_others: bool = False) -> list[str] | None:
     """Require the app's codes from now on, since it makes the right ones; end the user's other sessions if asked.
 
-    Return the recovery codes, if this is the account's first second factor. Raises EmailNotVerified as well.
+    Return the recovery codes, if this is the account's only second factor. Raises EmailNotVerified as well.
     """
     check_address(session.user)
     user, refused = (

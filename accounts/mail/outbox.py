@@ -59,7 +59,7 @@ def deliver() -> None:
     """
     while mail := _due():
         if mail.attempts >= ATTEMPTS:
-            logger.error("Mail %s (%s) was given up after %s tries", mail.pk, mail.kind, ATTEMPTS)
+            logger.error("Email %s (%s) was given up after %s tries", mail.pk, mail.kind, ATTEMPTS)
             mail.delete()
         elif _claim(mail):
             _send(mail)
@@ -91,7 +91,7 @@ def _send(mail: Mail) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, the mails behind this one are not held up
         # Without the error's text, which may quote the mail and its link.
         reason = f"{type(error).__name__} {getattr(error, 'smtp_code', '')}".rstrip()
-        logger.warning("Mail %s (%s) could not be sent: %s", mail.pk, mail.kind, reason)
+        logger.warning("Email %s (%s) could not be sent: %s", mail.pk, mail.kind, reason)
     else:
         mail.delete()
 
@@ -133,7 +133,7 @@ class Worker:
             try:
                 deliver()
             except Exception as error:  # noqa: BLE001 - nobody would start the thread again
-                logger.warning("Mails could not be delivered: %s", type(error).__name__)
+                logger.warning("Emails could not be delivered: %s", type(error).__name__)
             finally:
                 connections.close_all()
             self._woken.wait(POLL)

@@ -32,8 +32,8 @@ class Migration(migrations.Migration):
                 ("not_before", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                "verbose_name": "mail",
-                "verbose_name_plural": "mails",
+                "verbose_name": "email",
+                "verbose_name_plural": "emails",
             },
         ),
         migrations.CreateModel(

@@ -322,7 +322,7 @@ export class Latchkey extends EventTarget {
   }
 
   /**
-   * Turn on two-factor authentication. If this is the account's first second factor, the answer has the recovery
+   * Turn on two-factor authentication. If this is the account's only second factor, the answer has the recovery
    * codes. They are shown once.
    * @param {string} code @param {{endOtherSessions?: boolean}} [options] @returns {Promise<{recoveryCodes?: string[]}>}
    */

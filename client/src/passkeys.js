@@ -35,7 +35,7 @@ export class Passkeys {
   }
 
   /**
-   * Make a passkey for the account. This needs a recent sign-in. If this is the account's first second factor, the
+   * Make a passkey for the account. This needs a recent sign-in. If this is the account's only second factor, the
    * answer has the recovery codes. They are shown once.
    * @param {{name?: string, endOtherSessions?: boolean}} [options] @returns {Promise<Passkey & {recoveryCodes?: string[]}>}
    */

@@ -163,8 +163,8 @@ def test_failed_mail_is_retried_with_growing_delays(
     assert not Mail.objects.exists()
     *tries, end = caplog.messages
     # No word of the server's response, which may quote the mail.
-    assert tries == [f"Mail {mail.pk} (reset_password) could not be sent: SMTPDataError 554"] * outbox.ATTEMPTS
-    assert end == f"Mail {mail.pk} (reset_password) was given up after 8 tries"
+    assert tries == [f"Email {mail.pk} (reset_password) could not be sent: SMTPDataError 554"] * outbox.ATTEMPTS
+    assert end == f"Email {mail.pk} (reset_password) was given up after 8 tries"
     assert not any(record.exc_info for record in caplog.records)
 
 
@@ -268,7 +268,7 @@ def test_thread_survives_database_errors(
         worker.start()
         wait_until(lambda: len(caplog.records) > 1)
     wait_until(lambda: len(mailoutbox) == 1)
-    assert caplog.messages[0].startswith("Mails could not be delivered: ")
+    assert caplog.messages[0].startswith("Emails could not be delivered: ")
     assert not any(record.exc_info for record in caplog.records)
 
 

@@ -411,7 +411,7 @@ MUTATIONS = (
         database="postgresql",
     ),
     Mutation(
-        "Parallel logins respect the maximum number of sessions even if each login is a single query",
+        "Parallel logins respect the maximum number of sessions even if each login is sent as one message",
         "tokens.domain.reading.active",
         with_the_check_alone,
         RACES + "test_cap_holds_with_a_login_in_progress",

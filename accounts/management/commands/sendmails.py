@@ -7,7 +7,7 @@ from accounts.mail import outbox
 
 class Command(BaseCommand):
     help = (
-        "Sends queued mails until stopped. The server does this itself unless "
+        "Sends queued emails until stopped. The server does this itself unless "
         "MAIL_WORKER is set to command; running both does no harm."
     )
 
