@@ -129,7 +129,6 @@ class Worker:
     def run(self) -> None:
         """Deliver until stopped, also through outages of the database."""
         while not self._stopped:
-            self._woken.clear()
             try:
                 deliver()
             except Exception as error:  # noqa: BLE001 - nobody would start the thread again
@@ -137,6 +136,7 @@ class Worker:
             finally:
                 connections.close_all()
             self._woken.wait(POLL)
+            self._woken.clear()  # here and not before `deliver`, which a call to `wake` or `stop` may interrupt
 
 
 worker = Worker()

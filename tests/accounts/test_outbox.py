@@ -295,6 +295,21 @@ def test_thread_is_started_once(worker: outbox.Worker) -> None:
     assert len(threads()) == 1
 
 
+def test_thread_stops_at_any_moment(worker: outbox.Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Event):
+        def clear(self) -> None:
+            worker._stopped = True
+            self.set()
+            super().clear()
+
+    woken = Interrupted()
+    woken.set()
+    monkeypatch.setattr(outbox, "POLL", 3600)
+    monkeypatch.setattr(worker, "_woken", woken)
+    worker.start()
+    wait_until(lambda: not threads())
+
+
 def test_worker_that_was_never_started_can_be_stopped() -> None:
     outbox.Worker().stop()
     assert threads() == []
