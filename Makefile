@@ -143,7 +143,7 @@ proof-peers: $(INSTALLED_DEV)
 	$(PY) -m tests.proof.peers
 
 deploy-test: $(INSTALLED_DEPLOY)
-	$(PY) -m pytest tests/deploy
+	$(PY) -m pytest tests/deploy tests/test_requirements.py
 
 # Node.js comes from the package index.
 WITH_NODE := PATH="$(abspath $(VENV)/bin):$$PATH"
@@ -157,7 +157,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs
 
 docs: $(INSTALLED_DOCS) $(INSTALLED_CLIENT)
 	$(MKDOCS) build --strict
-	$(WITH_NODE) $(PY) -m pytest tests/site
+	$(WITH_NODE) $(PY) -m pytest tests/site tests/test_requirements.py
 
 docs-serve: $(INSTALLED_DOCS)
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
